@@ -1,0 +1,33 @@
+/* Cryptography: the only includer of libsodium. crypto_init() first, once per process. Thread-safe. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+
+enum err crypto_init(void) ERR_CHECK;
+void crypto_random(void *p, size_t n);
+bool crypto_equal(const void *a, const void *b, size_t n); /* constant time */
+
+/* n random bytes as lower-case base32-like text without ambiguous letters; out holds len + 1. */
+void crypto_token(char *out, size_t len);
+
+#define SHA256_LEN     32
+#define SHA256_HEX_LEN 64
+struct sha256; /* streaming state */
+struct sha256 *sha256_new(void); /* NULL when out of memory */
+void sha256_update(struct sha256 *s, const void *p, size_t n);
+void sha256_final(struct sha256 *s, char hex[SHA256_HEX_LEN + 1]); /* and frees s */
+void sha256_free(struct sha256 *s);
+void sha256_hex(struct str data, char hex[SHA256_HEX_LEN + 1]);
+
+/* argon2id (RFC 9106) through crypto_pwhash_str; out is NUL-terminated "$argon2id$…".
+ * Takes tens of milliseconds and the memory that the profile says: call it on a job pool. */
+#define PASSWORD_HASH_LEN 128
+enum password_profile { PASSWORD_INTERACTIVE, PASSWORD_TEST /* cheapest that is allowed */ };
+void password_set_profile(enum password_profile p);
+enum err password_hash(struct str password, char out[PASSWORD_HASH_LEN]) ERR_CHECK;
+bool password_verify(struct str password, const char *hash);
+
+/* base64 (RFC 4648, with padding). */
+void base64_add(struct buf *b, const void *p, size_t n);
