@@ -1,0 +1,113 @@
+/* libsodium behind our names. */
+#include "base/crypto.h"
+
+#include <sodium.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+_Static_assert(PASSWORD_HASH_LEN >= crypto_pwhash_STRBYTES, "a password hash must fit");
+_Static_assert(SHA256_LEN == crypto_hash_sha256_BYTES, "SHA-256 is 32 bytes");
+
+enum err crypto_init(void) {
+    return sodium_init() < 0 ? ERR_INTERNAL : ERR_OK;
+}
+
+void crypto_random(void *p, size_t n) {
+    randombytes_buf(p, n);
+}
+
+bool crypto_equal(const void *a, const void *b, size_t n) {
+    return sodium_memcmp(a, b, n) == 0;
+}
+
+void crypto_token(char *out, size_t len) {
+    static const char letters[33] =
+        "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockford's, 5 bits each */
+    randombytes_buf(out, len);
+    for (size_t i = 0; i < len; i++)
+        out[i] = letters[(unsigned char)out[i] & 31];
+    out[len] = 0;
+}
+
+/* ---- SHA-256 ---- */
+
+struct sha256 {
+    crypto_hash_sha256_state state;
+};
+
+struct sha256 *sha256_new(void) {
+    struct sha256 *s = malloc(sizeof *s);
+    if (s)
+        crypto_hash_sha256_init(&s->state);
+    return s;
+}
+
+void sha256_update(struct sha256 *s, const void *p, size_t n) {
+    crypto_hash_sha256_update(&s->state, p, n);
+}
+
+void sha256_final(struct sha256 *s, char hex[SHA256_HEX_LEN + 1]) {
+    unsigned char digest[SHA256_LEN];
+    crypto_hash_sha256_final(&s->state, digest);
+    sodium_bin2hex(hex, SHA256_HEX_LEN + 1, digest, sizeof digest);
+    free(s);
+}
+
+void sha256_free(struct sha256 *s) {
+    free(s);
+}
+
+void sha256_hex(struct str data, char hex[SHA256_HEX_LEN + 1]) {
+    unsigned char digest[SHA256_LEN];
+    crypto_hash_sha256(digest, (const unsigned char *)data.p, data.n);
+    sodium_bin2hex(hex, SHA256_HEX_LEN + 1, digest, sizeof digest);
+}
+
+/* ---- passwords ---- */
+
+/* OWASP's Password Storage Cheat Sheet: argon2id with 19 MiB and 2 passes. libsodium's own
+ * interactive profile takes 64 MiB for each sign-in, which a small server cannot spare. */
+static const struct {
+    unsigned long long ops;
+    size_t mem;
+} profiles[] = {
+    [PASSWORD_INTERACTIVE] = {2, 19u << 20},
+    [PASSWORD_TEST] = {crypto_pwhash_OPSLIMIT_MIN, crypto_pwhash_MEMLIMIT_MIN},
+};
+static atomic_int profile = PASSWORD_INTERACTIVE;
+
+void password_set_profile(enum password_profile p) {
+    atomic_store(&profile, (int)p);
+}
+
+enum err password_hash(struct str password, char out[PASSWORD_HASH_LEN]) {
+    char hash[crypto_pwhash_STRBYTES];
+    int p = atomic_load(&profile);
+    if (crypto_pwhash_str(hash, password.p ? password.p : "", password.n, profiles[p].ops,
+                          profiles[p].mem) != 0)
+        return ERR_NOMEM;
+    memcpy(out, hash, strlen(hash) + 1);
+    return ERR_OK;
+}
+
+bool password_verify(struct str password, const char *hash) {
+    char padded[crypto_pwhash_STRBYTES] = {0}; /* libsodium may look at all of its fixed size */
+    size_t n = strlen(hash);
+    if (n >= sizeof padded)
+        return false;
+    memcpy(padded, hash, n);
+    return crypto_pwhash_str_verify(padded, password.p ? password.p : "", password.n) == 0;
+}
+
+void base64_add(struct buf *b, const void *p, size_t n) {
+    const unsigned char *from = p;
+    const int variant = sodium_base64_VARIANT_ORIGINAL;
+    char text[sodium_base64_ENCODED_LEN(3 * 64, sodium_base64_VARIANT_ORIGINAL)];
+    while (n) { /* whole groups of three bytes need no padding, so pieces join to one text */
+        size_t k = n < 3 * 64 ? n : 3 * 64;
+        sodium_bin2base64(text, sizeof text, from, k, variant);
+        buf_addz(b, text);
+        from += k;
+        n -= k;
+    }
+}
