@@ -1,0 +1,623 @@
+/* The model that runs weights: llama.cpp behind model.h. This file is the only includer of llama.h
+ * and ggml's headers.
+ *
+ * KV is one pool of cells for all sequences (kv_unified): copying a prefix then only marks its
+ * cells as shared, and a step is one pass over the weights whichever sequences take part.
+ * (Per-sequence buffers are copied whole, and a step whose sequence numbers have gaps or unequal
+ * lengths is split into several passes.) Flash attention skips the cells of other sequences by the
+ * mask; docs/scheduler.md has the measurements.
+ *
+ * The pool holds a whole window for each slot, so a step never fails for want of cells. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <ggml-cpu.h>
+#include <llama.h>
+
+#include <math.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "engine/gguf_header.h"
+#include "engine/model.h"
+
+#define STEP_TOKENS     256
+#define EMBED_TOKENS    512
+#define EMBED_SEQUENCES 32
+#define PREFIX_CELLS    512 /* for each prefix sequence */
+#define WINDOW_DEFAULT  4096
+#define SLOTS_MAX       16
+#define TEMPLATE_MAX    (8u << 20)
+
+struct llama_pool {
+    struct ggml_threadpool *threads;
+    int n;
+};
+
+struct llama_weights { /* the implementation of struct model */
+    struct model base;
+    struct llama_model *model;
+    struct llama_context *context;
+    const struct llama_vocab *vocab;
+    const char *chat_template; /* borrowed from model, or "chatml" */
+    struct llama_batch batch;
+    bool partial; /* sequences can be cut and copied in parts */
+};
+
+static struct llama_weights *weights(struct model *m) {
+    return (struct llama_weights *)m;
+}
+
+static const struct llama_weights *weights_const(const struct model *m) {
+    return (const struct llama_weights *)m;
+}
+
+/* The library's own messages may quote metadata of the file: they go no further than the debug
+ * level. */
+static void on_log(enum ggml_log_level level, const char *text, void *ctx) {
+    (void)ctx;
+    if (log_level() > LOG_DEBUG || level == GGML_LOG_LEVEL_DEBUG || level == GGML_LOG_LEVEL_CONT)
+        return;
+    log_event(LOG_DEBUG, "engine.library", LF_STR("text", str_trim(str_from(text))));
+}
+
+static void library_init(void) {
+    static atomic_bool done;
+    llama_log_set(on_log, NULL);
+    if (!atomic_exchange(&done, true))
+        llama_backend_init();
+}
+
+struct llama_pool *llama_pool_new(int threads, int poll) {
+    struct llama_pool *p = calloc(1, sizeof(*p));
+    if (!p)
+        return NULL;
+    library_init();
+    struct ggml_threadpool_params params = ggml_threadpool_params_default(threads);
+    params.poll = (uint32_t)poll;
+    p->n = threads;
+    p->threads = ggml_threadpool_new(&params);
+    if (!p->threads) {
+        free(p);
+        return NULL;
+    }
+    return p;
+}
+
+void llama_pool_free(struct llama_pool *p) {
+    if (!p)
+        return;
+    ggml_threadpool_free(p->threads);
+    free(p);
+}
+
+/* ---- steps ---- */
+
+static void batch_clear(struct llama_weights *w) {
+    w->batch.n_tokens = 0;
+}
+
+static void batch_add(struct llama_weights *w, int32_t token, int position, int seq, bool output) {
+    int i = w->batch.n_tokens++;
+    w->batch.token[i] = token;
+    w->batch.pos[i] = position;
+    w->batch.n_seq_id[i] = 1;
+    w->batch.seq_id[i][0] = seq;
+    w->batch.logits[i] = output;
+}
+
+static enum err step(struct model *m, const struct model_item *items, int n, struct errinfo *ei) {
+    struct llama_weights *w = weights(m);
+    batch_clear(w);
+    for (int i = 0; i < n; i++)
+        batch_add(w, items[i].token, items[i].position, items[i].sequence, items[i].logits);
+    int rc = llama_decode(w->context, w->batch);
+    if (rc == 0)
+        return ERR_OK;
+    if (rc == 2)
+        return err_set(ei, ERR_CANCELLED, NULL);
+    if (rc == 1)
+        return err_set(ei, ERR_OVERLOADED, "the model's memory for conversations is full");
+    return err_set(ei, ERR_INTERNAL, "the model's computation failed (%d)", rc);
+}
+
+static const float *logits(struct model *m, int item) {
+    return llama_get_logits_ith(weights(m)->context, item);
+}
+
+static enum err embed(struct model *m, const struct tokens *texts, int n, float *ret,
+                      struct errinfo *ei) {
+    struct llama_weights *w = weights(m);
+    size_t dims = (size_t)m->info.dimensions;
+    batch_clear(w);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < texts[i].n; j++)
+            batch_add(w, texts[i].p[j], j, i, true);
+    llama_memory_t memory = llama_get_memory(w->context);
+    if (memory)
+        llama_memory_clear(memory, false);
+    int rc = llama_encode(w->context, w->batch);
+    if (rc != 0)
+        return err_set(ei, ERR_INTERNAL, "the embedding model's computation failed (%d)", rc);
+    for (int i = 0; i < n; i++) {
+        const float *v = llama_get_embeddings_seq(w->context, i);
+        if (!v)
+            return err_set(ei, ERR_INTERNAL, "the embedding model gave no vector");
+        double sum = 0;
+        for (size_t d = 0; d < dims; d++)
+            sum += (double)v[d] * (double)v[d];
+        float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
+        for (size_t d = 0; d < dims; d++)
+            ret[(size_t)i * dims + d] = v[d] * scale;
+    }
+    return ERR_OK;
+}
+
+static bool seq_trim(struct model *m, int seq, int n) {
+    struct llama_weights *w = weights(m);
+    llama_memory_t memory = llama_get_memory(w->context);
+    if (n > 0 && (w->partial || llama_memory_seq_pos_max(memory, seq) < n) &&
+        llama_memory_seq_rm(memory, seq, n, -1))
+        return true;
+    llama_memory_seq_rm(memory, seq, -1, -1);
+    return n == 0;
+}
+
+static bool seq_copy(struct model *m, int from, int to, int n) {
+    struct llama_weights *w = weights(m);
+    llama_memory_t memory = llama_get_memory(w->context);
+    llama_memory_seq_rm(memory, to, -1, -1);
+    if (!w->partial)
+        return false;
+    llama_memory_seq_cp(memory, from, to, 0, n);
+    return true;
+}
+
+static size_t seq_size(struct model *m, int seq) {
+    return llama_state_seq_get_size_ext(weights(m)->context, seq, 0);
+}
+
+static size_t seq_save(struct model *m, int seq, void *to, size_t size) {
+    return llama_state_seq_get_data_ext(weights(m)->context, to, size, seq, 0);
+}
+
+static bool seq_load(struct model *m, int seq, const void *from, size_t size) {
+    return llama_state_seq_set_data_ext(weights(m)->context, from, size, seq, 0) > 0;
+}
+
+/* ---- text ---- */
+
+static enum err add_text(const struct llama_weights *w, struct str text, bool begin, bool special,
+                         struct tokens *out) {
+    int32_t room =
+        (int32_t)text.n + 8; /* a token is never shorter than a byte, but for special ones */
+    if (text.n > INT32_MAX / 8)
+        return ERR_TOO_LARGE;
+    int at = out->n;
+    enum err e = tokens_add(out, NULL, room);
+    if (e)
+        return e;
+    int n = llama_tokenize(w->vocab, text.p ? text.p : "", (int32_t)text.n, out->p + at, room,
+                           begin, special);
+    if (n < 0 && n != INT32_MIN) { /* the rare text that needs more */
+        out->n = at;
+        e = tokens_add(out, NULL, -n);
+        if (e)
+            return e;
+        n = llama_tokenize(w->vocab, text.p ? text.p : "", (int32_t)text.n, out->p + at, -n, begin,
+                           special);
+    }
+    out->n = at + (n > 0 ? n : 0);
+    return n < 0 ? ERR_INTERNAL : ERR_OK;
+}
+
+static enum err tokenize(const struct model *m, struct str text, bool special, struct tokens *out) {
+    /* Encoders want their frame ([CLS] … [SEP]) around a text; chat text is counted bare. */
+    return add_text(weights_const(m), text, m->info.dimensions > 0 && special, special, out);
+}
+
+static int piece(const struct model *m, int32_t token, char *out, int size) {
+    if (token < 0 || token >= m->info.vocabulary)
+        return 0;
+    int n = llama_token_to_piece(weights_const(m)->vocab, token, out, size, 0, false);
+    return n > 0 ? n : 0;
+}
+
+static bool is_end(const struct model *m, int32_t token) {
+    return llama_vocab_is_eog(weights_const(m)->vocab, token);
+}
+
+/* Whether the text would give one of the model's control tokens. */
+static bool has_control(const struct llama_weights *w, struct str text) {
+    struct tokens t = {0};
+    bool found = false;
+    if (add_text(w, text, false, true, &t) == ERR_OK)
+        for (int i = 0; i < t.n && !found; i++)
+            found =
+                llama_vocab_is_control(w->vocab, t.p[i]) || llama_vocab_is_eog(w->vocab, t.p[i]);
+    tokens_deinit(&t);
+    return found;
+}
+
+/* The template's text for the messages; marked: contents are replaced by U+E000, their number,
+ * U+E001. */
+static enum err apply_template(const struct llama_weights *w, const struct model_message *messages,
+                               int n, bool answer, bool marked, struct buf *out,
+                               struct errinfo *ei) {
+    struct llama_chat_message *chat = calloc((size_t)n + 1, sizeof(*chat));
+    struct buf text;
+    enum err e = ERR_OK;
+    size_t bytes = 256;
+    buf_init(&text, TEMPLATE_MAX);
+    for (int i = 0; chat && i < n; i++) { /* offsets now, pointers when the buffer stands still */
+        chat[i].role = (const char *)text.n;
+        buf_adds(&text, messages[i].role);
+        buf_addc(&text, 0);
+        chat[i].content = (const char *)text.n;
+        if (marked)
+            buf_addf(&text, "\xEE\x80\x80%d\xEE\x80\x81", i);
+        else
+            buf_adds(&text, messages[i].content);
+        buf_addc(&text, 0);
+        bytes += messages[i].content.n + 128;
+    }
+    char *to = malloc(bytes);
+    if (!chat || !to || buf_err(&text)) {
+        e = err_set(ei, buf_err(&text) ? buf_err(&text) : ERR_NOMEM, NULL);
+        goto out;
+    }
+    for (int i = 0; i < n; i++) {
+        chat[i].role = text.p + (size_t)chat[i].role;
+        chat[i].content = text.p + (size_t)chat[i].content;
+    }
+    int need = llama_chat_apply_template(w->chat_template, chat, (size_t)n, answer, to, (int)bytes);
+    if (need > (int)bytes) {
+        free(to);
+        to = malloc((size_t)need);
+        if (to)
+            need = llama_chat_apply_template(w->chat_template, chat, (size_t)n, answer, to, need);
+    }
+    if (!to || need < 0)
+        e = err_set(ei, to ? ERR_INTERNAL : ERR_NOMEM, to ? "the chat template failed" : NULL);
+    else
+        buf_add(out, to, (size_t)need);
+out:
+    free(to);
+    free(chat);
+    buf_deinit(&text);
+    return e;
+}
+
+/* The template's own text is read with control tokens, the contents without. */
+static enum err add_marked(const struct llama_weights *w, struct str text,
+                           const struct model_message *messages, int n, struct tokens *out) {
+    const struct str open = STR("\xEE\x80\x80"), shut = STR("\xEE\x80\x81");
+    enum err e = ERR_OK;
+    bool begin = true;
+    while (!e) {
+        size_t at = str_find(text, open);
+        struct str head = str_sub(text, 0, at == SIZE_MAX ? text.n : at);
+        e = add_text(w, head, begin, true, out);
+        begin = false;
+        if (e || at == SIZE_MAX)
+            break;
+        text = str_sub(text, at + open.n, text.n);
+        size_t end = str_find(text, shut);
+        uint64_t which;
+        if (end == SIZE_MAX || !str_to_u64(str_sub(text, 0, end), &which) || which >= (uint64_t)n)
+            return ERR_INTERNAL;
+        e = add_text(w, messages[which].content, false, false, out);
+        text = str_sub(text, end + shut.n, text.n);
+    }
+    return e;
+}
+
+static enum err prompt(const struct model *m, const struct model_message *messages, int n,
+                       bool answer, struct str partial, struct tokens *out, struct errinfo *ei) {
+    const struct llama_weights *w = weights_const(m);
+    struct buf text;
+    bool marked = false;
+    for (int i = 0; i < n && !marked; i++)
+        marked = has_control(w, messages[i].content) ||
+                 memchr(messages[i].content.p ? messages[i].content.p : "", 0,
+                        messages[i].content.n) != NULL;
+    buf_init(&text, TEMPLATE_MAX);
+    int start = out->n;
+    enum err e = apply_template(w, messages, n, answer, marked, &text, ei);
+    if (!e && buf_err(&text))
+        e = err_set(ei, buf_err(&text), NULL);
+    if (!e) {
+        e = marked ? add_marked(w, buf_str(&text), messages, n, out)
+                   : add_text(w, buf_str(&text), true, true, out);
+        if (!e && partial.n)
+            e = add_text(w, partial, false, false, out);
+        if (e)
+            err_set(ei, e, NULL);
+    }
+    /* Templates that write the beginning token themselves would have it twice. */
+    llama_token bos = llama_vocab_bos(w->vocab);
+    if (!e && out->n - start > 1 && out->p[start] == bos && out->p[start + 1] == bos) {
+        memmove(out->p + start, out->p + start + 1, (size_t)(out->n - start - 1) * sizeof(*out->p));
+        out->n--;
+    }
+    buf_deinit(&text);
+    return e;
+}
+
+/* ---- loading ---- */
+
+static void llama_free_model_object(struct model *m) {
+    struct llama_weights *w = weights(m);
+    if (w->context) {
+        llama_detach_threadpool(w->context);
+        llama_free(w->context);
+    }
+    if (w->batch.token)
+        llama_batch_free(w->batch);
+    llama_model_free(w->model);
+    free(w);
+}
+
+static const struct model_ops llama_ops = {
+    .free = llama_free_model_object,
+    .step = step,
+    .logits = logits,
+    .embed = embed,
+    .seq_trim = seq_trim,
+    .seq_copy = seq_copy,
+    .seq_size = seq_size,
+    .seq_save = seq_save,
+    .seq_load = seq_load,
+    .tokenize = tokenize,
+    .piece = piece,
+    .is_end = is_end,
+    .prompt = prompt,
+};
+
+/* Bytes that this process may still take: what the machine and, if there is one, its memory group
+ * leave. */
+static int64_t memory_available(void) {
+    int64_t bytes = INT64_MAX, v;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "MemAvailable: %ld kB", &v) == 1)
+            bytes = v * 1024;
+    if (f)
+        fclose(f);
+    int64_t limit = -1, used = -1;
+    f = fopen("/sys/fs/cgroup/memory.max", "re");
+    if (f && fscanf(f, "%ld", &limit) != 1)
+        limit = -1;
+    if (f)
+        fclose(f);
+    f = fopen("/sys/fs/cgroup/memory.current", "re");
+    if (f && fscanf(f, "%ld", &used) != 1)
+        used = -1;
+    if (f)
+        fclose(f);
+    if (limit > 0 && used >= 0 && limit - used < bytes)
+        bytes = limit - used;
+    return bytes;
+}
+
+struct plan { /* sizes settled before anything is loaded */
+    int window, slots, sequences, cells;
+    int64_t bytes;
+};
+
+#define MIB(n) ((long long)((n) >> 20))
+
+static enum err make_plan(const struct llama_open_options *o, const struct gguf_header *h,
+                          struct plan *ret, struct errinfo *ei) {
+    int trained = h->context_length > 0 && h->context_length < 1 << 20 ? (int)h->context_length
+                                                                       : WINDOW_DEFAULT;
+    struct plan p = {.window = o->window ? o->window : WINDOW_DEFAULT, .slots = o->slots};
+    if (p.window > trained)
+        p.window = trained;
+    int64_t heads = h->head_count > 0 ? h->head_count : 1;
+    int64_t kv_heads = h->head_count_kv > 0 ? h->head_count_kv : heads;
+    int64_t key = h->key_length > 0 ? h->key_length : h->embedding_length / heads;
+    int64_t value = h->value_length > 0 ? h->value_length : key;
+    if (h->block_count < 1 || h->block_count > 4096 || kv_heads > 65536 || key + value > 1 << 20)
+        return err_set(ei, ERR_CORRUPT, "%s is damaged: its header makes no sense", o->path);
+    int64_t token = h->block_count * kv_heads * (key + value) * 2;
+    int64_t available = memory_available();
+    if (o->embedding) {
+        p.bytes = h->file_bytes;
+    } else {
+        if (!p.slots) { /* a quarter of what is free */
+            int64_t fit = available / 4 / (token * p.window);
+            p.slots = fit < 1 ? 1 : fit > SLOTS_MAX ? SLOTS_MAX : (int)fit;
+        }
+        p.sequences = p.slots + o->prefixes;
+        p.cells = (p.slots * p.window + o->prefixes * PREFIX_CELLS + 255) / 256 * 256;
+        p.bytes = h->file_bytes + token * p.cells;
+    }
+    int64_t reserve = 64ll << 20; /* the working space of a step */
+    if (p.bytes + reserve > available)
+        return err_set(
+            ei, ERR_NOMEM,
+            "%s does not fit: weights %lld MiB + conversations %lld MiB (%d × %d tokens × "
+            "%lld bytes) + work 64 MiB = %lld MiB, but %lld MiB are free; use a smaller "
+            "model, fewer slots or a shorter context",
+            o->path, MIB(h->file_bytes), MIB(p.bytes - h->file_bytes), p.slots, p.window,
+            (long long)token, MIB(p.bytes + reserve), MIB(available));
+    *ret = p;
+    return ERR_OK;
+}
+
+static bool on_progress(float fraction, void *ctx) {
+    const struct llama_open_options *o = ctx;
+    if (o->progress)
+        o->progress(o->ctx, (double)fraction);
+    return !o->abort || !o->abort(o->ctx);
+}
+
+static enum err load(struct llama_weights *w, const struct llama_open_options *o,
+                     const struct plan *p, struct errinfo *ei) {
+    struct llama_model_params mp = llama_model_default_params();
+    mp.progress_callback = on_progress;
+    mp.progress_callback_user_data = (void *)o;
+    w->model = llama_model_load_from_file(o->path, mp);
+    if (!w->model)
+        return err_set(
+            ei, ERR_CORRUPT,
+            "%s cannot be loaded: it is damaged or of a kind that is not known; fetch it "
+            "again or choose another model",
+            o->path);
+    struct llama_context_params cp = llama_context_default_params();
+    if (o->embedding) {
+        cp.n_ctx = cp.n_batch = cp.n_ubatch = EMBED_TOKENS;
+        cp.n_seq_max = EMBED_SEQUENCES;
+        cp.embeddings = true;
+        cp.kv_unified = true;
+    } else {
+        cp.n_ctx = (uint32_t)p->cells;
+        cp.n_batch = cp.n_ubatch = STEP_TOKENS;
+        cp.n_seq_max = (uint32_t)p->sequences;
+        cp.n_outputs_max = (uint32_t)p->sequences;
+        cp.kv_unified = true;
+        cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+        cp.abort_callback = o->abort;
+        cp.abort_callback_data = o->ctx;
+    }
+    cp.n_threads = cp.n_threads_batch = o->pool->n;
+    w->context = llama_init_from_model(w->model, cp);
+    if (!w->context)
+        return err_set(ei, ERR_NOMEM, "no memory for the conversations of %s", o->path);
+    llama_attach_threadpool(w->context, o->pool->threads, o->pool->threads);
+    int room = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
+    w->batch = llama_batch_init(room, 0, 1);
+    if (!w->batch.token)
+        return err_set(ei, ERR_NOMEM, NULL);
+    return ERR_OK;
+}
+
+static void describe(struct llama_weights *w, const struct llama_open_options *o,
+                     const struct plan *p, const struct gguf_header *h) {
+    struct model_info *i = &w->base.info;
+    w->vocab = llama_model_get_vocab(w->model);
+    w->chat_template = llama_model_chat_template(w->model, NULL);
+    struct llama_chat_message probe = {"user", "x"};
+    if (!w->chat_template ||
+        llama_chat_apply_template(w->chat_template, &probe, 1, true, NULL, 0) < 0) {
+        if (!o->embedding)
+            log_event(LOG_WARN, "engine.template_unknown", LF_Z("used", "chatml"));
+        w->chat_template = "chatml";
+    }
+    w->partial = !llama_model_is_recurrent(w->model) && !llama_model_is_hybrid(w->model) &&
+                 llama_model_n_swa(w->model) == 0;
+    snprintf(i->name, sizeof(i->name), "%s", h->name);
+    i->vocabulary = llama_vocab_n_tokens(w->vocab);
+    i->trained = llama_model_n_ctx_train(w->model);
+    i->window = o->embedding ? (p->window < EMBED_TOKENS ? p->window : EMBED_TOKENS) : p->window;
+    i->sequences = o->embedding ? EMBED_SEQUENCES : p->sequences;
+    i->step_tokens = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
+    i->dimensions = o->embedding ? llama_model_n_embd_out(w->model) : 0;
+    i->bytes = p->bytes;
+}
+
+/* The first step touches every page of the weights and sizes the work buffers: it is done before
+ * anybody waits. */
+static enum err warm_up(struct llama_weights *w, struct errinfo *ei) {
+    struct model *m = &w->base;
+    if (m->info.dimensions) {
+        struct tokens t = {0};
+        float *out = calloc((size_t)m->info.dimensions, sizeof(*out));
+        enum err e = out ? add_text(w, STR("warm up"), true, true, &t) : ERR_NOMEM;
+        if (!e)
+            e = embed(m, &t, 1, out, ei);
+        free(out);
+        tokens_deinit(&t);
+        return e;
+    }
+    struct model_item items[64];
+    int32_t token = llama_vocab_bos(w->vocab) >= 0 ? llama_vocab_bos(w->vocab) : 0;
+    for (int i = 0; i < 64; i++)
+        items[i] = (struct model_item){0, i, token, i == 63};
+    enum err e = step(m, items, 64, ei);
+    items[0] = (struct model_item){0, 64, token, true};
+    if (!e)
+        e = step(m, items, 1, ei);
+    llama_memory_clear(llama_get_memory(w->context), false);
+    return e;
+}
+
+enum err llama_model_open(const struct llama_open_options *o, struct model **ret,
+                          struct errinfo *ei) {
+    struct gguf_header h;
+    struct plan p = {0};
+    library_init();
+    enum err e = gguf_header_read(o->path, &h, ei);
+    if (!e)
+        e = make_plan(o, &h, &p, ei);
+    if (e)
+        return e;
+    struct llama_weights *w = calloc(1, sizeof(*w));
+    if (!w)
+        return err_set(ei, ERR_NOMEM, NULL);
+    w->base.ops = &llama_ops;
+    e = load(w, o, &p, ei);
+    if (!e) {
+        describe(w, o, &p, &h);
+        e = warm_up(w, ei);
+    }
+    if (e) {
+        llama_free_model_object(&w->base);
+        return e;
+    }
+    *ret = &w->base;
+    return ERR_OK;
+}
+
+/* ---- converting ---- */
+
+struct convert_progress {
+    void (*fn)(double fraction, void *ctx);
+    void *ctx;
+};
+
+/* Converting reports its progress in its log only: "[  12/ 290] blk.3…". */
+static void on_convert_log(enum ggml_log_level level, const char *text, void *ctx) {
+    const struct convert_progress *p = ctx;
+    int at, of;
+    if (p->fn && sscanf(text, "[%d/%d]", &at, &of) == 2 && of > 0 && at <= of)
+        p->fn((double)at / of, p->ctx);
+    on_log(level, text, NULL);
+}
+
+enum err llama_weights_convert(const char *in, const char *out, const char *form, int threads,
+                               void (*progress)(double fraction, void *ctx), void *ctx,
+                               struct errinfo *ei) {
+    static const struct {
+        const char *name;
+        enum llama_ftype type;
+    } forms[] = {
+        {"Q8_0", LLAMA_FTYPE_MOSTLY_Q8_0},     {"Q4_0", LLAMA_FTYPE_MOSTLY_Q4_0},
+        {"F16", LLAMA_FTYPE_MOSTLY_F16},       {"Q4_1", LLAMA_FTYPE_MOSTLY_Q4_1},
+        {"Q5_0", LLAMA_FTYPE_MOSTLY_Q5_0},     {"Q6_K", LLAMA_FTYPE_MOSTLY_Q6_K},
+        {"Q4_K_M", LLAMA_FTYPE_MOSTLY_Q4_K_M}, {"BF16", LLAMA_FTYPE_MOSTLY_BF16},
+    };
+    struct convert_progress p = {progress, ctx};
+    struct llama_model_quantize_params params = llama_model_quantize_default_params();
+    size_t i = 0;
+    while (i < sizeof(forms) / sizeof(*forms) && strcmp(forms[i].name, form) != 0)
+        i++;
+    if (i == sizeof(forms) / sizeof(*forms))
+        return err_set(ei, ERR_INVALID, "the form %.32s is not known; Q8_0, Q4_0 and F16 are",
+                       form);
+    params.ftype = forms[i].type;
+    params.nthread = threads > 0 ? threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    params.allow_requantize = true;
+    library_init();
+    llama_log_set(on_convert_log, &p);
+    uint32_t rc = llama_model_quantize(in, out, &params);
+    llama_log_set(on_log, NULL);
+    if (rc != 0)
+        return err_set(ei, ERR_IO, "%s cannot be converted to %s (is the disk full?)", in, form);
+    return ERR_OK;
+}
