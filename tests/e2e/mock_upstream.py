@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""A scripted OpenAI-compatible model server for tests: it records what it is asked and answers what the test ordered.
+
+Every chat request is appended to the log file (one JSON object a line: path, headers, body). The answer depends on the last
+user message only, so that tests can order behaviour in words:
+  "… [say: text]"     answers exactly that text
+  "… [words: N]"      answers N numbered words
+  "… [hold]"          sends its first word, then waits until release() or the client's leaving
+  "… [status: N]"     answers HTTP N with an error object
+  "… [break: N]"      closes the connection after N words
+anything else         answers "You said: <message>" word by word
+"""
+
+import http.server
+import json
+import re
+import socketserver
+import sys
+import threading
+
+MODELS = [{"id": "mock-chat", "object": "model", "created": 1, "owned_by": "tests",
+           "parley": {"kind": "chat", "context_window": 4096}},
+          {"id": "mock-embedding", "object": "model", "created": 1, "owned_by": "tests",
+           "parley": {"kind": "embedding", "context_window": 512}}]
+
+
+def text_of(content):
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content or [])
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def send_json(self, status, value, headers=()):
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        for name, v in headers:
+            self.send_header(name, v)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        path = self.path.split("?")[0]
+        if path == "/v1/models":
+            self.send_json(200, {"object": "list", "data": MODELS})
+        elif path == "/health":
+            self.send_json(200, {"status": "ok"})
+        else:
+            self.send_json(404, {"error": {"message": "no such path", "type": "invalid_request_error", "param": None, "code": None}})
+
+    def do_POST(self):
+        raw = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        body = json.loads(raw)
+        self.server.record({"path": self.path, "authorization": self.headers.get("Authorization"), "body": body})
+        if self.path == "/v1/chat/completions":
+            self.chat(body)
+        elif self.path == "/v1/embeddings":
+            texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+            data = [{"object": "embedding", "index": i, "embedding": [float(len(str(t))), 1.0, 0.0]} for i, t in enumerate(texts)]
+            self.send_json(200, {"object": "list", "data": data, "model": body.get("model"), "usage": {"prompt_tokens": 1, "total_tokens": 1}})
+        elif self.path == "/v1/tokens/count":
+            self.send_json(200, {"counts": [len(t.encode()) // 4 + 1 for t in body["texts"]]})
+        else:
+            self.send_json(404, {"error": {"message": "no such path", "type": "invalid_request_error", "param": None, "code": None}})
+
+    def chat(self, body):
+        asked = text_of([m for m in body["messages"] if m["role"] == "user"][-1]["content"])
+        status = re.search(r"\[status: (\d+)\]", asked)
+        if status:
+            code = int(status.group(1))
+            retry = [("Retry-After", "7")] if code in (429, 503) else []
+            self.send_json(code, {"error": {"message": f"ordered failure {code}", "type": "server_error", "param": None, "code": None}}, retry)
+            return
+        say = re.search(r"\[say: (.*?)\]", asked, re.S)
+        words = re.search(r"\[words: (\d+)\]", asked)
+        stop_after = re.search(r"\[break: (\d+)\]", asked)
+        text = say.group(1) if say else " ".join(f"word{i}" for i in range(int(words.group(1)))) if words else f"You said: {asked}"
+        pieces = re.findall(r"\S+\s*|\s+", text)
+        usage = {"prompt_tokens": sum(len(text_of(m["content"])) // 4 + 1 for m in body["messages"]),
+                 "completion_tokens": len(pieces)}
+        usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+        head = {"id": "chatcmpl-mock", "created": 1, "model": body.get("model") or "mock-chat"}
+        if not body.get("stream"):
+            self.send_json(200, {**head, "object": "chat.completion", "usage": usage, "choices": [
+                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]})
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+
+        def send(choices, usage_value=None):
+            chunk = {**head, "object": "chat.completion.chunk", "choices": choices, "usage": usage_value}
+            self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+        def delta(d, finish=None):
+            return [{"index": 0, "delta": d, "finish_reason": finish}]
+
+        try:
+            send(delta({"role": "assistant", "content": ""}))
+            for i, piece in enumerate(pieces):
+                if stop_after and i == int(stop_after.group(1)):
+                    return
+                send(delta({"content": piece}))
+                if i == 0 and "[hold]" in asked:
+                    self.server.held.set()
+                    self.server.released.wait(60)
+            send(delta({}, "stop"))
+            if (body.get("stream_options") or {}).get("include_usage"):
+                send([], usage)
+            self.wfile.write(b"data: [DONE]\n\n")
+        except OSError:
+            self.server.gone.set()  # the client left: what a cancelled answer looks like from here
+
+
+class MockUpstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, log_path=None, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
+        self.requests, self.log_path, self.lock = [], log_path, threading.Lock()
+        self.held, self.released, self.gone = threading.Event(), threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def record(self, entry):
+        with self.lock:
+            self.requests.append(entry)
+            if self.log_path:
+                with open(self.log_path, "a", encoding="utf-8") as f:
+                    f.write(json.dumps(entry) + "\n")
+
+    def chats(self):
+        with self.lock:
+            return [r["body"] for r in self.requests if r["path"] == "/v1/chat/completions"]
+
+    def handle_error(self, request, client_address):
+        pass
+
+    def close(self):
+        self.released.set()
+        self.shutdown()
+        self.server_close()
+
+
+if __name__ == "__main__":
+    mock = MockUpstream(sys.argv[2] if len(sys.argv) > 2 else None, int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    print(mock.url, flush=True)
+    mock.thread.join()

@@ -1,0 +1,26 @@
+"""The page in a real browser: tests/e2e/browser/page.test.mjs drives Chromium against the whole program."""
+
+import os
+import subprocess
+
+from harness import Program
+from mock_upstream import MockUpstream
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def browse(program, log=""):
+    env = {**os.environ, "PARLEY_URL": program.url, "PARLEY_SETUP_TOKEN": program.setup_token(), "PARLEY_UPSTREAM_LOG": log}
+    done = subprocess.run(["node", "--test", os.path.join(HERE, "browser", "page.test.mjs")], env=env, capture_output=True,
+                          text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_page_against_the_scripted_model(tmp_path):
+    log = str(tmp_path / "upstream.jsonl")
+    mock = MockUpstream(log)
+    try:
+        with Program(upstream=mock.url) as p:
+            browse(p, log)
+    finally:
+        mock.close()

@@ -1,0 +1,80 @@
+"""The terminal: `parley` as a person types it, and in pipes."""
+
+import json
+import os
+import subprocess
+
+from harness import BINARY
+
+
+def parley(*args, program=None, stdin="", env=None):
+    argv = [BINARY, *args]
+    if program:
+        argv += ["--data-dir", program.data]
+    return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=120, check=False,
+                          env={**os.environ, **(env or {})})
+
+
+def test_chat_once_in_a_pipe_prints_the_answer_alone(program, user):
+    key = user.post("/api/v1/keys", {"name": "terminal"})["key"]
+    env = {"PARLEY_KEY": key}
+    done = parley("chat", "--server", program.url, "--once", "[say: from the pipe]", env=env)
+    assert (done.returncode, done.stdout) == (0, "from the pipe\n"), done.stderr
+    done = parley("chat", "--server", program.url, "--once", "[say: in role]", "--role", "travel-assistant", env=env)
+    assert (done.returncode, done.stdout) == (0, "in role\n"), done.stderr
+    done = parley("chat", "--server", program.url, stdin="[say: piped in]\n", env=env)
+    assert done.returncode == 0 and "piped in" in done.stdout, done.stderr
+
+
+def test_chat_says_what_is_wrong(program, user):
+    key = user.post("/api/v1/keys", {"name": "terminal"})["key"]
+    for args, env in [(["--server", "http://127.0.0.1:9", "--once", "hi"], {"PARLEY_KEY": key}),
+                      (["--server", program.url, "--once", "hi"], {"PARLEY_KEY": "parley_wrong"}),
+                      (["--server", program.url, "--once", "hi", "--role", "nobody"], {"PARLEY_KEY": key}),
+                      (["--server", program.url, "--once", "[status: 500]"], {"PARLEY_KEY": key})]:
+        done = parley("chat", *args, env=env)
+        assert done.returncode != 0 and done.stderr.strip() and done.stdout == "", (args, done)
+
+
+def test_users_roles_and_conversations_are_listed(program, user):
+    user.say(user.conversation(), "a conversation to list [say: fine]")
+    names = [u["username"] for u in json.loads(parley("user", "list", "--json", program=program).stdout)]
+    assert "admin" in names and user.user["username"] in names
+    roles = [r["name"] for r in json.loads(parley("role", "list", "--json", program=program).stdout)]
+    assert {"General Assistant", "Travel Assistant", "Medical Advisor", "Code Helper"} <= set(roles)
+    assert parley("conversation", "list", "--user", user.user["username"], program=program).returncode == 0
+    assert parley("user", "passwd", "nobody-at-all", program=program, stdin="x\nx\n").returncode != 0
+
+
+def test_backup_and_restore_bring_everything_back(program, user, tmp_path):
+    user.say(user.conversation(), "to be kept [say: kept]")
+    file = str(tmp_path / "copy.db")
+    done = parley("backup", file, program=program)
+    assert done.returncode == 0, done.stderr
+    refused = parley("restore", file, program=program)
+    assert refused.returncode != 0 and refused.stderr  # the program runs
+    other = str(tmp_path / "data")
+    os.makedirs(other)
+    done = subprocess.run([BINARY, "restore", file, "--data-dir", other], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([BINARY, "user", "list", "--json", "--data-dir", other], capture_output=True, text=True, timeout=60, check=False)
+    assert user.user["username"] in done.stdout
+
+
+def test_help_config_and_usage_errors(program):
+    for args in (["--help"], ["serve", "--help"], ["chat", "--help"], ["model", "--help"], ["user", "--help"], ["backup", "--help"]):
+        done = parley(*args)
+        assert done.returncode == 0 and "parley" in done.stdout
+    assert parley("no-such-command").returncode == 2
+    assert parley("serve", "--no-such-flag").returncode == 2
+    assert "listen" in parley("config", program=program).stdout
+    bad = os.path.join(program.work, "bad.conf")
+    with open(bad, "w", encoding="ascii") as f:
+        f.write("# comment\nlisten = 127.0.0.1:8080\nlisen = x\n")
+    done = parley("config", "--config", bad)
+    assert done.returncode != 0 and f"{bad}:3" in done.stderr and "listen" in done.stderr
+
+
+def test_doctor_finds_the_program_well(program):
+    done = parley("doctor", program=program)
+    assert done.stdout.strip()
