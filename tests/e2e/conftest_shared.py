@@ -1,10 +1,12 @@
 """The fixtures of the end-to-end and fault tests."""
 
+import itertools
+
 import pytest
-
-
 from harness import Program
 from mock_upstream import MockUpstream
+
+numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,6 @@ def real():
 
 
 @pytest.fixture
-def user(program, request):
-    """A fresh member, named after the test."""
-    name = request.node.name.replace("[", "-").replace("]", "")[:50]
-    return program.sign_up(name)
+def user(program):
+    """A fresh member."""
+    return program.sign_up(f"user{next(numbers)}")
