@@ -1,0 +1,72 @@
+# The two commands are `make run` and `make test`; CMake and Ninja do the building beneath.
+# Scripts in scripts/ do one thing each. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+# Options for the program or the tests: make run ARGS="--port 9000", make test ARGS="-L unit"
+ARGS ?=
+
+.PHONY: help run test build web deps models packages asan tsan fuzz bench-ttft llama-server \
+	format format-check test-clean clean
+
+## Using Parley
+
+run: build models ## Install what is missing, build, get the models and start (ARGS="--port 9000")
+	@exec build/parley serve $(ARGS)
+
+build: packages web ## Build the program (build/parley) and what it needs
+	@scripts/build build -- parley
+
+web: packages ## Build the page (web/dist), when its sources changed
+	@scripts/build-web
+
+deps: packages ## Build the third-party libraries (yyjson, llama.cpp) into the cache
+	@scripts/deps
+
+models: build ## Get this machine's models ready (see also build/parley model list)
+	@scripts/models
+
+packages: ## Install the Debian packages that running needs, when any is missing
+	@scripts/system-packages packaging/debian/run.txt
+
+## Testing
+
+test: ## Install what tests need, build and run all tests (ARGS="-L unit -R store" picks some)
+	@exec scripts/test $(ARGS)
+
+asan: packages ## Run the unit tests and fuzz corpora under the address and undefined sanitizers
+	@scripts/build build-asan -DPARLEY_SANITIZE=address -DCMAKE_BUILD_TYPE=Debug -- checks
+	@ctest --test-dir build-asan -L 'unit|fuzz' --output-on-failure $(ARGS)
+
+tsan: packages ## Run the unit tests of what has threads under the thread sanitizer
+	@scripts/build build-tsan -DPARLEY_SANITIZE=thread -DCMAKE_BUILD_TYPE=Debug -- checks
+	@ctest --test-dir build-tsan -L threads --output-on-failure $(ARGS)
+
+fuzz: ## Fuzz every parser of untrusted bytes with libFuzzer (SECONDS_EACH=60)
+	@scripts/fuzz
+
+test-clean: ## Run `make run` and `make test` inside a bare Debian 12 (needs root; slow)
+	@tests/clean/run.sh $(ARGS)
+
+format-check: ## Say which C files clang-format would change
+	@scripts/format --check
+
+## Measuring
+
+bench-ttft: build models ## Time to first token: the whole program against llama-server
+	@LLAMA_SERVER_DIR="$$(scripts/build-llama-server)" bench/ttft $(ARGS)
+
+llama-server: packages ## Build llama-server and llama-batched-bench for comparisons
+	@scripts/build-llama-server
+
+## Housekeeping
+
+format: ## Format all C files
+	@scripts/format
+
+clean: ## Remove build folders and the built page (the cache outside git stays)
+	@rm -rf build build-asan build-tsan build-fuzz web/dist
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^## / { printf "\n%s\n", substr($$0, 4) } \
+		/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
