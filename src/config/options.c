@@ -1,0 +1,246 @@
+/* The table of options and what makes a value of each kind right. To add an option, add a field to
+ * struct config and a row here. */
+#include "config/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/un.h>
+
+#include "config/nearest.h"
+
+static bool port_ok(struct str s) {
+    uint64_t port;
+    return str_to_u64(s, &port) && port <= 65535;
+}
+
+static bool listen_ok(struct str s) {
+    if (str_starts(s, STR("unix:")))
+        return s.n > 5 && s.n - 5 < sizeof(((struct sockaddr_un *)0)->sun_path);
+    size_t colon = s.n;
+    while (colon > 0 && s.p[colon - 1] != ':')
+        colon--;
+    if (colon < 2 || !port_ok(str_sub(s, colon, s.n)))
+        return false;
+    struct str host = str_sub(s, 0, colon - 1);
+    if (host.p[0] == '[')
+        return host.n > 2 && host.p[host.n - 1] == ']';
+    return memchr(host.p, ':', host.n) == NULL && memchr(host.p, ' ', host.n) == NULL;
+}
+
+static bool url_ok(struct str s) {
+    struct str rest = s;
+    if (s.n == 0)
+        return true;
+    if (str_starts(s, STR("http://")))
+        rest = str_sub(s, 7, s.n);
+    else if (str_starts(s, STR("https://")))
+        rest = str_sub(s, 8, s.n);
+    else
+        return false;
+    for (size_t i = 0; i < rest.n; i++)
+        if ((unsigned char)rest.p[i] <= ' ' || rest.p[i] == '?' || rest.p[i] == '#')
+            return false;
+    return rest.n > 0 && rest.p[0] != '/' && rest.p[0] != ':';
+}
+
+static const char *const words_signup[] = {"closed", "open", NULL};
+static const char *const words_level[] = {"debug", "info", "warn", "error", NULL};
+static const char *const words_format[] = {"auto", "json", "text", NULL};
+static const char *const words_switch[] = {"off", "on", NULL};
+
+/* Rows: TEXT(key, standard, check, allowed, help), INT(key, standard, min, max, help), … */
+#define AT(field) offsetof(struct config, field)
+#define TEXT(f, std, chk, al, h)                                                                   \
+    .key = #f, .kind = OPTION_TEXT, .offset = AT(f), .standard = std, .check = chk, .allowed = al, \
+    .help = h
+#define PATH(f, std, h)                                                                            \
+    .key = #f, .kind = OPTION_PATH, .offset = AT(f), .standard = std, .allowed = "a path", .help = h
+#define MODEL(f, h)                                                                                \
+    .key = #f, .kind = OPTION_MODEL, .offset = AT(f), .standard = "",                              \
+    .allowed = "a model's name or FILE.gguf", .help = h
+#define INT(f, std, lo, hi, h)                                                                     \
+    .key = #f, .kind = OPTION_INT, .offset = AT(f), .standard = std, .min = lo, .max = hi, .help = h
+#define WORD(f, std, w, h)                                                                         \
+    .key = #f, .kind = OPTION_WORD, .offset = AT(f), .standard = std, .words = w, .help = h
+
+/* clang-format off */
+const struct option options[] = {
+    {.section = "Where it is",
+     TEXT(listen, "127.0.0.1:8080", listen_ok, "HOST:PORT, [IPV6]:PORT or unix:/path",
+          "The address of the page and the API. Only this machine reaches 127.0.0.1; put a TLS proxy in front before you open it to others.")},
+    {INT(port, "0", 0, 65535, "Another port for listen, when only that is to change. 0 = as listen says.")},
+    {PATH(data_dir, "", "The folder for the database and all else that lasts. Default: ~/.local/share/parley.")},
+    {PATH(models_dir, "", "The folder for the models' weights. Default: ~/.local/share/parley/models.")},
+
+    {.section = "The model",
+     MODEL(model, "The chat model: a name that `parley model list` shows, or a GGUF file. Default: chosen by this machine's memory.")},
+    {MODEL(embedding_model, "The embedding model, in the same way; none = do without. Default: the catalogue's.")},
+    {INT(context, "0", 0, 1048576, "Tokens of one conversation's window. 0 = as the model allows, at most 4096.")},
+    {INT(slots, "0", 0, 64, "Answers written at the same time. 0 = by the machine's memory.")},
+    {INT(engine_threads, "0", 0, 1024, "Threads that compute. 0 = all cores.")},
+    {INT(engine_max_queued, "256", 1, 65536, "Requests that may wait for a slot; past it the engine answers 429.")},
+
+    {.section = "Another model server instead of the engine",
+     TEXT(upstream, "", url_ok, "http://HOST:PORT/v1 or https://…, or nothing",
+          "The base address of an OpenAI-compatible server (vLLM, llama-server, Ollama, `parley engine`, a cloud API). When it is set, no engine is started.")},
+    {PATH(upstream_key_file, "", "A file whose first line is the key for it. The environment's PARLEY_UPSTREAM_KEY goes before it.")},
+    {TEXT(upstream_key, "", NULL, "the key itself, in the environment only", "The key for the model server; only as PARLEY_UPSTREAM_KEY."), .flags = OPTION_SECRET},
+    {TEXT(upstream_model, "", NULL, "a model's name", "The name of its model to use. Default: the first that it lists.")},
+
+    {.section = "Accounts",
+     WORD(signup, "open", words_signup, "open: anyone who reaches the page may make an account; closed: administrators make them.")},
+    {INT(session_days, "30", 1, 3650, "Days after which a browser must sign in again.")},
+    {WORD(secure_cookies, "off", words_switch, "on when people reach Parley by https (a TLS proxy in front): cookies then travel over TLS only.")},
+
+    {.section = "Running",
+     INT(loops, "0", 0, 256, "Event loops (threads) of the server. 0 = one for each core.")},
+    {INT(max_body_bytes, "1048576", 65536, 1073741824, "The largest request body in bytes (documents: at least 16 MiB).")},
+    {INT(max_running, "10000", 1, 1000000, "Answers in progress at once, over all users; past it requests get 429.")},
+    {INT(max_running_per_user, "8", 1, 10000, "The same for one user.")},
+    {INT(keep_stream_seconds, "60", 0, 86400, "How long the events of a finished answer are kept for a page that comes back.")},
+    {WORD(titles, "on", words_switch, "Whether the model makes titles for conversations; off = their first words.")},
+
+    {.section = "Log",
+     WORD(log_level, "info", words_level, "The least level that is logged. Messages' contents are never logged.")},
+    {WORD(log_format, "auto", words_format, "json: one object a line; text: one plain line; auto: text on a terminal, else json.")},
+};
+/* clang-format on */
+const size_t options_count = sizeof(options) / sizeof(options[0]);
+_Static_assert(sizeof(options) / sizeof(options[0]) <= OPTIONS_MAX, "raise OPTIONS_MAX");
+
+static bool key_eq(struct str typed, const char *key) {
+    size_t n = strlen(key);
+    if (typed.n != n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if ((typed.p[i] == '-' ? '_' : typed.p[i]) != key[i])
+            return false;
+    return true;
+}
+
+const struct option *option_find(struct str key) {
+    for (size_t i = 0; i < options_count; i++)
+        if (key_eq(key, options[i].key))
+            return &options[i];
+    return NULL;
+}
+
+/* "parley.conf:3: " or "PARLEY_LISTEN: " or "--listen: ". */
+static void say_where(const struct option *o, const struct origin *from, char *out, size_t size) {
+    size_t at = 0;
+    switch (from->source) {
+    case CONFIG_FILE:
+        snprintf(out, size, "%s:%d: ", from->file, from->line);
+        return;
+    case CONFIG_ENV:
+        at = (size_t)snprintf(out, size, "PARLEY_%s: ", o->key);
+        for (size_t i = 7; i < at && i < size && out[i]; i++)
+            if (out[i] >= 'a' && out[i] <= 'z')
+                out[i] = (char)(out[i] - 'a' + 'A');
+        return;
+    case CONFIG_FLAG:
+        at = (size_t)snprintf(out, size, "--%s: ", o->key);
+        for (size_t i = 0; i < at && i < size && out[i]; i++)
+            if (out[i] == '_')
+                out[i] = '-';
+        return;
+    case CONFIG_DEFAULT:
+        snprintf(out, size, "%s: ", o->key);
+        return;
+    }
+}
+
+static enum err refuse(const struct option *o, const struct origin *from, struct str value,
+                       struct errinfo *ei) {
+    char where[300];
+    say_where(o, from, where, sizeof where);
+    struct str shown = {value.p, utf8_cut(value, 80)};
+    if (o->flags & OPTION_SECRET || !utf8_valid(shown))
+        shown = STR("…");
+    if (o->kind == OPTION_INT)
+        return err_param(ei, ERR_INVALID, o->key,
+                         "%s%s cannot be \"%.*s\": allowed is a whole number from %lld to %lld",
+                         where, o->key, STR_ARG(shown), (long long)o->min, (long long)o->max);
+    if (o->kind != OPTION_WORD)
+        return err_param(ei, ERR_INVALID, o->key, "%s%s cannot be \"%.*s\": allowed is %s", where,
+                         o->key, STR_ARG(shown), o->allowed);
+    char list[128] = "";
+    for (size_t i = 0, n = 0; o->words[i] && n < sizeof list; i++)
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", o->words[i]);
+    return err_param(ei, ERR_INVALID, o->key, "%s%s cannot be \"%.*s\": allowed is one of %s",
+                     where, o->key, STR_ARG(shown), list);
+}
+
+static const char *make_path(struct str value, const char *base, struct arena *a) {
+    const char *home = getenv("HOME");
+    if (home && str_starts(value, STR("~/")))
+        return arena_printf(a, "%s/%.*s", home, (int)(value.n - 2), value.p + 2);
+    if (base && value.n && value.p[0] != '/')
+        return arena_printf(a, "%s/%.*s", base, STR_ARG(value));
+    return arena_strz(a, value);
+}
+
+static bool text_ok(const struct option *o, struct str value) {
+    if (!utf8_valid(value))
+        return false;
+    for (size_t i = 0; i < value.n; i++) /* control characters have no place in any of them */
+        if ((unsigned char)value.p[i] < 0x20 || value.p[i] == 0x7f)
+            return false;
+    return !o->check || o->check(value);
+}
+
+enum err option_set(struct config *c, const struct option *o, struct str value,
+                    const struct origin *from, const char *base, struct arena *a,
+                    struct errinfo *ei) {
+    void *field = (char *)c + o->offset;
+    if (o->kind == OPTION_INT) {
+        int64_t n;
+        if (!str_to_i64(value, &n) || n < o->min || n > o->max)
+            return refuse(o, from, value, ei);
+        *(int64_t *)field = n;
+        return ERR_OK;
+    }
+    if (o->kind == OPTION_WORD) {
+        for (size_t i = 0; o->words[i]; i++) {
+            if (str_eqz(value, o->words[i])) {
+                *(int64_t *)field = (int64_t)i;
+                return ERR_OK;
+            }
+        }
+        return refuse(o, from, value, ei);
+    }
+    if (!text_ok(o, value))
+        return refuse(o, from, value, ei);
+    bool path =
+        o->kind == OPTION_PATH || (o->kind == OPTION_MODEL && str_ends(value, STR(".gguf")));
+    const char *text = path ? make_path(value, base, a) : arena_strz(a, value);
+    if (!text)
+        return err_set(ei, ERR_NOMEM, NULL);
+    *(const char **)field = text;
+    return ERR_OK;
+}
+
+void option_show(const struct config *c, const struct option *o, struct buf *b) {
+    const void *field = (const char *)c + o->offset;
+    if (o->kind == OPTION_INT)
+        buf_addf(b, "%lld", (long long)*(const int64_t *)field);
+    else if (o->kind == OPTION_WORD)
+        buf_addz(b, o->words[*(const int64_t *)field]);
+    else
+        buf_addz(b, *(const char *const *)field);
+}
+
+const char *config_option_key(struct str flag) {
+    const struct option *o = option_find(flag);
+    return o && !(o->flags & OPTION_SECRET) ? o->key : NULL;
+}
+
+void config_each_flag(void (*fn)(void *ctx, const char *key, const char *value, const char *help),
+                      void *ctx) {
+    for (size_t i = 0; i < options_count; i++) {
+        const struct option *o = &options[i];
+        static const char *const placeholders[] = {"TEXT", "PATH", "NAME|FILE", "N", "WORD"};
+        if (!(o->flags & OPTION_SECRET))
+            fn(ctx, o->key, placeholders[o->kind], o->help);
+    }
+}
