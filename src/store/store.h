@@ -125,6 +125,10 @@ struct role {
     int64_t created_at, updated_at;
     int64_t retired_at;
 };
+/* "Travel Assistant" → "travel-assistant": ASCII lower case, runs of what is no letter, digit or non-ASCII byte become one '-'.
+ * Returns the length, 0 when the name has nothing to make one of; out is NUL-terminated. Unique as the names are. */
+#define ROLE_SLUG_SIZE 256
+size_t role_slug(struct str name, char *out, size_t size);
 enum err role_create(struct store_tx *tx, const struct role *r, struct errinfo *ei) ERR_CHECK; /* version 1 */
 enum err role_get(struct store_tx *tx, const struct uuid *id, struct arena *a, struct role *ret) ERR_CHECK;
 enum err role_find(struct store_tx *tx, struct str name, struct arena *a, struct role *ret) ERR_CHECK; /* not retired; name, or its slug ("travel-assistant") */

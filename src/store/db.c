@@ -1,0 +1,264 @@
+/* Connections: opening with the pragmas that the promises rest on, mapping SQLite's results to our
+ * errors, and saying plainly what is wrong with a file. See docs/store.md.
+ *
+ * No memory mapping: a read error in a mapped file is a SIGBUS, and the program must not die of a
+ * disk. */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/store_internal.h"
+
+static const char pragmas_common[] = "PRAGMA foreign_keys = ON;"
+                                     "PRAGMA temp_store = MEMORY;"
+                                     "PRAGMA mmap_size = 0;"
+                                     "PRAGMA wal_autocheckpoint = 0;";
+/* FULL: a commit returns after the log is on the disk. The log is cut back to 16 MiB after a
+ * checkpoint. */
+static const char pragmas_write[] = "PRAGMA synchronous = FULL;"
+                                    "PRAGMA cache_size = -2048;"
+                                    "PRAGMA journal_size_limit = 16777216;";
+static const char pragmas_read[] = "PRAGMA cache_size = -1024;"
+                                   "PRAGMA query_only = ON;";
+
+static void configure_library(void) {
+    /* Statistics cost a lock for each allocation. Refused (harmlessly) when SQLite is running
+     * already. */
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    (void)sqlite3_initialize();
+}
+
+bool err_is_hard(enum err e) {
+    return e == ERR_IO || e == ERR_DISK_FULL || e == ERR_STORE_BUSY || e == ERR_CORRUPT ||
+           e == ERR_NOMEM || e == ERR_INTERNAL || e == ERR_CANCELLED;
+}
+
+static enum err map_ioerr(struct conn *c, int extended) {
+    if (extended == SQLITE_IOERR_NOMEM)
+        return ERR_NOMEM;
+    int sys = c->db ? sqlite3_system_errno(c->db) : 0;
+    return sys == ENOSPC || sys == EDQUOT ? ERR_DISK_FULL : ERR_IO;
+}
+
+enum err conn_err(struct conn *c, int rc) {
+    if (rc == SQLITE_OK || rc == SQLITE_ROW || rc == SQLITE_DONE)
+        return ERR_OK;
+    int extended = c->db ? sqlite3_extended_errcode(c->db) : rc;
+    if ((extended & 0xff) != (rc & 0xff))
+        extended = rc;
+    snprintf(c->detail, sizeof c->detail, "%s (SQLite %d)",
+             c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(rc), extended);
+    switch (rc & 0xff) {
+    case SQLITE_FULL:
+        return ERR_DISK_FULL;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+        return ERR_STORE_BUSY;
+    case SQLITE_IOERR:
+        return map_ioerr(c, extended);
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_NOLFS:
+        return ERR_IO;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ERR_CORRUPT;
+    case SQLITE_NOMEM:
+        return ERR_NOMEM;
+    case SQLITE_TOOBIG:
+        return ERR_TOO_LARGE;
+    case SQLITE_INTERRUPT:
+        return ERR_CANCELLED;
+    case SQLITE_CONSTRAINT:
+        return extended == SQLITE_CONSTRAINT_UNIQUE || extended == SQLITE_CONSTRAINT_PRIMARYKEY
+                   ? ERR_CONFLICT
+                   : ERR_INVALID;
+    default:
+        return ERR_INTERNAL;
+    }
+}
+
+enum err conn_explain(const struct conn *c, const char *path, enum err e, struct errinfo *ei) {
+    const char *detail = c ? c->detail : "";
+    switch (e) {
+    case ERR_CORRUPT:
+        return err_set(
+            ei, e,
+            "%s is no intact Parley database: %s. Put a backup in its place with `parley "
+            "restore FILE`, or move the file away to start empty",
+            path, detail);
+    case ERR_STORE_BUSY:
+        return err_set(ei, e,
+                       "the database %s is locked by another process: end that one (a backup or "
+                       "database tool, perhaps) and try again",
+                       path);
+    case ERR_DISK_FULL:
+        return err_set(ei, e, "the disk that holds %s is full: free some space and try again",
+                       path);
+    case ERR_IO:
+        return err_set(ei, e, "cannot read or write the database %s: %s", path, detail);
+    case ERR_NOMEM:
+        return err_set(ei, e, NULL);
+    default:
+        return err_set(ei, e, "the database %s: %s", path, detail);
+    }
+}
+
+enum err path_check(const char *path, struct errinfo *ei) {
+    char copy[PATH_MAX];
+    struct stat st;
+    if (!path || !path[0] || strlen(path) >= sizeof copy - 16)
+        return err_set(ei, ERR_INVALID, "the path of the database is empty or too long");
+    memcpy(copy, path, strlen(path) + 1);
+    const char *dir = dirname(copy);
+    if (stat(dir, &st) != 0 && errno == ENOENT)
+        return err_set(ei, ERR_IO, "the directory %s does not exist: create it", dir);
+    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
+        return err_set(ei, ERR_IO, "%s is no directory that can be used: %s", dir,
+                       strerror(errno ? errno : ENOTDIR));
+    if (access(dir, W_OK | X_OK) != 0)
+        return err_set(ei, ERR_IO,
+                       "the directory %s cannot be written (%s): change its permissions", dir,
+                       strerror(errno));
+    if (stat(path, &st) == 0) {
+        if (!S_ISREG(st.st_mode))
+            return err_set(ei, ERR_IO, "%s is no regular file", path);
+        if (access(path, R_OK | W_OK) != 0)
+            return err_set(ei, ERR_IO, "the file %s cannot be written (%s): change its permissions",
+                           path, strerror(errno));
+    }
+    return ERR_OK;
+}
+
+static int note_wal(void *arg, sqlite3 *db, const char *name, int pages) {
+    (void)db;
+    (void)name;
+    ((struct conn *)arg)->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+/* The log mode is a property of the file; asking for it again is free. */
+static enum err set_wal(struct conn *c, const char *path, struct errinfo *ei) {
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(c->db, "PRAGMA journal_mode = WAL", -1, &st, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(st);
+    enum err e = conn_err(c, rc);
+    bool wal = rc == SQLITE_ROW && !strcmp((const char *)sqlite3_column_text(st, 0), "wal");
+    sqlite3_finalize(st);
+    if (e)
+        return conn_explain(c, path, e, ei);
+    if (!wal)
+        return err_set(
+            ei, ERR_IO,
+            "%s is on a file system that cannot hold a write-ahead log (a network share, "
+            "perhaps): choose a local directory",
+            path);
+    return ERR_OK;
+}
+
+static enum err set_up(struct conn *c, const char *path, enum conn_mode mode, struct errinfo *ei) {
+    if (mode == CONN_PLAIN)
+        return ERR_OK;
+    (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    enum err e = mode == CONN_WRITE ? set_wal(c, path, ei) : ERR_OK;
+    if (e)
+        return e;
+    if ((e = conn_exec(c, pragmas_common)) ||
+        (e = conn_exec(c, mode == CONN_WRITE ? pragmas_write : pragmas_read)))
+        return conn_explain(c, path, e, ei);
+    if (mode == CONN_WRITE) /* after wal_autocheckpoint, which takes the hook for itself */
+        sqlite3_wal_hook(c->db, note_wal, c);
+    return ERR_OK;
+}
+
+enum err conn_open(const char *path, enum conn_mode mode, int busy_timeout_ms, struct conn **ret,
+                   struct errinfo *ei) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, configure_library);
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c)
+        return err_set(ei, ERR_NOMEM, NULL);
+    if (mode == CONN_WRITE) {
+        /* SQLite would create it with 0644; the log and its index take the file's mode. */
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd >= 0)
+            close(fd);
+    }
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int rc = sqlite3_open_v2(path, &c->db, flags, NULL);
+    enum err e = conn_err(c, rc);
+    if (e) {
+        e = conn_explain(c, path, e, ei);
+        goto fail;
+    }
+    sqlite3_busy_timeout(c->db, busy_timeout_ms);
+    if ((e = set_up(c, path, mode, ei)))
+        goto fail;
+    *ret = c;
+    return ERR_OK;
+fail:
+    conn_close(c);
+    return e;
+}
+
+void conn_close(struct conn *c) {
+    if (!c)
+        return;
+    for (size_t i = 0; i < CONN_STMTS; i++)
+        sqlite3_finalize(c->stmts[i].stmt);
+    if (c->words)
+        c->tokenizer.xDelete(c->words);
+    sqlite3_close_v2(c->db);
+    free(c);
+}
+
+enum err conn_exec(struct conn *c, const char *sql) {
+    return conn_err(c, sqlite3_exec(c->db, sql, NULL, NULL, NULL));
+}
+
+enum err conn_int(struct conn *c, const char *sql, int64_t *ret) {
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(c->db, sql, -1, &st, NULL);
+    int64_t v = 0;
+    if (rc == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW)
+        v = sqlite3_column_int64(st, 0);
+    enum err e = conn_err(c, rc);
+    sqlite3_finalize(st);
+    if (!e)
+        *ret = v;
+    return e;
+}
+
+/* Open addressing on the text's address. The set of statements is fixed by the source, so the table
+ * never fills; a statement that finds no slot would be a bug of ours. */
+sqlite3_stmt *conn_prepare(struct conn *c, const char *sql, enum err *ret_err) {
+    size_t i = (size_t)(((uintptr_t)sql * 0x9e3779b97f4a7c15ull) >> 32) & (CONN_STMTS - 1);
+    while (c->stmts[i].sql && c->stmts[i].sql != sql)
+        i = (i + 1) & (CONN_STMTS - 1);
+    if (!c->stmts[i].sql) {
+        sqlite3_stmt *st = NULL;
+        int rc = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, NULL);
+        enum err e = conn_err(c, rc);
+        if (!e && c->n_stmts >= CONN_STMTS - 1) {
+            snprintf(c->detail, sizeof c->detail, "the statement cache is too small");
+            sqlite3_finalize(st);
+            e = ERR_INTERNAL;
+        }
+        if (e) {
+            *ret_err = e;
+            return NULL;
+        }
+        c->stmts[i] = (struct conn_stmt){sql, st};
+        c->n_stmts++;
+    }
+    return c->stmts[i].stmt;
+}

@@ -1,0 +1,134 @@
+/* Documents and settings. A document is seen by its owner and, when shared, by everybody. */
+#include "store/store_internal.h"
+
+#define COLUMNS                                                                                    \
+    "doc_id, user_id, shared, source_name, content_bytes, metadata, created_at, indexed_at"
+#define COLUMNS_N 8
+
+static void document_read(struct query *q, struct arena *a, struct document *ret) {
+    *ret = (struct document){
+        .doc_id = query_id(q, 0),
+        .user_id = query_id(q, 1),
+        .shared = query_int(q, 2) != 0,
+        .source_name = query_str(q, 3, a),
+        .content_bytes = (size_t)query_int(q, 4),
+        .metadata = query_str(q, 5, a),
+        .created_at = query_int(q, 6),
+        .indexed_at = query_int(q, 7),
+    };
+}
+
+enum err document_create(struct store_tx *tx, const struct document *d, struct errinfo *ei) {
+    if (!uuid_is_set(&d->doc_id) || !d->source_name.n)
+        return err_param(ei, ERR_INVALID, "source_name", "a document needs a name");
+    struct query q;
+    query_begin(&q, tx,
+                "INSERT INTO documents (" COLUMNS ", content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    query_bind_id(&q, &d->doc_id);
+    query_bind_id(&q, &d->user_id);
+    query_bind_int(&q, d->shared);
+    query_bind_str(&q, d->source_name);
+    query_bind_int(&q, (int64_t)d->content.n);
+    query_bind_str(&q, d->metadata.n ? d->metadata : STR("{}"));
+    query_bind_int(&q, d->created_at);
+    query_bind_int(&q, d->indexed_at);
+    query_bind_str(&q, d->content);
+    return query_run(&q);
+}
+
+enum err document_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
+                      struct arena *a, struct document *ret) {
+    struct query q;
+    struct document d = {0};
+    query_begin(&q, tx,
+                "SELECT " COLUMNS
+                ", content FROM documents WHERE doc_id = ? AND (user_id = ? OR shared = 1)");
+    query_bind_id(&q, id);
+    query_bind_id(&q, user_id);
+    bool found = query_next(&q);
+    if (found) {
+        document_read(&q, a, &d);
+        d.content = query_str(&q, COLUMNS_N, a);
+    }
+    enum err e = query_end(&q);
+    if (e)
+        return e;
+    if (!found)
+        return ERR_NOT_FOUND;
+    *ret = d;
+    return ERR_OK;
+}
+
+/* Two ordered walks over two indexes, merged: other people's private documents are never read. */
+enum err document_list(struct store_tx *tx, const struct uuid *user_id, const struct page *p,
+                       struct arena *a, struct document **ret, size_t *ret_n) {
+    enum err e = page_check(p);
+    if (e)
+        return e;
+    struct query q;
+    struct rows rows = {0};
+    query_begin(&q, tx,
+                "SELECT " COLUMNS
+                " FROM documents WHERE user_id = ?1 AND doc_id < coalesce(?2, 'g')"
+                " UNION ALL SELECT " COLUMNS " FROM documents"
+                " WHERE shared = 1 AND user_id <> ?1 AND doc_id < coalesce(?2, 'g')"
+                " ORDER BY doc_id DESC LIMIT ?3");
+    query_bind_id(&q, user_id);
+    query_bind_id(&q, &p->after);
+    query_bind_int(&q, p->limit);
+    while (query_next(&q)) {
+        struct document *d = rows_add(&rows, a, sizeof *d, &q);
+        if (d)
+            document_read(&q, a, d);
+    }
+    if ((e = query_end(&q)))
+        return e;
+    *ret = rows.p;
+    *ret_n = rows.n;
+    return ERR_OK;
+}
+
+enum err document_delete(struct store_tx *tx, const struct uuid *user_id, bool is_admin,
+                         const struct uuid *id) {
+    struct query q;
+    query_begin(&q, tx,
+                "DELETE FROM documents WHERE doc_id = ? AND (user_id = ? OR (shared = 1 AND ?))");
+    query_bind_id(&q, id);
+    query_bind_id(&q, user_id);
+    query_bind_int(&q, is_admin);
+    return query_run_one(&q);
+}
+
+/* ---- settings ---- */
+
+enum err setting_get(struct store_tx *tx, const char *name, struct arena *a, struct str *ret) {
+    struct query q;
+    struct str value = STR_NULL;
+    query_begin(&q, tx, "SELECT value FROM settings WHERE name = ?");
+    query_bind_str(&q, str_from(name));
+    bool found = query_next(&q);
+    if (found)
+        value = query_str(&q, 0, a);
+    enum err e = query_end(&q);
+    if (e)
+        return e;
+    if (!found)
+        return ERR_NOT_FOUND;
+    *ret = value;
+    return ERR_OK;
+}
+
+enum err setting_set(struct store_tx *tx, const char *name, struct str value) {
+    struct query q;
+    if (!value.p) {
+        query_begin(&q, tx, "DELETE FROM settings WHERE name = ?");
+        query_bind_str(&q, str_from(name));
+    } else {
+        query_begin(&q, tx,
+                    "INSERT INTO settings (name, value) VALUES (?, ?)"
+                    " ON CONFLICT (name) DO UPDATE SET value = excluded.value");
+        query_bind_str(&q, str_from(name));
+        query_bind_str(&q, value);
+    }
+    return query_run(&q);
+}

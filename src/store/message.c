@@ -1,0 +1,247 @@
+/* Messages: a tree in each conversation. An answer's row is there before its first token, grows by
+ * checkpoints while it streams, and enters the search index once, when it is finished. */
+#include "store/store_internal.h"
+
+#define COLUMNS                                                                                    \
+    "m.message_id, m.conversation_id, m.parent_id, m.sender, m.content, m.timestamp, "             \
+    "m.response_latency_ms, m.retrieved_docs, m.status, m.ttft_ms, m.role_id, m.role_version, "    \
+    "m.model, m.finish_reason, m.error, m.prompt_tokens, m.completion_tokens"
+
+static const char *const sender_names[] = {"user", "assistant"};
+static const char *const status_names[] = {"complete", "streaming", "stopped", "failed",
+                                           "interrupted"};
+
+const char *message_sender_name(enum message_sender s) {
+    return sender_names[s];
+}
+
+const char *message_status_name(enum message_status s) {
+    return status_names[s];
+}
+
+static int from_name(const char *const *names, int n, struct str s) {
+    for (int i = 0; i < n; i++)
+        if (str_eqz(s, names[i]))
+            return i;
+    return -1;
+}
+
+int message_sender_from_name(struct str s) {
+    return from_name(sender_names, 2, s);
+}
+
+int message_status_from_name(struct str s) {
+    return from_name(status_names, 5, s);
+}
+
+static void message_read(struct query *q, struct arena *a, struct message *ret) {
+    /* A CHECK in the schema allows only these names. */
+    int sender = message_sender_from_name(query_str(q, 3, a));
+    int status = message_status_from_name(query_str(q, 8, a));
+    *ret = (struct message){
+        .message_id = query_id(q, 0),
+        .conversation_id = query_id(q, 1),
+        .parent_id = query_id(q, 2),
+        .sender = sender < 0 ? SENDER_USER : (enum message_sender)sender,
+        .content = query_str(q, 4, a),
+        .timestamp = query_int(q, 5),
+        .response_latency_ms = query_int(q, 6),
+        .retrieved_docs = query_str(q, 7, a),
+        .status = status < 0 ? MESSAGE_COMPLETE : (enum message_status)status,
+        .ttft_ms = query_int(q, 9),
+        .role_id = query_id(q, 10),
+        .role_version = (int)query_int(q, 11),
+        .model = query_str(q, 12, a),
+        .finish_reason = query_str(q, 13, a),
+        .error = query_str(q, 14, a),
+        .prompt_tokens = (int)query_int(q, 15),
+        .completion_tokens = (int)query_int(q, 16),
+    };
+}
+
+static enum err read_one(struct query *q, struct arena *a, struct message *ret) {
+    struct message m = {0};
+    bool found = query_next(q);
+    if (found)
+        message_read(q, a, &m);
+    enum err e = query_end(q);
+    if (e)
+        return e;
+    if (!found)
+        return ERR_NOT_FOUND;
+    *ret = m;
+    return ERR_OK;
+}
+
+/* The owner of the conversation; says whether the parent is in it. */
+static enum err check_place(struct store_tx *tx, const struct message *m, struct uuid *ret_user,
+                            struct errinfo *ei) {
+    struct query q;
+    query_begin(&q, tx,
+                "SELECT c.user_id, ?2 IS NULL OR EXISTS (SELECT 1 FROM messages p"
+                "  WHERE p.message_id = ?2 AND p.conversation_id = c.conversation_id)"
+                " FROM conversations c WHERE c.conversation_id = ?1");
+    query_bind_id(&q, &m->conversation_id);
+    query_bind_id(&q, &m->parent_id);
+    struct uuid user = {{0}};
+    bool found = query_next(&q), parent = found && query_int(&q, 1);
+    if (found)
+        user = query_id(&q, 0);
+    enum err e = query_end(&q);
+    if (e)
+        return e;
+    if (!found)
+        return err_set(ei, ERR_NOT_FOUND, "there is no such conversation");
+    if (!parent)
+        return err_param(ei, ERR_INVALID, "parent_id", "that message is not in this conversation");
+    *ret_user = user;
+    return ERR_OK;
+}
+
+static enum err insert(struct store_tx *tx, const struct message *m, const struct uuid *user) {
+    struct query q;
+    query_begin(&q, tx,
+                "INSERT INTO messages (message_id, conversation_id, user_id, parent_id, sender,"
+                " timestamp, response_latency_ms, status, ttft_ms, role_id, role_version, model,"
+                " finish_reason, error, prompt_tokens, completion_tokens, indexed, retrieved_docs,"
+                " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    query_bind_id(&q, &m->message_id);
+    query_bind_id(&q, &m->conversation_id);
+    query_bind_id(&q, user);
+    query_bind_id(&q, &m->parent_id);
+    query_bind_str(&q, str_from(message_sender_name(m->sender)));
+    query_bind_int(&q, m->timestamp);
+    query_bind_int(&q, m->response_latency_ms);
+    query_bind_str(&q, str_from(message_status_name(m->status)));
+    query_bind_int(&q, m->ttft_ms);
+    query_bind_id(&q, &m->role_id);
+    query_bind_int(&q, m->role_version);
+    query_bind_str(&q, m->model);
+    query_bind_str(&q, m->finish_reason);
+    query_bind_str(&q, m->error);
+    query_bind_int(&q, m->prompt_tokens);
+    query_bind_int(&q, m->completion_tokens);
+    query_bind_int(&q, m->status != MESSAGE_STREAMING);
+    query_bind_str(&q, m->retrieved_docs.n ? m->retrieved_docs : STR("[]"));
+    query_bind_str(&q, m->content);
+    return query_run(&q);
+}
+
+enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei) {
+    struct uuid user;
+    if (!uuid_is_set(&m->message_id))
+        return err_param(ei, ERR_INVALID, "message_id", "a message needs an id");
+    enum err e = check_place(tx, m, &user, ei);
+    if (!e)
+        e = insert(tx, m, &user);
+    if (e)
+        return e;
+    struct query q;
+    query_begin(&q, tx,
+                "UPDATE conversations SET current_message_id = ?,"
+                " last_updated_at = max(last_updated_at, ?) WHERE conversation_id = ?");
+    query_bind_id(&q, &m->message_id);
+    query_bind_int(&q, m->timestamp);
+    query_bind_id(&q, &m->conversation_id);
+    return query_run_one(&q);
+}
+
+enum err message_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
+                     struct arena *a, struct message *ret) {
+    struct query q;
+    query_begin(&q, tx,
+                "SELECT " COLUMNS " FROM messages m WHERE m.message_id = ? AND m.user_id = ?");
+    query_bind_id(&q, id);
+    query_bind_id(&q, user_id);
+    return read_one(&q, a, ret);
+}
+
+enum err message_checkpoint(struct store_tx *tx, const struct uuid *id, struct str content) {
+    struct query q;
+    query_begin(&q, tx,
+                "UPDATE messages SET content = ? WHERE message_id = ? AND status = 'streaming'");
+    query_bind_str(&q, content);
+    query_bind_id(&q, id);
+    return query_run_one(&q);
+}
+
+enum err message_finish(struct store_tx *tx, const struct message *m) {
+    if (m->status == MESSAGE_STREAMING)
+        return ERR_INVALID;
+    struct query q;
+    query_begin(&q, tx,
+                "UPDATE messages SET content = ?, indexed = 1, status = ?, response_latency_ms = ?,"
+                " ttft_ms = ?, model = ?, finish_reason = ?, error = ?, prompt_tokens = ?,"
+                " completion_tokens = ?, retrieved_docs = ?"
+                " WHERE message_id = ? AND status IN ('streaming', 'interrupted')");
+    query_bind_str(&q, m->content);
+    query_bind_str(&q, str_from(message_status_name(m->status)));
+    query_bind_int(&q, m->response_latency_ms);
+    query_bind_int(&q, m->ttft_ms);
+    query_bind_str(&q, m->model);
+    query_bind_str(&q, m->finish_reason);
+    query_bind_str(&q, m->error);
+    query_bind_int(&q, m->prompt_tokens);
+    query_bind_int(&q, m->completion_tokens);
+    query_bind_str(&q, m->retrieved_docs.n ? m->retrieved_docs : STR("[]"));
+    query_bind_id(&q, &m->message_id);
+    return query_run_one(&q);
+}
+
+enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a,
+                      struct message **ret, size_t *ret_n) {
+    struct query q;
+    struct rows rows = {0};
+    query_begin(&q, tx,
+                "SELECT " COLUMNS " FROM messages m WHERE m.conversation_id = ? ORDER BY m.seq");
+    query_bind_id(&q, conversation_id);
+    while (query_next(&q)) {
+        struct message *m = rows_add(&rows, a, sizeof *m, &q);
+        if (m)
+            message_read(&q, a, m);
+    }
+    enum err e = query_end(&q);
+    if (e)
+        return e;
+    *ret = rows.p;
+    *ret_n = rows.n;
+    return ERR_OK;
+}
+
+enum err message_branch(struct store_tx *tx, const struct uuid *leaf, size_t max, struct arena *a,
+                        struct message **ret, size_t *ret_n) {
+    struct query q = {.tx = tx};
+    struct rows rows = {0};
+    struct uuid id = *leaf;
+    while (uuid_is_set(&id) && rows.n < max) {
+        struct message *m = rows_add(&rows, a, sizeof *m, &q);
+        if (!m)
+            return q.err;
+        query_begin(&q, tx, "SELECT " COLUMNS " FROM messages m WHERE m.message_id = ?");
+        query_bind_id(&q, &id);
+        enum err e = read_one(&q, a, m);
+        if (e)
+            return e;
+        id = m->parent_id;
+    }
+    struct message *list = rows.p;
+    for (size_t i = 0; i < rows.n / 2; i++) {
+        struct message m = list[i];
+        list[i] = list[rows.n - 1 - i];
+        list[rows.n - 1 - i] = m;
+    }
+    *ret = list;
+    *ret_n = rows.n;
+    return ERR_OK;
+}
+
+enum err message_recover(struct store_tx *tx, int64_t *ret_n) {
+    struct query q;
+    query_begin(
+        &q, tx,
+        "UPDATE messages SET status = 'interrupted', indexed = 1 WHERE status = 'streaming'");
+    enum err e = query_run(&q);
+    if (!e)
+        *ret_n = sqlite3_changes64(tx->conn->db);
+    return e;
+}

@@ -1,0 +1,529 @@
+/* The store's threads: one writer that commits in groups, a few readers, and two bounded queues.
+ *
+ *   store_write() ─→ writes ─→ writer: BEGIN · (SAVEPOINT op RELEASE)… · COMMIT (sync) ─→ done, per
+ * loop store_read()  ─→ reads  ─→ readers: BEGIN (snapshot) · op · COMMIT               ─→ done
+ *
+ * Invariants: done(ERR_OK) of a write is posted only after its COMMIT returned; a group is durable
+ * as a whole or not there; an operation that failed leaves nothing. The writer checkpoints, when it
+ * is idle, so that no commit pays for it. Nothing here knows what an operation does. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "store/store_internal.h"
+
+#include "base/clock.h"
+#include "base/metrics.h"
+
+#define GROUP_OPS         512              /* operations in one transaction at most */
+#define GROUP_NS          (20 * 1000000ll) /* a group that ran so long is committed */
+#define MAX_READERS       8
+#define CHECKPOINT_PAGES  1000  /* log frames (4 KiB each) after which an idle writer checkpoints */
+#define CHECKPOINT_BUSY   8000  /* … and after which a busy one does */
+#define CHECKPOINT_FORCED 20000 /* readers keep the log from starting over: wait for them */
+#define CLOSE_PATIENCE_S  5     /* store_close() interrupts reads that run longer */
+
+struct waiter {
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+    bool finished;
+    enum err err;
+    struct errinfo *ei; /* the caller's, may be NULL */
+};
+
+struct op {
+    struct op *next;
+    store_fn fn;
+    void *arg;
+    struct loop *loop;
+    store_done done;
+    struct waiter *waiter; /* instead of loop and done */
+    enum err err;
+    struct errinfo *ei; /* owned; only of failures, NULL when memory was out */
+};
+
+struct op_queue {
+    struct op *head, **tail;
+    size_t n;
+};
+
+struct store {
+    char *path;
+    size_t max_queued;
+    pthread_mutex_t mutex; /* of both queues and closing */
+    pthread_cond_t writes_cond, reads_cond;
+    struct op_queue writes, reads;
+    bool closing;
+    struct conn *writer;
+    struct conn *readers[MAX_READERS];
+    int n_readers;
+    pthread_t writer_thread;
+    pthread_t reader_threads[MAX_READERS];
+    int n_threads; /* reader threads started */
+    bool writer_started;
+    int checkpointed; /* log frames when the last checkpoint ran */
+};
+
+/* ---- queues ---- */
+
+static void queue_init(struct op_queue *q) {
+    *q = (struct op_queue){0};
+    q->tail = &q->head;
+}
+
+static void queue_push(struct op_queue *q, struct op *op) {
+    op->next = NULL;
+    *q->tail = op;
+    q->tail = &op->next;
+    q->n++;
+}
+
+static struct op *queue_pop(struct op_queue *q) {
+    struct op *op = q->head;
+    if (!op)
+        return NULL;
+    q->head = op->next;
+    if (!q->head)
+        q->tail = &q->head;
+    q->n--;
+    op->next = NULL;
+    return op;
+}
+
+static struct op *pop_locked(struct store *s, struct op_queue *q) {
+    pthread_mutex_lock(&s->mutex);
+    struct op *op = queue_pop(q);
+    pthread_mutex_unlock(&s->mutex);
+    return op;
+}
+
+/* Waits for an operation. NULL: the store closes and the queue is empty. */
+static struct op *pop_wait(struct store *s, struct op_queue *q, pthread_cond_t *cond) {
+    pthread_mutex_lock(&s->mutex);
+    while (!q->head && !s->closing)
+        pthread_cond_wait(cond, &s->mutex);
+    struct op *op = queue_pop(q);
+    pthread_mutex_unlock(&s->mutex);
+    return op;
+}
+
+/* ---- reporting ---- */
+
+static void op_fail(struct op *op, enum err e, const struct errinfo *ei) {
+    op->err = e;
+    if (!op->ei)
+        op->ei = calloc(1, sizeof *op->ei);
+    if (op->ei)
+        *op->ei = *ei;
+}
+
+static void errinfo_complete(struct errinfo *ei, struct store *s, struct conn *c, enum err e) {
+    if (ei->code == e && ei->message[0])
+        return;
+    if (err_is_hard(e))
+        conn_explain(c, s->path, e, ei);
+    else
+        err_set(ei, e, NULL);
+}
+
+static void op_call_done(struct op *op) {
+    struct errinfo ei = {0};
+    if (op->err && !op->ei)
+        err_set(&ei, op->err, NULL);
+    op->done(op->arg, op->err, op->ei ? op->ei : &ei);
+}
+
+/* On the loop: a list of finished operations. */
+static void run_done_list(void *arg) {
+    for (struct op *op = arg, *next; op; op = next) {
+        next = op->next;
+        op_call_done(op);
+        free(op->ei);
+        free(op);
+    }
+}
+
+static void wake_waiter(struct op *op) {
+    struct waiter *w = op->waiter;
+    pthread_mutex_lock(&w->mutex);
+    w->err = op->err;
+    if (op->err && w->ei) {
+        if (op->ei)
+            *w->ei = *op->ei;
+        else
+            err_set(w->ei, op->err, NULL);
+    }
+    w->finished = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+static void post_list(struct loop *loop, struct op *list) {
+    /* loop_post() fails only for want of memory, and a result that is never told would hang its
+     * request. */
+    const struct timespec pause = {0, 1000000};
+    while (loop_post(loop, run_done_list, list))
+        nanosleep(&pause, NULL);
+}
+
+/* Tells everybody in the list, in order, with one post for each loop. */
+static void deliver(struct op *list) {
+    while (list) {
+        struct loop *loop = NULL;
+        struct op *mine = NULL, **mine_tail = &mine, *rest = NULL, **rest_tail = &rest;
+        for (struct op *op = list, *next; op; op = next) {
+            next = op->next;
+            op->next = NULL;
+            if (op->waiter)
+                wake_waiter(op);
+            if (!op->done) {
+                free(op->ei);
+                free(op);
+            } else if (!loop || op->loop == loop) {
+                loop = op->loop;
+                *mine_tail = op;
+                mine_tail = &op->next;
+            } else {
+                *rest_tail = op;
+                rest_tail = &op->next;
+            }
+        }
+        if (mine)
+            post_list(loop, mine);
+        list = rest;
+    }
+}
+
+/* ---- the writer ---- */
+
+static enum err step_cached(struct conn *c, const char *sql) {
+    struct store_tx tx = {.conn = c};
+    struct query q;
+    query_begin(&q, &tx, sql);
+    return query_run(&q);
+}
+
+static const char sql_begin_write[] = "BEGIN IMMEDIATE";
+static const char sql_begin_read[] = "BEGIN";
+static const char sql_commit[] = "COMMIT";
+static const char sql_savepoint[] = "SAVEPOINT op";
+static const char sql_release[] = "RELEASE op";
+static const char sql_rollback_to[] = "ROLLBACK TO op";
+
+/* Runs one operation in its savepoint. An error return means that the whole transaction is lost. */
+static enum err run_in_savepoint(struct store *s, struct op *op, struct errinfo *ei) {
+    struct conn *c = s->writer;
+    struct store_tx tx = {.conn = c};
+    enum err e = step_cached(c, sql_savepoint);
+    if (e)
+        return conn_explain(c, s->path, e, ei);
+    *ei = (struct errinfo){0};
+    enum err failed = op->fn(&tx, op->arg, ei);
+    if (tx.hard) /* also when the operation overlooked it */
+        failed = tx.hard;
+    if (failed) {
+        errinfo_complete(ei, s, c, failed);
+        op_fail(op, failed, ei);
+        if (sqlite3_get_autocommit(
+                c->db)) /* SQLite has rolled everything back: full disk, I/O error */
+            return failed;
+        if ((e = step_cached(c, sql_rollback_to)))
+            return conn_explain(c, s->path, e, ei);
+    }
+    if ((e = step_cached(c, sql_release)))
+        return conn_explain(c, s->path, e, ei);
+    return ERR_OK;
+}
+
+static void fail_group(struct store *s, struct op *group, enum err e, const struct errinfo *ei) {
+    if (!sqlite3_get_autocommit(s->writer->db))
+        (void)!conn_exec(s->writer, "ROLLBACK");
+    for (struct op *op = group; op; op = op->next)
+        if (!op->err)
+            op_fail(op, e, ei);
+}
+
+/* BEGIN failed: all that wait now would wait for the same lock or disk, each for seconds. */
+static void fail_queued(struct store *s, struct op **tail) {
+    pthread_mutex_lock(&s->mutex);
+    struct op *op;
+    while ((op = queue_pop(&s->writes))) {
+        *tail = op;
+        tail = &op->next;
+    }
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static void count_group(struct op *group, double seconds) {
+    int64_t done = 0, hard = 0;
+    for (struct op *op = group; op; op = op->next) {
+        done += !op->err;
+        hard += err_is_hard(op->err);
+    }
+    metric_observe(M_STORE_COMMIT_SECONDS, seconds);
+    if (done) {
+        metric_add(M_STORE_COMMITS, 1);
+        metric_add(M_STORE_WRITES, done);
+    }
+    if (hard)
+        metric_add(M_STORE_ERRORS, hard);
+}
+
+/* Takes `first` and what else is queued through one transaction. */
+static void write_group(struct store *s, struct op *first) {
+    struct errinfo ei = {0};
+    struct op *op = first, **tail = &first->next;
+    int64_t start = clock_mono_ns();
+    enum err e = step_cached(s->writer, sql_begin_write);
+    if (e) {
+        conn_explain(s->writer, s->path, e, &ei);
+        fail_queued(s, tail);
+    }
+    for (int n = 0; !e && op; n++) {
+        e = run_in_savepoint(s, op, &ei);
+        if (e || n + 1 == GROUP_OPS || clock_mono_ns() - start > GROUP_NS)
+            break;
+        if ((op = pop_locked(s, &s->writes))) {
+            *tail = op;
+            tail = &op->next;
+        }
+    }
+    if (!e && (e = step_cached(s->writer, sql_commit)))
+        conn_explain(s->writer, s->path, e, &ei);
+    if (e)
+        fail_group(s, first, e, &ei);
+    count_group(first, (double)(clock_mono_ns() - start) / 1e9);
+    deliver(first);
+}
+
+/* Copies the log into the database. PASSIVE waits for nobody. When the log grows all the same
+ * because readers always hold a part of it, RESTART waits for those that read the old part; new
+ * ones read the file and do not prolong the wait. A failure is met again, and reported, by the next
+ * commit. */
+static void checkpoint_if_due(struct store *s) {
+    int pages = s->writer->wal_pages;
+    if (pages < s->checkpointed)
+        s->checkpointed = 0; /* the log has started over */
+    int grown = pages - s->checkpointed;
+    if (grown < CHECKPOINT_PAGES)
+        return;
+    pthread_mutex_lock(&s->mutex);
+    bool idle = s->writes.n == 0;
+    pthread_mutex_unlock(&s->mutex);
+    if (!idle && grown < CHECKPOINT_BUSY)
+        return;
+    int mode = pages >= CHECKPOINT_FORCED ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
+    (void)sqlite3_wal_checkpoint_v2(s->writer->db, NULL, mode, NULL, NULL);
+    s->checkpointed = pages;
+}
+
+static void *writer_main(void *arg) {
+    struct store *s = arg;
+    struct op *op;
+    while ((op = pop_wait(s, &s->writes, &s->writes_cond))) {
+        write_group(s, op);
+        checkpoint_if_due(s);
+    }
+    return NULL;
+}
+
+/* ---- readers ---- */
+
+static void read_one(struct store *s, struct conn *c, struct op *op) {
+    struct errinfo ei = {0};
+    struct store_tx tx = {.conn = c};
+    enum err e = step_cached(c, sql_begin_read);
+    if (!e) {
+        e = op->fn(&tx, op->arg, &ei);
+        if (tx.hard)
+            e = tx.hard;
+        if (step_cached(c, sql_commit) && !sqlite3_get_autocommit(c->db))
+            (void)!conn_exec(c, "ROLLBACK");
+    }
+    if (e) {
+        errinfo_complete(&ei, s, c, e);
+        op_fail(op, e, &ei);
+        if (err_is_hard(e))
+            metric_add(M_STORE_ERRORS, 1);
+    }
+    deliver(op);
+}
+
+struct reader_start {
+    struct store *s;
+    struct conn *c;
+};
+
+static void *reader_main(void *arg) {
+    struct reader_start start = *(struct reader_start *)arg;
+    free(arg);
+    struct op *op;
+    while ((op = pop_wait(start.s, &start.s->reads, &start.s->reads_cond)))
+        read_one(start.s, start.c, op);
+    return NULL;
+}
+
+/* ---- queueing ---- */
+
+static enum err submit(struct store *s, bool write, const struct op *like) {
+    struct op *op = malloc(sizeof *op);
+    if (!op)
+        return ERR_NOMEM;
+    *op = *like;
+    struct op_queue *q = write ? &s->writes : &s->reads;
+    enum err e = ERR_OK;
+    pthread_mutex_lock(&s->mutex);
+    if (s->closing)
+        e = ERR_UNAVAILABLE;
+    else if (q->n >= s->max_queued)
+        e = ERR_OVERLOADED;
+    else {
+        queue_push(q, op);
+        pthread_cond_signal(write ? &s->writes_cond : &s->reads_cond);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    if (e)
+        free(op);
+    return e;
+}
+
+static enum err submit_async(struct store *s, bool write, store_fn fn, void *arg, struct loop *loop,
+                             store_done done) {
+    if (done && !loop)
+        return ERR_INVALID;
+    return submit(s, write, &(struct op){.fn = fn, .arg = arg, .loop = loop, .done = done});
+}
+
+static enum err submit_wait(struct store *s, bool write, store_fn fn, void *arg,
+                            struct errinfo *ei) {
+    struct waiter w = {.ei = ei};
+    pthread_mutex_init(&w.mutex, NULL);
+    pthread_cond_init(&w.cond, NULL);
+    enum err e = submit(s, write, &(struct op){.fn = fn, .arg = arg, .waiter = &w});
+    if (e) {
+        err_set(ei, e, NULL);
+    } else {
+        pthread_mutex_lock(&w.mutex);
+        while (!w.finished)
+            pthread_cond_wait(&w.cond, &w.mutex);
+        pthread_mutex_unlock(&w.mutex);
+        e = w.err;
+    }
+    pthread_cond_destroy(&w.cond);
+    pthread_mutex_destroy(&w.mutex);
+    return e;
+}
+
+enum err store_read(struct store *s, store_fn fn, void *arg, struct loop *loop, store_done done) {
+    return submit_async(s, false, fn, arg, loop, done);
+}
+
+enum err store_write(struct store *s, store_fn fn, void *arg, struct loop *loop, store_done done) {
+    return submit_async(s, true, fn, arg, loop, done);
+}
+
+enum err store_read_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) {
+    return submit_wait(s, false, fn, arg, ei);
+}
+
+enum err store_write_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) {
+    return submit_wait(s, true, fn, arg, ei);
+}
+
+/* ---- opening and closing ---- */
+
+static enum err open_conns(struct store *s, const struct store_options *o, struct errinfo *ei) {
+    int busy = o->busy_timeout_ms ? o->busy_timeout_ms : 2000;
+    int readers = o->readers ? o->readers : 2;
+    if (readers < 0 || readers > MAX_READERS)
+        return err_set(ei, ERR_INVALID, "the store takes 1 to %d reader threads", MAX_READERS);
+    enum err e = conn_open(s->path, CONN_WRITE, busy, &s->writer, ei);
+    if (!e)
+        e = migrate(s->writer, s->path, ei);
+    while (!e && s->n_readers < readers)
+        if (!(e = conn_open(s->path, CONN_READ, busy, &s->readers[s->n_readers], ei)))
+            s->n_readers++;
+    return e;
+}
+
+static enum err start_threads(struct store *s, struct errinfo *ei) {
+    if (pthread_create(&s->writer_thread, NULL, writer_main, s))
+        return err_set(ei, ERR_NOMEM, "cannot start the store's writer thread");
+    s->writer_started = true;
+    while (s->n_threads < s->n_readers) {
+        struct reader_start *start = malloc(sizeof *start);
+        if (!start)
+            return err_set(ei, ERR_NOMEM, NULL);
+        *start = (struct reader_start){s, s->readers[s->n_threads]};
+        if (pthread_create(&s->reader_threads[s->n_threads], NULL, reader_main, start)) {
+            free(start);
+            return err_set(ei, ERR_NOMEM, "cannot start a reader thread of the store");
+        }
+        s->n_threads++;
+    }
+    return ERR_OK;
+}
+
+enum err store_open(const struct store_options *o, struct store **ret, struct errinfo *ei) {
+    enum err e = path_check(o->path, ei);
+    if (e)
+        return e;
+    struct store *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_set(ei, ERR_NOMEM, NULL);
+    pthread_mutex_init(&s->mutex, NULL);
+    pthread_cond_init(&s->writes_cond, NULL);
+    pthread_cond_init(&s->reads_cond, NULL);
+    queue_init(&s->writes);
+    queue_init(&s->reads);
+    s->max_queued = o->max_queued ? o->max_queued : 20000;
+    s->path = strdup(o->path);
+    if (!s->path)
+        e = err_set(ei, ERR_NOMEM, NULL);
+    if (!e)
+        e = open_conns(s, o, ei);
+    if (!e)
+        e = start_threads(s, ei);
+    if (e)
+        store_close(s);
+    else
+        *ret = s;
+    return e;
+}
+
+static void join_reader(struct store *s, int i) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until); /* what pthread_timedjoin_np() counts by */
+    until.tv_sec += CLOSE_PATIENCE_S;
+    while (pthread_timedjoin_np(s->reader_threads[i], NULL, &until) == ETIMEDOUT) {
+        sqlite3_interrupt(s->readers[i]->db);
+        until.tv_sec++;
+    }
+}
+
+void store_close(struct store *s) {
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->mutex);
+    s->closing = true;
+    pthread_cond_broadcast(&s->writes_cond);
+    pthread_cond_broadcast(&s->reads_cond);
+    pthread_mutex_unlock(&s->mutex);
+    if (s->writer_started)
+        pthread_join(s->writer_thread, NULL);
+    for (int i = 0; i < s->n_threads; i++)
+        join_reader(s, i);
+    for (int i = 0; i < s->n_readers; i++)
+        conn_close(s->readers[i]);
+    if (s->writer_started)
+        (void)sqlite3_wal_checkpoint_v2(s->writer->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL,
+                                        NULL);
+    conn_close(s->writer);
+    pthread_cond_destroy(&s->writes_cond);
+    pthread_cond_destroy(&s->reads_cond);
+    pthread_mutex_destroy(&s->mutex);
+    free(s->path);
+    free(s);
+}

@@ -1,0 +1,110 @@
+/* What the files of the store share: a connection with its cached statements, the transaction that
+ * verbs receive, and the small query helper in which every verb is written. sqlite3.h stays here.
+ *
+ * Invariants: a connection belongs to one thread; every statement text is a string literal or
+ * another string of static life (the cache is keyed by its address); a verb leaves no statement
+ * open. */
+#pragma once
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/store.h"
+
+#define CONN_STMTS                                                                                 \
+    256 /* slots of the statement cache; a power of two, more than there are statements */
+
+struct conn_stmt {
+    const char *sql; /* borrowed, static; the key */
+    sqlite3_stmt *stmt;
+};
+
+struct conn {
+    sqlite3 *db;
+    struct conn_stmt stmts[CONN_STMTS];
+    size_t n_stmts;
+    fts5_tokenizer tokenizer; /* unicode61, as the search tables use it */
+    Fts5Tokenizer *words;     /* its instance; NULL until a query was built */
+    int wal_pages;            /* frames in the log after the newest commit (writer) */
+    char detail[256];         /* what SQLite said about the newest failure */
+};
+
+struct store_tx {
+    struct conn *conn;
+    enum err
+        hard; /* the first failure of disk, lock or memory: the operation cannot succeed any more */
+};
+
+/* ---- db.c: connections ---- */
+enum conn_mode { CONN_WRITE, CONN_READ, CONN_PLAIN /* tools: no pragmas but the busy timeout */ };
+
+enum err conn_open(const char *path, enum conn_mode mode, int busy_timeout_ms, struct conn **ret,
+                   struct errinfo *ei) ERR_CHECK;
+void conn_close(struct conn *c);
+enum err conn_err(struct conn *c,
+                  int rc); /* maps SQLite's result and notes its text in c->detail */
+enum err conn_exec(struct conn *c, const char *sql) ERR_CHECK; /* any number of statements */
+enum err conn_int(struct conn *c, const char *sql,
+                  int64_t *ret) ERR_CHECK; /* 0 when there is no row */
+sqlite3_stmt *conn_prepare(struct conn *c, const char *sql, enum err *ret_err); /* cached */
+bool err_is_hard(enum err e);
+/* ei for a failure of the database at path: what it is and what to do. Returns e. */
+enum err conn_explain(const struct conn *c, const char *path, enum err e, struct errinfo *ei);
+/* The directory is there and can be written; path is no directory. */
+enum err path_check(const char *path, struct errinfo *ei) ERR_CHECK;
+
+/* ---- migrate.c ---- */
+#define PARLEY_APPLICATION_ID 0x50524c59 /* "PRLY" in the file's header */
+enum err migrate(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK;
+/* ERR_CORRUPT: no Parley database. ERR_CONFLICT: its schema is too new for this program. */
+enum err migrate_check(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK;
+int migrate_newest(void);
+
+/* ---- stmt.c: one statement's life inside a verb. The first failure sticks in err; what follows
+ * does nothing, so a verb binds, steps and reads and checks once, in query_end(). ---- */
+struct query {
+    struct store_tx *tx;
+    sqlite3_stmt *stmt;
+    enum err err;
+    int bound; /* parameters bound so far */
+};
+void query_begin(struct query *q, struct store_tx *tx, const char *sql);
+void query_bind_str(struct query *q, struct str s);         /* ERR_INVALID for NUL or bad UTF-8 */
+void query_bind_id(struct query *q, const struct uuid *id); /* NULL when not set */
+void query_bind_int(struct query *q, int64_t v);
+void query_bind_num(struct query *q, double v);
+bool query_next(struct query *q);              /* true: a row is there */
+enum err query_end(struct query *q) ERR_CHECK; /* always called; closes the statement */
+enum err query_run(struct query *q) ERR_CHECK; /* next and end of a statement without rows */
+/* The same; ERR_NOT_FOUND when no row was changed. */
+enum err query_run_one(struct query *q) ERR_CHECK;
+
+int64_t query_int(struct query *q, int col);
+double query_num(struct query *q, int col);
+struct uuid query_id(struct query *q, int col);                  /* not set for NULL */
+struct str query_str(struct query *q, int col, struct arena *a); /* a copy; STR_NULL for NULL */
+
+/* A list that grows in an arena while rows arrive. */
+struct rows {
+    void *p;
+    size_t n, size;
+};
+void *rows_add(struct rows *r, struct arena *a, size_t item,
+               struct query *q); /* NULL: q->err is set */
+
+/* ---- search.c: what a person typed as an FTS5 query ---- */
+/* "owner : o AND content : (…)" for column `column`. *ret_empty: no word in it, so that nothing
+ * matches. */
+enum err fts_query(struct conn *c, struct str typed, const struct uuid *owner, const char *column,
+                   struct arena *a, struct str *ret, bool *ret_empty) ERR_CHECK;
+
+/* ---- shared by verbs ---- */
+enum err page_check(const struct page *p) ERR_CHECK;
+#define USER_COLUMNS                                                                               \
+    "u.user_id, u.username, u.email, u.created_at, u.last_login_at, u.preferences, u.is_admin, "   \
+    "u.disabled, u.password_hash"
+#define USER_COLUMNS_N 9
+void user_read(struct query *q, int col, struct arena *a, struct user *ret);
+int message_sender_from_name(struct str s);
+int message_status_from_name(struct str s);
