@@ -1,4 +1,5 @@
-/* HTTP/1.1 server on a loop: parsing by libevent's evhttp, policy by us.
+/* HTTP/1.1 server on a loop. libevent tells of readiness; parsing, output and limits are ours, because evhttp
+ * neither lets an oversized or malformed request be answered in the API's shape nor bounds a slow reader's output.
  *
  * Life of a request:
  *   handler called with the whole body → http_reply()                                  (one answer)
@@ -14,6 +15,7 @@
 #pragma once
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
 #include "net/loop.h"

@@ -1,0 +1,154 @@
+/* Server-Sent Events. The parser takes lines straight from the bytes it is fed; only a line that is
+ * cut by the end of a piece is copied. What one event holds in memory is bounded by
+ * max_event_bytes. */
+#include "net/sse.h"
+
+#include <stdlib.h>
+
+/* ---- writing ---- */
+
+void sse_write(struct buf *b, int64_t id, const char *event, struct str data) {
+    if (id >= 0)
+        buf_addf(b, "id: %lld\n", (long long)id);
+    if (event)
+        buf_addf(b, "event: %s\n", event);
+    size_t from = 0;
+    for (;;) {
+        size_t to = from;
+        while (to < data.n && data.p[to] != '\n' && data.p[to] != '\r')
+            to++;
+        buf_addz(b, "data: ");
+        buf_adds(b, str_sub(data, from, to - from));
+        buf_addc(b, '\n');
+        if (to >= data.n)
+            break;
+        from = to + 1;
+        if (data.p[to] == '\r' && from < data.n && data.p[from] == '\n')
+            from++;
+    }
+    buf_addc(b, '\n');
+}
+
+void sse_write_comment(struct buf *b, const char *text) {
+    buf_addf(b, ": %s\n\n", text);
+}
+
+/* ---- parsing ---- */
+
+struct sse_parser {
+    size_t max;
+    struct buf line;  /* the start of a line whose end has not come yet */
+    struct buf data;  /* the event's data lines, each followed by LF */
+    struct buf event; /* the event's type */
+    struct buf id;    /* the last id, which outlives its event */
+    bool has_id;
+    bool skip_lf; /* the last byte was CR: an LF that follows belongs to it */
+    bool started; /* the place of a byte order mark is past */
+};
+
+struct sse_parser *sse_parser_new(size_t max_event_bytes) {
+    struct sse_parser *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->max = max_event_bytes;
+    buf_init(&p->line, max_event_bytes);
+    buf_init(&p->data, max_event_bytes);
+    buf_init(&p->event, max_event_bytes);
+    buf_init(&p->id, max_event_bytes);
+    return p;
+}
+
+void sse_parser_free(struct sse_parser *p) {
+    if (!p)
+        return;
+    buf_deinit(&p->line);
+    buf_deinit(&p->data);
+    buf_deinit(&p->event);
+    buf_deinit(&p->id);
+    free(p);
+}
+
+static enum err dispatch(struct sse_parser *p, sse_fn fn, void *ctx) {
+    bool go_on = true;
+    if (p->data.n) {
+        struct sse_event e = {
+            .event = p->event.n ? buf_str(&p->event) : STR("message"),
+            .data = {p->data.p, p->data.n - 1},
+            .id = p->has_id ? buf_str(&p->id) : STR_NULL,
+        };
+        go_on = fn(&e, ctx);
+    }
+    buf_clear(&p->data);
+    buf_clear(&p->event);
+    return go_on ? ERR_OK : ERR_CANCELLED;
+}
+
+static enum err field(struct sse_parser *p, struct str line, sse_fn fn, void *ctx) {
+    if (line.n == 0)
+        return dispatch(p, fn, ctx);
+    struct str value = line;
+    struct str name = str_cut(&value, ':'); /* a comment has the empty name */
+    if (value.n && value.p[0] == ' ')
+        value = str_sub(value, 1, value.n);
+    if (str_eq(name, STR("data"))) {
+        buf_adds(&p->data, value);
+        buf_addc(&p->data, '\n');
+        return buf_err(&p->data);
+    }
+    if (str_eq(name, STR("event"))) {
+        buf_clear(&p->event);
+        buf_adds(&p->event, value);
+        return buf_err(&p->event);
+    }
+    if (str_eq(name, STR("id")) && !(value.n && memchr(value.p, 0, value.n))) {
+        buf_clear(&p->id);
+        buf_adds(&p->id, value);
+        p->has_id = true;
+        return buf_err(&p->id);
+    }
+    return ERR_OK; /* "retry" and unknown fields */
+}
+
+static enum err line_end(struct sse_parser *p, struct str rest, sse_fn fn, void *ctx) {
+    struct str line = rest;
+    if (p->line.n) {
+        buf_adds(&p->line, rest);
+        if (buf_err(&p->line))
+            return buf_err(&p->line);
+        line = buf_str(&p->line);
+    }
+    if (!p->started) {
+        p->started = true;
+        if (str_starts(line, STR("\xef\xbb\xbf")))
+            line = str_sub(line, 3, line.n);
+    }
+    enum err e = line.n > p->max ? ERR_TOO_LARGE : field(p, line, fn, ctx);
+    buf_clear(&p->line);
+    return e;
+}
+
+enum err sse_parser_feed(struct sse_parser *p, struct str bytes, sse_fn fn, void *ctx) {
+    size_t from = 0;
+    while (from < bytes.n) {
+        if (p->skip_lf) {
+            p->skip_lf = false;
+            if (bytes.p[from] == '\n') {
+                from++;
+                continue;
+            }
+        }
+        size_t to = from;
+        while (to < bytes.n && bytes.p[to] != '\n' && bytes.p[to] != '\r')
+            to++;
+        if (to == bytes.n) {
+            buf_add(&p->line, bytes.p + from, to - from);
+            return buf_err(&p->line);
+        }
+        p->skip_lf = bytes.p[to] == '\r';
+        enum err e = line_end(p, str_sub(bytes, from, to - from), fn, ctx);
+        if (e)
+            return e;
+        from = to + 1;
+    }
+    return ERR_OK;
+}
