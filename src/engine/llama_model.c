@@ -124,7 +124,7 @@ static enum err step(struct model *m, const struct model_item *items, int n, str
     return err_set(ei, ERR_INTERNAL, "the model's computation failed (%d)", rc);
 }
 
-static const float *logits(struct model *m, int item) {
+static float *logits(struct model *m, int item) {
     return llama_get_logits_ith(weights(m)->context, item);
 }
 

@@ -53,7 +53,7 @@ struct model_ops {
      * values; otherwise ERR_INTERNAL. After a failure the sequences of the items hold an unknown
      * part: trim or clear them. */
     enum err (*step)(struct model *m, const struct model_item *items, int n, struct errinfo *ei);
-    const float *(*logits)(struct model *m, int item); /* of the last step, valid until the next */
+    float *(*logits)(struct model *m, int item); /* of the last step, until the next; may be changed */
     /* Rows of info.dimensions floats, L2-normalised, one for each text. */
     enum err (*embed)(struct model *m, const struct tokens *texts, int n, float *ret,
                       struct errinfo *ei);

@@ -1,0 +1,314 @@
+/* POST /v1/chat/completions: from the request to the scheduler and from its tokens to the answer.
+ *
+ * A struct chat belongs to the loop's thread. The compute thread knows its address only to post
+ * events to the loop; the last event is the one with done, and with it the chat is freed. The
+ * client may be gone long before. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/log.h"
+#include "engine/engine_internal.h"
+#include "engine/render.h"
+
+#define ARENA_MAX  (16u << 20)
+#define ANSWER_MAX (8u << 20)
+#define CHUNK_MAX  (256u << 10)
+
+struct chat {
+    struct engine *engine;
+    struct http_request *http; /* NULL once answered or gone */
+    struct arena *arena;
+    struct chat_request request;
+    struct render_answer answer;
+    char id[40];
+    uint64_t job;
+    struct text_stream text;
+    struct buf body;     /* the whole answer, when it is not streamed */
+    struct buf logprobs; /* of tokens not yet sent */
+    int tokens;
+    bool begun;    /* the stream's head was sent */
+    bool finished; /* nothing more is to be sent */
+};
+
+struct event {
+    struct chat *chat;
+    struct sched_event e;
+    struct errinfo ei;
+};
+
+static void chat_free(struct chat *c) {
+    text_stream_deinit(&c->text);
+    buf_deinit(&c->body);
+    buf_deinit(&c->logprobs);
+    arena_free(c->arena);
+    free(c);
+}
+
+static void on_client_gone(void *arg) {
+    struct chat *c = arg;
+    c->http = NULL;
+    c->finished = true;
+    sched_cancel(c->engine->sched, c->job);
+}
+
+/* A slow reader's stream is ended by the server; the request is then invalid. */
+static void send_data(struct chat *c, struct buf *json) {
+    struct buf out;
+    if (!c->http)
+        return;
+    buf_init(&out, CHUNK_MAX + 16);
+    buf_addz(&out, "data: ");
+    buf_adds(&out, buf_str(json));
+    buf_addz(&out, "\n\n");
+    if (buf_err(&out) || buf_err(json)) {
+        http_stream_abort(c->http);
+        on_client_gone(c);
+    } else if (http_stream_write(c->http, buf_str(&out))) {
+        on_client_gone(c);
+    }
+    buf_deinit(&out);
+}
+
+static void send_chunk(struct chat *c, bool role, struct str content, const char *finish) {
+    struct buf json;
+    buf_init(&json, CHUNK_MAX);
+    render_chunk(&json, &c->answer, role, content, &c->logprobs, finish);
+    buf_clear(&c->logprobs);
+    send_data(c, &json);
+    buf_deinit(&json);
+}
+
+static void begin_stream(struct chat *c) {
+    if (c->begun || !c->http)
+        return;
+    c->begun = true;
+    http_set_header(c->http, "Cache-Control", "no-cache");
+    http_stream_begin(c->http, 200, "text/event-stream");
+    send_chunk(c, true, STR_NULL, NULL);
+}
+
+static void give_text(struct chat *c, struct str text) {
+    if (text.n == 0)
+        return;
+    if (c->request.stream)
+        send_chunk(c, false, text, NULL);
+    else
+        buf_adds(&c->body, text);
+}
+
+static void finish(struct chat *c, const char *reason, const struct sched_event *e) {
+    const struct render_usage u = {e->prompt_tokens, e->cached_tokens, c->tokens};
+    struct buf json;
+    c->finished = true;
+    if (!c->http)
+        return;
+    if (c->request.stream) {
+        begin_stream(c);
+        send_chunk(c, false, STR_NULL, reason);
+        if (c->http && c->request.include_usage) {
+            buf_init(&json, CHUNK_MAX);
+            render_usage_chunk(&json, &c->answer, &u);
+            send_data(c, &json);
+            buf_deinit(&json);
+        }
+        if (c->http && http_stream_write(c->http, STR("data: [DONE]\n\n")) == ERR_OK)
+            http_stream_end(c->http);
+        c->http = NULL;
+        return;
+    }
+    buf_init(&json, ANSWER_MAX * 2);
+    render_completion(&json, &c->answer, buf_str(&c->body), &c->logprobs, reason, &u);
+    struct http_request *r = c->http;
+    c->http = NULL;
+    http_on_close(r, NULL, NULL);
+    if (buf_err(&json) || buf_err(&c->body))
+        engine_reply_error(r, ERR_TOO_LARGE, NULL);
+    else
+        http_reply(r, 200, "application/json", buf_str(&json));
+    buf_deinit(&json);
+}
+
+static void fail(struct chat *c, enum err err, const struct errinfo *ei) {
+    struct buf json;
+    struct http_request *r = c->http;
+    c->finished = true;
+    if (!r)
+        return;
+    if (!c->begun) {
+        c->http = NULL;
+        http_on_close(r, NULL, NULL);
+        engine_reply_error(r, err, ei);
+        return;
+    }
+    buf_init(&json, CHUNK_MAX);
+    render_error(&json, err, ei);
+    send_data(c, &json);
+    buf_deinit(&json);
+    if (c->http)
+        http_stream_end(c->http);
+    c->http = NULL;
+}
+
+static void on_token(struct chat *c, const struct sched_event *e) {
+    char piece[512];
+    struct buf out;
+    const struct model *m = c->engine->chat;
+    int n = m->ops->piece(m, e->token.token, piece, sizeof(piece));
+    c->tokens++;
+    if (c->request.sampling.logprobs >= 0)
+        render_logprob(&c->logprobs, m, &e->token);
+    if (c->request.stream)
+        begin_stream(c);
+    buf_init(&out, CHUNK_MAX);
+    bool stopped = text_stream_add(&c->text, (struct str){piece, (size_t)n}, &out);
+    give_text(c, buf_str(&out));
+    buf_deinit(&out);
+    if (stopped && !c->finished) {
+        finish(c, "stop", e);
+        sched_cancel(c->engine->sched, c->job);
+    }
+}
+
+static void on_done(struct chat *c, const struct event *ev) {
+    struct buf rest;
+    if (ev->e.end == SCHED_FAILED) {
+        fail(c, ev->ei.code, &ev->ei);
+        return;
+    }
+    if (ev->e.end == SCHED_CANCELLED) {
+        struct errinfo ei;
+        err_set(&ei, ERR_UNAVAILABLE, "the engine is stopping; try again");
+        fail(c, ERR_UNAVAILABLE, &ei);
+        return;
+    }
+    buf_init(&rest, CHUNK_MAX);
+    text_stream_end(&c->text, &rest);
+    if (c->request.stream)
+        begin_stream(c);
+    give_text(c, buf_str(&rest));
+    buf_deinit(&rest);
+    finish(c, ev->e.end == SCHED_LENGTH ? "length" : "stop", &ev->e);
+}
+
+static void on_event_in_loop(void *arg) {
+    struct event *ev = arg;
+    struct chat *c = ev->chat;
+    if (!c->finished && !ev->e.done)
+        on_token(c, &ev->e);
+    else if (!c->finished)
+        on_done(c, ev);
+    if (ev->e.done) {
+        struct engine *en = c->engine;
+        chat_free(c);
+        engine_chat_ended(en);
+    }
+    free(ev);
+}
+
+/* On the compute thread. */
+static void on_event(void *ctx, const struct sched_event *e) {
+    struct chat *c = ctx;
+    struct event *ev = malloc(sizeof(*ev));
+    if (!ev)
+        abort(); /* a lost done event would leave its client waiting for ever: the supervisor starts
+                    us anew */
+    ev->chat = c;
+    ev->e = *e;
+    ev->ei = e->ei ? *e->ei : (struct errinfo){0};
+    ev->e.ei = NULL;
+    if (loop_post(c->engine->loop, on_event_in_loop, ev))
+        abort();
+}
+
+/* The prompt's tokens, and how many of them the first system message takes: others of the role
+ * share those. */
+static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errinfo *ei) {
+    const struct model *m = c->engine->chat;
+    const struct chat_request *r = &c->request;
+    struct str partial = r->proceed ? r->messages[r->n_messages - 1].content : STR_NULL;
+    int n = r->n_messages - (r->proceed ? 1 : 0), without = 0;
+    struct tokens head = {0};
+    enum err e = m->ops->prompt(m, r->messages, n, true, STR_NULL, &head, ei);
+    without = head.n;
+    tokens_deinit(&head);
+    if (!e)
+        e = m->ops->prompt(m, r->messages, n, true, partial, &job->prompt, ei);
+    job->partial = e ? 0 : job->prompt.n - without;
+    if (e || !str_eqz(r->messages[0].role, "system"))
+        return e;
+    e = m->ops->prompt(m, r->messages, 1, false, STR_NULL, &head, ei);
+    while (!e && job->prefix < head.n && job->prefix < job->prompt.n &&
+           head.p[job->prefix] == job->prompt.p[job->prefix])
+        job->prefix++;
+    tokens_deinit(&head);
+    return e;
+}
+
+static enum err submit(struct chat *c, struct errinfo *ei) {
+    struct sched_chat job = {
+        .sampling = c->request.sampling,
+        .conversation = c->request.conversation,
+        .user = c->request.user,
+        .arrived_ns = http_request_arrived_ns(c->http),
+        .on_event = on_event,
+        .ctx = c,
+    };
+    enum err e = make_prompt(c, &job, ei);
+    if (!e) {
+        int room = c->engine->chat->info.window - job.prompt.n;
+        job.max_tokens = c->request.max_tokens;
+        if (!job.max_tokens || job.max_tokens > room)
+            job.max_tokens = room;
+        if (!c->request.seeded)
+            crypto_random(&job.sampling.seed, sizeof(job.sampling.seed));
+        e = sched_chat_submit(c->engine->sched, &job, &c->job, ei);
+    }
+    tokens_deinit(&job.prompt);
+    return e;
+}
+
+static enum err check(struct engine *en, const struct chat_request *r, struct errinfo *ei) {
+    if (r->model.p && !str_eqz(r->model, en->o->chat_name))
+        return err_param(ei, ERR_NO_MODEL, "model",
+                         "there is no chat model \"%.*s\" here; this server has \"%s\"",
+                         STR_ARG(str_sub(r->model, 0, 100)), en->o->chat_name);
+    for (int i = 0; i < r->sampling.n_biases; i++)
+        if (r->sampling.biases[i].token >= en->chat->info.vocabulary)
+            return err_param(ei, ERR_INVALID, "logit_bias",
+                             "token %d of \"logit_bias\" is not in the vocabulary (0 to %d)",
+                             r->sampling.biases[i].token, en->chat->info.vocabulary - 1);
+    return ERR_OK;
+}
+
+void engine_chat(struct engine *en, struct http_request *r) {
+    struct errinfo ei = {0};
+    struct chat *c = calloc(1, sizeof(*c));
+    if (!c || !(c->arena = arena_new(ARENA_MAX))) {
+        free(c);
+        engine_reply_error(r, ERR_NOMEM, NULL);
+        return;
+    }
+    c->engine = en;
+    c->http = r;
+    buf_init(&c->body, ANSWER_MAX);
+    buf_init(&c->logprobs, ANSWER_MAX);
+    enum err e = chat_request_parse(http_body(r), c->arena, &c->request, &ei);
+    if (!e)
+        e = check(en, &c->request, &ei);
+    text_stream_init(&c->text, c->request.stops, c->request.n_stops);
+    memcpy(c->id, "chatcmpl-", 9);
+    crypto_token(c->id + 9, 24);
+    c->answer = (struct render_answer){c->id, clock_wall_ms() / 1000, en->o->chat_name,
+                                       c->request.include_usage};
+    if (!e) { /* before submitting: the first event may come at any moment after it, on this loop */
+        e = submit(c, &ei);
+    }
+    if (e) {
+        chat_free(c);
+        engine_reply_error(r, e, &ei);
+        return;
+    }
+    en->running++;
+    http_on_close(r, on_client_gone, c);
+}

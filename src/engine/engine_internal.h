@@ -1,0 +1,53 @@
+/* What the files of the engine's server share. Everything here lives on the event loop's thread,
+ * but the models, which are read from both, and what is said to be atomic. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/engine.h"
+#include "engine/model.h"
+#include "engine/request.h"
+#include "engine/scheduler.h"
+#include "net/http_server.h"
+
+#define ENGINE_TOKENIZE_MAX (4u << 20) /* bytes of a request's text */
+
+/*  LOADING ──▶ READY        the chat model answers (the embedding model may have failed:
+ * embed_error) └──────▶ BROKEN       the chat model cannot be loaded; requests get 503 with the
+ * reason */
+enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_BROKEN };
+
+struct waiter;
+
+struct engine {
+    const struct engine_options *o;
+    struct loop *loop;
+    struct http_server *http;
+    enum engine_state state;
+    struct errinfo error, embed_error; /* code ERR_OK = none */
+    struct model *chat, *embedding;    /* NULL = not loaded */
+    struct sched *sched;               /* set with READY */
+    struct waiter *waiters;            /* requests that came while loading */
+    int template_overhead, answer_overhead;
+    int64_t created;
+    int running; /* chat answers in progress */
+    bool ending;
+    struct timer *end_timer;
+
+    pthread_t thread;
+    struct llama_pool *pool;    /* made and freed on the compute thread */
+    struct sched *loaded_sched; /* the compute thread's until it posts that it is ready */
+    struct model *loaded_chat, *loaded_embedding;
+    struct errinfo load_error, load_embed_error;
+    _Atomic(struct sched *) abort_sched;
+    atomic_int progress; /* of loading, in thousandths */
+    atomic_bool stop_loading;
+};
+
+void engine_reply_error(struct http_request *r, enum err e, const struct errinfo *ei);
+void engine_chat_ended(struct engine *en); /* one answer less is running */
+
+void engine_chat(struct engine *en, struct http_request *r);       /* POST /v1/chat/completions */
+void engine_embeddings(struct engine *en, struct http_request *r); /* POST /v1/embeddings */
+void engine_count(struct engine *en, struct http_request *r);      /* POST /v1/tokens/count */

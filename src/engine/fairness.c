@@ -1,0 +1,77 @@
+#include "engine/fairness.h"
+
+#include <stdlib.h>
+
+#define USERS 1024 /* remembered; the one idle for longest gives way */
+
+struct account {
+    uint64_t user;
+    double served;
+    int live; /* requests waiting or running */
+    int64_t used;
+};
+
+struct fairness {
+    struct account accounts[USERS];
+    int n;
+    int64_t tick;
+};
+
+struct fairness *fairness_new(void) {
+    return calloc(1, sizeof(struct fairness));
+}
+
+void fairness_free(struct fairness *f) {
+    free(f);
+}
+
+static const struct account *find(const struct fairness *f, uint64_t user) {
+    for (int i = 0; i < f->n; i++)
+        if (f->accounts[i].user == user)
+            return &f->accounts[i];
+    return NULL;
+}
+
+static double least_active(const struct fairness *f) {
+    double least = -1;
+    for (int i = 0; i < f->n; i++)
+        if (f->accounts[i].live > 0 && (least < 0 || f->accounts[i].served < least))
+            least = f->accounts[i].served;
+    return least < 0 ? 0 : least;
+}
+
+void fairness_join(struct fairness *f, uint64_t user) {
+    struct account *a = (struct account *)find(f, user);
+    double least = least_active(f);
+    if (!a && f->n < USERS) {
+        a = &f->accounts[f->n++];
+        *a = (struct account){.user = user};
+    }
+    for (int i = 0; !a && i < USERS; i++)
+        if (f->accounts[i].live == 0 && (!a || f->accounts[i].used < a->used))
+            a = &f->accounts[i];
+    if (!a)
+        return; /* more active users than are counted: this one waits its turn by arrival */
+    if (a->user != user)
+        *a = (struct account){.user = user};
+    if (a->live++ == 0 && a->served < least)
+        a->served = least;
+    a->used = ++f->tick;
+}
+
+void fairness_leave(struct fairness *f, uint64_t user) {
+    struct account *a = (struct account *)find(f, user);
+    if (a && a->live > 0)
+        a->live--;
+}
+
+void fairness_charge(struct fairness *f, uint64_t user, double tokens) {
+    struct account *a = (struct account *)find(f, user);
+    if (a)
+        a->served += tokens;
+}
+
+double fairness_served(const struct fairness *f, uint64_t user) {
+    const struct account *a = find(f, user);
+    return a ? a->served : least_active(f);
+}

@@ -1,0 +1,81 @@
+/* Decides what the compute thread does next: continuous batching over all sequences.
+ *
+ * Each round of the compute thread:
+ *   1. take in what was submitted and cancelled
+ *   2. one embedding batch, if any waits (they are short and a chat turn waits for them)
+ *   3. give waiting requests a slot, those of the user who was served least first
+ *   4. one step: a token for every running answer, and as much prefill as keeps their pace: short
+ * prompts first
+ *   5. sample, and tell each request's owner
+ *
+ * A request:  waiting ─▶ prefilling ─▶ generating ─▶ done
+ *                └───────────┴────────────┴──▶ done (cancelled, failed)
+ *
+ * Threads: submit, cancel and stop from any thread. sched_run() or sched_round() on the one compute
+ * thread, where also the callbacks run: they must be short and must not call back into the
+ * scheduler (but cancel and submit). */
+#pragma once
+
+#include "base/err.h"
+#include "engine/model.h"
+#include "engine/sampler.h"
+
+struct sched;
+
+struct sched_options {
+    int slots;          /* sequences that answer at once */
+    int prefixes;       /* system prompts kept */
+    int prefix_tokens;  /* tokens of them together */
+    size_t shelf_bytes; /* RAM for conversations without a slot */
+    int max_queued;     /* chat requests that wait */
+};
+
+enum sched_end { SCHED_STOP, SCHED_LENGTH, SCHED_CANCELLED, SCHED_FAILED };
+
+struct sched_event {
+    bool done;            /* the last event; token is then not set */
+    struct sampled token; /* borrowed for the call */
+    enum sched_end end;
+    const struct errinfo *ei; /* of SCHED_FAILED */
+    int prompt_tokens, cached_tokens, answer_tokens;
+};
+
+struct sched_chat { /* a request; submit moves prompt out of it and copies the rest */
+    struct tokens prompt;
+    int prefix;     /* its first tokens that others of the same role share, 0 = none */
+    int max_tokens; /* of the answer */
+    struct sampler_params sampling;
+    int partial;                 /* the prompt's last tokens that belong to the answer already */
+    uint64_t conversation, user; /* keys, 0 = none */
+    int64_t arrived_ns;
+    void (*on_event)(void *ctx, const struct sched_event *e); /* a done event comes exactly once */
+    void *ctx;
+};
+
+struct sched_embed {      /* submit moves texts out of it; on_done comes exactly once */
+    struct tokens *texts; /* malloc'd array of malloc'd tokens, each at most the window */
+    int n;
+    void (*on_done)(void *ctx, enum err e, float *vectors /* n rows, to be freed */,
+                    const struct errinfo *ei);
+    void *ctx;
+};
+
+/* Either model may be NULL; requests for it are refused. The models stay the caller's. */
+enum err sched_new(struct model *chat, struct model *embedding, const struct sched_options *o,
+                   struct sched **ret) ERR_CHECK;
+void sched_free(struct sched *s); /* after sched_run() returned; what is left ends as cancelled */
+
+/* ERR_OVERLOADED with a computed retry_after_ms when too many wait; ERR_CONTEXT with the numbers
+ * when the prompt leaves no room for one token. *ret_id names the request in sched_cancel(). */
+enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
+                           struct errinfo *ei) ERR_CHECK;
+enum err sched_embed_submit(struct sched *s, struct sched_embed *e, struct errinfo *ei) ERR_CHECK;
+/* Ends a request before the next step, or within this one when nobody else takes part. Unknown ids
+ * are fine. */
+void sched_cancel(struct sched *s, uint64_t id);
+
+void sched_run(
+    struct sched *s); /* rounds until sched_stop(); sleeps while there is nothing to do */
+bool sched_round(struct sched *s); /* one round without sleeping; false: there was nothing to do */
+void sched_stop(struct sched *s);  /* running answers end as cancelled */
+bool sched_should_abort(struct sched *s); /* for the model's abort hook; any thread */

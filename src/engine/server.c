@@ -1,0 +1,486 @@
+/* The engine process: loads the models on the compute thread while HTTP is served already, and
+ * dispatches requests.
+ *
+ * Two threads: the loop's (HTTP, JSON, tokenising, detokenising) and the compute thread (loading,
+ * then the scheduler). A struct engine belongs to the loop's thread; fields marked so are the
+ * compute thread's until it posts. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "engine/engine_internal.h"
+#include "engine/render.h"
+
+#define BODY_MAX      (8u << 20)
+#define PREFIXES      16
+#define PREFIX_TOKENS 512 /* for each, as llama_model.c reserves */
+#define SHELF_BYTES   ((size_t)256 << 20)
+#define MAX_QUEUED    256
+#define SLOTS_MAX     128
+#define LOAD_WAIT_MS  30000
+#define FINISH_MS     2000
+#define POLL_LEVEL    0
+
+void engine_reply_error(struct http_request *r, enum err e, const struct errinfo *ei) {
+    struct buf out;
+    char seconds[32];
+    if (ei && ei->retry_after_ms) {
+        snprintf(seconds, sizeof(seconds), "%u", (ei->retry_after_ms + 999) / 1000);
+        http_set_header(r, "Retry-After", seconds);
+    }
+    buf_init(&out, 64 << 10);
+    render_error(&out, e, ei);
+    http_reply(r, err_http_status(e), "application/json", buf_str(&out));
+    buf_deinit(&out);
+}
+
+static void error_body(struct buf *out, enum err e, const char *message, const char *request_id) {
+    struct errinfo ei;
+    (void)request_id;
+    err_set(&ei, e, "%s", message ? message : err_text(e));
+    render_error(out, e, &ei);
+}
+
+/* ---- small routes ---- */
+
+static void get_health(struct engine *en, struct http_request *r) {
+    struct buf out;
+    int status = 200;
+    buf_init(&out, 4096);
+    if (en->state == ENGINE_READY) {
+        buf_addz(&out, "{\"status\":\"ok\"}");
+    } else if (en->state == ENGINE_LOADING) {
+        status = 503;
+        buf_addf(&out, "{\"status\":\"loading\",\"progress\":%.3f}",
+                 atomic_load(&en->progress) / 1000.0);
+    } else {
+        struct buf error;
+        status = 500;
+        buf_init(&error, 4096);
+        render_error(&error, en->error.code, &en->error);
+        buf_addz(&out, "{\"status\":\"error\",");
+        buf_adds(&out, str_sub(buf_str(&error), 1, error.n)); /* its own brace closes */
+        buf_deinit(&error);
+    }
+    http_reply(r, status, "application/json", buf_str(&out));
+    buf_deinit(&out);
+}
+
+static void get_metrics(struct engine *en, struct http_request *r) {
+    struct buf out;
+    (void)en;
+    buf_init(&out, 1 << 20);
+    metrics_render(&out);
+    http_reply(r, 200, "text/plain; version=0.0.4", buf_str(&out));
+    buf_deinit(&out);
+}
+
+static void add_model(struct buf *out, const struct engine *en, bool embedding) {
+    const struct model *m = embedding ? en->embedding : en->chat;
+    buf_addz(out, "{\"id\":\"");
+    buf_add_json(out, str_from(embedding ? en->o->embedding_name : en->o->chat_name));
+    buf_addf(
+        out,
+        "\",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"parley\",\"parley\":{\"kind\":"
+        "\"%s\",\"context_window\":%d,",
+        (long long)en->created, embedding ? "embedding" : "chat", m->info.window);
+    if (embedding)
+        buf_addf(out, "\"dimensions\":%d}}", m->info.dimensions);
+    else
+        buf_addf(out, "\"template_overhead\":%d,\"answer_overhead\":%d}}", en->template_overhead,
+                 en->answer_overhead);
+}
+
+static void get_models(struct engine *en, struct http_request *r) {
+    struct buf out;
+    buf_init(&out, 64 << 10);
+    buf_addz(&out, "{\"object\":\"list\",\"data\":[");
+    if (en->chat)
+        add_model(&out, en, false);
+    if (en->embedding) {
+        buf_addz(&out, en->chat ? "," : "");
+        add_model(&out, en, true);
+    }
+    buf_addz(&out, "]}");
+    http_reply(r, 200, "application/json", buf_str(&out));
+    buf_deinit(&out);
+}
+
+static void get_model(struct engine *en, struct http_request *r) {
+    struct str name = str_sub(http_path(r), strlen("/v1/models/"), SIZE_MAX);
+    bool chat = en->chat && str_eqz(name, en->o->chat_name);
+    struct buf out;
+    if (!chat && !(en->embedding && str_eqz(name, en->o->embedding_name))) {
+        engine_reply_error(r, ERR_NO_MODEL, NULL);
+        return;
+    }
+    buf_init(&out, 64 << 10);
+    add_model(&out, en, !chat);
+    http_reply(r, 200, "application/json", buf_str(&out));
+    buf_deinit(&out);
+}
+
+/* ---- dispatch ---- */
+
+typedef void (*route_fn)(struct engine *en, struct http_request *r);
+
+static const struct route {
+    enum http_method method;
+    const char *path; /* ending in '*': what follows is the handler's */
+    route_fn handler;
+    bool needs_models; /* waits while they are loaded */
+    bool open;         /* without a key */
+} routes[] = {
+    {HTTP_GET, "/health", get_health, false, true},
+    {HTTP_GET, "/metrics", get_metrics, false, false},
+    {HTTP_GET, "/v1/models", get_models, true, false},
+    {HTTP_GET, "/v1/models/*", get_model, true, false},
+    {HTTP_POST, "/v1/chat/completions", engine_chat, true, false},
+    {HTTP_POST, "/v1/embeddings", engine_embeddings, true, false},
+    {HTTP_POST, "/v1/tokens/count", engine_count, true, false},
+};
+
+static bool path_matches(const char *pattern, struct str path) {
+    size_t n = strlen(pattern);
+    if (pattern[n - 1] == '*')
+        return path.n > n - 1 && str_starts(path, (struct str){pattern, n - 1});
+    return str_eqz(path, pattern);
+}
+
+static bool has_key(const struct engine *en, const struct http_request *r) {
+    struct str given = http_header(r, "Authorization"), key = str_from(en->o->api_key);
+    if (!key.n || strcmp(http_remote_ip(r), "unix") == 0)
+        return true;
+    if (given.n != key.n + 7 || !str_eq_nocase(str_sub(given, 0, 7), STR("Bearer ")))
+        return false;
+    return crypto_equal(given.p + 7, key.p, key.n);
+}
+
+/* A request that came while the models were being loaded. */
+struct waiter {
+    struct waiter *next;
+    struct engine *engine;
+    struct http_guard *guard;
+    struct timer *timer;
+    route_fn handler;
+};
+
+static void waiter_free(struct waiter *w) {
+    struct waiter **at = &w->engine->waiters;
+    while (*at && *at != w)
+        at = &(*at)->next;
+    if (*at)
+        *at = w->next;
+    timer_free(w->timer);
+    http_guard_free(w->guard);
+    free(w);
+}
+
+static void on_waited_too_long(void *arg) {
+    struct waiter *w = arg;
+    struct http_request *r = http_guard_get(w->guard);
+    struct errinfo ei;
+    err_set(&ei, ERR_UNAVAILABLE, "the model is still being loaded (%d %%); try again",
+            atomic_load(&w->engine->progress) / 10);
+    ei.retry_after_ms = 5000;
+    waiter_free(w);
+    if (r)
+        engine_reply_error(r, ERR_UNAVAILABLE, &ei);
+}
+
+static void wait_for_models(struct engine *en, struct http_request *r, route_fn handler) {
+    struct waiter *w = calloc(1, sizeof(*w)), **at = &en->waiters;
+    if (w)
+        w->timer = timer_new(en->loop, on_waited_too_long, w);
+    if (w && w->timer)
+        w->guard = http_guard_new(r);
+    if (!w || !w->timer || !w->guard) {
+        if (w)
+            timer_free(w->timer);
+        free(w);
+        engine_reply_error(r, ERR_NOMEM, NULL);
+        return;
+    }
+    w->engine = en;
+    w->handler = handler;
+    while (*at)
+        at = &(*at)->next;
+    *at = w;
+    timer_start(w->timer, LOAD_WAIT_MS, false);
+}
+
+static void run_route(struct engine *en, struct http_request *r, route_fn handler) {
+    struct errinfo ei;
+    if (en->ending) {
+        err_set(&ei, ERR_UNAVAILABLE, "the engine is stopping; try again");
+        engine_reply_error(r, ERR_UNAVAILABLE, &ei);
+    } else if (en->state == ENGINE_BROKEN) {
+        err_set(&ei, ERR_UNAVAILABLE, "%s", en->error.message);
+        engine_reply_error(r, ERR_UNAVAILABLE, &ei);
+    } else {
+        handler(en, r);
+    }
+}
+
+static void on_request(struct http_request *r, void *ctx) {
+    struct engine *en = ctx;
+    enum err e = ERR_NOT_FOUND;
+    for (size_t i = 0; i < sizeof(routes) / sizeof(*routes); i++) {
+        const struct route *route = &routes[i];
+        if (!path_matches(route->path, http_path(r)))
+            continue;
+        e = ERR_METHOD;
+        if (http_method(r) != route->method)
+            continue;
+        if (!route->open && !has_key(en, r))
+            engine_reply_error(r, ERR_BAD_KEY, NULL);
+        else if (!route->needs_models)
+            route->handler(en, r);
+        else if (en->state == ENGINE_LOADING && !en->ending)
+            wait_for_models(en, r, route->handler);
+        else
+            run_route(en, r, route->handler);
+        return;
+    }
+    engine_reply_error(r, e, NULL);
+}
+
+/* ---- the compute thread ---- */
+
+static void on_progress(void *ctx, double fraction) {
+    struct engine *en = ctx;
+    atomic_store(&en->progress, (int)(fraction * 1000));
+}
+
+static bool should_abort(void *ctx) {
+    struct engine *en = ctx;
+    struct sched *s = atomic_load_explicit(&en->abort_sched, memory_order_acquire);
+    return s ? sched_should_abort(s)
+             : atomic_load_explicit(&en->stop_loading, memory_order_relaxed);
+}
+
+static int overhead(const struct model *m, bool answer) {
+    const struct model_message two[2] = {{STR("user"), STR("x")}, {STR("assistant"), STR("x")}};
+    struct tokens one_t = {0}, two_t = {0}, text = {0};
+    int n = 0;
+    if (m->ops->prompt(m, two, 1, false, STR_NULL, &one_t, NULL) == ERR_OK &&
+        m->ops->prompt(m, two, answer ? 1 : 2, answer, STR_NULL, &two_t, NULL) == ERR_OK &&
+        m->ops->tokenize(m, STR("x"), false, &text) == ERR_OK)
+        n = two_t.n - one_t.n - (answer ? 0 : text.n);
+    tokens_deinit(&one_t);
+    tokens_deinit(&two_t);
+    tokens_deinit(&text);
+    return n > 0 ? n : 0;
+}
+
+static void serve_waiters(struct engine *en) {
+    while (en->waiters) {
+        struct waiter *w = en->waiters;
+        struct http_request *r = http_guard_get(w->guard);
+        route_fn handler = w->handler;
+        waiter_free(w);
+        if (r)
+            run_route(en, r, handler);
+    }
+}
+
+static void on_loaded_in_loop(void *arg) {
+    struct engine *en = arg;
+    en->error = en->load_error;
+    en->embed_error = en->load_embed_error;
+    en->chat = en->loaded_chat;
+    en->embedding = en->loaded_embedding;
+    en->sched = en->loaded_sched;
+    en->state = en->chat ? ENGINE_READY : ENGINE_BROKEN;
+    if (en->chat) {
+        en->template_overhead = overhead(en->chat, false);
+        en->answer_overhead = overhead(en->chat, true);
+        log_event(LOG_INFO, "engine.ready", LF_Z("model", en->o->chat_name),
+                  LF_INT("window", en->chat->info.window),
+                  LF_INT("memory_mib", en->chat->info.bytes >> 20));
+    } else {
+        log_event(LOG_ERROR, "engine.broken", LF_ERR(&en->error));
+    }
+    if (en->embed_error.code)
+        log_event(LOG_ERROR, "engine.embedding_broken", LF_ERR(&en->embed_error));
+    serve_waiters(en);
+}
+
+static enum err load_models(struct engine *en) {
+    struct llama_open_options o = {
+        .path = en->o->chat_path,
+        .window = en->o->context,
+        .slots = en->o->slots,
+        .prefixes = PREFIXES,
+        .pool = en->pool,
+        .progress = on_progress,
+        .abort = should_abort,
+        .ctx = en,
+    };
+    enum err e = llama_model_open(&o, &en->loaded_chat, &en->load_error);
+    if (e)
+        return e;
+    if (en->o->embedding_path) {
+        o.path = en->o->embedding_path;
+        o.embedding = true;
+        o.window = o.slots = o.prefixes = 0;
+        o.progress = NULL;
+        if (llama_model_open(&o, &en->loaded_embedding, &en->load_embed_error))
+            en->loaded_embedding = NULL;
+    }
+    const struct sched_options so = {
+        .slots = en->loaded_chat->info.sequences - PREFIXES,
+        .prefixes = PREFIXES,
+        .prefix_tokens = PREFIXES * PREFIX_TOKENS,
+        .shelf_bytes = SHELF_BYTES,
+        .max_queued = en->o->max_queued ? en->o->max_queued : MAX_QUEUED,
+    };
+    e = sched_new(en->loaded_chat, en->loaded_embedding, &so, &en->loaded_sched);
+    return e ? err_set(&en->load_error, e, NULL) : ERR_OK;
+}
+
+static void *compute_main(void *arg) {
+    struct engine *en = arg;
+    int threads = en->o->threads ? en->o->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    en->pool = llama_pool_new(threads, POLL_LEVEL);
+    if (!en->pool)
+        err_set(&en->load_error, ERR_NOMEM, NULL);
+    else if (load_models(en) && en->loaded_chat && !en->loaded_sched) {
+        model_free(en->loaded_chat);
+        en->loaded_chat = NULL;
+    }
+    struct sched *s = en->loaded_sched;
+    atomic_store_explicit(&en->abort_sched, s, memory_order_release);
+    if (atomic_load(&en->stop_loading) && s)
+        sched_stop(s);
+    if (loop_post(en->loop, on_loaded_in_loop, en))
+        abort(); /* nobody would ever be served */
+    if (s)
+        sched_run(s);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static void end_now(void *arg) {
+    struct engine *en = arg;
+    loop_stop(en->loop);
+}
+
+void engine_chat_ended(struct engine *en) {
+    if (--en->running == 0 && en->ending)
+        end_now(en);
+}
+
+static void on_signal(void *arg) {
+    struct engine *en = arg;
+    if (en->ending) {
+        end_now(en);
+        return;
+    }
+    en->ending = true;
+    http_server_stop_accepting(en->http);
+    serve_waiters(en);
+    if (en->running == 0)
+        end_now(en);
+    else
+        timer_start(en->end_timer, FINISH_MS, false);
+}
+
+/* The supervisor is gone: nobody waits for an orderly end, and the cores are wanted by those who
+ * come next. */
+static void on_lifeline(void *arg) {
+    struct engine *en = arg;
+    char byte;
+    ssize_t n = read(en->o->lifeline_fd, &byte, 1);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        _exit(0);
+}
+
+static void stop_compute(struct engine *en) {
+    atomic_store(&en->stop_loading, true);
+    struct sched *s = atomic_load(&en->abort_sched);
+    if (s)
+        sched_stop(s);
+    pthread_join(en->thread, NULL);
+    http_server_free(en->http); /* clients that still wait see their connections closed */
+    en->http = NULL;
+    sched_free(en->loaded_sched);
+    /* The last events of the requests are in the loop's queue, and with them what is to be freed.
+     */
+    if (loop_post(en->loop, end_now, en) == ERR_OK)
+        loop_run(en->loop);
+    model_free(en->loaded_chat);
+    model_free(en->loaded_embedding);
+    llama_pool_free(en->pool);
+}
+
+static enum err start(struct engine *en, int fd, struct errinfo *ei) {
+    const struct http_server_options ho = {
+        .max_body_bytes = BODY_MAX,
+        .max_pending_bytes = 4u << 20,
+        .error_body = error_body,
+    };
+    enum err e = http_server_new(en->loop, &ho, on_request, en, &en->http, ei);
+    if (!e)
+        e = http_server_listen(en->http, fd, ei);
+    if (!e)
+        e = loop_on_signal(en->loop, SIGTERM, on_signal, en);
+    if (!e)
+        e = loop_on_signal(en->loop, SIGINT, on_signal, en);
+    if (!e && en->o->lifeline_fd >= 0)
+        e = loop_on_readable(en->loop, en->o->lifeline_fd, on_lifeline, en);
+    en->end_timer = timer_new(en->loop, end_now, en);
+    if (!e && !en->end_timer)
+        e = err_set(ei, ERR_NOMEM, NULL);
+    if (!e && pthread_create(&en->thread, NULL, compute_main, en) != 0)
+        e = err_set(ei, ERR_NOMEM, "no thread can be started");
+    return e;
+}
+
+enum err engine_serve(const struct engine_options *o, struct errinfo *ei) {
+    struct engine *en = calloc(1, sizeof(*en));
+    int fd = o->listen_fd, own_fd = -1;
+    bool started = false;
+    enum err e;
+    if (!en)
+        return err_set(ei, ERR_NOMEM, NULL);
+    en->o = o;
+    en->created = clock_wall_ms() / 1000;
+    if (o->slots < 0 || o->slots > SLOTS_MAX) {
+        e = err_set(ei, ERR_INVALID, "slots must be 0 (automatic) to %d", SLOTS_MAX);
+        goto out;
+    }
+    e = loop_new(&en->loop, ei);
+    if (!e && fd < 0) {
+        e = net_listen(o->listen, false, &own_fd, ei);
+        fd = own_fd;
+    }
+    if (!e)
+        e = start(en, fd, ei);
+    if (!e) {
+        started = true;
+        loop_run(en->loop);
+    }
+out:
+    if (started)
+        stop_compute(en);
+    while (en->waiters)
+        waiter_free(en->waiters);
+    http_server_free(en->http);
+    timer_free(en->end_timer);
+    if (en->loop)
+        loop_free(en->loop);
+    if (own_fd >= 0)
+        close(own_fd);
+    free(en);
+    return e;
+}

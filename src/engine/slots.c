@@ -1,0 +1,300 @@
+#include "engine/slots.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SHELF_MAX   256 /* states at most */
+#define WORTH_STATE 64  /* tokens that a state must save to be worth its copy */
+
+struct state { /* a conversation on the shelf */
+    struct tokens tokens;
+    uint64_t conversation;
+    void *bytes; /* owned */
+    size_t n;
+    int64_t used;
+};
+
+struct slots {
+    struct model *model;
+    struct slots_options o;
+    struct slot *slots; /* o.slots, then the o.prefixes as slots that are never busy */
+    struct state shelf[SHELF_MAX];
+    int n_shelf;
+    size_t shelf_bytes;
+    int64_t tick;
+};
+
+enum err slots_new(struct model *m, const struct slots_options *o, struct slots **ret) {
+    struct slots *s = calloc(1, sizeof(*s));
+    if (!s)
+        return ERR_NOMEM;
+    s->model = m;
+    s->o = *o;
+    s->slots = calloc((size_t)(o->slots + o->prefixes), sizeof(*s->slots));
+    if (!s->slots) {
+        free(s);
+        return ERR_NOMEM;
+    }
+    for (int i = 0; i < o->slots + o->prefixes; i++)
+        s->slots[i].sequence = i;
+    *ret = s;
+    return ERR_OK;
+}
+
+static void shelf_drop(struct slots *s, int i) {
+    s->shelf_bytes -= s->shelf[i].n;
+    free(s->shelf[i].bytes);
+    tokens_deinit(&s->shelf[i].tokens);
+    s->shelf[i] = s->shelf[--s->n_shelf];
+}
+
+void slots_free(struct slots *s) {
+    if (!s)
+        return;
+    while (s->n_shelf)
+        shelf_drop(s, 0);
+    for (int i = 0; i < s->o.slots + s->o.prefixes; i++)
+        tokens_deinit(&s->slots[i].tokens);
+    free(s->slots);
+    free(s);
+}
+
+int slots_idle(const struct slots *s) {
+    int n = 0;
+    for (int i = 0; i < s->o.slots; i++)
+        n += !s->slots[i].busy;
+    return n;
+}
+
+size_t slots_shelf_bytes(const struct slots *s) {
+    return s->shelf_bytes;
+}
+
+static int common(const struct tokens *a, int a_n, const struct tokens *b, int b_n) {
+    int n = a_n < b_n ? a_n : b_n, i = 0;
+    while (i < n && a->p[i] == b->p[i])
+        i++;
+    return i;
+}
+
+void slots_clear(struct slots *s, struct slot *slot) {
+    s->model->ops->seq_trim(s->model, slot->sequence, 0);
+    slot->tokens.n = slot->computed = 0;
+    slot->conversation = 0;
+}
+
+/* Cuts a slot to its first n tokens; models that cannot cut lose all of them. */
+static void trim(struct slots *s, struct slot *slot, int n) {
+    if (!s->model->ops->seq_trim(s->model, slot->sequence, n))
+        n = 0;
+    slot->tokens.n = slot->computed = n;
+}
+
+static void shelf_make_room(struct slots *s, size_t n) {
+    while (s->n_shelf && (s->n_shelf == SHELF_MAX || s->shelf_bytes + n > s->o.shelf_bytes)) {
+        int oldest = 0;
+        for (int i = 1; i < s->n_shelf; i++)
+            if (s->shelf[i].used < s->shelf[oldest].used)
+                oldest = i;
+        shelf_drop(s, oldest);
+    }
+}
+
+/* Puts a slot's state on the shelf, unless others hold almost as much of it. */
+static void shelve(struct slots *s, const struct slot *slot) {
+    int held = 0;
+    for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
+        int n = &s->slots[i] == slot ? 0
+                                     : common(&s->slots[i].tokens, s->slots[i].computed,
+                                              &slot->tokens, slot->computed);
+        held = n > held ? n : held;
+    }
+    if (slot->computed - held < WORTH_STATE || !s->o.shelf_bytes)
+        return;
+    size_t n = s->model->ops->seq_size(s->model, slot->sequence);
+    if (n == 0 || n > s->o.shelf_bytes)
+        return;
+    shelf_make_room(s, n);
+    struct state st = {.conversation = slot->conversation, .n = n, .used = slot->used};
+    st.bytes = malloc(n);
+    if (!st.bytes || tokens_add(&st.tokens, slot->tokens.p, slot->computed) ||
+        s->model->ops->seq_save(s->model, slot->sequence, st.bytes, n) == 0) {
+        free(st.bytes);
+        tokens_deinit(&st.tokens);
+        return;
+    }
+    s->shelf[s->n_shelf++] = st;
+    s->shelf_bytes += n;
+}
+
+static struct slot *oldest_idle(struct slots *s, const struct slot *except) {
+    struct slot *best = NULL;
+    for (int i = 0; i < s->o.slots; i++) {
+        struct slot *c = &s->slots[i];
+        if (c->busy || c == except)
+            continue;
+        if (!best || (c->computed == 0) > (best->computed == 0) ||
+            ((c->computed == 0) == (best->computed == 0) && c->used < best->used))
+            best = c;
+    }
+    return best;
+}
+
+bool slots_evict(struct slots *s) {
+    struct slot *victim = NULL;
+    for (int i = 0; i < s->o.slots; i++)
+        if (!s->slots[i].busy && s->slots[i].computed &&
+            (!victim || s->slots[i].used < victim->used))
+            victim = &s->slots[i];
+    if (!victim)
+        return false;
+    shelve(s, victim);
+    slots_clear(s, victim);
+    return true;
+}
+
+struct source {
+    struct slot *slot; /* of a slot or prefix, or */
+    int shelf;         /* on the shelf, -1 = no */
+    int n;             /* tokens in common */
+    bool same;         /* of the same conversation */
+};
+
+/* The longest common prefix. Among equals an idle slot of the same conversation, then any idle
+ * slot. */
+static struct source find_source(struct slots *s, const struct tokens *prompt,
+                                 uint64_t conversation) {
+    struct source best = {.shelf = -1};
+    int best_rank = -1;
+    for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
+        struct slot *c = &s->slots[i];
+        int n = common(&c->tokens, c->computed, prompt, prompt->n - 1);
+        bool same = conversation && c->conversation == conversation;
+        int rank = (i < s->o.slots && !c->busy) * (1 + same);
+        if (n > best.n || (n == best.n && n > 0 && rank > best_rank)) {
+            best = (struct source){.slot = c, .shelf = -1, .n = n, .same = same};
+            best_rank = rank;
+        }
+    }
+    for (int i = 0; i < s->n_shelf; i++) {
+        int n = common(&s->shelf[i].tokens, s->shelf[i].tokens.n, prompt, prompt->n - 1);
+        if (n >= best.n + WORTH_STATE)
+            best = (struct source){.shelf = i, .n = n, .same = true};
+    }
+    return best;
+}
+
+/* Whether the prompt may take the source's own slot: nothing that others could want is lost. */
+static bool can_take_over(const struct slots *s, const struct source *from) {
+    const struct slot *slot = from->slot;
+    if (!slot || slot->busy || slot >= s->slots + s->o.slots)
+        return false;
+    return from->same || slot->computed == from->n;
+}
+
+static void fill(struct slots *s, struct slot *slot, const struct source *from,
+                 enum slots_source *ret_source) {
+    const struct model_ops *ops = s->model->ops;
+    slot->tokens.n = slot->computed = 0;
+    if (from->shelf >= 0) {
+        struct state *st = &s->shelf[from->shelf];
+        ops->seq_trim(s->model, slot->sequence, 0);
+        if (tokens_add(&slot->tokens, st->tokens.p, st->tokens.n) == ERR_OK &&
+            ops->seq_load(s->model, slot->sequence, st->bytes, st->n)) {
+            slot->computed = st->tokens.n;
+            trim(s, slot, from->n);
+            *ret_source = SLOTS_SHELF;
+        } else {
+            slots_clear(s, slot);
+        }
+        shelf_drop(s, from->shelf);
+    } else if (from->n > 0 && tokens_add(&slot->tokens, from->slot->tokens.p, from->n) == ERR_OK &&
+               ops->seq_copy(s->model, from->slot->sequence, slot->sequence, from->n)) {
+        slot->computed = from->n;
+        *ret_source = SLOTS_COPY;
+    } else {
+        slots_clear(s, slot);
+    }
+}
+
+struct slot *slots_acquire(struct slots *s, struct tokens *prompt, uint64_t conversation,
+                           enum slots_source *ret_source) {
+    struct source from = find_source(s, prompt, conversation);
+    struct slot *slot = NULL;
+    *ret_source = SLOTS_NONE;
+    if (can_take_over(s, &from) || (from.slot && !from.slot->busy && slots_idle(s) == 1 &&
+                                    from.slot < s->slots + s->o.slots && from.n > 0)) {
+        slot = from.slot;
+        if (slot->computed > from.n && !from.same)
+            shelve(s, slot);
+        trim(s, slot, from.n);
+        if (slot->computed)
+            *ret_source = SLOTS_SAME;
+    } else {
+        slot = oldest_idle(s, from.slot);
+        if (!slot)
+            return NULL;
+        if (slot->computed) {
+            /* The shelf may drop the state that is wanted to make room: it is looked for again. */
+            shelve(s, slot);
+            slots_clear(s, slot);
+            from = find_source(s, prompt, conversation);
+        }
+        fill(s, slot, &from, ret_source);
+    }
+    if (tokens_add(&slot->tokens, prompt->p + slot->computed, prompt->n - slot->computed)) {
+        slots_clear(s, slot);
+        return NULL;
+    }
+    tokens_deinit(prompt);
+    slot->busy = true;
+    slot->conversation = conversation;
+    slot->used = ++s->tick;
+    return slot;
+}
+
+void slots_release(struct slots *s, struct slot *slot) {
+    slot->busy = false;
+    slot->used = ++s->tick;
+    trim(s, slot, slot->computed);
+}
+
+void slots_keep_prefix(struct slots *s, const struct slot *from, int n) {
+    struct slot *prefixes = s->slots + s->o.slots, *to = NULL;
+    int total = n;
+    if (n < 1 || n > s->o.prefix_tokens)
+        return;
+    for (int i = 0; i < s->o.prefixes; i++) {
+        struct slot *c = &prefixes[i];
+        if (c->computed >= n && common(&c->tokens, c->computed, &from->tokens, n) == n) {
+            c->used = ++s->tick;
+            return;
+        }
+    }
+    for (int i = 0; i < s->o.prefixes; i++) {
+        total += prefixes[i].computed;
+        if (!to || prefixes[i].used < to->used)
+            to = &prefixes[i];
+    }
+    while (to && total > s->o.prefix_tokens) { /* forget the least used until this one fits */
+        struct slot *oldest = NULL;
+        for (int i = 0; i < s->o.prefixes; i++)
+            if (prefixes[i].computed && (!oldest || prefixes[i].used < oldest->used))
+                oldest = &prefixes[i];
+        if (!oldest)
+            return;
+        total -= oldest->computed;
+        slots_clear(s, oldest);
+        oldest->used = 0;
+        to = oldest;
+    }
+    if (!to)
+        return;
+    slots_clear(s, to);
+    if (tokens_add(&to->tokens, from->tokens.p, n) == ERR_OK &&
+        s->model->ops->seq_copy(s->model, from->sequence, to->sequence, n))
+        to->computed = n;
+    else
+        slots_clear(s, to);
+    to->used = ++s->tick;
+}

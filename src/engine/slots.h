@@ -1,0 +1,53 @@
+/* Where the keys and values of conversations live, and which of them a new prompt can start from.
+ *
+ *   slots      sequences that answer or keep a conversation for its next turn
+ *   prefixes   sequences that hold the system prompts of roles, to be copied
+ *   shelf      states of conversations that had to leave their slot, in RAM, least recently used go
+ * first
+ *
+ * A prompt starts from the longest common prefix found anywhere. It takes over a slot when that
+ * slot held the same conversation or nothing is lost; otherwise the prefix is copied to the slot
+ * that was used longest ago. Compute thread only. */
+#pragma once
+
+#include "engine/model.h"
+
+struct slot {
+    int sequence;
+    struct tokens tokens; /* what the sequence holds or will hold */
+    int computed;         /* of them, these have keys and values */
+    bool busy;
+    uint64_t conversation; /* key, 0 = none */
+    int64_t used;          /* order of last use */
+};
+
+struct slots;
+
+struct slots_options {
+    int slots;
+    int prefixes;
+    int prefix_tokens;  /* tokens of all prefixes together */
+    size_t shelf_bytes; /* RAM for states, 0 = none */
+};
+
+/* Where the tokens of a prompt that need not be computed came from. */
+enum slots_source { SLOTS_NONE, SLOTS_SAME, SLOTS_COPY, SLOTS_SHELF };
+
+enum err slots_new(struct model *m, const struct slots_options *o, struct slots **ret) ERR_CHECK;
+void slots_free(struct slots *s);
+int slots_idle(const struct slots *s);
+
+/* Takes an idle slot for the prompt, which is moved into it (emptied); computed says how many of
+ * its tokens are there already, always fewer than all. NULL: none is idle, or no memory. */
+struct slot *slots_acquire(struct slots *s, struct tokens *prompt, uint64_t conversation,
+                           enum slots_source *ret_source);
+/* The slot keeps what is computed for a later turn. */
+void slots_release(struct slots *s, struct slot *slot);
+/* Forgets what the slot holds: its computation failed. */
+void slots_clear(struct slots *s, struct slot *slot);
+/* Remembers the first n tokens of a slot as a prefix that others may start from. They must be
+ * computed. */
+void slots_keep_prefix(struct slots *s, const struct slot *slot, int n);
+/* Gives up an idle slot's contents to make room. False: nothing left to give. */
+bool slots_evict(struct slots *s);
+size_t slots_shelf_bytes(const struct slots *s);
