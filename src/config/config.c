@@ -46,6 +46,19 @@ static const char *data_home(struct arena *a) {
     return NULL;
 }
 
+/* Weights can be fetched again, so they stand in the cache that setup uses (scripts/lib.sh): $PARLEY_CACHE,
+ * or what XDG says. */
+static const char *standard_models_dir(struct arena *a, const char *data_dir) {
+    const char *cache = getenv("PARLEY_CACHE"), *xdg = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME");
+    if (cache && cache[0])
+        return arena_printf(a, "%s/models", cache);
+    if (xdg && xdg[0] == '/')
+        return arena_printf(a, "%s/parley/models", xdg);
+    return home && home[0] == '/' ? arena_printf(a, "%s/.cache/parley/models", home)
+                                  : arena_printf(a, "%s/models", data_dir);
+}
+
 static const char *standard_data_dir(struct arena *a) {
     const char *home = data_home(a);
     return home ? home : "/var/lib/parley";
@@ -156,9 +169,8 @@ static enum err derive(struct config_data *d, struct errinfo *ei) {
     struct arena *a = d->arena;
     if (!c->data_dir[0])
         c->data_dir = standard_data_dir(a);
-    const char *home = data_home(a);
     if (!c->models_dir[0])
-        c->models_dir = arena_printf(a, "%s/models", home ? home : c->data_dir);
+        c->models_dir = standard_models_dir(a, c->data_dir);
     c->db_path = arena_printf(a, "%s/parley.db", c->data_dir);
     c->run_dir = arena_printf(a, "%s/run", c->data_dir);
     c->engine_socket = arena_printf(a, "%s/run/engine.sock", c->data_dir);

@@ -70,7 +70,7 @@ const struct option options[] = {
           "The address of the page and the API. Only this machine reaches 127.0.0.1; put a TLS proxy in front before you open it to others.")},
     {INT(port, "0", 0, 65535, "Another port for listen, when only that is to change. 0 = as listen says.")},
     {PATH(data_dir, "", "The folder for the database and all else that lasts. Default: ~/.local/share/parley.")},
-    {PATH(models_dir, "", "The folder for the models' weights. Default: ~/.local/share/parley/models.")},
+    {PATH(models_dir, "", "The folder for the models' weights. Default: ~/.cache/parley/models.")},
 
     {.section = "The model",
      MODEL(model, "The chat model: a name that `parley model list` shows, or a GGUF file. Default: chosen by this machine's memory.")},
