@@ -1,0 +1,102 @@
+/* parley engine: the model alone, either a child of serve (descriptor and files come from there) or
+ * by itself as a model server that others reach. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "cli/cli.h"
+#include "cli/models.h"
+#include "engine/engine.h"
+#include "supervisor/supervisor.h"
+
+#define STANDARD_LISTEN "127.0.0.1:8081"
+
+static int number(const char *text, int otherwise) {
+    uint64_t n;
+    return text && str_to_u64(str_from(text), &n) && n <= INT32_MAX ? (int)n : otherwise;
+}
+
+/* The key that TCP clients must send: the environment's, else the file's first line. */
+static enum err read_key(const char *file, char *out, size_t size, struct errinfo *ei) {
+    const char *env = getenv("PARLEY_ENGINE_KEY");
+    out[0] = 0;
+    if (!file) {
+        if (env && (size_t)snprintf(out, size, "%s", env) >= size)
+            return err_set(ei, ERR_INVALID, "PARLEY_ENGINE_KEY is too long");
+        return ERR_OK;
+    }
+    FILE *f = fopen(file, "re");
+    if (!f || !fgets(out, (int)size, f))
+        out[0] = 0;
+    if (f)
+        fclose(f);
+    out[strcspn(out, "\r\n")] = 0;
+    return out[0] ? ERR_OK : err_set(ei, ERR_INVALID, "%s: the first line holds no key", file);
+}
+
+static enum err choose(const struct args *a, const struct config *c, struct model_choice *choice,
+                       struct engine_options *o, struct errinfo *ei) {
+    if (args_get(a, "chat-path")) {
+        o->chat_name = args_get(a, "chat-name");
+        o->chat_path = args_get(a, "chat-path");
+        o->embedding_name = args_get(a, "embedding-name");
+        o->embedding_path = args_get(a, "embedding-path");
+        return ERR_OK;
+    }
+    enum err e = models_choose(c->models_dir, c->model, c->embedding_model, choice, ei);
+    if (e)
+        return e;
+    o->chat_name = choice->chat_name;
+    o->chat_path = choice->chat_path;
+    if (choice->embedding_path[0]) {
+        o->embedding_name = choice->embedding_name;
+        o->embedding_path = choice->embedding_path;
+    }
+    return ERR_OK;
+}
+
+static enum err serve(const struct args *a, const struct config *c, struct errinfo *ei) {
+    struct supervisor_link link;
+    supervisor_link_get(&link);
+    char key[512];
+    const char *listen = args_get(a, "listen");
+    struct model_choice *choice = calloc(1, sizeof *choice);
+    struct engine_options o = {
+        .listen = listen ? listen : STANDARD_LISTEN,
+        .listen_fd = number(args_get(a, "listen-fd"), -1),
+        .lifeline_fd = link.lifeline_fd,
+        .threads = (int)c->engine_threads,
+        .context = (int)c->context,
+        .slots = (int)c->slots,
+        .max_queued = (int)c->engine_max_queued,
+    };
+    enum err e = choice ? read_key(args_get(a, "key-file"), key, sizeof key, ei) : ERR_NOMEM;
+    if (!e)
+        e = choose(a, c, choice, &o, ei);
+    if (!e) {
+        o.api_key = key[0] ? key : NULL;
+        if (o.listen_fd < 0)
+            fprintf(stderr, "Parley's engine: %s on %s\n", o.chat_name, o.listen);
+        supervisor_link_ready(&link);
+        e = engine_serve(&o, ei);
+    }
+    free(choice);
+    return e;
+}
+
+int cmd_engine(const struct args *a) {
+    struct config *config;
+    int status = cli_config(a, &config);
+    if (status)
+        return status;
+    prctl(PR_SET_NAME, "parley-engine"); /* executed as /proc/self/exe, it would be "exe" */
+    config_start_log(config, "engine");
+    struct errinfo ei = {0};
+    enum err e = serve(a, config, &ei);
+    config_free(config);
+    if (!e)
+        return CLI_OK;
+    cli_fail(e, &ei);
+    return e == ERR_INVALID ? SUPERVISOR_EXIT_GIVE_UP : CLI_FAILED;
+}

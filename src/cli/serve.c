@@ -1,0 +1,230 @@
+/* parley serve: opens the sockets, chooses the model's files, then hands all to the supervisor.
+ *
+ * What must be right before anything runs is checked here, so that it is said once and plainly: the
+ * data directory, a second Parley on it, the address. A model that is missing or damaged does not
+ * keep the page away: people can still read what they have, and the page says what is wrong. */
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "cli/models.h"
+#include "net/http_server.h"
+#include "store/store.h"
+#include "supervisor/supervisor.h"
+
+#define LOOPS_MAX      256
+#define LOCK_WAIT_MS   1000
+#define SERVER_STOP_MS 15000
+#define ENGINE_STOP_MS 5000
+
+struct serve {
+    const struct config *config;
+    struct arena *arena;
+    int listeners[LOOPS_MAX + 1]; /* and the lock behind them: what the server gets */
+    size_t n_listeners;
+    int lock_fd;
+    int engine_fd; /* -1 = none */
+    char address[300];
+    struct model_choice choice;
+};
+
+/* As many open files as allowed: each browser holds a connection. */
+static void raise_file_limit(void) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+/* The server of a supervisor that was killed ends within moments; it is waited for. */
+static enum err take_lock(struct serve *s, struct errinfo *ei) {
+    const struct timespec pause = {.tv_nsec = 20000000};
+    int64_t end = clock_mono_ns() + (int64_t)LOCK_WAIT_MS * 1000000;
+    enum err e;
+    while ((e = store_lock(s->config->db_path, &s->lock_fd, ei)) == ERR_STORE_BUSY &&
+           clock_mono_ns() < end)
+        nanosleep(&pause, NULL);
+    if (e == ERR_STORE_BUSY)
+        return err_param(ei, e, "data_dir",
+                         "Parley runs already on %s; stop it first, or name another folder with "
+                         "--data-dir",
+                         s->config->data_dir);
+    return e;
+}
+
+/* One listening socket for each loop. The first is opened without SO_REUSEPORT, because with it a
+ * second program of the same user would not be refused but get a share of the connections. */
+static enum err open_listeners(struct serve *s, struct errinfo *ei) {
+    const char *listen = s->config->listen;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t loops = s->config->loops ? (size_t)s->config->loops : cores > 0 ? (size_t)cores : 1;
+    if (loops > LOOPS_MAX)
+        loops = LOOPS_MAX;
+    bool local = strncmp(listen, "unix:", 5) == 0;
+    char bound[256];
+    int fd;
+    enum err e = net_listen(listen, false, &fd, ei);
+    if (e)
+        return e;
+    if (local) { /* all loops accept from the one socket */
+        while (s->n_listeners < loops)
+            s->listeners[s->n_listeners++] = fd;
+        cli_url(listen, s->address, sizeof s->address);
+        return ERR_OK;
+    }
+    e = net_local_address(fd, bound, sizeof bound);
+    close(fd);
+    for (size_t i = 0; i < loops && !e; i++) {
+        e = net_listen(bound, true, &s->listeners[s->n_listeners], ei);
+        if (!e)
+            s->n_listeners++;
+    }
+    if (!e)
+        cli_url(bound, s->address, sizeof s->address);
+    return e;
+}
+
+/* What the engine is to run. When that cannot be, the page says so and the engine's health does. */
+static void choose_model(struct serve *s) {
+    const struct config *c = s->config;
+    struct errinfo ei = {0};
+    if (models_choose(c->models_dir, c->model, c->embedding_model, &s->choice, &ei) == ERR_OK)
+        return;
+    fprintf(stderr, "parley: %s\n", ei.message);
+    log_event(LOG_ERROR, "serve.no_model", LF_ERR(&ei));
+    memset(&s->choice, 0, sizeof s->choice);
+    snprintf(s->choice.notice, sizeof s->choice.notice, "%s", ei.message);
+    const char *slash = strrchr(c->model, '/');
+    bool file = str_ends(str_from(c->model), STR(".gguf"));
+    snprintf(s->choice.chat_name, sizeof s->choice.chat_name, "%s",
+             slash         ? slash + 1
+             : c->model[0] ? c->model
+                           : "none");
+    if (file)
+        snprintf(s->choice.chat_path, sizeof s->choice.chat_path, "%s", c->model);
+    else
+        snprintf(s->choice.chat_path, sizeof s->choice.chat_path, "%s/%s.gguf", c->models_dir,
+                 s->choice.chat_name);
+}
+
+static const char **server_argv(struct serve *s) {
+    struct buf fds;
+    buf_init(&fds, 4096);
+    for (size_t i = 0; i < s->n_listeners; i++)
+        buf_addf(&fds, "%s%d", i ? "," : "", s->listeners[i]);
+    const char **argv = arena_array(s->arena, 12, sizeof *argv);
+    if (argv && !buf_err(&fds)) {
+        const char *list[] = {"parley",       "server",
+                              "--listen-fds", arena_strz(s->arena, buf_str(&fds)),
+                              "--lock-fd",    arena_printf(s->arena, "%d", s->lock_fd),
+                              "--address",    s->address,
+                              "--notice",     s->choice.notice};
+        memcpy(argv, list, sizeof list);
+        argv = list[3] && list[5] ? argv : NULL;
+    }
+    buf_deinit(&fds);
+    return argv;
+}
+
+static const char **engine_argv(struct serve *s) {
+    const char **argv = arena_array(s->arena, 16, sizeof *argv);
+    const char *fd = arena_printf(s->arena, "%d", s->engine_fd);
+    if (!argv || !fd)
+        return NULL;
+    const char *list[] = {
+        "parley",      "engine",           "--listen-fd", fd, "--chat-name", s->choice.chat_name,
+        "--chat-path", s->choice.chat_path};
+    memcpy(argv, list, sizeof list);
+    size_t n = sizeof list / sizeof list[0];
+    if (s->choice.embedding_path[0]) {
+        argv[n++] = "--embedding-name";
+        argv[n++] = s->choice.embedding_name;
+        argv[n++] = "--embedding-path";
+        argv[n++] = s->choice.embedding_path;
+    }
+    return argv;
+}
+
+static enum err supervise(struct serve *s, int *ret_status, struct errinfo *ei) {
+    const char *const *env = config_environment(s->config);
+    struct supervisor_child children[2] = {0};
+    size_t n = 1;
+    s->listeners[s->n_listeners] = s->lock_fd;
+    children[0] = (struct supervisor_child){.name = "server",
+                                            .program = "/proc/self/exe",
+                                            .argv = server_argv(s),
+                                            .env = env,
+                                            .fds = s->listeners,
+                                            .n_fds = s->n_listeners + 1,
+                                            .announces = true,
+                                            .stop_ms = SERVER_STOP_MS};
+    if (s->engine_fd >= 0)
+        children[n++] = (struct supervisor_child){.name = "engine",
+                                                  .program = "/proc/self/exe",
+                                                  .argv = engine_argv(s),
+                                                  .env = env,
+                                                  .fds = &s->engine_fd,
+                                                  .n_fds = 1,
+                                                  .stop_ms = ENGINE_STOP_MS};
+    for (size_t i = 0; i < n; i++)
+        if (!children[i].argv || !env)
+            return err_set(ei, ERR_NOMEM, NULL);
+    malloc_trim(0); /* from here on this process only waits */
+    const struct supervisor_child *gave_up = NULL;
+    enum err e = supervisor_run(children, n, &gave_up, ei);
+    *ret_status = gave_up ? CLI_USAGE : CLI_OK; /* the child has said why */
+    return e;
+}
+
+static enum err prepare(struct serve *s, struct errinfo *ei) {
+    const struct config *c = s->config;
+    enum err e = config_make_dirs(c, ei);
+    if (!e)
+        e = take_lock(s, ei);
+    if (!e)
+        e = open_listeners(s, ei);
+    if (e || c->upstream[0])
+        return e;
+    choose_model(s);
+    return net_listen(arena_printf(s->arena, "unix:%s", c->engine_socket), false, &s->engine_fd,
+                      ei);
+}
+
+int cmd_serve(const struct args *a) {
+    struct config *config;
+    int status = cli_config(a, &config);
+    if (status)
+        return status;
+    struct errinfo ei = {0};
+    struct serve *s = calloc(1, sizeof *s);
+    enum err e = ERR_NOMEM;
+    if (s && (s->arena = arena_new((size_t)1 << 20))) {
+        s->config = config;
+        s->lock_fd = s->engine_fd = -1;
+        config_start_log(config, "supervisor");
+        raise_file_limit();
+        e = prepare(s, &ei);
+        if (!e) {
+            printf("Parley %s starts at %s\n", PARLEY_VERSION, s->address);
+            fflush(stdout);
+            e = supervise(s, &status, &ei);
+        }
+    }
+    if (e)
+        status = cli_fail(e, &ei);
+    if (s) {
+        arena_free(s->arena);
+        free(s);
+    }
+    config_free(config);
+    return status;
+}

@@ -1,0 +1,464 @@
+/* The server process: store, upstream, turns and API on one event loop for each core.
+ *
+ *   start:  store (migrations, recovery, roles, first account) → loops, each with HTTP server,
+ * upstream connections, API and turns → ready is told to the supervisor end:    SIGTERM, SIGINT, or
+ * the supervisor's end: nothing more is accepted, running answers get some seconds, then each loop
+ * lets go of what it has and stops; the store writes what is queued
+ *
+ * Loop 0 is the main thread; it has the signals and the timers, and struct server's plain fields
+ * are its own. The listening sockets are the supervisor's. */
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "api/api.h"
+#include "base/crypto.h"
+#include "cli/cli.h"
+#include "cli/first_account.h"
+#include "net/http_server.h"
+#include "net/jobs.h"
+#include "supervisor/supervisor.h"
+#include "turn/turn.h"
+#include "upstream/upstream.h"
+
+#define LOOPS_MAX          256
+#define DRAIN_MS           10000
+#define DRAIN_ORPHANED_MS  0 /* whoever starts us again waits for the address and the lock */
+#define DRAIN_LOOK_MS      50
+#define REFRESH_WAITING_MS 250
+#define REFRESH_READY_MS   10000
+#define PURGE_MS           3600000
+#define FILES_KEPT_BACK    256 /* descriptors for the store, the upstream and ourselves */
+#define PASSWORD_THREADS   2
+#define PASSWORDS_QUEUED   1000
+#define THREAD_STACK       ((size_t)512 * 1024)
+
+struct server;
+
+struct server_loop {
+    struct server *server;
+    struct loop *loop;
+    struct http_server *http;
+    struct upstream_client *client;
+    pthread_t thread; /* but for loop 0 */
+    bool has_thread, turns_attached;
+    int listen_fd;
+};
+
+struct server {
+    const struct config *config;
+    struct supervisor_link link;
+    const char *address, *notice;
+    struct store *store;
+    struct upstream *upstream;
+    struct turns *turns;
+    struct jobs *jobs;
+    struct api *api;
+    struct server_loop loops[LOOPS_MAX];
+    size_t n_loops;
+    atomic_size_t n_serving;
+    atomic_bool failed;
+    bool draining, told_ready, refreshing;
+    int64_t drain_left_ms;
+    struct timer *drain_timer, *refresh_timer, *purge_timer;
+};
+
+/* ---- the end ---- */
+
+/* On each loop: clients first, because their going away reaches into the turns. */
+static void loop_end(void *arg) {
+    struct server_loop *l = arg;
+    http_server_free(l->http);
+    if (l->turns_attached)
+        turns_detach_loop(l->server->turns, l->loop);
+    upstream_client_free(l->client);
+    l->http = NULL;
+    l->client = NULL;
+    loop_stop(l->loop);
+}
+
+static void loop_refuse_more(void *arg) {
+    struct server_loop *l = arg;
+    if (l->http)
+        http_server_stop_accepting(l->http);
+}
+
+static void on_all_loops(struct server *s, loop_fn fn) {
+    for (size_t i = 0; i < s->n_loops; i++)
+        if (loop_post(s->loops[i].loop, fn, &s->loops[i]))
+            abort(); /* no memory for a pointer: ending at once is all that is left */
+}
+
+static void drain_look(void *arg) {
+    struct server *s = arg;
+    s->drain_left_ms -= DRAIN_LOOK_MS;
+    int running = turns_running(s->turns);
+    if (running > 0 && s->drain_left_ms > 0)
+        return;
+    if (running > 0)
+        log_event(LOG_WARN, "server.interrupts", LF_INT("answers", running));
+    timer_free(s->drain_timer);
+    timer_free(s->refresh_timer);
+    timer_free(s->purge_timer);
+    s->drain_timer = s->refresh_timer = s->purge_timer = NULL;
+    on_all_loops(s, loop_end);
+}
+
+static void drain(struct server *s, int64_t ms) {
+    if (s->draining)
+        return;
+    s->draining = true;
+    s->drain_left_ms = ms;
+    log_event(LOG_INFO, "server.stopping", LF_INT("answers", turns_running(s->turns)));
+    on_all_loops(s, loop_refuse_more);
+    timer_start(s->drain_timer, turns_running(s->turns) && ms ? DRAIN_LOOK_MS : 1, true);
+}
+
+static void on_stop_signal(void *arg) {
+    drain(arg, DRAIN_MS);
+}
+
+static void on_lifeline(void *arg) {
+    drain(arg, DRAIN_ORPHANED_MS);
+}
+
+static void on_loop_failed(void *arg) {
+    drain(arg, DRAIN_ORPHANED_MS);
+}
+
+/* ---- what recurs ---- */
+
+static void say_ready(struct server *s) {
+    s->told_ready = true;
+    log_event(LOG_INFO, "server.ready", LF_Z("address", s->address));
+    if (s->link.start > 1)
+        return; /* it came back by itself; whoever looks at the terminal has the address */
+    printf("Parley is ready at %s\n", s->address);
+    fflush(stdout);
+}
+
+static void refreshed(void *ctx, enum err err, const struct errinfo *ei) {
+    struct server *s = ctx;
+    s->refreshing = false;
+    if (err)
+        log_event(LOG_DEBUG, "upstream.not_ready", LF_ERR(ei));
+    if (!s->refresh_timer)
+        return;
+    bool ready = upstream_is_ready(s->upstream, NULL);
+    if (ready && !s->told_ready)
+        say_ready(s);
+    timer_start(s->refresh_timer, ready ? REFRESH_READY_MS : REFRESH_WAITING_MS, false);
+}
+
+static void refresh(void *arg) {
+    struct server *s = arg;
+    if (s->refreshing)
+        return;
+    s->refreshing = true;
+    if (upstream_refresh(s->loops[0].client, refreshed, s) != ERR_OK) {
+        s->refreshing = false;
+        timer_start(s->refresh_timer, REFRESH_WAITING_MS, false);
+    }
+}
+
+static enum err purge_sessions(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)arg;
+    (void)ei;
+    return session_purge(tx);
+}
+
+static void purge(void *arg) {
+    struct server *s = arg;
+    if (store_write(s->store, purge_sessions, NULL, s->loops[0].loop, NULL) != ERR_OK)
+        log_event(LOG_DEBUG, "server.purge_put_off");
+}
+
+/* ---- the loops ---- */
+
+static void all_serving(void *arg) {
+    struct server *s = arg;
+    supervisor_link_ready(&s->link);
+    log_event(LOG_INFO, "server.listening", LF_Z("address", s->address),
+              LF_INT("loops", s->n_loops), LF_INT("start", s->link.start));
+    malloc_trim(0);
+    refresh(s);
+    purge(s);
+}
+
+static void handle(struct http_request *r, void *ctx) {
+    struct server *s = ctx;
+    if (log_level() == LOG_DEBUG)
+        log_event(LOG_DEBUG, "http.request", LF_Z("request", http_request_id(r)),
+                  LF_Z("method", http_method_name(r)), LF_STR("path", http_path(r)));
+    api_handle(r, s->api);
+}
+
+static int connections_of_a_loop(const struct server *s) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur > 1000000)
+        return 0;
+    int64_t n = ((int64_t)r.rlim_cur - FILES_KEPT_BACK) / (int64_t)s->n_loops;
+    return n < 16 ? 16 : (int)n;
+}
+
+static enum err attach(struct server_loop *l, struct errinfo *ei) {
+    struct server *s = l->server;
+    struct http_server_options o = {
+        .max_body_bytes = api_max_body_bytes(s->api),
+        .max_connections = connections_of_a_loop(s),
+        .error_body = api_error_body,
+    };
+    enum err e = upstream_client_new(s->upstream, l->loop, &l->client, ei);
+    if (!e)
+        e = turns_attach_loop(s->turns, l->loop, l->client, ei);
+    if (!e) {
+        l->turns_attached = true;
+        e = api_attach_loop(s->api, l->loop, l->client, ei);
+    }
+    if (!e)
+        e = http_server_new(l->loop, &o, handle, s, &l->http, ei);
+    return e ? e : http_server_listen(l->http, l->listen_fd, ei);
+}
+
+static void loop_begin(void *arg) {
+    struct server_loop *l = arg;
+    struct server *s = l->server;
+    struct errinfo ei = {0};
+    loop_fn next = NULL;
+    if (attach(l, &ei) != ERR_OK) {
+        log_event(LOG_ERROR, "server.loop_failed", LF_ERR(&ei));
+        atomic_store(&s->failed, true);
+        next = on_loop_failed;
+    } else if (atomic_fetch_add(&s->n_serving, 1) + 1 == s->n_loops) {
+        next = all_serving;
+    }
+    if (next && loop_post(s->loops[0].loop, next, s))
+        abort();
+}
+
+static void *loop_thread(void *arg) {
+    struct server_loop *l = arg;
+    prctl(PR_SET_NAME, "loop");
+    loop_run(l->loop);
+    return NULL;
+}
+
+static enum err start_thread(struct server_loop *l, struct errinfo *ei) {
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, THREAD_STACK);
+    int failed = pthread_create(&l->thread, &attr, loop_thread, l);
+    pthread_attr_destroy(&attr);
+    if (failed)
+        return err_set(ei, ERR_NOMEM, "a thread cannot be started: %s", strerror(failed));
+    l->has_thread = true;
+    return ERR_OK;
+}
+
+/* Runs until the end; loops 1… are joined when this returns. */
+static enum err run_loops(struct server *s, struct errinfo *ei) {
+    struct loop *first = s->loops[0].loop;
+    s->drain_timer = timer_new(first, drain_look, s);
+    s->refresh_timer = timer_new(first, refresh, s);
+    s->purge_timer = timer_new(first, purge, s);
+    if (!s->drain_timer || !s->refresh_timer || !s->purge_timer)
+        return err_set(ei, ERR_NOMEM, NULL);
+    timer_start(s->purge_timer, PURGE_MS, true);
+    enum err e = loop_on_signal(first, SIGTERM, on_stop_signal, s);
+    if (!e)
+        e = loop_on_signal(first, SIGINT, on_stop_signal, s);
+    if (!e && s->link.lifeline_fd >= 0)
+        e = loop_on_readable(first, s->link.lifeline_fd, on_lifeline, s);
+    if (e)
+        return err_set(ei, e, "signals cannot be watched");
+    for (size_t i = 0; i < s->n_loops && !e; i++)
+        e = loop_post(s->loops[i].loop, loop_begin, &s->loops[i]);
+    for (size_t i = 1; i < s->n_loops && !e; i++)
+        e = start_thread(&s->loops[i], ei);
+    if (!e)
+        loop_run(first);
+    for (size_t i = 1; i < s->n_loops; i++) {
+        if (!s->loops[i].has_thread)
+            continue;
+        if (e)
+            loop_stop(s->loops[i].loop);
+        pthread_join(s->loops[i].thread, NULL);
+    }
+    return e ? e : atomic_load(&s->failed) ? err_set(ei, ERR_INTERNAL, "see the log") : ERR_OK;
+}
+
+/* ---- making the parts ---- */
+
+static enum err recover(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)ei;
+    return message_recover(tx, arg);
+}
+
+static enum err open_store(struct server *s, struct errinfo *ei) {
+    struct store_options o = {.path = s->config->db_path};
+    int64_t interrupted = 0;
+    char link[600];
+    enum err e = store_open(&o, &s->store, ei);
+    if (!e)
+        e = store_write_wait(s->store, recover, &interrupted, ei);
+    if (!e)
+        e = store_write_wait(s->store, api_seed, NULL, ei);
+    if (!e)
+        e = first_account_link(s->store, s->config, s->address, link, sizeof link, ei);
+    if (e)
+        return e;
+    if (interrupted)
+        log_event(LOG_WARN, "server.recovered", LF_INT("answers", interrupted));
+    if (link[0] && s->link.start == 1) {
+        printf("Make the first account (the administrator) with this one-time link: %s\n", link);
+        fflush(stdout);
+    }
+    return ERR_OK;
+}
+
+static const char *or_null(const char *s) {
+    return s[0] ? s : NULL;
+}
+
+static enum err open_upstream(struct server *s, struct errinfo *ei) {
+    const struct config *c = s->config;
+    bool remote = c->upstream[0] != 0;
+    struct buf key;
+    buf_init(&key, 16384);
+    enum err e = config_upstream_key(c, &key, ei);
+    struct upstream_options o = {
+        .base_url = remote ? c->upstream : "http://engine/v1",
+        .unix_socket = remote ? NULL : c->engine_socket,
+        .api_key = remote && key.n ? key.p : NULL,
+        .model = remote ? or_null(c->upstream_model) : NULL,
+        .embedding_model =
+            remote && strcmp(c->embedding_model, "none") != 0 ? or_null(c->embedding_model) : NULL,
+        .context_window = (int)c->context,
+    };
+    if (!e)
+        e = upstream_new(&o, &s->upstream, ei);
+    if (key.p)
+        explicit_bzero(key.p, key.n);
+    buf_deinit(&key);
+    return e;
+}
+
+static enum err open_parts(struct server *s, struct errinfo *ei) {
+    const struct config *c = s->config;
+    enum err e = net_init(ei);
+    if (!e && (e = crypto_init()) != ERR_OK)
+        err_set(ei, e, "the cryptography library cannot be used");
+    if (!e)
+        e = open_store(s, ei);
+    if (!e)
+        e = open_upstream(s, ei);
+    if (!e && (e = jobs_new(PASSWORD_THREADS, PASSWORDS_QUEUED, &s->jobs)) != ERR_OK)
+        err_set(ei, e, "threads cannot be started");
+    struct turns_options t = {.store = s->store,
+                              .upstream = s->upstream,
+                              .max_running = (int)c->max_running,
+                              .max_running_per_user = (int)c->max_running_per_user,
+                              .keep_seconds = (int)c->keep_stream_seconds,
+                              .titles = c->titles};
+    if (!e)
+        e = turns_new(&t, &s->turns, ei);
+    struct api_options o = {.store = s->store,
+                            .turns = s->turns,
+                            .upstream = s->upstream,
+                            .jobs = s->jobs,
+                            .upstream_is_engine = !c->upstream[0],
+                            .signup_open = c->signup == SIGNUP_OPEN,
+                            .session_days = (int)c->session_days,
+                            .public_https = c->secure_cookies,
+                            .notice = or_null(s->notice),
+                            .max_body_bytes = (size_t)c->max_body_bytes};
+    if (!e)
+        e = api_new(&o, &s->api, ei);
+    for (size_t i = 0; i < s->n_loops && !e; i++) {
+        s->loops[i].server = s;
+        e = loop_new(&s->loops[i].loop, ei);
+    }
+    return e;
+}
+
+/* The order is the headers': threads first, then the store, which still posts to the loops; those
+ * last. */
+static void close_parts(struct server *s) {
+    jobs_free(s->jobs);
+    if (s->store)
+        store_close(s->store);
+    api_free(s->api);
+    turns_free(s->turns);
+    upstream_free(s->upstream);
+    timer_free(s->drain_timer);
+    timer_free(s->refresh_timer);
+    timer_free(s->purge_timer);
+    for (size_t i = 0; i < s->n_loops; i++)
+        loop_free(s->loops[i].loop);
+}
+
+/* ---- the command ---- */
+
+static bool take_fds(struct server *s, const char *text) {
+    struct str rest = str_from(text);
+    while (rest.n > 0) {
+        uint64_t fd;
+        if (s->n_loops == LOOPS_MAX || !str_to_u64(str_cut(&rest, ','), &fd) || fd > INT32_MAX)
+            return false;
+        s->loops[s->n_loops++].listen_fd = (int)fd;
+        fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+    }
+    return s->n_loops > 0;
+}
+
+/* What a person must change first is no use to try again. */
+static int status_of(enum err e) {
+    switch (e) {
+    case ERR_INVALID:
+    case ERR_CORRUPT:
+    case ERR_CONFLICT:
+        return SUPERVISOR_EXIT_GIVE_UP;
+    default:
+        return CLI_FAILED;
+    }
+}
+
+int cmd_server(const struct args *a) {
+    const char *fds = args_get(a, "listen-fds"), *address = args_get(a, "address");
+    if (!fds || !address)
+        return cli_say(CLI_USAGE, "this is started by `parley serve`");
+    struct config *config;
+    if (cli_config(a, &config))
+        return SUPERVISOR_EXIT_GIVE_UP;
+    mallopt(M_ARENA_MAX, 2); /* an arena for each thread would be most of an idle server's memory */
+    prctl(PR_SET_NAME, "parley-server"); /* executed as /proc/self/exe, it would be "exe" */
+    config_start_log(config, "server");
+    struct errinfo ei = {0};
+    struct server *s = calloc(1, sizeof *s);
+    enum err e = ERR_NOMEM;
+    if (s) {
+        s->config = config;
+        s->address = address;
+        uint64_t lock; /* ours to keep, not for others */
+        if (args_has(a, "lock-fd") && str_to_u64(str_from(args_get(a, "lock-fd")), &lock))
+            fcntl((int)lock, F_SETFD, FD_CLOEXEC);
+        s->notice = args_has(a, "notice") ? args_get(a, "notice") : "";
+        supervisor_link_get(&s->link);
+        e = take_fds(s, fds) ? open_parts(s, &ei) : err_set(&ei, ERR_INVALID, "--listen-fds");
+        if (!e)
+            e = run_loops(s, &ei);
+        close_parts(s);
+    }
+    if (e)
+        cli_say(0, "the server cannot run: %s", ei.message[0] ? ei.message : err_text(e));
+    free(s);
+    config_free(config);
+    return e ? status_of(e) : CLI_OK;
+}
