@@ -1,0 +1,139 @@
+/* The objects of the HTTP API as docs/api.md names them. Nothing here is the page's own. */
+
+export interface Status {
+  version: string;
+  setup_required: boolean;
+  signup: 'open' | 'closed';
+  ready: boolean;
+  model: string;
+  notice: string | null;
+}
+
+export interface User {
+  user_id: string;
+  username: string;
+  email: string;
+  created_at: string;
+  last_login_at: string | null;
+  preferences: Record<string, unknown>;
+  is_admin: boolean;
+  disabled: boolean;
+}
+
+export interface Role {
+  role_id: string;
+  name: string;
+  slug: string;
+  description: string;
+  system_prompt: string;
+  version: number;
+  model: string | null;
+  temperature: number | null;
+  top_p: number | null;
+  max_tokens: number | null;
+  stop: string[];
+  starter_questions: string[];
+  created_at: string;
+  updated_at: string;
+  retired_at: string | null;
+}
+
+export type ConversationStatus = 'active' | 'archived';
+
+export interface Conversation {
+  conversation_id: string;
+  user_id: string;
+  created_at: string;
+  last_updated_at: string;
+  assistant_role_id: string | null;
+  status: ConversationStatus;
+  title: string;
+  current_message_id: string | null;
+  summary: string;
+  snippet?: string;
+  snippet_message_id?: string | null;
+}
+
+export type Rating = 'thumbs_up' | 'thumbs_down' | 'neutral';
+
+export interface Feedback {
+  feedback_id: string;
+  message_id: string;
+  user_id: string;
+  rating: Rating;
+  comment: string | null;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface FeedbackEntry extends Feedback {
+  username: string;
+  conversation_id: string;
+  assistant_role_id: string | null;
+  role_name: string;
+  role_version: number | null;
+  model: string | null;
+  question: string;
+  answer: string;
+}
+
+export type MessageStatus = 'complete' | 'streaming' | 'stopped' | 'failed' | 'interrupted';
+
+export interface Message {
+  message_id: string;
+  conversation_id: string;
+  parent_id: string | null;
+  sender: 'user' | 'assistant';
+  content: string;
+  timestamp: string;
+  response_latency_ms: number | null;
+  retrieved_docs: unknown[];
+  status: MessageStatus;
+  ttft_ms: number | null;
+  assistant_role_id: string | null;
+  role_version: number | null;
+  model: string | null;
+  finish_reason: string | null;
+  error: string | ApiErrorBody | null;
+  usage: { prompt_tokens: number; completion_tokens: number } | null;
+  feedback: Feedback | null;
+}
+
+export interface MessageTree {
+  data: Message[];
+  current_message_id: string | null;
+}
+
+export interface Document {
+  doc_id: string;
+  user_id: string;
+  shared: boolean;
+  source_name: string;
+  content?: string;
+  content_bytes: number;
+  metadata: Record<string, unknown>;
+  created_at: string;
+  indexed_at: string | null;
+}
+
+export interface ApiKey {
+  key_id: string;
+  name: string;
+  prefix: string;
+  created_at: string;
+  last_used_at: string | null;
+  revoked_at: string | null;
+  key?: string;
+}
+
+export interface ApiErrorBody {
+  message: string;
+  type?: string;
+  param?: string | null;
+  code?: string | null;
+}
+
+export interface List<T> {
+  data: T[];
+  next: string | null;
+}

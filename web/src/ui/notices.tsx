@@ -1,0 +1,67 @@
+/* What the page says beside the conversation: the server's notice, a lost connection, toasts, and the screen reader's line. */
+import type { JSX } from 'preact';
+import { useEffect, useState } from 'preact/hooks';
+import { reconnecting, refreshStatus, sentence, status } from '../api/client.ts';
+import { announcement, dismissToast, toasts } from '../state/ui.ts';
+import { Icon } from './icons.tsx';
+
+const STATUS_MS = { starting: 2000, running: 60_000 };
+
+/** The server's state is asked often while it starts, rarely after. */
+export function useStatusPolling(): void {
+  const ready = status.value?.ready !== false;
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (!document.hidden) void refreshStatus();
+    }, ready ? STATUS_MS.running : STATUS_MS.starting);
+    return () => clearInterval(timer);
+  }, [ready]);
+}
+
+export function Banner(): JSX.Element | null {
+  const [dismissed, setDismissed] = useState<string | null>(null);
+  if (reconnecting.value) {
+    return (
+      <div class="banner reconnecting" role="status">
+        <span class="spinner" aria-hidden="true" />
+        Reconnecting…
+      </div>
+    );
+  }
+  const now = status.value;
+  if (!now) return null;
+  const notice = now.notice ? sentence(now.notice) : now.ready ? null : 'The model is being loaded. You can write already; the answer comes as soon as it is ready.';
+  if (!notice || notice === dismissed) return null;
+  return (
+    <div class="banner" role="status">
+      <span>{notice}</span>
+      <button type="button" class="icon-button small" aria-label="Hide this notice" onClick={() => setDismissed(notice)}>
+        <Icon name="close" />
+      </button>
+    </div>
+  );
+}
+
+export function Toasts(): JSX.Element {
+  return (
+    <div class="toasts">
+      {toasts.value.map((t) => (
+        <div key={t.id} class={`toast ${t.kind}`} role={t.kind === 'error' ? 'alert' : 'status'}>
+          <span>{t.text}</span>
+          <button type="button" class="icon-button small" aria-label="Dismiss" onClick={() => dismissToast(t.id)}>
+            <Icon name="close" />
+          </button>
+        </div>
+      ))}
+    </div>
+  );
+}
+
+/** Says each finished answer once; tokens are not read out as they come. */
+export function LiveRegion(): JSX.Element {
+  return (
+    <div class="visually-hidden" role="status" aria-live="polite" data-testid="announcer">
+      {announcement.value}
+    </div>
+  );
+}

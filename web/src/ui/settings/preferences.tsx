@@ -1,0 +1,54 @@
+/* How the page behaves for this account. */
+import type { JSX } from 'preact';
+import { roles, defaultRole } from '../../state/roles.ts';
+import { preferences, setPreference, type Theme } from '../../state/session.ts';
+import { reportError } from '../../state/ui.ts';
+import { Toggle } from '../form.tsx';
+
+const THEMES: { value: Theme; name: string }[] = [
+  { value: 'auto', name: 'As the system' },
+  { value: 'light', name: 'Light' },
+  { value: 'dark', name: 'Dark' },
+];
+
+export function PreferencesForm(): JSX.Element {
+  const now = preferences.value;
+  const set = (key: string, value: unknown): void => void setPreference(key, value).catch(reportError);
+  return (
+    <>
+      <h3>Preferences</h3>
+      <fieldset class="field">
+        <legend>Theme</legend>
+        <div class="segments">
+          {THEMES.map((theme) => (
+            <button key={theme.value} type="button" aria-pressed={now.theme === theme.value} onClick={() => set('theme', theme.value)}>
+              {theme.name}
+            </button>
+          ))}
+        </div>
+      </fieldset>
+      <label class="field">
+        <span>Role for new conversations</span>
+        <select value={defaultRole()?.role_id ?? ''} onChange={(e) => set('default_role_id', e.currentTarget.value)}>
+          {roles.value.map((role) => (
+            <option key={role.role_id} value={role.role_id}>
+              {role.name}
+            </option>
+          ))}
+        </select>
+      </label>
+      <Toggle
+        label="Enter sends the message"
+        hint="Shift+Enter makes a new line. Switched off, Ctrl+Enter sends."
+        checked={now.enterToSend}
+        onChange={(on) => set('enter_to_send', on)}
+      />
+      <Toggle
+        label="Single-key shortcuts"
+        hint="Such as n for a new conversation. Press ? for the list."
+        checked={now.singleKeyShortcuts}
+        onChange={(on) => set('single_key_shortcuts', on)}
+      />
+    </>
+  );
+}
