@@ -7,7 +7,8 @@
  * lengths is split into several passes.) Flash attention skips the cells of other sequences by the
  * mask; docs/scheduler.md has the measurements.
  *
- * The pool holds a whole window for each slot, so a step never fails for want of cells. */
+ * The pool is smaller than a window for every slot: the scheduler reserves what each request can
+ * need at most before it starts, so a step does not fail for want of cells. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,9 +28,10 @@
 #define STEP_TOKENS     256
 #define EMBED_TOKENS    512
 #define EMBED_SEQUENCES 32
-#define PREFIX_CELLS    512 /* for each prefix sequence */
+#define PREFIX_CELLS    256 /* for each prefix sequence */
 #define WINDOW_DEFAULT  4096
 #define SLOTS_MAX       16
+#define CELLS_DEFAULT   16384 /* of all slots together, when memory allows */
 #define TEMPLATE_MAX    (8u << 20)
 
 struct llama_pool {
@@ -405,7 +407,9 @@ static int64_t memory_available(void) {
 }
 
 struct plan { /* sizes settled before anything is loaded */
-    int window, slots, sequences, cells;
+    int window, slots, sequences;
+    int cells;     /* of the slots */
+    int cells_all; /* and of the prefixes */
     int64_t bytes;
 };
 
@@ -429,23 +433,27 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
     if (o->embedding) {
         p.bytes = h->file_bytes;
     } else {
-        if (!p.slots) { /* a quarter of what is free */
-            int64_t fit = available / 4 / (token * p.window);
-            p.slots = fit < 1 ? 1 : fit > SLOTS_MAX ? SLOTS_MAX : (int)fit;
-        }
+        int64_t fit = available / 4 / token; /* a quarter of what is free */
+        if (!p.slots)
+            p.slots = fit < SLOTS_MAX * (p.window / 4) ? (int)(fit / (p.window / 4)) : SLOTS_MAX;
+        p.slots = p.slots < 1 ? 1 : p.slots;
+        p.cells = fit < CELLS_DEFAULT ? (int)fit : CELLS_DEFAULT;
+        if (p.cells > p.slots * p.window)
+            p.cells = p.slots * p.window;
+        if (p.cells < p.window)
+            p.cells = p.window;
         p.sequences = p.slots + o->prefixes;
-        p.cells = (p.slots * p.window + o->prefixes * PREFIX_CELLS + 255) / 256 * 256;
-        p.bytes = h->file_bytes + token * p.cells;
+        p.cells_all = (p.cells + o->prefixes * PREFIX_CELLS + 255) / 256 * 256;
+        p.bytes = h->file_bytes + token * p.cells_all;
     }
     int64_t reserve = 64ll << 20; /* the working space of a step */
     if (p.bytes + reserve > available)
-        return err_set(
-            ei, ERR_NOMEM,
-            "%s does not fit: weights %lld MiB + conversations %lld MiB (%d × %d tokens × "
-            "%lld bytes) + work 64 MiB = %lld MiB, but %lld MiB are free; use a smaller "
-            "model, fewer slots or a shorter context",
-            o->path, MIB(h->file_bytes), MIB(p.bytes - h->file_bytes), p.slots, p.window,
-            (long long)token, MIB(p.bytes + reserve), MIB(available));
+        return err_set(ei, ERR_NOMEM,
+                       "%s does not fit: weights %lld MiB + conversations %lld MiB (%d tokens × "
+                       "%lld bytes) + work 64 MiB = %lld MiB, but %lld MiB are free; use a smaller "
+                       "model, fewer slots or a shorter context",
+                       o->path, MIB(h->file_bytes), MIB(p.bytes - h->file_bytes), p.cells_all,
+                       (long long)token, MIB(p.bytes + reserve), MIB(available));
     *ret = p;
     return ERR_OK;
 }
@@ -476,7 +484,7 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
         cp.embeddings = true;
         cp.kv_unified = true;
     } else {
-        cp.n_ctx = (uint32_t)p->cells;
+        cp.n_ctx = (uint32_t)p->cells_all;
         cp.n_batch = cp.n_ubatch = STEP_TOKENS;
         cp.n_seq_max = (uint32_t)p->sequences;
         cp.n_outputs_max = (uint32_t)p->sequences;
@@ -516,6 +524,7 @@ static void describe(struct llama_weights *w, const struct llama_open_options *o
     i->trained = llama_model_n_ctx_train(w->model);
     i->window = o->embedding ? (p->window < EMBED_TOKENS ? p->window : EMBED_TOKENS) : p->window;
     i->sequences = o->embedding ? EMBED_SEQUENCES : p->sequences;
+    i->cells = p->cells;
     i->step_tokens = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
     i->dimensions = o->embedding ? llama_model_n_embd_out(w->model) : 0;
     i->bytes = p->bytes;

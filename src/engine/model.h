@@ -40,6 +40,7 @@ struct model_info {
     int window;      /* tokens that one sequence may hold */
     int trained;     /* the window that the model was trained for */
     int sequences;   /* sequence numbers, 0 for embedding models */
+    int cells;       /* tokens that the slots' sequences may hold together (prefixes come on top) */
     int step_tokens; /* items in one step at most; tokens in one embed() at most */
     int dimensions;  /* of an embedding */
     int64_t bytes;   /* weights and KV */
@@ -53,7 +54,8 @@ struct model_ops {
      * values; otherwise ERR_INTERNAL. After a failure the sequences of the items hold an unknown
      * part: trim or clear them. */
     enum err (*step)(struct model *m, const struct model_item *items, int n, struct errinfo *ei);
-    float *(*logits)(struct model *m, int item); /* of the last step, until the next; may be changed */
+    float *(*logits)(struct model *m,
+                     int item); /* of the last step, until the next; may be changed */
     /* Rows of info.dimensions floats, L2-normalised, one for each text. */
     enum err (*embed)(struct model *m, const struct tokens *texts, int n, float *ret,
                       struct errinfo *ei);

@@ -10,12 +10,15 @@
 #include "engine/fairness.h"
 #include "engine/slots.h"
 
-#define SHORT_PROMPT 96         /* fresh tokens computed in one go: the standard prompt of a turn */
-#define CHUNK_MIN    16         /* tokens of a long prompt in a step beside running answers */
-#define PACE         3          /* such a chunk may take as long as so many plain steps */
-#define PATIENCE_NS  2000000000 /* a prompt that has waited so long goes before shorter ones */
-#define EMBED_BATCH  256 /* tokens of several texts together: longer batches are slower per token  \
-                          */
+#define SHORT_PROMPT 96 /* fresh tokens computed in one go: the standard prompt of a turn */
+#define JOIN_TOKENS  64 /* prompts that are computed together: past it a token costs as much alone \
+                         */
+#define CHUNK_MIN   16  /* tokens of a long prompt in a step beside running answers */
+#define PACE        3   /* such a chunk may take as long as so many plain steps */
+#define PATIENCE_NS 2000000000 /* a prompt that has waited so long goes before shorter ones */
+#define EMBED_BATCH                                                                                \
+    256 /* tokens of several texts together: longer batches are slower per token                   \
+         */
 #define EMBED_TEXTS  32
 #define STEP_JOBS    256
 #define SMOOTH       0.1
@@ -85,7 +88,8 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
     s->fairness = fairness_new();
-    const struct slots_options so = {o->slots, o->prefixes, o->prefix_tokens, o->shelf_bytes};
+    const struct slots_options so = {o->slots, o->prefixes, o->prefix_tokens, o->cells,
+                                     o->shelf_bytes};
     enum err e = s->fairness ? ERR_OK : ERR_NOMEM;
     if (!e && chat) {
         s->items = calloc((size_t)chat->info.step_tokens, sizeof(*s->items));
@@ -350,14 +354,24 @@ static struct job *next_waiting(struct sched *s) {
     return best;
 }
 
+/* What a request's sequence holds at most. */
+static int most_tokens(const struct sched *s, const struct job *j) {
+    int64_t n = (int64_t)j->prompt_tokens + j->chat.max_tokens;
+    return n < s->model->info.window ? (int)n : s->model->info.window;
+}
+
 static void admit(struct sched *s) {
     while (s->waiting && slots_idle(s->slots) > 0) {
         struct job *j = next_waiting(s);
+        int reserve = most_tokens(s, j);
         enum slots_source source;
+        if (!slots_fit(s->slots, reserve))
+            return; /* nobody overtakes it: it fits when others end */
         for (int i = j->prompt_tokens > SAMPLER_RECENT ? j->prompt_tokens - SAMPLER_RECENT : 0;
              i < j->prompt_tokens; i++)
             sampler_see(j->sampler, j->chat.prompt.p[i], i >= j->prompt_tokens - j->chat.partial);
-        struct slot *slot = slots_acquire(s->slots, &j->chat.prompt, j->chat.conversation, &source);
+        struct slot *slot =
+            slots_acquire(s->slots, &j->chat.prompt, reserve, j->chat.conversation, &source);
         if (!slot) {
             struct errinfo ei;
             err_set(&ei, ERR_NOMEM, NULL);
@@ -440,13 +454,12 @@ static int build_step(struct sched *s, int *ret_prefill) {
     int64_t now = clock_mono_ns();
     for (struct job *j; room > 0 && (j = next_prefill(s, now)) != NULL;) {
         int want = todo(j);
-        /* One standard prompt goes through whole: its first word is what somebody waits for. More
-         * of them follow in the next step, so that the first to come is the first to be answered.
-         */
-        bool whole = want <= SHORT_PROMPT && prefill == 0;
-        if (!whole && prefill > 0 && (prefill + want > budget || prefill >= SHORT_PROMPT / 2))
+        /* A standard prompt goes through whole: its first word is what somebody waits for. Others
+         * join it only as long as that costs it next to nothing, so that the first to be computed
+         * is the first to be answered. */
+        if (prefill > 0 && prefill + want > JOIN_TOKENS)
             break;
-        int take = whole || want < budget - prefill ? want : budget - prefill;
+        int take = want <= SHORT_PROMPT || want < budget ? want : budget;
         take = take < room ? take : room;
         n = add_items(s, j, n, take);
         prefill += take;

@@ -26,6 +26,7 @@ struct sched_options {
     int slots;          /* sequences that answer at once */
     int prefixes;       /* system prompts kept */
     int prefix_tokens;  /* tokens of them together */
+    int cells;          /* tokens that the slots hold together */
     size_t shelf_bytes; /* RAM for conversations without a slot */
     int max_queued;     /* chat requests that wait */
 };

@@ -21,7 +21,7 @@
 
 #define BODY_MAX      (8u << 20)
 #define PREFIXES      16
-#define PREFIX_TOKENS 512 /* for each, as llama_model.c reserves */
+#define PREFIX_TOKENS 256 /* for each, as llama_model.c reserves */
 #define SHELF_BYTES   ((size_t)256 << 20)
 #define MAX_QUEUED    256
 #define SLOTS_MAX     128
@@ -339,6 +339,7 @@ static enum err load_models(struct engine *en) {
     const struct sched_options so = {
         .slots = en->loaded_chat->info.sequences - PREFIXES,
         .prefixes = PREFIXES,
+        .cells = en->loaded_chat->info.cells,
         .prefix_tokens = PREFIXES * PREFIX_TOKENS,
         .shelf_bytes = SHELF_BYTES,
         .max_queued = en->o->max_queued ? en->o->max_queued : MAX_QUEUED,

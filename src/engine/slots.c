@@ -59,6 +59,21 @@ void slots_free(struct slots *s) {
     free(s);
 }
 
+bool slots_fit(const struct slots *s, int n) {
+    int64_t total = n;
+    for (int i = 0; i < s->o.slots; i++)
+        total += s->slots[i].busy ? s->slots[i].reserved : 0;
+    return total <= s->o.cells;
+}
+
+/* What the slots hold or may come to hold; cells that several share are counted for each. */
+static int64_t cells_taken(const struct slots *s) {
+    int64_t total = 0;
+    for (int i = 0; i < s->o.slots; i++)
+        total += s->slots[i].busy ? s->slots[i].reserved : s->slots[i].computed;
+    return total;
+}
+
 int slots_idle(const struct slots *s) {
     int n = 0;
     for (int i = 0; i < s->o.slots; i++)
@@ -217,8 +232,8 @@ static void fill(struct slots *s, struct slot *slot, const struct source *from,
     }
 }
 
-struct slot *slots_acquire(struct slots *s, struct tokens *prompt, uint64_t conversation,
-                           enum slots_source *ret_source) {
+struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
+                           uint64_t conversation, enum slots_source *ret_source) {
     struct source from = find_source(s, prompt, conversation);
     struct slot *slot = NULL;
     *ret_source = SLOTS_NONE;
@@ -248,6 +263,9 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, uint64_t conv
     }
     tokens_deinit(prompt);
     slot->busy = true;
+    slot->reserved = reserve;
+    while (cells_taken(s) > s->o.cells && slots_evict(s))
+        ;
     slot->conversation = conversation;
     slot->used = ++s->tick;
     return slot;
@@ -255,6 +273,7 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, uint64_t conv
 
 void slots_release(struct slots *s, struct slot *slot) {
     slot->busy = false;
+    slot->reserved = 0;
     slot->used = ++s->tick;
     trim(s, slot, slot->computed);
 }

@@ -17,6 +17,7 @@ struct slot {
     struct tokens tokens; /* what the sequence holds or will hold */
     int computed;         /* of them, these have keys and values */
     bool busy;
+    int reserved;          /* tokens that it may come to hold, while busy */
     uint64_t conversation; /* key, 0 = none */
     int64_t used;          /* order of last use */
 };
@@ -27,6 +28,7 @@ struct slots_options {
     int slots;
     int prefixes;
     int prefix_tokens;  /* tokens of all prefixes together */
+    int cells;          /* tokens of all slots together; prefixes come on top */
     size_t shelf_bytes; /* RAM for states, 0 = none */
 };
 
@@ -37,10 +39,15 @@ enum err slots_new(struct model *m, const struct slots_options *o, struct slots 
 void slots_free(struct slots *s);
 int slots_idle(const struct slots *s);
 
-/* Takes an idle slot for the prompt, which is moved into it (emptied); computed says how many of
- * its tokens are there already, always fewer than all. NULL: none is idle, or no memory. */
-struct slot *slots_acquire(struct slots *s, struct tokens *prompt, uint64_t conversation,
-                           enum slots_source *ret_source);
+/* Whether a request that may come to hold n tokens can start now: beside what running ones may need
+ * at most. */
+bool slots_fit(const struct slots *s, int n);
+
+/* Takes an idle slot for the prompt and reserves room for so many tokens (which must fit); the
+ * prompt is moved into it (emptied); computed says how many of its tokens are there already, always
+ * fewer than all. NULL: none is idle, or no memory. */
+struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
+                           uint64_t conversation, enum slots_source *ret_source);
 /* The slot keeps what is computed for a later turn. */
 void slots_release(struct slots *s, struct slot *slot);
 /* Forgets what the slot holds: its computation failed. */

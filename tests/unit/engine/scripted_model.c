@@ -1,0 +1,215 @@
+#include "scripted_model.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static struct scripted_model *scripted(struct model *m) {
+    return (struct scripted_model *)m;
+}
+
+static int next_token(const struct scripted_model *m, const struct tokens *t) {
+    uint32_t h = 2166136261u;
+    if (m->reply) {
+        int at = t->n;
+        while (at > 0 && t->p[at - 1] != '>')
+            at--;
+        size_t n = (size_t)(t->n - at);
+        return n < strlen(m->reply) ? (unsigned char)m->reply[n] : SCRIPTED_END;
+    }
+    for (int i = 0; i < t->n; i++)
+        h = (h ^ (uint32_t)t->p[i]) * 16777619u;
+    return 'a' + (int)(h % 26);
+}
+
+static bool wait_at_gate(struct scripted_model *m) {
+    bool aborted = false;
+    pthread_mutex_lock(&m->lock);
+    m->entered++;
+    pthread_cond_broadcast(&m->changed);
+    while (m->gate && m->opened < m->entered && !aborted) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 1000000;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_nsec -= 1000000000;
+            until.tv_sec++;
+        }
+        pthread_cond_timedwait(&m->changed, &m->lock, &until);
+        aborted = m->abort && m->abort(m->abort_ctx);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return aborted;
+}
+
+static enum err scripted_step(struct model *base, const struct model_item *items, int n,
+                              struct errinfo *ei) {
+    struct scripted_model *m = scripted(base);
+    assert(n > 0 && n <= base->info.step_tokens);
+    if (m->gate && wait_at_gate(m))
+        return err_set(ei, ERR_CANCELLED, NULL);
+    m->steps++;
+    m->largest = n > m->largest ? n : m->largest;
+    if (m->steps == m->fail_at)
+        return err_set(ei, m->fail_with, "scripted failure");
+    for (int i = 0; i < n; i++) {
+        struct tokens *t = &m->seqs[items[i].sequence];
+        assert(items[i].position == t->n);
+        assert(tokens_add(t, &items[i].token, 1) == ERR_OK);
+        m->computed++;
+        if (!items[i].logits)
+            continue;
+        memset(m->logits[i], 0, sizeof(m->logits[i]));
+        m->logits[i][next_token(m, t)] = 10;
+    }
+    return ERR_OK;
+}
+
+static float *scripted_logits(struct model *m, int item) {
+    return scripted(m)->logits[item];
+}
+
+static enum err scripted_embed(struct model *m, const struct tokens *texts, int n, float *ret,
+                               struct errinfo *ei) {
+    (void)ei;
+    scripted(m)->steps++;
+    for (int i = 0; i < n; i++)
+        for (int d = 0; d < m->info.dimensions; d++)
+            ret[i * m->info.dimensions + d] = d == 0 ? (float)texts[i].n : 0;
+    return ERR_OK;
+}
+
+static bool scripted_trim(struct model *base, int seq, int n) {
+    struct scripted_model *m = scripted(base);
+    if (n < m->seqs[seq].n)
+        m->seqs[seq].n = m->uncut ? 0 : n;
+    return m->seqs[seq].n == n;
+}
+
+static bool scripted_copy(struct model *base, int from, int to, int n) {
+    struct scripted_model *m = scripted(base);
+    m->seqs[to].n = 0;
+    if (m->uncut)
+        return false;
+    assert(n <= m->seqs[from].n);
+    m->copies++;
+    return tokens_add(&m->seqs[to], m->seqs[from].p, n) == ERR_OK;
+}
+
+static size_t scripted_size(struct model *m, int seq) {
+    return (size_t)scripted(m)->seqs[seq].n * sizeof(int32_t);
+}
+
+static size_t scripted_save(struct model *base, int seq, void *to, size_t size) {
+    struct scripted_model *m = scripted(base);
+    m->saves++;
+    memcpy(to, m->seqs[seq].p, size);
+    return size;
+}
+
+static bool scripted_load(struct model *base, int seq, const void *from, size_t size) {
+    struct scripted_model *m = scripted(base);
+    m->loads++;
+    m->seqs[seq].n = 0;
+    return tokens_add(&m->seqs[seq], from, (int)(size / sizeof(int32_t))) == ERR_OK;
+}
+
+static enum err scripted_tokenize(const struct model *m, struct str text, bool special,
+                                  struct tokens *out) {
+    enum err e = ERR_OK;
+    (void)m;
+    (void)special;
+    for (size_t i = 0; i < text.n && !e; i++) {
+        int32_t t = (unsigned char)text.p[i];
+        e = tokens_add(out, &t, 1);
+    }
+    return e;
+}
+
+static int scripted_piece(const struct model *m, int32_t token, char *out, int size) {
+    (void)m;
+    if (token >= 256 || size < 1)
+        return 0;
+    out[0] = (char)token;
+    return 1;
+}
+
+static bool scripted_is_end(const struct model *m, int32_t token) {
+    (void)m;
+    return token == SCRIPTED_END;
+}
+
+static enum err scripted_prompt(const struct model *m, const struct model_message *messages, int n,
+                                bool answer, struct str partial, struct tokens *out,
+                                struct errinfo *ei) {
+    enum err e = ERR_OK;
+    (void)ei;
+    for (int i = 0; i < n && !e; i++) {
+        e = scripted_tokenize(m, STR("<"), true, out);
+        e = e ? e : scripted_tokenize(m, messages[i].role, true, out);
+        e = e ? e : scripted_tokenize(m, STR(":"), true, out);
+        e = e ? e : scripted_tokenize(m, messages[i].content, true, out);
+        e = e ? e : scripted_tokenize(m, STR("|"), true, out);
+    }
+    if (!e && answer)
+        e = scripted_tokenize(m, STR("<assistant>"), true, out);
+    return e ? e : scripted_tokenize(m, partial, true, out);
+}
+
+static void scripted_free(struct model *m) {
+    (void)m; /* the test's */
+}
+
+static const struct model_ops scripted_ops = {
+    .free = scripted_free,
+    .step = scripted_step,
+    .logits = scripted_logits,
+    .embed = scripted_embed,
+    .seq_trim = scripted_trim,
+    .seq_copy = scripted_copy,
+    .seq_size = scripted_size,
+    .seq_save = scripted_save,
+    .seq_load = scripted_load,
+    .tokenize = scripted_tokenize,
+    .piece = scripted_piece,
+    .is_end = scripted_is_end,
+    .prompt = scripted_prompt,
+};
+
+void scripted_init(struct scripted_model *m) {
+    memset(m, 0, sizeof(*m));
+    m->base.ops = &scripted_ops;
+    m->base.info = (struct model_info){
+        .name = "scripted",
+        .vocabulary = SCRIPTED_VOCAB,
+        .window = SCRIPTED_WINDOW,
+        .sequences = SCRIPTED_SEQUENCES,
+        .cells = 16 * SCRIPTED_WINDOW,
+        .step_tokens = 256,
+        .dimensions = 4,
+    };
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_cond_init(&m->changed, NULL);
+}
+
+void scripted_deinit(struct scripted_model *m) {
+    for (int i = 0; i < SCRIPTED_SEQUENCES; i++)
+        tokens_deinit(&m->seqs[i]);
+    pthread_cond_destroy(&m->changed);
+    pthread_mutex_destroy(&m->lock);
+}
+
+void scripted_open_gate(struct scripted_model *m) {
+    pthread_mutex_lock(&m->lock);
+    m->opened++;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+}
+
+void scripted_wait_entered(struct scripted_model *m, int steps) {
+    pthread_mutex_lock(&m->lock);
+    while (m->entered < steps)
+        pthread_cond_wait(&m->changed, &m->lock);
+    pthread_mutex_unlock(&m->lock);
+}

@@ -1,0 +1,544 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/scheduler.h"
+#include "unit/engine/scripted_model.c"
+
+struct caller { /* of one request */
+    char text[512];
+    int n, dones;
+    enum sched_end end;
+    enum err err;
+    int prompt_tokens, cached_tokens;
+    int order; /* in which it got its first token */
+};
+
+static int order;
+
+static void on_event(void *ctx, const struct sched_event *e) {
+    struct caller *c = ctx;
+    assert_int_equal(c->dones, 0);
+    if (e->done) {
+        c->dones++;
+        c->end = e->end;
+        c->err = e->ei ? e->ei->code : ERR_OK;
+        c->prompt_tokens = e->prompt_tokens;
+        c->cached_tokens = e->cached_tokens;
+        return;
+    }
+    if (c->n == 0)
+        c->order = ++order;
+    if (c->n < (int)sizeof(c->text) - 1)
+        c->text[c->n++] = (char)e->token.token;
+}
+
+struct fixture {
+    struct scripted_model m;
+    struct sched *s;
+};
+
+static struct sched_options options(void) {
+    return (struct sched_options){.slots = 4,
+                                  .prefixes = 2,
+                                  .prefix_tokens = 128,
+                                  .cells = 4 * SCRIPTED_WINDOW,
+                                  .shelf_bytes = 1 << 20,
+                                  .max_queued = 8};
+}
+
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct sched_options o = options();
+    scripted_init(&f->m);
+    order = 0;
+    assert_int_equal(sched_new(&f->m.base, &f->m.base, &o, &f->s), ERR_OK);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    sched_free(f->s);
+    scripted_deinit(&f->m);
+    free(f);
+    return 0;
+}
+
+static uint64_t ask_with(struct fixture *f, struct caller *c, const char *prompt, int max,
+                         uint64_t conversation, uint64_t user, int prefix) {
+    struct sched_chat chat = {.max_tokens = max,
+                              .conversation = conversation,
+                              .user = user,
+                              .prefix = prefix,
+                              .on_event = on_event,
+                              .ctx = c};
+    struct errinfo ei = {0};
+    uint64_t id = 0;
+    sampler_params_init(&chat.sampling);
+    chat.sampling.temperature = 0;
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, str_from(prompt), false, &chat.prompt), 0);
+    assert_int_equal(sched_chat_submit(f->s, &chat, &id, &ei), ERR_OK);
+    return id;
+}
+
+static uint64_t ask(struct fixture *f, struct caller *c, const char *prompt, int max) {
+    return ask_with(f, c, prompt, max, 0, 0, 0);
+}
+
+static void run_all(struct fixture *f) {
+    while (sched_round(f->s))
+        ;
+}
+
+/* What the model says to a prompt when nothing is cached. */
+static void fresh_answer(const char *prompt, int max, char *out) {
+    struct fixture f;
+    struct caller c = {0};
+    struct sched_options o = options();
+    scripted_init(&f.m);
+    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
+    ask(&f, &c, prompt, max);
+    run_all(&f);
+    strcpy(out, c.text);
+    sched_free(f.s);
+    scripted_deinit(&f.m);
+}
+
+static void chat_with_reply_ends_with_stop(void **state) {
+    struct fixture *f = *state;
+    struct caller c = {0};
+    f->m.reply = "hello";
+    ask(f, &c, "hi>", 20);
+    run_all(f);
+    assert_string_equal(c.text, "hello");
+    assert_int_equal(c.dones, 1);
+    assert_int_equal(c.end, SCHED_STOP);
+    assert_int_equal(c.prompt_tokens, 3);
+}
+
+static void chat_past_max_tokens_ends_with_length(void **state) {
+    struct fixture *f = *state;
+    struct caller c = {0};
+    ask(f, &c, "hi>", 7);
+    run_all(f);
+    assert_int_equal(c.n, 7);
+    assert_int_equal(c.end, SCHED_LENGTH);
+}
+
+static void chat_at_window_ends_with_length(void **state) {
+    struct fixture *f = *state;
+    struct caller c = {0};
+    char prompt[SCRIPTED_WINDOW];
+    memset(prompt, 'x', sizeof(prompt));
+    prompt[sizeof(prompt) - 1] = 0; /* one token less than the window */
+    ask(f, &c, prompt, 1000);
+    run_all(f);
+    assert_int_equal(c.end, SCHED_LENGTH);
+    assert_int_equal(c.n, 2); /* the last one needs no room: it is not computed */
+}
+
+static void submit_prompt_of_window_is_refused_with_numbers(void **state) {
+    struct fixture *f = *state;
+    struct caller c = {0};
+    struct sched_chat chat = {.max_tokens = 1, .on_event = on_event, .ctx = &c};
+    struct errinfo ei = {0};
+    uint64_t id;
+    sampler_params_init(&chat.sampling);
+    assert_int_equal(tokens_add(&chat.prompt, NULL, SCRIPTED_WINDOW), ERR_OK);
+    assert_int_equal(sched_chat_submit(f->s, &chat, &id, &ei), ERR_CONTEXT);
+    assert_non_null(strstr(ei.message, "256"));
+    tokens_deinit(&chat.prompt);
+    assert_int_equal(c.dones, 0);
+}
+
+static void submit_past_queue_is_refused_with_retry_after(void **state) {
+    struct fixture *f = *state;
+    struct caller c[9] = {0};
+    struct errinfo ei = {0};
+    uint64_t id;
+    for (int i = 0; i < 8; i++)
+        ask(f, &c[i], "hi>", 2);
+    struct sched_chat chat = {.max_tokens = 1, .on_event = on_event, .ctx = &c[8]};
+    sampler_params_init(&chat.sampling);
+    assert_int_equal(tokens_add(&chat.prompt, NULL, 3), ERR_OK);
+    assert_int_equal(sched_chat_submit(f->s, &chat, &id, &ei), ERR_OVERLOADED);
+    assert_true(ei.retry_after_ms >= 1000);
+    tokens_deinit(&chat.prompt);
+    run_all(f);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(c[i].dones, 1);
+}
+
+static void many_chats_answer_as_if_alone(void **state) {
+    struct fixture *f = *state;
+    struct caller c[8] = {0};
+    char prompt[8][64], expected[512];
+    for (int i = 0; i < 8; i++) {
+        snprintf(prompt[i], sizeof(prompt[i]), "<system:role|<user:question %d of many>", i);
+        ask(f, &c[i], prompt[i], 5 + i);
+    }
+    run_all(f);
+    for (int i = 0; i < 8; i++) {
+        fresh_answer(prompt[i], 5 + i, expected);
+        assert_string_equal(c[i].text, expected);
+        assert_int_equal(c[i].end, SCHED_LENGTH);
+    }
+}
+
+static void second_turn_computes_only_new_tokens(void **state) {
+    struct fixture *f = *state;
+    struct caller a = {0}, b = {0};
+    char turn2[1024], expected[512];
+    ask_with(f, &a, "<system:role|<user:first>", 10, 7, 0, 13);
+    run_all(f);
+    int before = f->m.computed;
+    snprintf(turn2, sizeof(turn2), "<system:role|<user:first>%s|<user:more>", a.text);
+    ask_with(f, &b, turn2, 10, 7, 0, 13);
+    run_all(f);
+    /* All of turn 1 but its last token, which was never computed, is there. */
+    assert_int_equal(b.cached_tokens, (int)strlen("<system:role|<user:first>") + 9);
+    assert_int_equal(f->m.computed - before, (int)strlen(turn2) - b.cached_tokens + 9);
+    fresh_answer(turn2, 10, expected);
+    assert_string_equal(b.text, expected);
+}
+
+static void role_prefix_is_shared_and_outlives_its_slots(void **state) {
+    struct fixture *f = *state;
+    char prompt[64], expected[512];
+    const int prefix = (int)strlen("<system:role|");
+    struct caller first = {0}, later = {0};
+    ask_with(f, &first, "<system:role|<user:first>", 4, 1, 0, prefix);
+    run_all(f);
+    for (int i = 0; i < 6; i++) { /* others push it out of every slot */
+        struct caller c = {0};
+        snprintf(prompt, sizeof(prompt), "%d a prompt that has nothing in common>", i);
+        ask_with(f, &c, prompt, 4, (uint64_t)(10 + i), 0, 0);
+        run_all(f);
+    }
+    ask_with(f, &later, "<system:role|<user:second>", 4, 99, 0, prefix);
+    run_all(f);
+    assert_true(later.cached_tokens >= prefix);
+    fresh_answer("<system:role|<user:second>", 4, expected);
+    assert_string_equal(later.text, expected);
+}
+
+static void conversation_without_slot_comes_back_from_shelf(void **state) {
+    struct fixture *f = *state;
+    char long_prompt[128], turn2[1024], other[64], expected[512];
+    struct caller a = {0}, b = {0};
+    memset(long_prompt, 'q', 100);
+    strcpy(long_prompt + 100, ">");
+    ask_with(f, &a, long_prompt, 5, 1, 0, 0);
+    run_all(f);
+    for (int i = 0; i < 5; i++) {
+        struct caller c = {0};
+        snprintf(other, sizeof(other), "%d other>", i);
+        ask_with(f, &c, other, 4, (uint64_t)(10 + i), 0, 0);
+        run_all(f);
+    }
+    assert_true(f->m.saves > 0);
+    snprintf(turn2, sizeof(turn2), "%s%s|more>", long_prompt, a.text);
+    ask_with(f, &b, turn2, 5, 1, 0, 0);
+    run_all(f);
+    assert_int_equal(f->m.loads, 1);
+    assert_int_equal(b.cached_tokens, 105);
+    fresh_answer(turn2, 5, expected);
+    assert_string_equal(b.text, expected);
+}
+
+static void model_that_cannot_cut_answers_the_same(void **state) {
+    struct fixture *f = *state;
+    char expected[512];
+    struct caller a = {0}, b = {0};
+    f->m.uncut = true;
+    ask_with(f, &a, "<system:role|<user:first>", 4, 1, 0, 13);
+    run_all(f);
+    ask_with(f, &b, "<system:role|<user:other>", 4, 1, 0, 13);
+    run_all(f);
+    fresh_answer("<system:role|<user:other>", 4, expected);
+    assert_string_equal(b.text, expected);
+}
+
+static void short_prompt_goes_before_long_one(void **state) {
+    struct fixture *f = *state;
+    struct caller big = {0}, small = {0};
+    char prompt[240];
+    memset(prompt, 'x', sizeof(prompt) - 1);
+    prompt[sizeof(prompt) - 1] = 0;
+    ask(f, &big, prompt, 3);
+    ask(f, &small, "hi>", 3);
+    run_all(f);
+    assert_true(small.order < big.order);
+    assert_int_equal(big.dones + small.dones, 2);
+}
+
+static void long_prompt_is_cut_in_chunks_beside_answers(void **state) {
+    struct fixture *f = *state;
+    struct caller running = {0}, big = {0};
+    char prompt[200];
+    memset(prompt, 'x', sizeof(prompt) - 1);
+    prompt[sizeof(prompt) - 1] = 0;
+    ask(f, &running, "hi>", 60);
+    sched_round(f->s);
+    f->m.largest = 0;
+    ask(f, &big, prompt, 3);
+    run_all(f);
+    assert_true(f->m.largest < 100);
+    assert_int_equal(big.dones, 1);
+}
+
+static void user_with_many_requests_does_not_hold_up_another(void **state) {
+    struct fixture *f = *state;
+    struct caller flood[7] = {0}, one = {0};
+    for (int i = 0; i < 7; i++)
+        ask_with(f, &flood[i], "flood>", 30, 0, 1, 0);
+    sched_round(f->s); /* four of them have the slots */
+    ask_with(f, &one, "one>", 3, 0, 2, 0);
+    run_all(f);
+    int before = 0;
+    for (int i = 0; i < 7; i++)
+        before += flood[i].order < one.order;
+    assert_int_equal(before, 4);
+}
+
+static void request_waits_until_its_worst_case_fits(void **state) {
+    struct fixture *f = *state;
+    struct caller c[5] = {0};
+    sched_free(f->s);
+    struct sched_options o = options();
+    o.cells = SCRIPTED_WINDOW; /* room for one that may fill its window */
+    assert_int_equal(sched_new(&f->m.base, NULL, &o, &f->s), ERR_OK);
+    for (int i = 0; i < 5; i++)
+        ask(f, &c[i], "hi>", 200);
+    sched_round(f->s);
+    assert_int_equal(f->m.largest, 3);
+    run_all(f);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(c[i].n, 200);
+}
+
+static void cancel_waiting_and_running_frees_both(void **state) {
+    struct fixture *f = *state;
+    struct caller c[6] = {0};
+    uint64_t id[6];
+    for (int i = 0; i < 6; i++)
+        id[i] = ask(f, &c[i], "hi>", 100);
+    sched_round(f->s);
+    sched_cancel(f->s, id[0]);
+    sched_cancel(f->s, id[5]);
+    sched_cancel(f->s, 12345);
+    sched_round(f->s);
+    assert_int_equal(c[0].end, SCHED_CANCELLED);
+    assert_int_equal(c[5].end, SCHED_CANCELLED);
+    assert_int_equal(c[5].n, 0);
+    assert_true(c[4].n > 0); /* it got the slot in the same round */
+    run_all(f);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(c[i].dones, 1);
+}
+
+static void step_failure_ends_its_requests_and_no_others(void **state) {
+    struct fixture *f = *state;
+    struct caller a = {0}, b = {0};
+    char expected[512];
+    f->m.fail_at = 3;
+    f->m.fail_with = ERR_INTERNAL;
+    ask(f, &a, "first>", 10);
+    run_all(f);
+    assert_int_equal(a.end, SCHED_FAILED);
+    assert_int_equal(a.err, ERR_INTERNAL);
+    ask(f, &b, "first>", 10);
+    run_all(f);
+    fresh_answer("first>", 10, expected);
+    assert_string_equal(b.text, expected);
+}
+
+static void step_without_room_evicts_and_tries_again(void **state) {
+    struct fixture *f = *state;
+    struct caller a = {0}, b = {0};
+    ask(f, &a, "first>", 3);
+    run_all(f);
+    f->m.fail_at = f->m.steps + 1;
+    f->m.fail_with = ERR_OVERLOADED;
+    ask(f, &b, "second>", 3);
+    run_all(f);
+    assert_int_equal(b.end, SCHED_LENGTH);
+}
+
+static void free_with_work_ends_it_as_cancelled(void **state) {
+    struct fixture *f = *state;
+    struct caller c[6] = {0};
+    struct sched_options o = options();
+    for (int i = 0; i < 6; i++)
+        ask(f, &c[i], "hi>", 100);
+    sched_round(f->s);
+    sched_free(f->s);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(c[i].end, SCHED_CANCELLED);
+    assert_int_equal(sched_new(&f->m.base, NULL, &o, &f->s), ERR_OK);
+}
+
+struct embed_caller {
+    int dones;
+    enum err err;
+    float first[8];
+};
+
+static void on_embed(void *ctx, enum err e, float *vectors, const struct errinfo *ei) {
+    struct embed_caller *c = ctx;
+    (void)ei;
+    c->dones++;
+    c->err = e;
+    for (int i = 0; vectors && i < 8; i++)
+        c->first[i] = vectors[i * 4];
+    free(vectors);
+}
+
+static void embeddings_keep_their_order_over_batches(void **state) {
+    struct fixture *f = *state;
+    struct embed_caller c = {0};
+    struct errinfo ei;
+    struct sched_embed e = {.n = 8, .on_done = on_embed, .ctx = &c};
+    e.texts = calloc(8, sizeof(*e.texts));
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(tokens_add(&e.texts[i], NULL, 60 + i), ERR_OK);
+    assert_int_equal(sched_embed_submit(f->s, &e, &ei), ERR_OK);
+    run_all(f);
+    assert_int_equal(c.dones, 1);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal((int)c.first[i], 60 + i);
+    assert_true(f->m.steps > 1);
+}
+
+/* ---- with the compute thread ---- */
+
+static void *run(void *arg) {
+    sched_run(arg);
+    return NULL;
+}
+
+static bool should_abort(void *ctx) {
+    return sched_should_abort(ctx);
+}
+
+static void cancel_within_step_aborts_it(void **state) {
+    struct fixture *f = *state;
+    struct caller a = {0}, b = {0};
+    char expected[512];
+    pthread_t thread;
+    f->m.gate = true;
+    f->m.abort = should_abort;
+    f->m.abort_ctx = f->s;
+    uint64_t id = ask(f, &a, "first>", 50);
+    pthread_create(&thread, NULL, run, f->s);
+    scripted_wait_entered(&f->m, 1);
+    sched_cancel(f->s, id); /* the gate stays shut: only the abort lets the step end */
+    ask(f, &b, "first>", 3);
+    scripted_wait_entered(&f->m, 2);
+    for (int i = 0; i < 10; i++)
+        scripted_open_gate(&f->m);
+    scripted_wait_entered(&f->m, 4);
+    sched_stop(f->s);
+    pthread_join(thread, NULL);
+    sched_free(f->s);
+    f->s = NULL;
+    assert_int_equal(a.end, SCHED_CANCELLED);
+    assert_int_equal(a.n, 0);
+    assert_int_equal(b.dones, 1);
+    fresh_answer("first>", 3, expected);
+    assert_memory_equal(b.text, expected, (size_t)b.n);
+}
+
+static pthread_mutex_t tally_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t tally_changed = PTHREAD_COND_INITIALIZER;
+static int tally;
+
+static void on_event_tally(void *ctx, const struct sched_event *e) {
+    (void)ctx;
+    if (!e->done)
+        return;
+    pthread_mutex_lock(&tally_lock);
+    tally++;
+    pthread_cond_signal(&tally_changed);
+    pthread_mutex_unlock(&tally_lock);
+}
+
+static void *submit_many(void *arg) {
+    struct sched *s = arg;
+    for (int i = 0; i < 200; i++) {
+        struct sched_chat chat = {.max_tokens = 1 + i % 7,
+                                  .conversation = (uint64_t)(i % 11),
+                                  .user = (uint64_t)(i % 5),
+                                  .prefix = i % 4,
+                                  .on_event = on_event_tally};
+        struct errinfo ei;
+        uint64_t id;
+        sampler_params_init(&chat.sampling);
+        assert_int_equal(tokens_add(&chat.prompt, NULL, 4 + i % 90), ERR_OK);
+        for (int j = 0; j < chat.prompt.n; j++)
+            chat.prompt.p[j] = 'a' + (i % 3) * (j > 8);
+        if (sched_chat_submit(s, &chat, &id, &ei)) {
+            tokens_deinit(&chat.prompt);
+            on_event_tally(NULL, &(struct sched_event){.done = true});
+        } else if (i % 3 == 0) {
+            sched_cancel(s, id);
+        }
+    }
+    return NULL;
+}
+
+static void submits_and_cancels_of_many_threads_each_end_once(void **state) {
+    struct fixture *f = *state;
+    pthread_t compute, callers[3];
+    tally = 0;
+    pthread_create(&compute, NULL, run, f->s);
+    for (int i = 0; i < 3; i++)
+        pthread_create(&callers[i], NULL, submit_many, f->s);
+    for (int i = 0; i < 3; i++)
+        pthread_join(callers[i], NULL);
+    pthread_mutex_lock(&tally_lock);
+    while (tally < 600)
+        pthread_cond_wait(&tally_changed, &tally_lock);
+    pthread_mutex_unlock(&tally_lock);
+    sched_stop(f->s);
+    pthread_join(compute, NULL);
+    assert_int_equal(tally, 600);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(chat_with_reply_ends_with_stop),
+        TEST(chat_past_max_tokens_ends_with_length),
+        TEST(chat_at_window_ends_with_length),
+        TEST(submit_prompt_of_window_is_refused_with_numbers),
+        TEST(submit_past_queue_is_refused_with_retry_after),
+        TEST(many_chats_answer_as_if_alone),
+        TEST(second_turn_computes_only_new_tokens),
+        TEST(role_prefix_is_shared_and_outlives_its_slots),
+        TEST(conversation_without_slot_comes_back_from_shelf),
+        TEST(model_that_cannot_cut_answers_the_same),
+        TEST(short_prompt_goes_before_long_one),
+        TEST(long_prompt_is_cut_in_chunks_beside_answers),
+        TEST(user_with_many_requests_does_not_hold_up_another),
+        TEST(request_waits_until_its_worst_case_fits),
+        TEST(cancel_waiting_and_running_frees_both),
+        TEST(step_failure_ends_its_requests_and_no_others),
+        TEST(step_without_room_evicts_and_tries_again),
+        TEST(free_with_work_ends_it_as_cancelled),
+        TEST(embeddings_keep_their_order_over_batches),
+        TEST(cancel_within_step_aborts_it),
+        TEST(submits_and_cancels_of_many_threads_each_end_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
