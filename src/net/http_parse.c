@@ -293,8 +293,6 @@ enum err http_chunks_feed(struct http_chunks *c, struct str bytes, struct buf *b
     enum err e = ERR_OK;
     while (!e && c->state != CHUNK_DONE && left.n) {
         if (c->state == CHUNK_DATA) {
-            if (c->left > body->cap - body->n) /* said before all of it is here */
-                return ERR_TOO_LARGE;
             size_t n = left.n < c->left ? left.n : (size_t)c->left;
             buf_add(body, left.p, n);
             left = str_sub(left, n, left.n);
@@ -309,6 +307,8 @@ enum err http_chunks_feed(struct http_chunks *c, struct str bytes, struct buf *b
         if (e || !line.p)
             break;
         e = chunk_line(c, line);
+        if (!e && c->state == CHUNK_DATA && c->left > body->cap - body->n)
+            e = ERR_TOO_LARGE; /* what is announced is enough */
     }
     if (!e)
         *ret_used = bytes.n - left.n;
