@@ -54,7 +54,7 @@ format-check: ## Say which C files clang-format would change
 ## Measuring
 
 bench-ttft: build models ## Time to first token: the whole program against llama-server
-	@LLAMA_SERVER_DIR="$$(scripts/build-llama-server)" bench/ttft $(ARGS)
+	@exec scripts/bench-ttft $(ARGS)
 
 llama-server: packages ## Build llama-server and llama-batched-bench for comparisons
 	@scripts/build-llama-server

@@ -1,8 +1,8 @@
 /* Runs a fuzz target without libFuzzer: fuzz_<name> CORPUS_FOLDER [ROUNDS [SEED]].
  *
  * Replays every file of the corpus, then feeds ROUNDS mutations of them. The mutations come from a
- * generator with a fixed seed, so that a run is the same everywhere and a failure repeats; the bytes
- * of the round that breaks are left in fuzz-crash.bin in the working folder. */
+ * generator with a fixed seed, so that a run is the same everywhere and a failure repeats; the
+ * bytes of the round that breaks are left in fuzz-crash.bin in the working folder. */
 #include <dirent.h>
 #include <limits.h>
 #include <signal.h>
@@ -111,7 +111,8 @@ static void load_corpus(const char *folder) {
 
 /* One change of p[0..n): returns the new size. */
 static size_t mutate_once(uint8_t *p, size_t n) {
-    static const uint8_t telling[] = {0, '\n', '\r', '"', '{', '}', ':', ' ', '\\', 0x7f, 0x80, 0xff};
+    static const uint8_t telling[] = {0,   '\n', '\r', '"',  '{',  '}',
+                                      ':', ' ',  '\\', 0x7f, 0x80, 0xff};
     size_t at = random_below(n + 1), length = random_below(16) + 1;
     switch (random_below(7)) {
     case 0: /* flip a bit */

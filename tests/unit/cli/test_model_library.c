@@ -1,0 +1,218 @@
+/* What is in use: current.json, the defaults and the fallback to the small model, damaged weights.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/crypto.h"
+#include "cli/models_internal.h"
+
+#define SHA "0000000000000000000000000000000000000000000000000000000000000000"
+
+static char dir[64];
+static struct models models = {.dir = dir};
+
+static const struct model_file file = {"w", SHA, 3};
+/* No --from is given, so this source cannot be used: a pull of a model that is not there fails. */
+static const struct model_source nowhere = {.type = SOURCE_FILE};
+#define MODEL(n, k)                                                                                \
+    {                                                                                              \
+        .name = (n), .title = (n), .kind = (k), .form = "Q8_0", .prepared_size = 1,                \
+        .files = &file, .n_files = 1, .sources = &nowhere, .n_sources = 1                          \
+    }
+static const struct model all[] = {MODEL("big", MODEL_CHAT), MODEL("tiny", MODEL_CHAT),
+                                   MODEL("emb", MODEL_EMBEDDING)};
+static const struct catalogue catalogue = {.models = all,
+                                           .n_models = 3,
+                                           .chat = &all[0],
+                                           .small_chat = &all[1],
+                                           .embedding = &all[2],
+                                           .small_below_memory = 1000};
+
+static void write_file(const char *name, const char *text) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(ERR_OK, file_write_text(path, str_from(text), NULL));
+}
+
+/* Sets a model up without weights that could be run: three bytes and their record. */
+static void install(const char *name) {
+    char state[PATH_MAX], text[512], weights[64];
+    snprintf(weights, sizeof weights, "%s.gguf", name);
+    snprintf(state, sizeof state, "%s.json", name);
+    snprintf(text, sizeof text,
+             "{\"name\":\"%s\",\"form\":\"Q8_0\",\"file\":\"%s\",\"size\":3,\"sha256\":\"" SHA
+             "\"}",
+             name, weights);
+    write_file(weights, "abc");
+    write_file(state, text);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    assert_int_equal(ERR_OK, crypto_init());
+    strcpy(dir, "/tmp/parley-test-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    folder_remove(dir);
+    return 0;
+}
+
+static void before_the_first_pull_current_says_what_to_do(void **state) {
+    (void)state;
+    struct model_choice c;
+    struct errinfo ei = {0};
+    assert_int_equal(ERR_NOT_FOUND, models_current(dir, &c, &ei));
+    assert_non_null(strstr(ei.message, "parley model pull"));
+}
+
+static void enough_memory_takes_the_default(void **state) {
+    (void)state;
+    struct model_choice c;
+    install("big");
+    install("emb");
+    assert_int_equal(ERR_OK, models_pull_defaults(&models, &catalogue, 1000, NULL));
+    assert_int_equal(ERR_OK, models_current(dir, &c, NULL));
+    assert_string_equal("big", c.chat_name);
+    assert_string_equal("emb", c.embedding_name);
+    assert_string_equal("", c.notice);
+    assert_non_null(strstr(c.chat_path, "/big.gguf"));
+}
+
+static void little_memory_takes_the_small_model_and_says_so(void **state) {
+    (void)state;
+    struct model_choice c;
+    install("big");
+    install("tiny");
+    install("emb");
+    assert_int_equal(ERR_OK, models_pull_defaults(&models, &catalogue, 999, NULL));
+    assert_int_equal(ERR_OK, models_current(dir, &c, NULL));
+    assert_string_equal("tiny", c.chat_name);
+    assert_non_null(strstr(c.notice, "tiny"));
+}
+
+static void default_without_a_source_falls_back_and_says_so(void **state) {
+    (void)state;
+    struct model_choice c;
+    install("tiny");
+    install("emb");
+    assert_int_equal(ERR_OK, models_pull_defaults(&models, &catalogue, 5000, NULL));
+    assert_int_equal(ERR_OK, models_current(dir, &c, NULL));
+    assert_string_equal("tiny", c.chat_name);
+    assert_non_null(strstr(c.notice, "parley model use big"));
+}
+
+static void no_model_at_all_is_an_error(void **state) {
+    (void)state;
+    struct model_choice c;
+    assert_int_equal(ERR_UNAVAILABLE, models_pull_defaults(&models, &catalogue, 5000, NULL));
+    assert_int_equal(ERR_NOT_FOUND, models_current(dir, &c, NULL));
+}
+
+static void chosen_model_is_kept(void **state) {
+    (void)state;
+    struct model_choice c;
+    install("big");
+    install("tiny");
+    install("emb");
+    assert_int_equal(ERR_OK, models_use(dir, MODEL_CHAT, "tiny", NULL, NULL, NULL));
+    assert_int_equal(ERR_OK, models_pull_defaults(&models, &catalogue, 5000, NULL));
+    assert_int_equal(ERR_OK, models_current(dir, &c, NULL));
+    assert_string_equal("tiny", c.chat_name);
+}
+
+static void choosing_clears_the_notice(void **state) {
+    (void)state;
+    struct model_choice c;
+    install("big");
+    assert_int_equal(ERR_OK, models_use(dir, MODEL_CHAT, "big", NULL, "a \"notice\"\n", NULL));
+    assert_int_equal(ERR_OK, models_current(dir, &c, NULL));
+    assert_string_equal("a \"notice\"\n", c.notice);
+    assert_int_equal(ERR_OK, models_use(dir, MODEL_CHAT, "big", NULL, NULL, NULL));
+    assert_int_equal(ERR_OK, models_current(dir, &c, NULL));
+    assert_string_equal("", c.notice);
+}
+
+static void cut_weights_are_found(void **state) {
+    (void)state;
+    struct model_choice c;
+    struct errinfo ei = {0};
+    install("big");
+    assert_int_equal(ERR_OK, models_use(dir, MODEL_CHAT, "big", NULL, NULL, NULL));
+    write_file("big.gguf", "ab");
+    assert_int_equal(ERR_CORRUPT, models_current(dir, &c, &ei));
+    assert_non_null(strstr(ei.message, "parley model pull big"));
+}
+
+static void damaged_records_are_found(void **state) {
+    (void)state;
+    struct model_choice c;
+    struct model_installed i;
+    install("big");
+    write_file("big.json", "{\"name\":\"big\",\"file\":\"../../etc/passwd\",\"size\":3}");
+    assert_int_equal(ERR_CORRUPT, model_installed_get(dir, "big", &i, NULL));
+    write_file("current.json", "no JSON");
+    assert_int_equal(ERR_CORRUPT, models_current(dir, &c, NULL));
+}
+
+static void verify_finds_changed_bytes(void **state) {
+    (void)state;
+    struct model_installed i;
+    struct errinfo ei = {0};
+    install("big");
+    assert_int_equal(ERR_OK, model_installed_get(dir, "big", &i, NULL));
+    assert_int_equal(ERR_CORRUPT, model_verify(&models, &i, &ei));
+    assert_non_null(strstr(ei.message, "SHA-256"));
+}
+
+static void file_that_is_no_model_is_refused(void **state) {
+    (void)state;
+    struct model_choice c;
+    struct errinfo ei = {0};
+    char path[PATH_MAX];
+    write_file("text.gguf", "this is a text and no model at all");
+    snprintf(path, sizeof path, "%s/text.gguf", dir);
+    assert_int_equal(ERR_CORRUPT, models_choose(dir, path, "none", &c, &ei));
+    snprintf(path, sizeof path, "%s/absent.gguf", dir);
+    assert_int_equal(ERR_NO_MODEL, models_choose(dir, path, "none", &c, &ei));
+    assert_int_equal(ERR_NO_MODEL, models_choose(dir, "no-such-model", "none", &c, &ei));
+    assert_non_null(strstr(ei.message, "parley model list"));
+}
+
+static void model_that_is_not_set_up_says_what_to_do(void **state) {
+    (void)state;
+    struct model_choice c;
+    struct errinfo ei = {0};
+    assert_int_equal(ERR_NO_MODEL, models_choose(dir, "smollm2", "none", &c, &ei));
+    assert_non_null(strstr(ei.message, "parley model pull smollm2-135m-instruct"));
+}
+
+int main(void) {
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(before_the_first_pull_current_says_what_to_do),
+        T(enough_memory_takes_the_default),
+        T(little_memory_takes_the_small_model_and_says_so),
+        T(default_without_a_source_falls_back_and_says_so),
+        T(no_model_at_all_is_an_error),
+        T(chosen_model_is_kept),
+        T(choosing_clears_the_notice),
+        T(cut_weights_are_found),
+        T(damaged_records_are_found),
+        T(verify_finds_changed_bytes),
+        T(file_that_is_no_model_is_refused),
+        T(model_that_is_not_set_up_says_what_to_do),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
