@@ -147,7 +147,10 @@ void loop_run(struct loop *l) {
 
 void loop_stop(struct loop *l) {
     atomic_store(&l->stopping, true);
-    wake(l);
+    if (loop_is_current(l))
+        event_base_loopbreak(l->base); /* nothing more is run, not even what is ready */
+    else
+        wake(l);
 }
 
 bool loop_is_current(const struct loop *l) {

@@ -1,0 +1,424 @@
+/* net/http_client against net/http_server on one loop: answers, faults, cancelling. */
+#include "http_fixture.h"
+
+#include <fcntl.h>
+
+#include "net/http_client.h"
+
+static struct loop *loop;
+static struct http_server *server;
+static struct http_client *client;
+static int listen_fd;
+static char base[64];
+static struct http_request *held; /* by the server */
+static int server_closes;
+
+/* What a call has seen. */
+struct seen {
+    struct http_call *call;
+    int statuses, status, dones;
+    char type[64];
+    int64_t retry_ms;
+    struct buf body;
+    enum err err;
+    struct errinfo ei;
+    int pieces;
+    enum { TAKE_ALL, REFUSE_DATA, CANCEL_IN_DATA, CANCEL_IN_STATUS } mood;
+    struct seen *cancel_too; /* another call, cancelled from on_data */
+    bool keep_running;       /* on_done does not stop the loop */
+};
+
+static void on_gone(void *arg) {
+    (void)arg;
+    held = NULL;
+    server_closes++;
+    loop_stop(loop);
+}
+
+static void handle(struct http_request *r, void *ctx) {
+    (void)ctx;
+    struct str p = http_path(r);
+    if (str_eq(p, STR("/echo"))) {
+        char text[64];
+        snprintf(text, sizeof text, "%s;%.*s", http_method_name(r),
+                 STR_ARG(http_header(r, "content-type")));
+        http_set_header(r, "X-Seen", text);
+        http_reply(r, 200, text, http_body(r));
+    } else if (str_eq(p, STR("/busy"))) {
+        http_set_header(r, "Retry-After", "7");
+        http_reply(r, 429, "application/json", STR("{}"));
+    } else if (str_eq(p, STR("/busy-ms"))) {
+        http_set_header(r, "retry-after-ms", "250");
+        http_set_header(r, "Retry-After", "7");
+        http_reply(r, 503, NULL, STR(""));
+    } else if (str_eq(p, STR("/redirect"))) {
+        http_set_header(r, "Location", "/echo");
+        http_reply(r, 302, NULL, STR(""));
+    } else if (str_eq(p, STR("/silent"))) {
+        held = r;
+        http_on_close(r, on_gone, NULL);
+    } else if (str_eq(p, STR("/stream"))) {
+        held = r;
+        http_on_close(r, on_gone, NULL);
+        http_stream_begin(r, 200, "text/event-stream");
+        assert_int_equal(http_stream_write(r, STR("data: 1\n\n")), ERR_OK);
+    } else if (str_eq(p, STR("/broken"))) {
+        http_stream_begin(r, 200, "text/event-stream");
+        assert_int_equal(http_stream_write(r, STR("data: 1\n\n")), ERR_OK);
+        http_stream_end(r);
+    } else {
+        http_reply(r, 404, "text/plain", STR("no"));
+    }
+}
+
+static int start(void **state) {
+    (void)state;
+    struct errinfo ei;
+    struct http_server_options o = {.max_body_bytes = 4 << 20};
+    char address[48];
+    server_closes = 0;
+    held = NULL;
+    assert_int_equal(net_init(&ei), ERR_OK);
+    assert_int_equal(loop_new(&loop, &ei), ERR_OK);
+    assert_int_equal(net_listen("127.0.0.1:0", false, &listen_fd, &ei), ERR_OK);
+    assert_int_equal(net_local_address(listen_fd, address, sizeof address), ERR_OK);
+    snprintf(base, sizeof base, "http://%s", address);
+    assert_int_equal(http_server_new(loop, &o, handle, NULL, &server, &ei), ERR_OK);
+    assert_int_equal(http_server_listen(server, listen_fd, &ei), ERR_OK);
+    assert_int_equal(http_client_new(loop, &client, &ei), ERR_OK);
+    return 0;
+}
+
+static int stop(void **state) {
+    (void)state;
+    http_client_free(client);
+    http_server_free(server);
+    loop_free(loop);
+    close(listen_fd);
+    return 0;
+}
+
+static void on_status(void *ctx, int status, struct str type, int64_t retry_ms) {
+    struct seen *s = ctx;
+    assert_int_equal(s->pieces, 0);
+    s->statuses++;
+    s->status = status;
+    s->retry_ms = retry_ms;
+    snprintf(s->type, sizeof s->type, "%.*s", STR_ARG(type));
+    if (s->mood == CANCEL_IN_STATUS) {
+        http_call_cancel(s->call);
+        s->call = NULL;
+    }
+}
+
+static bool on_data(void *ctx, struct str bytes) {
+    struct seen *s = ctx;
+    assert_int_equal(s->statuses, 1);
+    s->pieces++;
+    buf_adds(&s->body, bytes);
+    if (s->cancel_too && s->cancel_too->call) {
+        http_call_cancel(s->cancel_too->call);
+        s->cancel_too->call = NULL;
+    }
+    if (s->mood == CANCEL_IN_DATA) {
+        http_call_cancel(s->call);
+        s->call = NULL;
+    }
+    return s->mood != REFUSE_DATA;
+}
+
+static void on_done(void *ctx, enum err err, int status, const struct errinfo *ei) {
+    struct seen *s = ctx;
+    s->dones++;
+    s->err = err;
+    s->status = status;
+    s->ei = *ei;
+    s->call = NULL;
+    if (!s->keep_running)
+        loop_stop(loop);
+}
+
+static const struct http_call_callbacks callbacks = {on_status, on_data, on_done};
+
+static void begin(struct seen *s, const struct http_call_spec *spec) {
+    struct errinfo ei;
+    buf_init(&s->body, 8 << 20);
+    assert_int_equal(http_call_start(client, spec, &callbacks, s, &s->call, &ei), ERR_OK);
+    assert_int_equal(s->statuses + s->dones, 0);
+}
+
+static const char *url(const char *path) {
+    static char text[4][128];
+    static int i;
+    i = (i + 1) % 4;
+    snprintf(text[i], sizeof text[i], "%s%s", base, path);
+    return text[i];
+}
+
+static void get(struct seen *s, const char *path) {
+    struct http_call_spec spec = {.method = "GET", .url = url(path)};
+    begin(s, &spec);
+    loop_run(loop);
+}
+
+static void client_bodies_and_methods_arrive(void **state) {
+    (void)state;
+    static char body[3 << 20];
+    memset(body, 'z', sizeof body);
+    const char *const headers[] = {"Content-Type: application/json", NULL};
+    const struct {
+        const char *method, *want;
+        size_t n;
+        const char *const *headers;
+    } cases[] = {{"GET", "GET;", 0, NULL},
+                 {"POST", "POST;", 0, NULL},
+                 {"POST", "POST;application/json", sizeof body, headers},
+                 {"PUT", "PUT;", 5, NULL},
+                 {"DELETE", "DELETE;", 0, NULL},
+                 {"PATCH", "PATCH;application/json", 5, headers},
+                 {"HEAD", "HEAD;", 0, NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct seen s = {0};
+        struct http_call_spec spec = {.method = cases[i].method,
+                                      .url = url("/echo"),
+                                      .headers = cases[i].headers,
+                                      .body = {body, cases[i].n}};
+        begin(&s, &spec);
+        loop_run(loop);
+        assert_int_equal(s.err, ERR_OK);
+        assert_true(s.status == 200 && s.statuses == 1 && s.dones == 1);
+        assert_string_equal(s.type, cases[i].want);
+        assert_int_equal(s.body.n, cases[i].n);
+        buf_deinit(&s.body);
+    }
+    assert_int_equal(http_server_connections(server), 1); /* one connection served all */
+}
+
+static void client_statuses_and_retry_times_are_told(void **state) {
+    (void)state;
+    const struct {
+        const char *path;
+        int status;
+        int64_t retry;
+    } cases[] = {{"/busy", 429, 7000},
+                 {"/busy-ms", 503, 250},
+                 {"/missing", 404, -1},
+                 {"/redirect", 302, -1}};
+    for (size_t i = 0; i < 4; i++) {
+        struct seen s = {0};
+        get(&s, cases[i].path);
+        assert_true(s.err == ERR_OK && s.status == cases[i].status && s.retry_ms == cases[i].retry);
+        assert_int_equal(s.statuses, 1);
+        buf_deinit(&s.body);
+    }
+}
+
+static void client_bad_specs_are_refused_at_once(void **state) {
+    (void)state;
+    struct errinfo ei;
+    struct http_call *call;
+    const char *urls[] = {"",        "nonsense://x", "file:///etc/passwd", "ftp://127.0.0.1/",
+                          "http://", "/path"};
+    for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
+        struct http_call_spec spec = {.method = "GET", .url = urls[i]};
+        assert_int_equal(http_call_start(client, &spec, &callbacks, NULL, &call, &ei), ERR_INVALID);
+    }
+    const char *const headers[] = {"X: a\r\nY: b", NULL};
+    struct http_call_spec spec = {.method = "GET", .url = base, .headers = headers};
+    assert_int_equal(http_call_start(client, &spec, &callbacks, NULL, &call, &ei), ERR_INVALID);
+}
+
+static void client_refused_connection_is_unavailable(void **state) {
+    (void)state;
+    struct seen s = {0};
+    struct errinfo ei;
+    char address[48], target[64];
+    int fd;
+    assert_int_equal(net_listen("127.0.0.1:0", false, &fd, &ei), ERR_OK);
+    assert_int_equal(net_local_address(fd, address, sizeof address), ERR_OK);
+    close(fd); /* nobody listens there now */
+    snprintf(target, sizeof target, "http://%s/secret-key", address);
+    struct http_call_spec spec = {.method = "GET", .url = target};
+    begin(&s, &spec);
+    loop_run(loop);
+    assert_true(s.err == ERR_UNAVAILABLE && s.status == 0 && s.statuses == 0 && s.dones == 1);
+    assert_non_null(strstr(s.ei.message, "127.0.0.1"));
+    assert_null(strstr(s.ei.message, "secret"));
+    buf_deinit(&s.body);
+}
+
+static void client_silence_ends_in_a_timeout(void **state) {
+    (void)state;
+    const char *paths[] = {"/silent", "/stream"};
+    for (int total = 0; total < 2; total++) {
+        for (int i = 0; i < 2; i++) {
+            struct seen s = {.keep_running = true};
+            struct http_call_spec spec = {.method = "GET",
+                                          .url = url(paths[i]),
+                                          .idle_timeout_ms = total ? 0 : 60,
+                                          .total_timeout_ms = total ? 60 : 0};
+            begin(&s, &spec);
+            loop_run(loop); /* until the server saw the close */
+            assert_true(s.err == ERR_TIMEOUT && s.dones == 1 && s.status == (i ? 200 : 0));
+            buf_deinit(&s.body);
+        }
+    }
+    assert_int_equal(server_closes, 4);
+}
+
+static void client_answers_past_the_limit_are_cut(void **state) {
+    (void)state;
+    struct seen s = {0};
+    char body[5000];
+    memset(body, 'x', sizeof body);
+    struct http_call_spec spec = {.method = "POST",
+                                  .url = url("/echo"),
+                                  .body = {body, sizeof body},
+                                  .max_response_bytes = 4999};
+    begin(&s, &spec);
+    loop_run(loop);
+    assert_int_equal(s.err, ERR_TOO_LARGE);
+    assert_int_equal(s.body.n, 0);
+    buf_deinit(&s.body);
+}
+
+static void client_callbacks_may_end_or_cancel_the_call(void **state) {
+    (void)state;
+    struct seen refuse = {.mood = REFUSE_DATA, .keep_running = true};
+    get(&refuse, "/stream"); /* ends when the server saw the close */
+    assert_true(refuse.err == ERR_CANCELLED && refuse.dones == 1 && refuse.pieces == 1);
+    struct seen data = {.mood = CANCEL_IN_DATA}, status = {.mood = CANCEL_IN_STATUS};
+    get(&data, "/stream");
+    assert_true(data.dones == 0 && data.pieces == 1);
+    get(&status, "/stream");
+    assert_true(status.dones == 0 && status.pieces == 0 && status.statuses == 1);
+    assert_int_equal(server_closes, 3);
+    buf_deinit(&refuse.body);
+    buf_deinit(&data.body);
+    buf_deinit(&status.body);
+}
+
+static void client_cancel_of_another_call_inside_a_callback(void **state) {
+    (void)state;
+    struct seen other = {0}, s = {.cancel_too = &other};
+    struct http_call_spec silent = {.method = "GET", .url = url("/silent")};
+    begin(&other, &silent);
+    get(&s, "/busy");
+    assert_true(s.dones == 1 && s.status == 429);
+    while (server_closes == 0 && held) /* the other one's connection closes, too */
+        loop_run(loop);
+    assert_true(other.dones == 0 && other.call == NULL);
+    buf_deinit(&s.body);
+    buf_deinit(&other.body);
+}
+
+static void client_cancel_before_the_start_does_nothing(void **state) {
+    (void)state;
+    struct seen never = {0}, s = {0};
+    struct http_call_spec spec = {.method = "GET", .url = url("/echo")};
+    begin(&never, &spec);
+    http_call_cancel(never.call);
+    get(&s, "/echo");
+    assert_true(s.dones == 1 && never.dones == 0 && never.statuses == 0);
+    buf_deinit(&s.body);
+    buf_deinit(&never.body);
+}
+
+static void client_freed_with_calls_calls_nobody(void **state) {
+    (void)state;
+    struct errinfo ei;
+    struct seen s = {0}, later = {0};
+    struct http_call_spec spec = {.method = "GET", .url = url("/silent")};
+    begin(&s, &spec);
+    get(&later, "/echo"); /* meanwhile the first one is on its way */
+    http_client_free(client);
+    assert_int_equal(s.dones, 0);
+    assert_int_equal(http_client_new(loop, &client, &ei), ERR_OK);
+    buf_deinit(&s.body);
+    buf_deinit(&later.body);
+}
+
+static void client_speaks_over_a_unix_socket(void **state) {
+    (void)state;
+    struct errinfo ei;
+    struct seen s = {0};
+    char dir[] = "/tmp/parley-test-net-XXXXXX", address[64];
+    int fd;
+    assert_non_null(mkdtemp(dir));
+    snprintf(address, sizeof address, "unix:%s/s", dir);
+    assert_int_equal(net_listen(address, false, &fd, &ei), ERR_OK);
+    assert_int_equal(http_server_listen(server, fd, &ei), ERR_OK);
+    struct http_call_spec spec = {.method = "POST",
+                                  .url = "http://engine/echo",
+                                  .unix_socket = address + 5,
+                                  .body = STR("over unix")};
+    begin(&s, &spec);
+    loop_run(loop);
+    assert_true(s.err == ERR_OK && str_eqz(buf_str(&s.body), "over unix"));
+    unlink(address + 5);
+    rmdir(dir);
+    buf_deinit(&s.body);
+    stop(NULL);
+    close(fd);
+    start(NULL);
+}
+
+/* A server that is no server: sends what it is told and closes. */
+static const char *raw_answer;
+static void *serve_raw(void *arg) {
+    int fd = accept(*(int *)arg, NULL, NULL);
+    char rubbish[4096];
+    if (recv(fd, rubbish, sizeof rubbish, 0) > 0)
+        send(fd, raw_answer, strlen(raw_answer), MSG_NOSIGNAL);
+    close(fd);
+    return NULL;
+}
+
+static void client_broken_answers_are_errors(void **state) {
+    (void)state;
+    const char *answers[] = {"", "rubbish\r\n\r\n",
+                             "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+                             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+                             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"};
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        struct errinfo ei;
+        struct seen s = {0};
+        char address[48], target[64];
+        pthread_t t;
+        int fd;
+        assert_int_equal(net_listen("127.0.0.1:0", false, &fd, &ei), ERR_OK);
+        assert_int_equal(net_local_address(fd, address, sizeof address), ERR_OK);
+        assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+        snprintf(target, sizeof target, "http://%s/", address);
+        raw_answer = answers[i];
+        pthread_create(&t, NULL, serve_raw, &fd);
+        struct http_call_spec spec = {.method = "GET", .url = target};
+        begin(&s, &spec);
+        loop_run(loop);
+        assert_int_equal(s.err, ERR_UPSTREAM);
+        assert_int_equal(s.dones, 1);
+        pthread_join(t, NULL);
+        close(fd);
+        buf_deinit(&s.body);
+    }
+}
+
+#define WITH_BOTH(t) cmocka_unit_test_setup_teardown(t, start, stop)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        WITH_BOTH(client_bodies_and_methods_arrive),
+        WITH_BOTH(client_statuses_and_retry_times_are_told),
+        WITH_BOTH(client_bad_specs_are_refused_at_once),
+        WITH_BOTH(client_refused_connection_is_unavailable),
+        WITH_BOTH(client_silence_ends_in_a_timeout),
+        WITH_BOTH(client_answers_past_the_limit_are_cut),
+        WITH_BOTH(client_callbacks_may_end_or_cancel_the_call),
+        WITH_BOTH(client_cancel_of_another_call_inside_a_callback),
+        WITH_BOTH(client_cancel_before_the_start_does_nothing),
+        WITH_BOTH(client_freed_with_calls_calls_nobody),
+        WITH_BOTH(client_speaks_over_a_unix_socket),
+        WITH_BOTH(client_broken_answers_are_errors),
+    };
+    return crypto_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+}
