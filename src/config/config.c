@@ -46,8 +46,8 @@ static const char *data_home(struct arena *a) {
     return NULL;
 }
 
-/* Weights can be fetched again, so they stand in the cache that setup uses (scripts/lib.sh): $PARLEY_CACHE,
- * or what XDG says. */
+/* Weights can be fetched again, so they stand in the cache that setup uses (scripts/lib.sh):
+ * $PARLEY_CACHE, or what XDG says. */
 static const char *standard_models_dir(struct arena *a, const char *data_dir) {
     const char *cache = getenv("PARLEY_CACHE"), *xdg = getenv("XDG_CACHE_HOME"),
                *home = getenv("HOME");
