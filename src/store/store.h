@@ -90,7 +90,7 @@ enum err user_count(struct store_tx *tx, int64_t *ret_users, int64_t *ret_admins
 enum err session_create(struct store_tx *tx, struct str token_hash, const struct uuid *user_id, int64_t expires_at) ERR_CHECK;
 /* The user of a live session or key who is not disabled; ERR_NOT_FOUND otherwise. */
 enum err session_find(struct store_tx *tx, struct str token_hash, struct arena *a, struct user *ret) ERR_CHECK;
-enum err session_delete(struct store_tx *tx, struct str token_hash) ERR_CHECK;
+enum err session_delete(struct store_tx *tx, struct str token_hash) ERR_CHECK; /* ERR_OK also when it is gone already */
 enum err session_delete_all(struct store_tx *tx, const struct uuid *user_id, struct str except_hash /* STR_NULL = none */) ERR_CHECK;
 enum err session_purge(struct store_tx *tx) ERR_CHECK; /* the expired ones */
 
@@ -107,7 +107,7 @@ struct api_key {
 enum err api_key_create(struct store_tx *tx, const struct api_key *k) ERR_CHECK;
 enum err api_key_find(struct store_tx *tx, struct str hash, struct arena *a, struct user *ret_user, struct uuid *ret_key) ERR_CHECK;
 enum err api_key_list(struct store_tx *tx, const struct uuid *user_id, struct arena *a, struct api_key **ret, size_t *ret_n) ERR_CHECK;
-enum err api_key_revoke(struct store_tx *tx, const struct uuid *user_id, const struct uuid *key_id) ERR_CHECK;
+enum err api_key_revoke(struct store_tx *tx, const struct uuid *user_id, const struct uuid *key_id) ERR_CHECK; /* again: ERR_OK, the first time stays */
 enum err api_key_set_used(struct store_tx *tx, const struct uuid *key_id, int64_t at) ERR_CHECK;
 
 /* ---- AssistantRole: the row is its newest version; versions are kept ---- */
@@ -133,7 +133,7 @@ enum err role_create(struct store_tx *tx, const struct role *r, struct errinfo *
 enum err role_get(struct store_tx *tx, const struct uuid *id, struct arena *a, struct role *ret) ERR_CHECK;
 enum err role_find(struct store_tx *tx, struct str name, struct arena *a, struct role *ret) ERR_CHECK; /* not retired; name, or its slug ("travel-assistant") */
 enum err role_list(struct store_tx *tx, bool with_retired, struct arena *a, struct role **ret, size_t *ret_n) ERR_CHECK; /* oldest first */
-enum err role_update(struct store_tx *tx, const struct role *r, int *ret_version, struct errinfo *ei) ERR_CHECK;
+enum err role_update(struct store_tx *tx, const struct role *r, int *ret_version /* may be NULL */, struct errinfo *ei) ERR_CHECK; /* all but id, version, created_at; retired_at retires and restores */
 enum err role_versions(struct store_tx *tx, const struct uuid *id, struct arena *a, struct role **ret, size_t *ret_n) ERR_CHECK; /* newest first; updated_at = when made */
 enum err role_version_get(struct store_tx *tx, const struct uuid *id, int version, struct arena *a, struct role *ret) ERR_CHECK;
 
@@ -167,7 +167,8 @@ struct conversation_hit {
     struct uuid snippet_message; /* not set when the title matched */
 };
 /* By last_updated_at, newest first. query: words that must all occur in the title or in one message (prefix match on
- * the last word); STR_NULL = no search. status < 0 = any. `after` is a conversation id. */
+ * the last word); STR_NULL = no search; a query without any word finds nothing. status < 0 = any. `after` is a conversation
+ * id; ERR_NOT_FOUND when it is no longer there. */
 enum err conversation_list(struct store_tx *tx, const struct uuid *user_id, int status, struct str query, const struct page *p, struct arena *a, struct conversation_hit **ret, size_t *ret_n) ERR_CHECK;
 
 /* ---- Message: a tree by parent_id; a branch is the path from a leaf to its root ---- */
@@ -196,8 +197,8 @@ struct message {
 };
 enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei) ERR_CHECK; /* also becomes the current message and touches the conversation; ERR_INVALID when the parent is of another conversation */
 enum err message_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id, struct arena *a, struct message *ret) ERR_CHECK;
-enum err message_checkpoint(struct store_tx *tx, const struct uuid *id, struct str content) ERR_CHECK; /* while STREAMING */
-enum err message_finish(struct store_tx *tx, const struct message *m) ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts, retrieved_docs */
+enum err message_checkpoint(struct store_tx *tx, const struct uuid *id, struct str content) ERR_CHECK; /* while STREAMING; ERR_NOT_FOUND otherwise */
+enum err message_finish(struct store_tx *tx, const struct message *m) ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts, retrieved_docs; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND otherwise); ERR_INVALID when m->status is STREAMING */
 enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a, struct message **ret, size_t *ret_n) ERR_CHECK; /* the whole tree, oldest first */
 /* The path that ends in leaf, root first, at most max messages (the newest ones). */
 enum err message_branch(struct store_tx *tx, const struct uuid *leaf, size_t max, struct arena *a, struct message **ret, size_t *ret_n) ERR_CHECK;
