@@ -109,9 +109,13 @@ struct node *reverse(struct node *head) {
 
 > Raw <b onclick="alert(1)">HTML</b> stays text: <img src=x onerror=alert(1)>`;
 
+/* Understands the orders of tests/e2e/mock_upstream.py: [say: text], [words: N], [hold]. */
 function reply(question, turns) {
+  const said = /\[say: ([^\]]*)\]/s.exec(question)?.[1];
+  if (said) return said;
+  const words = /\[words: (\d+)\]/.exec(question)?.[1];
+  if (words) return Array.from({ length: Number(words) }, (_, i) => `word${i}`).join(' ');
   if (/show|list|code/i.test(question)) return SHOW;
-  if (/long|slow/i.test(question)) return Array.from({ length: 120 }, (_, i) => `This is sentence ${i + 1} of a long fake answer.`).join(' ');
   if (/fail/i.test(question)) return null;
   return `You asked: “${question}” This is turn ${turns} of a fake echo, there is no model behind it. It writes a few sentences, so that one sees how words arrive. Nothing in it was thought.`;
 }
@@ -131,7 +135,7 @@ async function write(conversation, question, m, userMessage) {
   const started = Date.now();
   const system = db.roles.find((r) => r.role_id === conversation.assistant_role_id)?.system_prompt ?? '';
   const prompt = [{ role: 'system', content: system }, ...pathOf(question).map((p) => ({ role: p.sender, content: p.content }))];
-  if (process.env.MOCK_LOG) appendFileSync(process.env.MOCK_LOG, JSON.stringify({ messages: prompt }) + '\n');
+  if (process.env.MOCK_LOG) appendFileSync(process.env.MOCK_LOG, JSON.stringify({ path: '/v1/chat/completions', body: { messages: prompt } }) + '\n');
   emit(m, 'created', { user_message: userMessage && publicMessage(userMessage), message: publicMessage(m) });
   await new Promise((r) => setTimeout(r, delay * 8));
   const text = reply(question.content, Math.ceil(prompt.length / 2));
@@ -140,6 +144,7 @@ async function write(conversation, question, m, userMessage) {
     m.ttft_ms ??= Date.now() - started;
     m.content += word;
     emit(m, 'token', { text: word });
+    while (question.content.includes('[hold]') && !m.stop) await new Promise((r) => setTimeout(r, delay));
     await new Promise((r) => setTimeout(r, delay));
   }
   if (!conversation.title) {

@@ -1,7 +1,7 @@
 /* Who is signed in, and what they prefer. Preferences live in the account, so that they are the same in every browser; the theme is also
  * kept in this browser, because it is needed before anybody is signed in. */
 import { computed, signal } from '@preact/signals';
-import { ApiError, del, get, patch, post, refreshStatus, setSignedOutHandler, untilBack } from '../api/client.ts';
+import { ApiError, del, get, patch, post, refreshStatus, setSignedOutHandler, status, untilBack } from '../api/client.ts';
 import type { User } from '../api/types.ts';
 import { clearDrafts } from './drafts.ts';
 import { navigate, clearSetupToken } from './route.ts';
@@ -76,6 +76,10 @@ export async function boot(): Promise<void> {
     user.value = null;
   });
   if (!(await refreshStatus())) await untilBack();
+  if (status.value?.setup_required) {
+    user.value = null;
+    return;
+  }
   try {
     signedIn(await get<User>('/api/v1/users/me'));
   } catch (error) {

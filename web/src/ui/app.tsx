@@ -1,7 +1,7 @@
 /* The whole page: who is signed in decides between the doors and the workspace. */
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { chat, openChat, titleOf } from '../state/chats.ts';
+import { chat, openChat, show, titleOf } from '../state/chats.ts';
 import { loadConversations } from '../state/conversations.ts';
 import { loadRoles } from '../state/roles.ts';
 import { conversationId } from '../state/route.ts';
@@ -9,6 +9,7 @@ import { preferences, user } from '../state/session.ts';
 import { drawerOpen, reportError, sidebarHidden } from '../state/ui.ts';
 import { Auth } from './auth.tsx';
 import { Composer, focusComposer } from './composer.tsx';
+import { ConversationMenu } from './conversation-menu.tsx';
 import { ConfirmDialog, PromptDialog } from './dialog.tsx';
 import { Icon } from './icons.tsx';
 import { Banner, LiveRegion, Toasts, useStatusPolling } from './notices.tsx';
@@ -40,6 +41,13 @@ function Header(): JSX.Element {
       )}
       <p class="top-title">{conversation ? titleOf(conversation) : ''}</p>
       {conversation?.status === 'archived' && <span class="tag">Archived</span>}
+      {conversation && <ConversationMenu conversation={conversation} label="Actions for this conversation" />}
+      <span class="grow" />
+      {conversation && (
+        <button type="button" class="icon-button narrow-only" aria-label="New conversation" onClick={() => show(null)}>
+          <Icon name="plus" />
+        </button>
+      )}
     </header>
   );
 }

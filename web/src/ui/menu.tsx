@@ -1,6 +1,6 @@
 /* A button that opens a list of actions or choices. Arrow keys move, Esc closes and gives the focus back. */
 import type { ComponentChildren, JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { Icon, type IconName } from './icons.tsx';
 
 export interface MenuItem {
@@ -17,13 +17,26 @@ interface MenuProps {
   label: string;
   items: MenuItem[];
   class: string;
-  /** Where the list stands: above or below the button, at its start or end. */
-  place?: string;
   disabled?: boolean;
   children: ComponentChildren;
 }
 
-export function Menu({ label, items, class: buttonClass, place = 'below end', disabled, children }: MenuProps): JSX.Element {
+const GAP_PX = 4;
+const MARGIN_PX = 8;
+
+/** Below the button, or above it where there is more room; always inside the window. No scrolling box cuts it off. */
+function place(list: HTMLElement, button: HTMLElement): void {
+  const at = button.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = list;
+  const below = at.bottom + GAP_PX;
+  const fits = below + height <= innerHeight - MARGIN_PX;
+  const top = fits ? below : Math.max(MARGIN_PX, at.top - GAP_PX - height);
+  const left = Math.min(Math.max(MARGIN_PX, at.left), innerWidth - MARGIN_PX - width);
+  list.style.top = `${top}px`;
+  list.style.left = `${left}px`;
+}
+
+export function Menu({ label, items, class: buttonClass, disabled, children }: MenuProps): JSX.Element {
   const [open, setOpen] = useState(false);
   const button = useRef<HTMLButtonElement>(null);
   const list = useRef<HTMLDivElement>(null);
@@ -35,16 +48,28 @@ export function Menu({ label, items, class: buttonClass, place = 'below end', di
     if (refocus) button.current?.focus();
   };
 
+  useLayoutEffect(() => {
+    if (open && list.current && button.current) place(list.current, button.current);
+  }, [open]);
   useEffect(() => {
     if (!open) return;
     const all = entries();
-    (all.find((e) => e.getAttribute('aria-checked') === 'true') ?? all[0])?.focus();
+    (all.find((e) => e.getAttribute('aria-checked') === 'true') ?? all[0])?.focus({ preventScroll: true });
     const outside = (e: PointerEvent): void => {
       const target = e.target as Node;
       if (!list.current?.contains(target) && !button.current?.contains(target)) close(false);
     };
+    const moved = (e: Event): void => {
+      if (e.target === window || (e.target as Node).contains(button.current)) close(false);
+    };
     addEventListener('pointerdown', outside);
-    return () => removeEventListener('pointerdown', outside);
+    addEventListener('resize', moved);
+    addEventListener('scroll', moved, true);
+    return () => {
+      removeEventListener('pointerdown', outside);
+      removeEventListener('resize', moved);
+      removeEventListener('scroll', moved, true);
+    };
   }, [open]);
 
   const onKey = (e: KeyboardEvent): void => {
@@ -86,7 +111,7 @@ export function Menu({ label, items, class: buttonClass, place = 'below end', di
         {children}
       </button>
       {open && (
-        <div ref={list} class={`menu-list ${place}`} role="menu" aria-label={label} onKeyDown={onKey}>
+        <div ref={list} class="menu-list" role="menu" aria-label={label} onKeyDown={onKey}>
           {items.map((item) => (
             <button
               key={item.label}

@@ -1,6 +1,6 @@
 /* What the page says beside the conversation: the server's notice, a lost connection, toasts, and the screen reader's line. */
 import type { JSX } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { reconnecting, refreshStatus, sentence, status } from '../api/client.ts';
 import { announcement, dismissToast, toasts } from '../state/ui.ts';
 import { Icon } from './icons.tsx';
@@ -43,8 +43,17 @@ export function Banner(): JSX.Element | null {
 }
 
 export function Toasts(): JSX.Element {
+  const ref = useRef<HTMLDivElement>(null);
+  const shown = toasts.value.length > 0;
+  const newest = toasts.value.at(-1)?.id;
+  useEffect(() => {
+    const box = ref.current;
+    if (!box?.showPopover) return; // older browsers: it is an ordinary box
+    if (box.matches(':popover-open')) box.hidePopover();
+    if (shown) box.showPopover(); // shown last is on top, also of a dialog
+  }, [shown, newest]);
   return (
-    <div class="toasts">
+    <div class="toasts" popover="manual" ref={ref}>
       {toasts.value.map((t) => (
         <div key={t.id} class={`toast ${t.kind}`} role={t.kind === 'error' ? 'alert' : 'status'}>
           <span>{t.text}</span>

@@ -22,7 +22,7 @@ export function RoleMenu(): JSX.Element | null {
   }));
   const name = role?.name ?? 'Choose a role';
   return (
-    <Menu label={`Role: ${name}. Change it`} class="role-button" place="above start" items={items}>
+    <Menu label={`Role: ${name}. Change it`} class="role-button" items={items}>
       <span class="role-dot" aria-hidden="true" />
       <span class="role-button-name">{name}</span>
       <Icon name="downArrow" />

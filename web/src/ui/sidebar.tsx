@@ -2,7 +2,7 @@
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Conversation } from '../api/types.ts';
-import { chat, askDelete, askRename, setArchived, show, titleOf } from '../state/chats.ts';
+import { chat, show, titleOf } from '../state/chats.ts';
 import {
   conversations, hasMore, loadConversations, loadMore, loadState, query, search, shownStatus, showStatus,
 } from '../state/conversations.ts';
@@ -10,6 +10,7 @@ import { conversationId, pathOf } from '../state/route.ts';
 import { preferences, setPreference, signOut, user } from '../state/session.ts';
 import { drawerOpen, reportError, settingsTab, shortcutsOpen, sidebarHidden } from '../state/ui.ts';
 import { dayGroup, markHits, shortTime } from '../text/format.ts';
+import { ConversationMenu } from './conversation-menu.tsx';
 import { Icon, Mark } from './icons.tsx';
 import { Menu, type MenuItem } from './menu.tsx';
 
@@ -54,13 +55,6 @@ function Row({ conversation }: { conversation: Conversation }): JSX.Element {
   const archived = conversation.status === 'archived';
   const current = conversationId.value === id;
   const title = titleOf(conversation);
-  const items: MenuItem[] = [
-    { label: 'Rename', icon: 'edit', run: () => askRename(conversation) },
-    archived
-      ? { label: 'Restore', icon: 'restore', run: () => void setArchived(conversation, false) }
-      : { label: 'Archive', icon: 'archive', run: () => void setArchived(conversation, true) },
-    { label: 'Delete', icon: 'trash', danger: true, run: () => askDelete(conversation) },
-  ];
   return (
     <li class={`conversation ${current ? 'current' : ''}`}>
       <a
@@ -83,9 +77,7 @@ function Row({ conversation }: { conversation: Conversation }): JSX.Element {
           </span>
         )}
       </a>
-      <Menu label={`Actions for ${title}`} class="icon-button small" items={items}>
-        <Icon name="more" />
-      </Menu>
+      <ConversationMenu conversation={conversation} />
     </li>
   );
 }
@@ -178,7 +170,7 @@ function AccountMenu(): JSX.Element | null {
     { label: 'Sign out', icon: 'signOut', run: () => void signOut().catch(reportError) },
   ];
   return (
-    <Menu label="Your account" class="account-button" place="above start" items={items}>
+    <Menu label="Your account" class="account-button" items={items}>
       <span class="avatar" aria-hidden="true">
         {account.username.charAt(0).toUpperCase()}
       </span>
