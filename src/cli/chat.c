@@ -1,0 +1,406 @@
+/* parley chat: a conversation in the terminal, over the same API as the page.
+ *
+ * An answer is printed as it comes. When the connection breaks in the middle, the stream is
+ * attached to again from the last event that was seen. Ctrl-C stops an answer (its text is kept); a
+ * second one leaves. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/out.h"
+#include "base/uuid.h"
+#include "cli/chat_client.h"
+#include "cli/chat_login.h"
+#include "cli/cli.h"
+
+#define REQUEST_MAX  ((size_t)1 << 20)
+#define ATTACH_TRIES 40
+#define ATTACH_MS    250
+#define INTERRUPTED  130 /* as the shell says it */
+
+struct chat {
+    const struct args *args;
+    struct chat_client *client;
+    struct chat_login login;
+    struct errinfo ei;
+    bool talk;        /* a person sits there, not a pipe */
+    struct uuid role; /* not set = the server's default */
+    char role_name[128];
+    struct uuid conversation; /* not set until the first message */
+};
+
+/* ---- one answer ---- */
+
+struct answer {
+    struct chat *chat;
+    struct uuid message; /* not set before `created` */
+    int64_t last_event;
+    bool any, newline; /* text was printed; it ended in a line break */
+    bool over, stopping, left;
+    enum err err;
+};
+
+static void print_text(struct answer *a, struct str s) {
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        bool steers = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
+        putchar(steers && a->chat->talk ? ' '
+                                        : c); /* what a model writes does not steer a terminal */
+    }
+    fflush(stdout);
+    if (s.n) {
+        a->any = true;
+        a->newline = s.p[s.n - 1] == '\n';
+    }
+}
+
+static void take_error(struct answer *a, const json_val *data) {
+    struct str message = json_get_str(json_get(data, "error"), "message");
+    a->err = err_set(&a->chat->ei, ERR_UPSTREAM, "%.*s",
+                     STR_ARG(message.n ? message : STR("the answer failed")));
+    a->over = true;
+}
+
+static void take_done(struct answer *a, const json_val *data) {
+    a->over = true;
+    struct str status = json_get_str(json_get(data, "message"), "status");
+    if (a->chat->talk && str_eqz(status, "stopped"))
+        fputs(a->newline ? "(stopped)" : " (stopped)", stderr);
+}
+
+static bool on_event(void *ctx, const struct sse_event *e) {
+    struct answer *a = ctx;
+    yyjson_doc *doc = NULL;
+    uint64_t id;
+    if (str_to_u64(e->id, &id))
+        a->last_event = (int64_t)id;
+    if (json_parse(e->data, &doc, NULL) != ERR_OK)
+        return true;
+    const json_val *data = yyjson_doc_get_root(doc);
+    if (str_eqz(e->event, "created")) {
+        uuid_parse(json_get_str(json_get(data, "message"), "message_id"), &a->message);
+    } else if (str_eqz(e->event, "token")) {
+        print_text(a, json_get_str(data, "text"));
+    } else if (str_eqz(e->event, "reset")) {
+        if (a->any)
+            putchar('\n'); /* the numbered events are no longer there: the text so far, anew */
+        print_text(a, json_get_str(data, "text"));
+    } else if (str_eqz(e->event, "queued")) {
+        if (a->chat->talk && !a->any && json_get_int(data, "position", 0) > 0)
+            fprintf(stderr, "(waiting, %d before you)\n", (int)json_get_int(data, "position", 0));
+    } else if (str_eqz(e->event, "done")) {
+        take_done(a, data);
+    } else if (str_eqz(e->event, "error")) {
+        take_error(a, data);
+    }
+    yyjson_doc_free(doc);
+    return !a->over;
+}
+
+static bool on_interrupt(void *ctx) {
+    struct answer *a = ctx;
+    if (a->stopping || !uuid_is_set(&a->message)) {
+        a->left = true;
+        return false;
+    }
+    char path[128];
+    a->stopping = true;
+    snprintf(path, sizeof path, "/api/v1/messages/%s/stop", a->message.s);
+    chat_client_post_quietly(a->chat->client, path);
+    return true;
+}
+
+/* Streams the answer; after a broken connection from where it was. */
+static enum err stream_answer(struct chat *c, struct answer *a, const char *path, struct str body) {
+    const struct chat_events events = {on_event, on_interrupt};
+    char again[160];
+    const char *method = "POST";
+    for (int tries = 0; tries < ATTACH_TRIES; tries++) {
+        enum err e = chat_client_stream(c->client, method, path, body, &events, a, &c->ei);
+        if (a->over)
+            return a->err;
+        if (a->left || !uuid_is_set(&a->message))
+            return e ? e : err_set(&c->ei, ERR_UPSTREAM, "the server ended the answer early");
+        if (e == ERR_NOT_FOUND || e == ERR_BAD_KEY || e == ERR_INVALID)
+            return e;
+        chat_client_wait(c->client, ATTACH_MS);
+        if (chat_client_interrupts(c->client) > 0)
+            return err_set(&c->ei, ERR_CANCELLED, NULL);
+        snprintf(again, sizeof again, "/api/v1/messages/%s/events?after=%lld", a->message.s,
+                 (long long)a->last_event);
+        path = again;
+        method = "GET";
+        body = STR_NULL;
+    }
+    return err_set(&c->ei, ERR_UNAVAILABLE, "the connection to %s broke and did not come back",
+                   c->login.server);
+}
+
+/* ---- the server's things ---- */
+
+static enum err find_role(struct chat *c, const char *name) {
+    yyjson_doc *doc = NULL;
+    enum err e =
+        chat_client_call(c->client, "GET", "/api/v1/roles?limit=200", STR_NULL, &doc, &c->ei);
+    if (e)
+        return e;
+    char known[300] = "";
+    size_t n = 0, i, max;
+    yyjson_val *role;
+    yyjson_arr_foreach(json_get(yyjson_doc_get_root(doc), "data"), i, max, role) {
+        struct str full = json_get_str(role, "name"), slug = json_get_str(role, "slug");
+        if (str_eq_nocase(full, str_from(name)) || str_eq_nocase(slug, str_from(name))) {
+            uuid_parse(json_get_str(role, "role_id"), &c->role);
+            snprintf(c->role_name, sizeof c->role_name, "%.*s", STR_ARG(full));
+            yyjson_doc_free(doc);
+            return ERR_OK;
+        }
+        if (n < sizeof known)
+            n += (size_t)snprintf(known + n, sizeof known - n, "%s%.*s", n ? ", " : "",
+                                  STR_ARG(slug));
+    }
+    yyjson_doc_free(doc);
+    return err_set(&c->ei, ERR_NOT_FOUND, "there is no role \"%.60s\"; there are: %s", name, known);
+}
+
+static enum err start_conversation(struct chat *c) {
+    if (uuid_is_set(&c->conversation))
+        return ERR_OK;
+    struct buf b;
+    yyjson_doc *doc = NULL;
+    buf_init(&b, REQUEST_MAX);
+    out_open(&b, NULL, '{');
+    if (uuid_is_set(&c->role))
+        out_id(&b, "assistant_role_id", &c->role);
+    out_close(&b, '}');
+    enum err e =
+        chat_client_call(c->client, "POST", "/api/v1/conversations", buf_str(&b), &doc, &c->ei);
+    if (!e &&
+        !uuid_parse(json_get_str(yyjson_doc_get_root(doc), "conversation_id"), &c->conversation))
+        e = err_set(&c->ei, ERR_UPSTREAM, "%s does not answer as Parley does", c->login.server);
+    if (doc)
+        yyjson_doc_free(doc);
+    buf_deinit(&b);
+    return e;
+}
+
+static enum err latest_conversation(struct chat *c) {
+    yyjson_doc *doc = NULL;
+    enum err e =
+        chat_client_call(c->client, "GET", "/api/v1/conversations?limit=1", STR_NULL, &doc, &c->ei);
+    if (e)
+        return e;
+    const json_val *first = yyjson_arr_get_first(json_get(yyjson_doc_get_root(doc), "data"));
+    if (uuid_parse(json_get_str(first, "conversation_id"), &c->conversation) && c->talk)
+        printf("Going on with: %.*s\n", STR_ARG(json_get_str(first, "title")));
+    yyjson_doc_free(doc);
+    return ERR_OK;
+}
+
+/* Asks and prints the answer with a line break at its end. */
+static enum err ask(struct chat *c, struct str content) {
+    struct answer a = {.chat = c};
+    if (!utf8_valid(content))
+        return err_set(&c->ei, ERR_INVALID, "the message is not UTF-8");
+    enum err e = start_conversation(c);
+    if (e)
+        return e;
+    struct buf b;
+    char path[128];
+    buf_init(&b, REQUEST_MAX * 6);
+    out_open(&b, NULL, '{');
+    out_str(&b, "content", content);
+    out_close(&b, '}');
+    snprintf(path, sizeof path, "/api/v1/conversations/%s/messages", c->conversation.s);
+    e = buf_err(&b);
+    if (!e)
+        e = stream_answer(c, &a, path, buf_str(&b));
+    buf_deinit(&b);
+    if (a.any && !a.newline)
+        putchar('\n');
+    fflush(stdout);
+    return a.left ? err_set(&c->ei, ERR_CANCELLED, NULL) : e;
+}
+
+/* ---- talking ---- */
+
+static void say_help(void) {
+    puts("/role NAME   talk with another role, in a new conversation\n"
+         "/new         start a new conversation\n"
+         "/quit        leave (Ctrl-D, or Ctrl-C twice)\n"
+         "/help        this\n"
+         "A line that ends in \\ goes on in the next one. Ctrl-C stops an answer.");
+}
+
+/* A line that starts with '/'. Returns false to leave. */
+static bool command(struct chat *c, struct str line) {
+    struct str rest = line, word = str_cut(&rest, ' ');
+    char name[128];
+    if (str_eqz(word, "/quit") || str_eqz(word, "/exit"))
+        return false;
+    if (str_eqz(word, "/new")) {
+        c->conversation = (struct uuid){0};
+        puts("(a new conversation)");
+    } else if (str_eqz(word, "/role") && str_trim(rest).n) {
+        snprintf(name, sizeof name, "%.*s", STR_ARG(str_trim(rest)));
+        if (find_role(c, name) == ERR_OK) {
+            c->conversation = (struct uuid){0};
+            printf("(a new conversation with %s)\n", c->role_name);
+        } else {
+            fprintf(stderr, "parley: %s\n", c->ei.message);
+        }
+    } else {
+        if (!str_eqz(word, "/help"))
+            printf("There is no %.*s.\n", STR_ARG(word));
+        say_help();
+    }
+    return true;
+}
+
+/* A message: one line, or several when they end in a backslash. */
+static enum err read_message(struct chat *c, struct buf *ret) {
+    struct buf line;
+    const char *prompt = "> ";
+    buf_init(&line, REQUEST_MAX);
+    buf_clear(ret);
+    enum err e;
+    while ((e = chat_client_read_line(c->client, prompt, &line)) == ERR_OK) {
+        bool more = line.n && line.p[line.n - 1] == '\\';
+        if (more)
+            line.n--;
+        buf_adds(ret, buf_str(&line));
+        if (!more)
+            break;
+        buf_addc(ret, '\n');
+        prompt = "… ";
+    }
+    buf_deinit(&line);
+    return e ? e : buf_err(ret);
+}
+
+static int talk(struct chat *c) {
+    struct buf message;
+    bool leaving = false; /* Ctrl-C was just pressed */
+    buf_init(&message, REQUEST_MAX);
+    printf("%s at %s. /help says what can be typed.\n", c->role_name[0] ? c->role_name : "Parley",
+           c->login.server);
+    for (;;) {
+        enum err e = read_message(c, &message);
+        if (e == ERR_CANCELLED && !leaving) {
+            leaving = true;
+            puts("\n(Ctrl-C again, or /quit, to leave)");
+            continue;
+        }
+        if (e)
+            break;
+        leaving = false;
+        struct str line = str_trim(buf_str(&message));
+        if (line.n && line.p[0] == '/') {
+            if (!command(c, line))
+                break;
+        } else if (line.n) {
+            e = ask(c, line);
+            if (e == ERR_CANCELLED)
+                break;
+            if (e)
+                fprintf(stderr, "parley: %s\n", c->ei.message);
+            chat_client_interrupts(c->client); /* those belonged to the answer */
+        }
+        putchar('\n');
+    }
+    buf_deinit(&message);
+    putchar('\n');
+    return CLI_OK;
+}
+
+/* ---- one question ---- */
+
+static enum err read_file(const char *path, struct buf *ret, struct errinfo *ei) {
+    bool standard = strcmp(path, "-") == 0;
+    FILE *f = standard ? stdin : fopen(path, "re");
+    char piece[4096];
+    size_t n;
+    if (!f)
+        return err_set(ei, ERR_INVALID, "%s cannot be read", path);
+    while ((n = fread(piece, 1, sizeof piece, f)) > 0)
+        buf_add(ret, piece, n);
+    if (!standard)
+        fclose(f);
+    return buf_err(ret) ? err_set(ei, ERR_INVALID, "%s is too long for a message", path) : ERR_OK;
+}
+
+static int once(struct chat *c) {
+    struct buf message;
+    const char *question = args_get(c->args, "once"), *file = args_get(c->args, "file");
+    buf_init(&message, REQUEST_MAX);
+    if (question)
+        buf_addz(&message, question);
+    if (question && file)
+        buf_addz(&message, "\n\n");
+    enum err e = file || !question ? read_file(file ? file : "-", &message, &c->ei) : ERR_OK;
+    struct str text = str_trim(buf_str(&message));
+    if (!e && text.n == 0)
+        e = err_set(&c->ei, ERR_INVALID,
+                    "there is no question; say --once \"…\", or write it to stdin");
+    if (!e)
+        e = ask(c, text);
+    buf_deinit(&message);
+    if (e == ERR_CANCELLED)
+        return INTERRUPTED;
+    return e ? cli_fail(e, &c->ei) : CLI_OK;
+}
+
+/* ---- the command ---- */
+
+/* Signs in; a kept key that no longer counts (the data was restored, say) is made anew. */
+static int sign_in(struct chat *c) {
+    struct chat_login *l = &c->login;
+    enum err e = chat_client_new(l->server, l->unix_socket[0] ? l->unix_socket : NULL, l->key,
+                                 &c->client, &c->ei);
+    if (!e)
+        e = chat_client_call(c->client, "GET", "/api/v1/users/me", STR_NULL, NULL, &c->ei);
+    if (e == ERR_BAD_KEY && l->local) {
+        int status = chat_login_renew(c->args, l);
+        if (status)
+            return status;
+        e = chat_client_set_key(c->client, l->key);
+        if (!e)
+            e = chat_client_call(c->client, "GET", "/api/v1/users/me", STR_NULL, NULL, &c->ei);
+    }
+    if (e == ERR_UNAVAILABLE)
+        return cli_say(CLI_UNREACHABLE,
+                       "no Parley answers at %s; start it with `parley serve`, or name another "
+                       "with --server URL",
+                       l->server);
+    if (e)
+        return cli_fail(e, &c->ei);
+    return args_has(c->args, "save") ? chat_login_save(l) : CLI_OK;
+}
+
+int cmd_chat(const struct args *a) {
+    struct chat *c = calloc(1, sizeof *c);
+    if (!c)
+        return cli_say(CLI_FAILED, "out of memory");
+    c->args = a;
+    c->talk = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !args_has(a, "once") &&
+              !args_has(a, "file");
+    log_init("chat", LOG_ERROR);
+    log_set_text(true);
+    int status = chat_login_find(a, &c->login);
+    if (!status)
+        status = sign_in(c);
+    enum err e = ERR_OK;
+    if (!status && args_has(a, "continue"))
+        e = latest_conversation(c);
+    if (!status && !e && args_has(a, "role"))
+        e = find_role(c, args_get(a, "role"));
+    if (e)
+        status = cli_fail(e, &c->ei);
+    if (!status)
+        status = c->talk ? talk(c) : once(c);
+    chat_client_free(c->client);
+    explicit_bzero(&c->login, sizeof c->login);
+    free(c);
+    return status;
+}
