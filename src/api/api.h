@@ -1,8 +1,10 @@
-/* Parley's HTTP API: the native one (/api/v1), the OpenAI-compatible one (/v1), operations (/healthz, /readyz, /metrics,
- * /openapi.json) and the page. docs/api.md is the contract; routes.c is the one table of what there is.
+/* Parley's HTTP API: the native one (/api/v1), the OpenAI-compatible one (/v1), operations
+ * (/healthz, /readyz, /metrics, /openapi.json) and the page. docs/api.md is the contract; routes.c
+ * is the one table of what there is.
  *
- * struct api is shared by all loops. A request is a pipeline of stages that its row in the table names: transactions on the
- * store's threads, work on the job pool, code on the request's loop. It is answered on its loop. */
+ * struct api is shared by all loops. A request is a pipeline of stages that its row in the table
+ * names: transactions on the store's threads, work on the job pool, code on the request's loop. It
+ * is answered on its loop. */
 #pragma once
 
 #include "base/buf.h"
@@ -17,23 +19,28 @@
 struct api;
 
 struct api_options {
-    struct store *store;       /* these four are borrowed and outlive the api */
+    struct store *store; /* these four are borrowed and outlive the api */
     struct turns *turns;
     struct upstream *upstream;
-    struct jobs *jobs;         /* password hashing: 1 or 2 threads are enough */
-    bool upstream_is_engine;   /* the model server is Parley's own: it is sent the "parley" field (fairness, prefix reuse) */
-    bool signup_open;          /* anybody may make an account; else only administrators */
-    int session_days;          /* how long a sign-in lasts, 0 = 30 */
-    bool public_https;         /* people reach this server by https: cookies get Secure */
-    const char *notice;        /* a sentence for the page ("the small model is in use …"), copied; NULL = none */
+    struct jobs *jobs;       /* password hashing: 1 or 2 threads are enough */
+    bool upstream_is_engine; /* the model server is Parley's own: it is sent the "parley" field
+                                (fairness, prefix reuse) */
+    bool signup_open;        /* anybody may make an account; else only administrators */
+    int session_days;        /* how long a sign-in lasts, 0 = 30 */
+    bool public_https;       /* people reach this server by https: cookies get Secure */
+    const char
+        *notice; /* a sentence for the page ("the small model is in use …"), copied; NULL = none */
     size_t max_body_bytes;     /* 0 = 1 MiB */
     size_t max_document_bytes; /* the body of POST /api/v1/documents, 0 = 16 MiB */
 };
 enum err api_new(const struct api_options *o, struct api **ret, struct errinfo *ei) ERR_CHECK;
-void api_free(struct api *a); /* after the loops have ended and the store was closed; NULL is fine */
+void api_free(
+    struct api *a); /* after the loops have ended and the store was closed; NULL is fine */
 
-/* Once per loop, on that loop or before it runs, before requests arrive there. At most 256 loops. */
-enum err api_attach_loop(struct api *a, struct loop *l, struct upstream_client *c, struct errinfo *ei) ERR_CHECK;
+/* Once per loop, on that loop or before it runs, before requests arrive there. At most 256 loops.
+ */
+enum err api_attach_loop(struct api *a, struct loop *l, struct upstream_client *c,
+                         struct errinfo *ei) ERR_CHECK;
 
 /* The http_handler; ctx is the struct api. */
 void api_handle(struct http_request *r, void *ctx);

@@ -1,0 +1,156 @@
+/* One request on its way through the stages of its route. Inside src/api only.
+ *
+ *   http_request → match → headers, body and query checked → struct call → stage → stage → … →
+ * answer
+ *
+ * Stages run in the order of the row: READ and WRITE in a transaction on the store's threads, JOB
+ * on the job pool, LOOP on the request's loop. Who is asking is found in every transaction of a
+ * route that is not public (and in a read of its own when the first stage is none), so a user who
+ * was disabled meanwhile gets nothing. A stage that fails ends the call with its error.
+ *
+ * Ownership: a call has its own arena and belongs to whoever runs its stage; nothing of the request
+ * is touched off the loop. When the client has gone, the pipeline ends at the next return to the
+ * loop; what a WRITE has stored stays. */
+#pragma once
+
+#include <pthread.h>
+
+#include "api/api.h"
+#include "api/out.h"
+#include "api/schema.h"
+#include "auth/auth.h"
+#include "auth/limiter.h"
+
+#define STAGES_MAX 3
+#define LOOPS_MAX  256
+
+struct call;
+
+enum stage_kind { STAGE_NONE, STAGE_READ, STAGE_WRITE, STAGE_JOB, STAGE_LOOP };
+struct stage {
+    enum stage_kind kind;
+    enum err (*tx)(struct call *c, struct store_tx *tx, struct errinfo *ei); /* READ, WRITE */
+    enum err (*job)(struct call *c, struct errinfo *ei);                     /* JOB */
+    void (*loop)(struct call *c); /* LOOP: must lead to call_next(), call_fail(), call_reply() or
+                                     call_free() */
+};
+#define READ(fn)                                                                                   \
+    { .kind = STAGE_READ, .tx = (fn) }
+#define WRITE(fn)                                                                                  \
+    { .kind = STAGE_WRITE, .tx = (fn) }
+#define JOB(fn)                                                                                    \
+    { .kind = STAGE_JOB, .job = (fn) }
+#define LOOP(fn)                                                                                   \
+    { .kind = STAGE_LOOP, .loop = (fn) }
+
+/* A route that says nothing needs a user. */
+enum route_auth {
+    ROUTE_USER,
+    ROUTE_ADMIN,
+    ROUTE_PUBLIC,
+    ROUTE_SIGNUP,  /* an administrator; while sign-up is open also anybody */
+    ROUTE_METRICS, /* an administrator; from loopback also anybody */
+};
+#define ROUTE_STREAMS    1u /* may answer with text/event-stream */
+#define ROUTE_LARGE_BODY 2u /* takes documents */
+#define ROUTE_BARE                                                                                 \
+    4u /* OpenAI's or an operator's: not described as native (no error codes of ours promised) */
+
+struct route {
+    enum http_method method;
+    const char *path; /* "/api/v1/users/{user_id}"; "{model*}" takes the rest, with slashes */
+    const char *id;   /* operationId */
+    const char *summary;
+    enum route_auth auth;
+    unsigned flags;
+    const struct schema *query;  /* NULL = none */
+    const struct schema *body;   /* NULL = a body is not looked at */
+    int status;                  /* of success */
+    const struct schema *answer; /* NULL = no JSON object: 204, or media */
+    const char *media;           /* content type when it is not JSON */
+    struct stage stages[STAGES_MAX];
+};
+extern const struct route routes[];
+extern const size_t routes_count;
+
+struct api_loop {
+    struct loop *loop;
+    struct upstream_client *client;
+};
+
+struct api {
+    struct api_options o;
+    char *notice;                         /* owned; NULL = none */
+    struct buf openapi;                   /* the text of /openapi.json */
+    struct auth_limiter *by_name, *by_ip; /* attempts to sign in */
+    char dummy_hash[PASSWORD_HASH_LEN];   /* verified when there is no such user: equal work */
+    pthread_mutex_t lock;                 /* guards loops and key_minutes */
+    struct api_loop loops[LOOPS_MAX];
+    size_t n_loops;
+    struct {
+        struct uuid key;
+        int64_t minute;
+    } key_minutes[1024]; /* when use was last written down */
+};
+
+#define QUERY_MAX 6
+
+struct call {
+    struct api *api;
+    struct loop *loop;
+    struct upstream_client *client; /* of this loop */
+    struct http_guard *guard;       /* owned; NULL once a stream has taken the request over */
+    const struct route *route;
+    struct arena *arena; /* owned: this struct and all that it points to */
+    size_t stage;        /* the next one */
+    bool auth_due, authenticated;
+    bool head;         /* HEAD: the answer's body is not sent */
+    bool skip_job;     /* set by a READ: the JOB that follows has nothing to do */
+    bool wants_events; /* Accept names text/event-stream */
+    struct auth_credential credential;
+    struct user user;   /* who asks, once authenticated */
+    struct uuid key_id; /* set when an API key was used */
+    struct str ip, if_none_match, accept_encoding, last_event_id;
+    int64_t arrived_ns;
+    struct uuid id;  /* the path's identifier, if it has one */
+    struct str rest; /* what "{model*}" took */
+    struct {
+        const char *name;
+        struct str value;
+    } query[QUERY_MAX];
+    size_t n_query;
+    struct page page; /* from limit and after */
+    yyjson_doc *doc;  /* owned; NULL without a body */
+    json_val *body;   /* its root, an object that passed the schema */
+    void *state;      /* the handlers' own, in the arena */
+    /* the answer */
+    int status;
+    const char *content_type;
+    struct buf out;          /* owned */
+    uint32_t retry_after_ms; /* for a status of 429 or 503; 0 = the default */
+    char cookie[AUTH_COOKIE_MAX];
+    struct errinfo ei;
+};
+
+/* On the loop. Runs the next stage or, after the last one, call_reply(). */
+void call_next(struct call *c);
+/* On the loop. Answer with c->status and c->out, or with an error; both free the call. */
+void call_reply(struct call *c);
+void call_fail(struct call *c, enum err e, const struct errinfo *ei);
+void call_free(struct call *c);
+/* On the loop: the request while its client is there, else NULL. */
+struct http_request *call_request(struct call *c);
+
+/* A query parameter that passed the schema, or STR_NULL. */
+struct str call_query(const struct call *c, const char *name);
+
+/* ---- respond.c ---- */
+void respond_error_json(struct buf *b, enum err e, const struct errinfo *ei);
+void respond_error(struct http_request *r, enum err e, const struct errinfo *ei);
+void respond_retry_after(struct http_request *r, uint32_t ms /* 0 = the default */);
+void respond_api_headers(struct http_request *r); /* no-store, nosniff, … */
+enum err respond_err_from_code(struct str code); /* ERR_INTERNAL for one that is not in the table */
+void respond_page(struct http_request *r);       /* a file of the page, or 404 */
+
+/* ---- openapi.c ---- */
+enum err openapi_write(struct buf *b) ERR_CHECK;

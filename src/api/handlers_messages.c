@@ -1,0 +1,258 @@
+/* Turns over HTTP: starting one, attaching to its stream again, stopping it.
+ *
+ *   turn_start / stream_attach → events → SSE   (the head goes out with the first event, so that
+ * what fails before has its own status) → JSON  (the client does not accept SSE: answered when the
+ * turn has ended)
+ *
+ * A client that goes away only cancels its subscription; the answer is still written and stored.
+ * One reader that is too slow loses its stream, not the answer. */
+#include "api/handlers.h"
+#include "base/metrics.h"
+#include "net/sse.h"
+
+#define PING_MS   15000
+#define EVENT_CAP ((size_t)8 << 20)
+
+/* In the call's arena. The call is kept for its errors and its memory; the request is reached
+ * through the call's guard, or directly once the stream has begun (r set, the guard given up for
+ * on_close). */
+struct reply_stream {
+    struct call *c;
+    struct http_request *r;   /* set while the SSE stream runs */
+    struct subscription *sub; /* NULL before the start and after the last event */
+    struct timer *ping;
+    struct str created; /* JSON answer: the data of `created`, in the arena */
+    bool json;
+    struct buf out;
+};
+
+static void stream_free(struct reply_stream *s) {
+    if (s->r)
+        metric_add(M_STREAMS_OPEN, -1);
+    if (s->sub)
+        subscription_cancel(s->sub);
+    timer_free(s->ping);
+    buf_deinit(&s->out);
+    call_free(s->c);
+}
+
+/* ---- SSE ---- */
+
+static void on_client_gone(void *ctx) {
+    stream_free(ctx);
+}
+
+/* Sends what is in s->out. False: the reader was too slow and the stream is gone, and s with it. */
+static bool stream_send(struct reply_stream *s) {
+    enum err e = buf_err(&s->out);
+    if (e)
+        http_stream_abort(s->r);
+    else
+        e = http_stream_write(s->r, buf_str(&s->out));
+    buf_clear(&s->out);
+    if (!e)
+        return true;
+    metric_add(M_STREAMS_DROPPED, 1);
+    stream_free(s);
+    return false;
+}
+
+static void on_ping(void *ctx) {
+    struct reply_stream *s = ctx;
+    sse_write_comment(&s->out, "ping");
+    stream_send(s);
+}
+
+/* The request passes from the guard to this stream. */
+static bool stream_begin(struct reply_stream *s) {
+    struct call *c = s->c;
+    struct http_request *r = call_request(c);
+    if (!r)
+        return false;
+    http_guard_free(c->guard);
+    c->guard = NULL;
+    s->r = r;
+    metric_add(M_STREAMS_OPEN, 1);
+    http_on_close(r, on_client_gone, s);
+    respond_api_headers(r);
+    http_set_header(r, "X-Accel-Buffering", "no"); /* nginx hands every event on at once */
+    http_stream_begin(r, 200, "text/event-stream");
+    if ((s->ping = timer_new(c->loop, on_ping, s)))
+        timer_start(s->ping, PING_MS, true);
+    return true;
+}
+
+static void on_sse_event(struct reply_stream *s, const struct stream_event *e) {
+    bool last = e->kind == STREAM_DONE || e->kind == STREAM_ERROR;
+    if (last)
+        s->sub = NULL;
+    if (!s->r && !stream_begin(s)) {
+        stream_free(s);
+        return;
+    }
+    sse_write(&s->out, e->id, stream_kind_name(e->kind), e->data);
+    if (!stream_send(s))
+        return;
+    if (last) {
+        http_stream_end(s->r);
+        stream_free(s);
+    } else if (s->ping) {
+        timer_start(s->ping, PING_MS, true);
+    }
+}
+
+/* ---- JSON ---- */
+
+/* A turn that failed after it was stored: its error's status, with the message as it stands. */
+static int failed_status(struct str data) {
+    yyjson_doc *doc = NULL;
+    int status = 500;
+    if (json_parse(data, &doc, NULL) == ERR_OK)
+        status = err_http_status(respond_err_from_code(
+            json_get_str(json_get(yyjson_doc_get_root(doc), "error"), "code")));
+    yyjson_doc_free(doc);
+    return status;
+}
+
+static void write_turn(struct buf *b, struct str created, struct str done) {
+    yyjson_doc *a = NULL, *z = NULL;
+    enum err e = json_parse(done, &z, NULL);
+    if (!e && created.p)
+        e = json_parse(created, &a, NULL);
+    if (e) {
+        b->err = e;
+    } else {
+        json_val *user = a ? json_get(yyjson_doc_get_root(a), "user_message") : NULL;
+        out_open(b, NULL, '{');
+        out_key(b, "user_message");
+        if (user)
+            json_write(b, user);
+        else
+            buf_addz(b, "null");
+        out_key(b, "message");
+        json_write(b, json_get(yyjson_doc_get_root(z), "message"));
+        out_close(b, '}');
+    }
+    yyjson_doc_free(a);
+    yyjson_doc_free(z);
+}
+
+static void on_json_event(struct reply_stream *s, const struct stream_event *e) {
+    struct call *c = s->c;
+    if (e->kind == STREAM_CREATED)
+        s->created = arena_str(c->arena, e->data);
+    if (e->kind != STREAM_DONE && e->kind != STREAM_ERROR)
+        return;
+    s->sub = NULL;
+    buf_clear(&c->out);
+    if (e->kind == STREAM_ERROR) {
+        c->status = failed_status(e->data);
+        buf_adds(&c->out, e->data);
+    } else {
+        write_turn(&c->out, s->created, e->data);
+    }
+    buf_deinit(&s->out);
+    call_reply(c);
+}
+
+/* ---- both ---- */
+
+static void on_event(void *ctx, const struct stream_event *e) {
+    struct reply_stream *s = ctx;
+    if (s->json)
+        on_json_event(s, e);
+    else
+        on_sse_event(s, e);
+}
+
+static void on_fail(void *ctx, const struct errinfo *ei) {
+    struct reply_stream *s = ctx;
+    s->sub = NULL;
+    if (s->r) { /* the stream has begun: it ends with an error event */
+        struct buf b;
+        buf_init(&b, 8192);
+        respond_error_json(&b, ei->code, ei);
+        sse_write(&s->out, -1, "error", buf_str(&b));
+        buf_deinit(&b);
+        if (!stream_send(s))
+            return;
+        http_stream_end(s->r);
+        stream_free(s);
+        return;
+    }
+    struct call *c = s->c;
+    buf_deinit(&s->out);
+    call_fail(c, ei->code, ei);
+}
+
+static const struct stream_sink sink = {on_event, on_fail};
+
+static struct reply_stream *stream_new(struct call *c, bool json) {
+    struct reply_stream *s = arena_alloc(c->arena, sizeof *s);
+    if (!s)
+        return NULL;
+    s->c = c;
+    s->json = json;
+    buf_init(&s->out, EVENT_CAP);
+    return s;
+}
+
+static void start(struct call *c, struct turn_input *in) {
+    struct errinfo ei = {0};
+    struct reply_stream *s = stream_new(c, !c->wants_events);
+    in->user_id = c->user.user_id;
+    in->arrived_ns = c->arrived_ns;
+    enum err e = s ? turn_start(c->api->o.turns, c->loop, in, &sink, s, &s->sub, &ei) : ERR_NOMEM;
+    if (e)
+        call_fail(c, e, &ei);
+}
+
+void message_post(struct call *c) {
+    json_val *parent = json_get(c->body, "parent_id");
+    struct turn_input in = {
+        .conversation_id = c->id,
+        .kind = TURN_MESSAGE,
+        .content = json_get_str(c->body, "content"),
+        .parent_kind = !parent                  ? PARENT_CURRENT
+                       : yyjson_is_null(parent) ? PARENT_ROOT
+                                                : PARENT_GIVEN,
+    };
+    if (in.parent_kind == PARENT_GIVEN)
+        (void)uuid_parse(json_str(parent), &in.parent_id); /* the schema has checked it */
+    start(c, &in);
+}
+
+void message_regenerate(struct call *c) {
+    struct turn_input in = {.kind = TURN_REGENERATE, .message_id = c->id};
+    start(c, &in);
+}
+
+void message_events(struct call *c) {
+    struct errinfo ei = {0};
+    struct str text = c->last_event_id.n ? c->last_event_id : call_query(c, "after");
+    int64_t after = 0;
+    if (text.n && (!str_to_i64(text, &after) || after < 0)) {
+        call_fail(c, err_param(&ei, ERR_INVALID, "after", "the last event's id is a number"), &ei);
+        return;
+    }
+    struct reply_stream *s = stream_new(c, false);
+    enum err e = s ? stream_attach(c->api->o.turns, c->loop, &c->user.user_id, &c->id, after, &sink,
+                                   s, &s->sub, &ei)
+                   : ERR_NOMEM;
+    if (e)
+        call_fail(c, e, &ei);
+}
+
+static void stopped(void *ctx, enum err err, const struct errinfo *ei) {
+    struct call *c = ctx;
+    if (err)
+        call_fail(c, err, ei);
+    else
+        call_next(c);
+}
+
+void message_stop(struct call *c) {
+    enum err e = turn_stop(c->api->o.turns, c->loop, &c->user.user_id, &c->id, stopped, c);
+    if (e)
+        call_fail(c, e, NULL);
+}

@@ -1,0 +1,125 @@
+/* Signing in and out, and API keys. */
+#include "api/entities.h"
+#include "api/handlers.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+
+struct sign_in {
+    struct user user; /* user_id not set: there is no such user */
+    char hash[PASSWORD_HASH_LEN];
+    char attempt[400]; /* the limiter's name for address and user name */
+};
+
+/* The count goes by the name as it was typed, whether or not there is such a user. */
+enum err sign_in_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct str name = json_get_str(c->body, "username");
+    struct sign_in *s = arena_alloc(c->arena, sizeof *s);
+    if (!s)
+        return err_set(ei, ERR_NOMEM, NULL);
+    c->state = s;
+    size_t n = c->ip.n < 64 ? c->ip.n : 64;
+    memcpy(s->attempt, c->ip.p, n);
+    s->attempt[n++] = ' ';
+    memcpy(s->attempt + n, name.p, name.n < 300 ? name.n : 300);
+    enum err e = auth_limiter_attempt(c->api->by_ip, c->ip, ei);
+    if (!e)
+        e = auth_limiter_attempt(c->api->by_name, str_from(s->attempt), ei);
+    if (e)
+        return e;
+    e = user_find(tx, name, c->arena, &s->user);
+    if (e && e != ERR_NOT_FOUND)
+        return err_set(ei, e, NULL);
+    struct str hash = e ? str_from(c->api->dummy_hash) : s->user.password_hash;
+    if (hash.n >= sizeof s->hash)
+        return err_set(ei, ERR_CORRUPT, NULL);
+    memcpy(s->hash, hash.p, hash.n);
+    if (e)
+        s->user = (struct user){0};
+    return ERR_OK;
+}
+
+enum err sign_in_job(struct call *c, struct errinfo *ei) {
+    struct sign_in *s = c->state;
+    bool right = password_verify(json_get_str(c->body, "password"), s->hash);
+    if (!right || !uuid_is_set(&s->user.user_id)) {
+        metric_add(M_SIGN_INS_REFUSED, 1);
+        return err_set(ei, ERR_UNAUTHORIZED, "the user name or the password is wrong");
+    }
+    if (s->user.disabled)
+        return err_set(ei, ERR_FORBIDDEN, "this account is disabled; ask an administrator");
+    return ERR_OK;
+}
+
+enum err sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct sign_in *s = c->state;
+    struct auth_secret secret;
+    struct user u;
+    int64_t now = clock_wall_ms(), life_s = (int64_t)c->api->o.session_days * 86400;
+    enum err e = user_get(tx, &s->user.user_id, c->arena, &u);
+    if (e == ERR_NOT_FOUND || (e == ERR_OK && (u.disabled || !str_eqz(u.password_hash, s->hash))))
+        return err_set(ei, ERR_UNAUTHORIZED, "the account was changed meanwhile; sign in again");
+    auth_session_secret(&secret);
+    if (!e)
+        e = session_create(tx, str_from(secret.hash), &u.user_id, now + life_s * 1000);
+    if (!e)
+        e = user_set_last_login(tx, &u.user_id, now);
+    if (!e)
+        e = session_purge(tx);
+    if (e)
+        return err_set(ei, e, NULL);
+    u.last_login_at = now;
+    auth_cookie_set(c->cookie, secret.text, life_s, c->api->o.public_https);
+    auth_limiter_clear(c->api->by_name, str_from(s->attempt));
+    auth_limiter_clear(c->api->by_ip, c->ip);
+    metric_add(M_SIGN_INS, 1);
+    entity_user(&c->out, &u);
+    return ERR_OK;
+}
+
+enum err sign_out_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    if (c->credential.kind != AUTH_SESSION)
+        return err_set(ei, ERR_INVALID, "an API key is no session; revoke it under /api/v1/keys");
+    enum err e = session_delete(tx, str_from(c->credential.hash));
+    if (e && e != ERR_NOT_FOUND)
+        return err_set(ei, e, NULL);
+    auth_cookie_clear(c->cookie, c->api->o.public_https);
+    return ERR_OK;
+}
+
+/* ---- API keys ---- */
+
+enum err keys_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct api_key *keys;
+    size_t n;
+    enum err e = api_key_list(tx, &c->user.user_id, c->arena, &keys, &n);
+    if (e)
+        return err_set(ei, e, NULL);
+    entity_list_open(&c->out);
+    for (size_t i = 0; i < n; i++)
+        entity_key(&c->out, &keys[i], NULL);
+    entity_list_close(&c->out, &(struct uuid){0});
+    return ERR_OK;
+}
+
+enum err key_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct auth_secret secret;
+    auth_key_secret(&secret);
+    struct api_key k = {
+        .key_id = uuid_new(),
+        .user_id = c->user.user_id,
+        .name = json_get_str(c->body, "name"),
+        .prefix = {secret.text, AUTH_KEY_SHOWN_LEN},
+        .hash = str_from(secret.hash),
+        .created_at = clock_wall_ms(),
+    };
+    enum err e = api_key_create(tx, &k);
+    if (e)
+        return err_set(ei, e, NULL);
+    entity_key(&c->out, &k, secret.text);
+    return ERR_OK;
+}
+
+enum err key_revoke_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    enum err e = api_key_revoke(tx, &c->user.user_id, &c->id);
+    return e ? err_set(ei, e, e == ERR_NOT_FOUND ? "there is no such key of yours" : NULL) : ERR_OK;
+}

@@ -1,0 +1,242 @@
+/* Forwarding and relaying. See openai.h.
+ *
+ *   upstream's status ─┬─ 200 text/event-stream ──→ each event renamed and written ──→ [DONE] ──→
+ * end │                                └─ breaks off ──→ data: {"error":…} ──→ end └─ anything else
+ * ──→ collected ──→ renamed JSON, or the error with its status
+ *
+ * The head of a stream goes out with its first event, so that an error before it still has its own
+ * status. When the client goes away, the upstream call is cancelled. All on one loop. */
+#include "api/openai.h"
+#include "base/metrics.h"
+#include "net/sse.h"
+
+#define ANSWER_CAP ((size_t)64 << 20)
+#define EVENT_CAP  ((size_t)4 << 20)
+
+struct relay {
+    struct call *c;
+    struct http_request *r; /* NULL once answered or gone */
+    struct upstream_call *up;
+    struct openai_state *o;
+    struct sse_parser *parser; /* NULL = the answer is collected */
+    struct buf in;             /* collected */
+    struct buf out;            /* one event on its way */
+    int status;
+    int64_t retry_after_ms;
+    bool begun, done_seen;
+};
+
+static void relay_free(struct relay *x) {
+    if (x->begun)
+        metric_add(M_STREAMS_OPEN, -1);
+    sse_parser_free(x->parser);
+    buf_deinit(&x->in);
+    buf_deinit(&x->out);
+    call_free(x->c);
+}
+
+static void on_client_gone(void *ctx) {
+    struct relay *x = ctx;
+    if (x->up)
+        upstream_cancel(x->up);
+    relay_free(x);
+}
+
+/* Back to the call's own way of answering. */
+static struct call *release(struct relay *x) {
+    struct call *c = x->c;
+    http_on_close(x->r, NULL, NULL);
+    c->guard = http_guard_new(x->r);
+    if (!c->guard)
+        http_stream_abort(x->r);
+    sse_parser_free(x->parser);
+    buf_deinit(&x->in);
+    buf_deinit(&x->out);
+    return c;
+}
+
+/* Appends json with its "model" as the client knows it. */
+static void add_renamed(struct buf *b, struct str json, const struct openai_state *o) {
+    yyjson_doc *doc = NULL;
+    if (str_eq(o->asked, o->upstream) || json_parse(json, &doc, NULL)) {
+        buf_adds(b, json);
+        return;
+    }
+    yyjson_mut_doc *d = yyjson_doc_mut_copy(doc, NULL);
+    yyjson_mut_val *root = d ? yyjson_mut_doc_get_root(d) : NULL;
+    if (yyjson_mut_obj_get(root, "model"))
+        yyjson_mut_obj_put(root, yyjson_mut_str(d, "model"),
+                           yyjson_mut_strn(d, o->asked.p, o->asked.n));
+    if (root)
+        json_write_mut(b, d);
+    else
+        b->err = ERR_NOMEM;
+    yyjson_mut_doc_free(d);
+    yyjson_doc_free(doc);
+}
+
+/* ---- streams ---- */
+
+static void begin(struct relay *x) {
+    x->begun = true;
+    metric_add(M_STREAMS_OPEN, 1);
+    respond_api_headers(x->r);
+    http_set_header(x->r, "X-Accel-Buffering", "no");
+    http_stream_begin(x->r, 200, "text/event-stream");
+}
+
+/* False: the reader was too slow and is gone. */
+static bool send_event(struct relay *x, struct str data) {
+    sse_write(&x->out, -1, NULL, data);
+    enum err e = buf_err(&x->out);
+    if (e)
+        http_stream_abort(x->r);
+    else
+        e = http_stream_write(x->r, buf_str(&x->out));
+    buf_clear(&x->out);
+    if (!e)
+        return true;
+    metric_add(M_STREAMS_DROPPED, 1);
+    x->r = NULL;
+    return false;
+}
+
+static bool on_event(const struct sse_event *e, void *ctx) {
+    struct relay *x = ctx;
+    struct buf data;
+    bool alive;
+    if (!x->begun)
+        begin(x);
+    if (str_eq(e->data, STR("[DONE]"))) {
+        x->done_seen = true;
+        return send_event(x, e->data);
+    }
+    buf_init(&data, EVENT_CAP);
+    add_renamed(&data, e->data, x->o);
+    alive = send_event(x, buf_str(&data));
+    buf_deinit(&data);
+    return alive;
+}
+
+static void finish_stream(struct relay *x, enum err err, const struct errinfo *ei) {
+    struct errinfo cut;
+    if (!x->begun) {
+        if (!err) {
+            err = err_set(&cut, ERR_UPSTREAM, "the model server ended its answer before it began");
+            ei = &cut;
+        }
+        call_fail(release(x), err, ei);
+        return;
+    }
+    if (!err && !x->done_seen) {
+        err = err_set(&cut, ERR_UPSTREAM, "the model server broke off its answer");
+        ei = &cut;
+    }
+    if (err) {
+        struct buf b;
+        buf_init(&b, 8192);
+        respond_error_json(&b, err, ei);
+        bool alive = send_event(x, buf_str(&b));
+        buf_deinit(&b);
+        if (!alive) {
+            relay_free(x);
+            return;
+        }
+    }
+    http_stream_end(x->r);
+    relay_free(x);
+}
+
+/* ---- whole answers ---- */
+
+static bool is_error_object(struct str body) {
+    yyjson_doc *doc = NULL;
+    bool is = json_parse(body, &doc, NULL) == ERR_OK &&
+              yyjson_is_obj(json_get(yyjson_doc_get_root(doc), "error"));
+    yyjson_doc_free(doc);
+    return is;
+}
+
+static void finish_whole(struct relay *x) {
+    struct call *c = x->c;
+    struct errinfo ei;
+    struct str body = buf_str(&x->in);
+    if (x->status == 401 || x->status == 403) {
+        err_set(&ei, ERR_UPSTREAM, "the model server refuses this server's key (status %d)",
+                x->status);
+        call_fail(release(x), ERR_UPSTREAM, &ei);
+    } else if (x->status == 200) {
+        buf_clear(&c->out);
+        add_renamed(&c->out, body, x->o);
+        call_reply(release(x));
+    } else if (is_error_object(body)) {
+        buf_clear(&c->out);
+        buf_adds(&c->out, body);
+        c->status = x->status;
+        if (x->retry_after_ms >= 0)
+            c->retry_after_ms = (uint32_t)x->retry_after_ms;
+        call_reply(release(x));
+    } else {
+        err_set(&ei, ERR_UPSTREAM, "the model server answered with status %d", x->status);
+        call_fail(release(x), ERR_UPSTREAM, &ei);
+    }
+}
+
+/* ---- the upstream's callbacks ---- */
+
+static void on_status(void *ctx, int status, struct str content_type, int64_t retry_after_ms) {
+    struct relay *x = ctx;
+    x->status = status;
+    x->retry_after_ms = retry_after_ms;
+    if (x->o->stream && status == 200 && str_starts(content_type, STR("text/event-stream")))
+        x->parser = sse_parser_new(EVENT_CAP);
+}
+
+static bool on_data(void *ctx, struct str bytes) {
+    struct relay *x = ctx;
+    if (x->parser)
+        return sse_parser_feed(x->parser, bytes, on_event, x) == ERR_OK;
+    buf_adds(&x->in, bytes);
+    return buf_err(&x->in) == ERR_OK;
+}
+
+static void on_done(void *ctx, enum err err, const struct errinfo *ei) {
+    struct relay *x = ctx;
+    struct errinfo large;
+    x->up = NULL;
+    if (!x->r) {
+        relay_free(x);
+        return;
+    }
+    if (err == ERR_CANCELLED) { /* on_data's doing, as the client is there: the cap */
+        err = err_set(&large, ERR_UPSTREAM, "the model server's answer is too large");
+        ei = &large;
+    }
+    if (x->parser)
+        finish_stream(x, err, ei);
+    else if (err)
+        call_fail(release(x), err, ei);
+    else
+        finish_whole(x);
+}
+
+void openai_forward(struct call *c, const char *path) {
+    static const struct forward_callbacks callbacks = {on_status, on_data, on_done};
+    struct errinfo ei = {0};
+    struct openai_state *o = c->state;
+    struct relay *x = arena_alloc(c->arena, sizeof *x);
+    enum err e = x ? ERR_OK : ERR_NOMEM;
+    if (x) {
+        *x = (struct relay){.c = c, .r = call_request(c), .o = o, .retry_after_ms = -1};
+        buf_init(&x->in, ANSWER_CAP);
+        buf_init(&x->out, EVENT_CAP);
+        e = upstream_forward(c->client, path, o->body, &callbacks, x, &x->up, &ei);
+    }
+    if (e) {
+        call_fail(c, e, &ei);
+        return;
+    }
+    http_guard_free(c->guard);
+    c->guard = NULL;
+    http_on_close(x->r, on_client_gone, x);
+}

@@ -1,0 +1,85 @@
+/* What operators and pages ask before anything else: health, readiness, metrics, status, and the
+ * API's own description. */
+#include <stdio.h>
+
+#include "api/handlers.h"
+#include "base/metrics.h"
+
+void health_answer(struct call *c) {
+    out_open(&c->out, NULL, '{');
+    out_strz(&c->out, "status", "ok");
+    out_strz(&c->out, "version", PARLEY_VERSION);
+    out_close(&c->out, '}');
+    call_reply(c);
+}
+
+void metrics_answer(struct call *c) {
+    metrics_render(&c->out);
+    call_reply(c);
+}
+
+void openapi_answer(struct call *c) {
+    buf_adds(&c->out, buf_str(&c->api->openapi));
+    call_reply(c);
+}
+
+/* ---- readiness: the store answers a query, the model server answered when it was last asked ----
+ */
+
+static enum err probe(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    int64_t users, admins;
+    (void)arg;
+    enum err e = user_count(tx, &users, &admins);
+    return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+static void add_reason(struct buf *b, const char *what, const char *why) {
+    char text[700];
+    snprintf(text, sizeof text, "%s: %s", what, why);
+    out_strz(b, NULL, text);
+}
+
+static void probed(void *arg, enum err err, const struct errinfo *ei) {
+    struct call *c = arg;
+    struct errinfo up = {0};
+    bool model = upstream_is_ready(c->api->o.upstream, &up);
+    buf_clear(&c->out);
+    out_open(&c->out, NULL, '{');
+    out_bool(&c->out, "ready", !err && model);
+    out_open(&c->out, "reasons", '[');
+    if (err)
+        add_reason(&c->out, "store", ei && ei->message[0] ? ei->message : err_text(err));
+    if (!model)
+        add_reason(&c->out, "model", up.message[0] ? up.message : err_text(ERR_UNAVAILABLE));
+    out_close(&c->out, ']');
+    out_close(&c->out, '}');
+    if (err || !model)
+        c->status = err_http_status(ERR_UNAVAILABLE);
+    call_reply(c);
+}
+
+void ready_answer(struct call *c) {
+    enum err e = store_read(c->api->o.store, probe, c, c->loop, probed);
+    if (e)
+        call_fail(c, e, NULL);
+}
+
+enum err status_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    const struct api *a = c->api;
+    struct str model = STR("");
+    bool required = false;
+    enum err e = auth_setup_required(tx, &required);
+    if (e)
+        return err_set(ei, e, NULL);
+    if (upstream_default_model(a->o.upstream, c->arena, &model))
+        model = STR(""); /* not known yet */
+    out_open(&c->out, NULL, '{');
+    out_strz(&c->out, "version", PARLEY_VERSION);
+    out_bool(&c->out, "setup_required", required);
+    out_strz(&c->out, "signup", a->o.signup_open ? "open" : "closed");
+    out_bool(&c->out, "ready", upstream_is_ready(a->o.upstream, NULL));
+    out_str(&c->out, "model", model);
+    out_strz(&c->out, "notice", a->notice);
+    out_close(&c->out, '}');
+    return ERR_OK;
+}

@@ -1,0 +1,254 @@
+/* What requests may hold and what answers hold: one table of fields each. docs/api.md says the same
+ * in prose. */
+#include "api/schemas.h"
+
+#include <stddef.h>
+
+#define REQ     .flags = FIELD_REQUIRED
+#define REQNULL .flags = FIELD_REQUIRED | FIELD_NULLABLE
+#define NULLS   .flags = FIELD_NULLABLE
+#define LOOSE   .flags = FIELD_NULLABLE | FIELD_NUL_FINE
+#define ID      .type = F_STRING, .format = FORMAT_UUID
+#define TIME    .type = F_STRING, .format = FORMAT_TIME
+#define TEXT    .type = F_STRING
+#define INT     .type = F_INTEGER
+#define NUM     .type = F_NUMBER
+#define BOOL    .type = F_BOOLEAN
+#define OBJ     .type = F_OBJECT
+#define LIST    .type = F_ARRAY
+#define ANY     .type = F_ANY
+#define END                                                                                        \
+    { .name = NULL }
+
+#define SCHEMA(id, title, is_open, text, ...)                                                      \
+    static const struct field fields_##id[] = {__VA_ARGS__, END};                                  \
+    const struct schema schema_##id = {title, fields_##id, is_open, text}
+
+static const char *const ratings[] = {"thumbs_up", "thumbs_down", "neutral", NULL};
+static const char *const conversation_states[] = {"active", "archived", NULL};
+static const char *const conversation_filters[] = {"active", "archived", "any", NULL};
+static const char *const senders[] = {"user", "assistant", NULL};
+static const char *const message_states[] = {"complete", "streaming",   "stopped",
+                                             "failed",   "interrupted", NULL};
+static const char *const chat_roles[] = {"system", "developer", "user", "assistant",
+                                         "tool",   "function",  NULL};
+static const char *const encodings[] = {"float", "base64", NULL};
+static const char *const signup_states[] = {"open", "closed", NULL};
+
+/* ---- requests: accounts ---- */
+
+#define USERNAME TEXT, .format = FORMAT_USERNAME, .min = 2, .max = 64
+#define EMAIL    TEXT, .format = FORMAT_EMAIL, .min = 3, .max = 254
+#define PASSWORD TEXT, .format = FORMAT_PASSWORD, .min = 8, .max = 1024
+
+SCHEMA(setup_request, "SetupRequest", false, "Makes the first account, an administrator.",
+       {"token", TEXT, REQ, .min = 1, .max = 200,
+        .about = "the one-time token that the program printed"},
+       {"username", USERNAME, REQ}, {"email", EMAIL, REQ}, {"password", PASSWORD, REQ});
+SCHEMA(user_create_request, "UserCreateRequest", false, NULL, {"username", USERNAME, REQ},
+       {"email", EMAIL, REQ}, {"password", PASSWORD, REQ},
+       {"is_admin", BOOL, .about = "only administrators may set it"});
+SCHEMA(sign_in_request, "SignInRequest", false, NULL,
+       {"username", TEXT, REQ, .min = 1, .max = 254, .about = "user name or e-mail address"},
+       {"password", TEXT, REQ, .min = 1, .max = 1024});
+SCHEMA(me_patch, "MePatch", false, NULL, {"username", USERNAME}, {"email", EMAIL},
+       {"preferences", OBJ, .about = "any JSON object of up to 16 KiB; replaces the old one"},
+       {"password", PASSWORD, .about = "needs current_password; other sessions end"},
+       {"current_password", TEXT, .min = 1, .max = 1024});
+SCHEMA(user_patch, "UserPatch", false, NULL, {"username", USERNAME}, {"email", EMAIL},
+       {"is_admin", BOOL},
+       {"disabled", BOOL, .about = "cannot sign in; sessions and keys stop working"},
+       {"password", PASSWORD});
+SCHEMA(key_create_request, "KeyCreateRequest", false, NULL,
+       {"name", TEXT, REQ, .min = 1, .max = 100, .about = "what the key is for"});
+
+/* ---- requests: roles, conversations, messages ---- */
+
+#define ROLE_FIELDS(prompt_flags)                                                                  \
+    {"name", TEXT, prompt_flags, .min = 1, .max = 80}, {"description", TEXT, .max = 1000},         \
+        {"system_prompt", TEXT, prompt_flags, .min = 1, .max = 32000},                             \
+        {"model", TEXT, NULLS, .max = 200, .about = "null = the default model"},                   \
+        {"temperature", NUM, NULLS, .min = 0, .max = 2},                                           \
+        {"top_p", NUM, NULLS, .min = 0, .max = 1},                                                 \
+        {"max_tokens", INT, NULLS, .min = 1, .max = 1000000},                                      \
+        {"stop", LIST, .item = F_STRING, .max = 4, .item_max = 100}, {                             \
+        "starter_questions", LIST, .item = F_STRING, .max = 10, .item_max = 300                    \
+    }
+
+SCHEMA(role_create_request, "RoleCreateRequest", false, NULL, ROLE_FIELDS(REQ));
+SCHEMA(role_patch, "RolePatch", false,
+       "A change of prompt, model or parameters makes a new version.", ROLE_FIELDS(.flags = 0),
+       {"retired", BOOL, .about = "true retires, false restores"});
+SCHEMA(conversation_create_request, "ConversationCreateRequest", false, NULL,
+       {"assistant_role_id", ID, NULLS, .about = "absent or null: the first role"},
+       {"title", TEXT, .max = 200, .about = "empty: made from the first turn"});
+SCHEMA(conversation_patch, "ConversationPatch", false, NULL, {"title", TEXT, .min = 1, .max = 200},
+       {"status", TEXT, .values = conversation_states}, {"assistant_role_id", ID},
+       {"current_message_id", ID, .about = "the leaf of the branch to show"});
+SCHEMA(message_create_request, "MessageCreateRequest", false, NULL,
+       {"content", TEXT, REQ, .min = 1, .max = 131072},
+       {"parent_id", ID, NULLS,
+        .about = "the message that this one follows: absent, the current one; null, a new root"});
+static const struct field fields_empty_request[] = {END};
+const struct schema schema_empty_request = {"EmptyRequest", fields_empty_request, false,
+                                            "Nothing to say; the body may be absent."};
+SCHEMA(feedback_put_request, "FeedbackPutRequest", false, NULL,
+       {"rating", TEXT, REQ, .values = ratings}, {"comment", TEXT, NULLS, .max = 4000});
+SCHEMA(document_metadata, "DocumentMetadata", true,
+       "Whatever is worth keeping; these have a meaning.", {"date", TEXT, NULLS, .max = 64},
+       {"tags", LIST, NULLS, .item = F_STRING, .max = 100, .item_max = 100},
+       {"type", TEXT, NULLS, .max = 100});
+SCHEMA(document_create_request, "DocumentCreateRequest", false, NULL,
+       {"source_name", TEXT, REQ, .min = 1, .max = 500}, {"content", TEXT, REQ, .min = 1},
+       {"metadata", OBJ, .ref = &schema_document_metadata},
+       {"shared", BOOL, .about = "everybody may read it; needs an administrator"});
+
+/* ---- requests: OpenAI's. Open, nulls allowed; what is checked is what would otherwise fail
+ * obscurely ---- */
+
+SCHEMA(chat_message_param, "ChatMessageParam", true, NULL,
+       {"role", TEXT, REQ, .values = chat_roles},
+       {"content", ANY, LOOSE, .about = "text, or a list of {type: \"text\", text}"});
+SCHEMA(chat_completion_request, "ChatCompletionRequest", true,
+       "As OpenAI has it. Members that are not listed are handed on to the model server.",
+       {"model", TEXT, REQ, .min = 1, .max = 200, .about = "a model's name, or the slug of a role"},
+       {"messages", LIST, .flags = FIELD_REQUIRED | FIELD_NUL_FINE, .item = F_OBJECT, .min = 1,
+        .max = 4096, .ref = &schema_chat_message_param},
+       {"stream", BOOL, NULLS}, {"stream_options", OBJ, NULLS},
+       {"temperature", NUM, NULLS, .min = 0, .max = 2}, {"top_p", NUM, NULLS, .min = 0, .max = 1},
+       {"max_tokens", INT, NULLS, .min = 1, .max = 1000000},
+       {"max_completion_tokens", INT, NULLS, .min = 1, .max = 1000000},
+       {"n", INT, NULLS, .min = 1, .max = 128},
+       {"stop", ANY, LOOSE, .about = "a string or a list of up to 4"},
+       {"presence_penalty", NUM, NULLS, .min = -2, .max = 2},
+       {"frequency_penalty", NUM, NULLS, .min = -2, .max = 2}, {"seed", INT, NULLS},
+       {"user", TEXT, LOOSE, .max = 1000});
+SCHEMA(embedding_request, "EmbeddingRequest", true, "As OpenAI has it.",
+       {"model", TEXT, REQ, .min = 1, .max = 200},
+       {"input", ANY, .flags = FIELD_REQUIRED | FIELD_NUL_FINE,
+        .about = "a string, a list of strings, or lists of tokens"},
+       {"encoding_format", TEXT, NULLS, .values = encodings},
+       {"dimensions", INT, NULLS, .min = 1, .max = 100000}, {"user", TEXT, LOOSE, .max = 1000});
+
+/* ---- queries ---- */
+
+#define PAGE_FIELDS                                                                                \
+    {"limit", INT, .min = 1, .max = 200, .about = "items of a page, 50 if absent"}, {              \
+        "after", ID, .about = "`next` of the page before"                                          \
+    }
+#define QUERY(id, ...)                                                                             \
+    static const struct field qfields_##id[] = {__VA_ARGS__, END};                                 \
+    const struct schema query_##id = {.name = #id, .fields = qfields_##id}
+
+QUERY(page, PAGE_FIELDS);
+QUERY(roles, {"retired", BOOL, .about = "adds the retired ones; needs an administrator"});
+QUERY(conversations, PAGE_FIELDS,
+      {"status", TEXT, .values = conversation_filters, .about = "active if absent"},
+      {"q", TEXT, .max = 200, .about = "words that a title or a message must hold"});
+QUERY(feedback, PAGE_FIELDS, {"rating", TEXT, .values = ratings});
+QUERY(rating, {"rating", TEXT, .values = ratings});
+QUERY(events,
+      {"after", INT, .about = "the id of the last event seen; the header Last-Event-ID wins",
+       .max = 9007199254740991});
+
+/* ---- answers ---- */
+
+#define LIST_OF(id, title, entity)                                                                 \
+    SCHEMA(id, title, false, NULL, {"data", LIST, REQ, .item = F_OBJECT, .ref = &entity},          \
+           {"next", TEXT, REQNULL, .about = "`after` of the next page; null = this was the last"})
+
+SCHEMA(error_object, "ErrorObject", true, NULL,
+       {"message", TEXT, REQ, .about = "what is wrong and what to do"}, {"type", TEXT, REQNULL},
+       {"param", TEXT, NULLS, .about = "the field at fault"}, {"code", ANY});
+SCHEMA(error_answer, "Error", true, NULL, {"error", OBJ, REQ, .ref = &schema_error_object});
+SCHEMA(status_answer, "Status", false, "What a page must know before anybody has signed in.",
+       {"version", TEXT, REQ}, {"setup_required", BOOL, REQ},
+       {"signup", TEXT, REQ, .values = signup_states}, {"ready", BOOL, REQ},
+       {"model", TEXT, REQ, .about = "the default model; empty while it is not known"},
+       {"notice", TEXT, REQNULL});
+SCHEMA(health_answer, "Health", false, NULL, {"status", TEXT, REQ}, {"version", TEXT, REQ});
+SCHEMA(ready_answer, "Ready", false, NULL, {"ready", BOOL, REQ},
+       {"reasons", LIST, REQ, .item = F_STRING, .about = "what is missing"});
+SCHEMA(user_entity, "User", false, NULL, {"user_id", ID, REQ}, {"username", TEXT, REQ},
+       {"email", TEXT, REQ}, {"created_at", TIME, REQ}, {"last_login_at", TIME, REQNULL},
+       {"preferences", OBJ, REQ}, {"is_admin", BOOL, REQ}, {"disabled", BOOL, REQ});
+LIST_OF(user_list_answer, "UserList", schema_user_entity);
+#define KEY_FIELDS                                                                                 \
+    {"key_id", ID, REQ}, {"name", TEXT, REQ}, {"prefix", TEXT, REQ}, {"created_at", TIME, REQ},    \
+        {"last_used_at", TIME, REQNULL, .about = "to the minute"}, {                               \
+        "revoked_at", TIME, REQNULL                                                                \
+    }
+SCHEMA(key_entity, "ApiKey", false, NULL, KEY_FIELDS);
+SCHEMA(key_created, "ApiKeyCreated", false, NULL, KEY_FIELDS,
+       {"key", TEXT, REQ, .about = "shown this once"});
+LIST_OF(key_list_answer, "ApiKeyList", schema_key_entity);
+SCHEMA(role_entity, "Role", false, NULL, {"role_id", ID, REQ}, {"name", TEXT, REQ},
+       {"slug", TEXT, REQ, .about = "the role's name as a model of the compatible API"},
+       {"description", TEXT, REQ}, {"system_prompt", TEXT, REQ}, {"version", INT, REQ},
+       {"model", TEXT, REQNULL}, {"temperature", NUM, REQNULL}, {"top_p", NUM, REQNULL},
+       {"max_tokens", INT, REQNULL}, {"stop", LIST, REQ, .item = F_STRING},
+       {"starter_questions", LIST, REQ, .item = F_STRING}, {"created_at", TIME, REQ},
+       {"updated_at", TIME, REQ}, {"retired_at", TIME, REQNULL});
+LIST_OF(role_list_answer, "RoleList", schema_role_entity);
+SCHEMA(conversation_entity, "Conversation", false, NULL, {"conversation_id", ID, REQ},
+       {"user_id", ID, REQ}, {"created_at", TIME, REQ}, {"last_updated_at", TIME, REQ},
+       {"assistant_role_id", ID, REQNULL}, {"status", TEXT, REQ, .values = conversation_states},
+       {"title", TEXT, REQ}, {"current_message_id", ID, REQNULL},
+       {"summary", TEXT, REQ, .about = "of what has fallen out of the model's window"},
+       {"snippet", TEXT, NULLS,
+        .about = "searching: the text that matched, matches between U+0002 and U+0003"},
+       {"snippet_message_id", ID, NULLS});
+LIST_OF(conversation_list_answer, "ConversationList", schema_conversation_entity);
+SCHEMA(usage_object, "Usage", false, NULL, {"prompt_tokens", INT, REQNULL},
+       {"completion_tokens", INT, REQNULL});
+#define FEEDBACK_FIELDS                                                                            \
+    {"feedback_id", ID, REQ}, {"message_id", ID, REQ}, {"user_id", ID, REQ},                       \
+        {"rating", TEXT, REQ, .values = ratings}, {"comment", TEXT, REQNULL},                      \
+        {"created_at", TIME, REQ}, {                                                               \
+        "updated_at", TIME, REQ                                                                    \
+    }
+SCHEMA(feedback_entity, "Feedback", false, NULL, FEEDBACK_FIELDS);
+SCHEMA(message_entity, "Message", false, NULL, {"message_id", ID, REQ},
+       {"conversation_id", ID, REQ}, {"parent_id", ID, REQNULL},
+       {"sender", TEXT, REQ, .values = senders}, {"content", TEXT, REQ}, {"timestamp", TIME, REQ},
+       {"response_latency_ms", INT, REQNULL}, {"retrieved_docs", LIST, REQ},
+       {"status", TEXT, REQ, .values = message_states}, {"ttft_ms", INT, REQNULL},
+       {"assistant_role_id", ID, REQNULL}, {"role_version", INT, REQNULL}, {"model", TEXT, REQNULL},
+       {"finish_reason", TEXT, REQNULL}, {"error", ANY, REQNULL},
+       {"usage", OBJ, REQNULL, .ref = &schema_usage_object},
+       {"feedback", OBJ, REQNULL, .ref = &schema_feedback_entity});
+SCHEMA(message_list_answer, "MessageTree", false, "All branches, oldest message first.",
+       {"data", LIST, REQ, .item = F_OBJECT, .ref = &schema_message_entity},
+       {"current_message_id", ID, REQNULL});
+SCHEMA(turn_answer, "Turn", true, "A finished turn.",
+       {"user_message", OBJ, REQNULL, .ref = &schema_message_entity},
+       {"message", OBJ, REQ, .ref = &schema_message_entity});
+SCHEMA(feedback_row_entity, "FeedbackRow", false, "A rating with what it speaks about.",
+       FEEDBACK_FIELDS, {"username", TEXT, REQ}, {"conversation_id", ID, REQ},
+       {"assistant_role_id", ID, REQNULL}, {"role_name", TEXT, REQNULL},
+       {"role_version", INT, REQNULL}, {"model", TEXT, REQNULL}, {"question", TEXT, REQ},
+       {"answer", TEXT, REQ});
+LIST_OF(feedback_list_answer, "FeedbackList", schema_feedback_row_entity);
+SCHEMA(document_entity, "Document", false, NULL, {"doc_id", ID, REQ}, {"user_id", ID, REQ},
+       {"shared", BOOL, REQ}, {"source_name", TEXT, REQ},
+       {"content", TEXT, .about = "lists leave it out"}, {"content_bytes", INT, REQ},
+       {"metadata", OBJ, REQ}, {"created_at", TIME, REQ}, {"indexed_at", TIME, REQNULL});
+LIST_OF(document_list_answer, "DocumentList", schema_document_entity);
+SCHEMA(model_entity, "Model", true, NULL, {"id", TEXT, REQ}, {"object", TEXT, REQ},
+       {"created", INT, REQ}, {"owned_by", TEXT, REQ});
+SCHEMA(model_list_answer, "ModelList", true, NULL, {"object", TEXT, REQ},
+       {"data", LIST, REQ, .item = F_OBJECT, .ref = &schema_model_entity});
+SCHEMA(chat_completion_answer, "ChatCompletion", true, NULL, {"id", TEXT, REQ},
+       {"object", TEXT, REQ}, {"created", INT, REQ}, {"model", TEXT, REQ},
+       {"choices", LIST, REQ, .item = F_OBJECT}, {"usage", OBJ, NULLS});
+SCHEMA(embedding_answer, "EmbeddingList", true, NULL, {"object", TEXT, REQ}, {"model", TEXT, REQ},
+       {"data", LIST, REQ, .item = F_OBJECT}, {"usage", OBJ, NULLS});
+SCHEMA(openapi_answer, "OpenApi", true, "This document.", {"openapi", TEXT, REQ},
+       {"info", OBJ, REQ}, {"paths", OBJ, REQ});
+
+const struct schema *const schemas_all[] = {
+#define X(name) &schema_##name,
+    SCHEMAS(X)
+#undef X
+        NULL,
+};

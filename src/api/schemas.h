@@ -1,0 +1,63 @@
+/* The schemas that the route table names. Requests first, then queries, then answers. */
+#pragma once
+
+#include "api/schema.h"
+
+#define SCHEMAS(X)                                                                                 \
+    X(setup_request)                                                                               \
+    X(user_create_request)                                                                         \
+    X(sign_in_request)                                                                             \
+    X(me_patch)                                                                                    \
+    X(user_patch)                                                                                  \
+    X(key_create_request)                                                                          \
+    X(role_create_request)                                                                         \
+    X(role_patch)                                                                                  \
+    X(conversation_create_request)                                                                 \
+    X(conversation_patch)                                                                          \
+    X(message_create_request)                                                                      \
+    X(empty_request)                                                                               \
+    X(feedback_put_request)                                                                        \
+    X(document_metadata)                                                                           \
+    X(document_create_request)                                                                     \
+    X(chat_message_param)                                                                          \
+    X(chat_completion_request)                                                                     \
+    X(embedding_request)                                                                           \
+    X(error_object)                                                                                \
+    X(error_answer)                                                                                \
+    X(status_answer)                                                                               \
+    X(health_answer)                                                                               \
+    X(ready_answer)                                                                                \
+    X(user_entity)                                                                                 \
+    X(user_list_answer)                                                                            \
+    X(key_entity)                                                                                  \
+    X(key_created)                                                                                 \
+    X(key_list_answer)                                                                             \
+    X(role_entity)                                                                                 \
+    X(role_list_answer)                                                                            \
+    X(conversation_entity)                                                                         \
+    X(conversation_list_answer)                                                                    \
+    X(usage_object)                                                                                \
+    X(feedback_entity)                                                                             \
+    X(message_entity)                                                                              \
+    X(message_list_answer)                                                                         \
+    X(turn_answer)                                                                                 \
+    X(feedback_row_entity)                                                                         \
+    X(feedback_list_answer)                                                                        \
+    X(document_entity)                                                                             \
+    X(document_list_answer)                                                                        \
+    X(model_entity)                                                                                \
+    X(model_list_answer)                                                                           \
+    X(chat_completion_answer)                                                                      \
+    X(embedding_answer)                                                                            \
+    X(openapi_answer)
+
+#define X(name) extern const struct schema schema_##name;
+SCHEMAS(X)
+#undef X
+
+/* Queries are no components: their fields become parameters. */
+extern const struct schema query_page, query_roles, query_conversations, query_feedback,
+    query_rating, query_events;
+
+/* All components, NULL-terminated. */
+extern const struct schema *const schemas_all[];
