@@ -117,12 +117,14 @@ static enum err line_end(struct sse_parser *p, struct str rest, sse_fn fn, void 
             return buf_err(&p->line);
         line = buf_str(&p->line);
     }
+    if (line.n > p->max)
+        return ERR_TOO_LARGE;
     if (!p->started) {
         p->started = true;
         if (str_starts(line, STR("\xef\xbb\xbf")))
             line = str_sub(line, 3, line.n);
     }
-    enum err e = line.n > p->max ? ERR_TOO_LARGE : field(p, line, fn, ctx);
+    enum err e = field(p, line, fn, ctx);
     buf_clear(&p->line);
     return e;
 }

@@ -67,6 +67,23 @@ static void sse_parser_bounds_an_event(void **state) {
     buf_deinit(&b);
 }
 
+static void sse_parser_counts_a_byte_order_mark_wherever_it_is_cut(void **state) {
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1000);
+    struct str s = STR("\xef\xbb\xbf"
+                       "data: 0123456789\n\n");
+    for (size_t cut = 0; cut <= s.n; cut++) {
+        struct sse_parser *p = sse_parser_new(16); /* the line without the mark */
+        enum err e = sse_parser_feed(p, str_sub(s, 0, cut), collect, &b);
+        if (!e)
+            e = sse_parser_feed(p, str_sub(s, cut, s.n), collect, &b);
+        assert_int_equal(e, ERR_TOO_LARGE);
+        sse_parser_free(p);
+    }
+    buf_deinit(&b);
+}
+
 static bool stop(const struct sse_event *e, void *ctx) {
     (void)e;
     ++*(int *)ctx;
@@ -105,6 +122,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sse_parser_gives_the_same_events_wherever_it_is_cut),
         cmocka_unit_test(sse_parser_bounds_an_event),
+        cmocka_unit_test(sse_parser_counts_a_byte_order_mark_wherever_it_is_cut),
         cmocka_unit_test(sse_parser_stops_when_the_callback_says_so),
         cmocka_unit_test(sse_written_events_parse_back),
     };
