@@ -2,7 +2,7 @@
  * (with the name of the field at fault) and building in an arena's life.
  *
  * Reading accepts RFC 8259 only: no comments, no trailing commas, no NaN, valid UTF-8, one value.
- * Depth is limited to JSON_MAX_DEPTH. Strings may contain "\u0000"; who cannot take NUL must check. */
+ * Depth is limited to JSON_MAX_DEPTH. Of equal keys in one object the first is found. Strings may contain "\u0000"; who cannot take NUL must check. */
 #pragma once
 
 #include <yyjson.h>

@@ -9,7 +9,7 @@ struct http_client;
 struct http_call;
 
 enum err http_client_new(struct loop *l, struct http_client **ret, struct errinfo *ei) ERR_CHECK;
-void http_client_free(struct http_client *c); /* cancels its calls without calling them back */
+void http_client_free(struct http_client *c); /* cancels its calls without calling them back; not from a callback */
 
 struct http_call_spec {
     const char *method;      /* "GET", "POST" … */

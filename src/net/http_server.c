@@ -490,8 +490,10 @@ void http_server_free(struct http_server *s) {
         return;
     http_server_stop_accepting(s);
     for (struct conn *c = s->conns; c; c = c->next)
-        if (c->state != CONN_DEAD)
+        if (c->state != CONN_DEAD) {
+            conn_flush(c); /* what was written just before is not lost for want of a flush pass */
             conn_gone(c);
+        }
     while (s->conns)
         conn_free(s->conns);
     event_del(&s->settle_event);

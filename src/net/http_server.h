@@ -71,7 +71,8 @@ struct arena *http_request_arena(struct http_request *r); /* lives as long as th
 void http_on_close(struct http_request *r, loop_fn on_close, void *ctx);
 
 /* ---- the answer ---- */
-void http_set_header(struct http_request *r, const char *name, const char *value); /* before reply or begin; CR/LF are refused */
+void http_set_header(struct http_request *r, const char *name, const char *value); /* before reply or begin; adds a line each time;
+ * a name that is no token or a value with control characters (CR, LF) is left out */
 void http_reply(struct http_request *r, int status, const char *content_type, struct str body);
 
 /* Sends the head at once and starts a chunked body. Streams are exempt from the idle time. */
