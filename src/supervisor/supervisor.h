@@ -49,4 +49,5 @@ struct supervisor_link {
 };
 /* Reads what the supervisor left in the environment and takes it out of there. */
 void supervisor_link_get(struct supervisor_link *ret);
-void supervisor_link_ready(struct supervisor_link *l); /* once; later calls do nothing */
+/* Once; later calls do nothing. SIGPIPE is to be ignored: the supervisor may be gone. */
+void supervisor_link_ready(struct supervisor_link *l);
