@@ -196,7 +196,9 @@ static void fold_log(const char *db_path) {
     struct conn *c = NULL;
     if (conn_open(db_path, CONN_PLAIN, TOOL_BUSY_MS, &c, NULL))
         return;
-    (void)sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    int64_t tables; /* a connection that has read nothing does not know that there is a log */
+    if (!conn_int(c, "SELECT count(*) FROM sqlite_master", &tables))
+        (void)sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     conn_close(c);
 }
 

@@ -119,12 +119,13 @@ static void op_fail(struct op *op, enum err e, const struct errinfo *ei) {
         *op->ei = *ei;
 }
 
-static void errinfo_complete(struct errinfo *ei, struct store *s, struct conn *c, enum err e) {
-    if (ei->code == e && ei->message[0])
-        return;
-    if (err_is_hard(e))
-        conn_explain(c, s->path, e, ei);
-    else
+/* An operation that failed without a word gets the error's own text, or the database's when that
+ * failed. */
+static void errinfo_complete(struct errinfo *ei, struct store *s, const struct store_tx *tx,
+                             enum err e) {
+    if (tx->hard == e)
+        conn_explain(tx->conn, s->path, e, ei);
+    else if (ei->code != e || !ei->message[0])
         err_set(ei, e, NULL);
 }
 
@@ -224,7 +225,7 @@ static enum err run_in_savepoint(struct store *s, struct op *op, struct errinfo 
     if (tx.hard) /* also when the operation overlooked it */
         failed = tx.hard;
     if (failed) {
-        errinfo_complete(ei, s, c, failed);
+        errinfo_complete(ei, s, &tx, failed);
         op_fail(op, failed, ei);
         if (sqlite3_get_autocommit(
                 c->db)) /* SQLite has rolled everything back: full disk, I/O error */
@@ -335,7 +336,9 @@ static void read_one(struct store *s, struct conn *c, struct op *op) {
     struct errinfo ei = {0};
     struct store_tx tx = {.conn = c};
     enum err e = step_cached(c, sql_begin_read);
-    if (!e) {
+    if (e) {
+        tx.hard = e;
+    } else {
         e = op->fn(&tx, op->arg, &ei);
         if (tx.hard)
             e = tx.hard;
@@ -343,7 +346,7 @@ static void read_one(struct store *s, struct conn *c, struct op *op) {
             (void)!conn_exec(c, "ROLLBACK");
     }
     if (e) {
-        errinfo_complete(&ei, s, c, e);
+        errinfo_complete(&ei, s, &tx, e);
         op_fail(op, e, &ei);
         if (err_is_hard(e))
             metric_add(M_STORE_ERRORS, 1);

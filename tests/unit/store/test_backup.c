@@ -111,7 +111,8 @@ static void restore_puts_back_and_keeps_the_old(void **state) {
 /* A server that was killed leaves its newest commits in the log; they belong to the kept file. */
 static void restore_keeps_the_log_of_a_killed_server(void **state) {
     struct fixture *f = *state;
-    char copy[200], kept[200];
+    char copy[200], kept[200], kept_log[220];
+    struct stat st;
     int status;
     snprintf(copy, sizeof copy, "%s/copy.db", f->dir);
     snprintf(kept, sizeof kept, "%s.before-restore", f->path);
@@ -127,6 +128,9 @@ static void restore_keeps_the_log_of_a_killed_server(void **state) {
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
     assert_ok(store_restore(f->path, copy, &f->ei));
+    snprintf(kept_log, sizeof kept_log, "%s-wal", kept);
+    assert_int_not_equal(stat(kept_log, &st),
+                         0); /* folded into the file, which is whole by itself */
     assert_int_equal(left_value(f, f->path), 1);
     assert_int_equal(left_value(f, kept), 7);
 }
