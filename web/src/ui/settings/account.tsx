@@ -41,7 +41,7 @@ function Password({ account }: { account: User }): JSX.Element {
   });
   return (
     <form onSubmit={submit}>
-      <input type="hidden" autocomplete="username" value={account.username} />
+      <input class="visually-hidden" type="text" autocomplete="username" value={account.username} tabIndex={-1} aria-hidden="true" readOnly />
       <Field label="Current password" type="password" autocomplete="current-password" required value={current} onInput={setCurrent} />
       <Field
         label="New password"
