@@ -57,12 +57,12 @@ static struct match match_find(enum http_method method, struct str path) {
     bool rest;
     if (method == HTTP_HEAD)
         method = HTTP_GET;
-    for (size_t i = 0; i < routes_count; i++) {
-        if (!path_matches(routes[i].path, path, &var, &rest))
+    for (size_t i = 0; i < api_routes_count; i++) {
+        if (!path_matches(api_routes[i].path, path, &var, &rest))
             continue;
-        m.methods |= 1u << routes[i].method;
-        if (routes[i].method == method && !m.route) {
-            m.route = &routes[i];
+        m.methods |= 1u << api_routes[i].method;
+        if (api_routes[i].method == method && !m.route) {
+            m.route = &api_routes[i];
             m.var = var;
             m.rest = rest;
         }
@@ -263,7 +263,7 @@ static struct call *call_new(struct api *a, struct http_request *r, const struct
     c->wants_events = accepts_events(http_header(r, "Accept"));
     c->guard = http_guard_new(r);
     if (!c->guard || !c->ip.p) {
-        call_free(c);
+        api_call_free(c);
         return NULL;
     }
     return c;
@@ -289,9 +289,9 @@ void api_handle(struct http_request *r, void *ctx) {
     if (!e)
         e = read_body(c, r, &ei);
     if (e)
-        call_fail(c, e, &ei);
+        api_call_fail(c, e, &ei);
     else
-        call_next(c);
+        api_call_next(c);
 }
 
 /* ---- making ---- */

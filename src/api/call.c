@@ -7,18 +7,18 @@
 #include "base/log.h"
 #include "base/metrics.h"
 
-struct http_request *call_request(struct call *c) {
+struct http_request *api_call_request(struct call *c) {
     return c->guard ? http_guard_get(c->guard) : NULL;
 }
 
-struct str call_query(const struct call *c, const char *name) {
+struct str api_call_query(const struct call *c, const char *name) {
     for (size_t i = 0; i < c->n_query; i++)
         if (strcmp(c->query[i].name, name) == 0)
             return c->query[i].value;
     return STR_NULL;
 }
 
-void call_free(struct call *c) {
+void api_call_free(struct call *c) {
     if (!c)
         return;
     http_guard_free(c->guard);
@@ -27,10 +27,10 @@ void call_free(struct call *c) {
     arena_free(c->arena);
 }
 
-void call_reply(struct call *c) {
-    struct http_request *r = call_request(c);
+void api_call_reply(struct call *c) {
+    struct http_request *r = api_call_request(c);
     if (r && buf_err(&c->out)) {
-        call_fail(c, buf_err(&c->out), NULL);
+        api_call_fail(c, buf_err(&c->out), NULL);
         return;
     }
     if (r) {
@@ -41,11 +41,11 @@ void call_reply(struct call *c) {
             respond_retry_after(r, c->retry_after_ms);
         http_reply(r, c->status, c->content_type, buf_str(&c->out));
     }
-    call_free(c);
+    api_call_free(c);
 }
 
-void call_fail(struct call *c, enum err e, const struct errinfo *ei) {
-    struct http_request *r = call_request(c);
+void api_call_fail(struct call *c, enum err e, const struct errinfo *ei) {
+    struct http_request *r = api_call_request(c);
     struct errinfo plain;
     if (!ei || ei->code != e || !ei->message[0]) {
         err_set(&plain, e, NULL);
@@ -56,7 +56,7 @@ void call_fail(struct call *c, enum err e, const struct errinfo *ei) {
                   LF_ERR(ei), LF_Z("request", r ? http_request_id(r) : "gone"));
     if (r)
         respond_error(r, e, ei);
-    call_free(c);
+    api_call_free(c);
 }
 
 /* ---- who is asking ---- */
@@ -139,7 +139,7 @@ static enum err run_tx(struct store_tx *tx, void *arg, struct errinfo *ei) {
 static void tx_done(void *arg, enum err err, const struct errinfo *ei) {
     struct call *c = arg;
     if (err) {
-        call_fail(c, err, ei);
+        api_call_fail(c, err, ei);
         return;
     }
     if (c->auth_due && !c->authenticated) {
@@ -149,7 +149,7 @@ static void tx_done(void *arg, enum err err, const struct errinfo *ei) {
     }
     if (stage_now(c)->tx)
         c->stage++;
-    call_next(c);
+    api_call_next(c);
 }
 
 static void run_job(void *arg) {
@@ -162,18 +162,18 @@ static void run_job(void *arg) {
 static void job_done(void *arg) {
     struct call *c = arg;
     if (c->ei.code) {
-        call_fail(c, c->ei.code, &c->ei);
+        api_call_fail(c, c->ei.code, &c->ei);
         return;
     }
     c->stage++;
-    call_next(c);
+    api_call_next(c);
 }
 
-void call_next(struct call *c) {
+void api_call_next(struct call *c) {
     const struct stage *s = stage_now(c);
     enum err e = ERR_OK;
-    if (!call_request(c)) {
-        call_free(c);
+    if (!api_call_request(c)) {
+        api_call_free(c);
         return;
     }
     if (s->kind == STAGE_JOB && c->skip_job) {
@@ -188,13 +188,13 @@ void call_next(struct call *c) {
         e = jobs_submit(c->api->o.jobs, run_job, c->loop, job_done, c);
     } else if (s->kind == STAGE_LOOP && c->head && (c->route->flags & ROUTE_STREAMS)) {
         c->content_type = c->route->media;
-        call_reply(c);
+        api_call_reply(c);
     } else if (s->kind == STAGE_LOOP) {
         c->stage++;
         s->loop(c);
     } else {
-        call_reply(c);
+        api_call_reply(c);
     }
     if (e)
-        call_fail(c, e, NULL);
+        api_call_fail(c, e, NULL);
 }

@@ -31,8 +31,8 @@ struct stage {
     enum stage_kind kind;
     enum err (*tx)(struct call *c, struct store_tx *tx, struct errinfo *ei); /* READ, WRITE */
     enum err (*job)(struct call *c, struct errinfo *ei);                     /* JOB */
-    void (*loop)(struct call *c); /* LOOP: must lead to call_next(), call_fail(), call_reply() or
-                                     call_free() */
+    void (*loop)(struct call *c); /* LOOP: must lead to api_call_next(), api_call_fail(),
+                                     api_call_reply() or api_call_free() */
 };
 #define READ(fn)                                                                                   \
     { .kind = STAGE_READ, .tx = (fn) }
@@ -70,8 +70,8 @@ struct route {
     const char *media;           /* content type when it is not JSON */
     struct stage stages[STAGES_MAX];
 };
-extern const struct route routes[];
-extern const size_t routes_count;
+extern const struct route api_routes[];
+extern const size_t api_routes_count;
 
 struct api_loop {
     struct loop *loop;
@@ -132,17 +132,17 @@ struct call {
     struct errinfo ei;
 };
 
-/* On the loop. Runs the next stage or, after the last one, call_reply(). */
-void call_next(struct call *c);
+/* On the loop. Runs the next stage or, after the last one, api_call_reply(). */
+void api_call_next(struct call *c);
 /* On the loop. Answer with c->status and c->out, or with an error; both free the call. */
-void call_reply(struct call *c);
-void call_fail(struct call *c, enum err e, const struct errinfo *ei);
-void call_free(struct call *c);
+void api_call_reply(struct call *c);
+void api_call_fail(struct call *c, enum err e, const struct errinfo *ei);
+void api_call_free(struct call *c);
 /* On the loop: the request while its client is there, else NULL. */
-struct http_request *call_request(struct call *c);
+struct http_request *api_call_request(struct call *c);
 
 /* A query parameter that passed the schema, or STR_NULL. */
-struct str call_query(const struct call *c, const char *name);
+struct str api_call_query(const struct call *c, const char *name);
 
 /* ---- respond.c ---- */
 void respond_error_json(struct buf *b, enum err e, const struct errinfo *ei);

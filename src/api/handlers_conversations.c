@@ -10,8 +10,8 @@ static enum err not_found(struct errinfo *ei, enum err e, const char *what) {
     return err_set(ei, e, NULL);
 }
 
-enum err conversations_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
-    struct str filter = call_query(c, "status"), q = str_trim(call_query(c, "q"));
+enum err api_conversations_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct str filter = api_call_query(c, "status"), q = str_trim(api_call_query(c, "q"));
     struct conversation_hit *hits;
     size_t n;
     int status = str_eq(filter, STR("any")) ? -1
@@ -61,7 +61,7 @@ static enum err first_role(struct call *c, struct store_tx *tx, struct uuid *ret
     return ERR_OK;
 }
 
-enum err conversation_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_conversation_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct str title = str_trim(json_get_str(c->body, "title"));
     int64_t now = clock_wall_ms();
     struct conversation v = {
@@ -90,7 +90,7 @@ static enum err get(struct call *c, struct store_tx *tx, struct conversation *re
     return e ? not_found(ei, e, "conversation") : ERR_OK;
 }
 
-enum err conversation_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_conversation_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct conversation v;
     enum err e = get(c, tx, &v, ei);
     if (!e)
@@ -119,7 +119,7 @@ static enum err apply_current(struct call *c, struct store_tx *tx, struct conver
 }
 
 /* None of these is a new message, so the list's order stays: last_updated_at is not touched. */
-enum err conversation_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_conversation_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct conversation v;
     struct str title = json_get_str(c->body, "title"), status = json_get_str(c->body, "status");
     enum err e = get(c, tx, &v, ei);
@@ -139,10 +139,10 @@ enum err conversation_patch_write(struct call *c, struct store_tx *tx, struct er
         return e;
     if ((e = conversation_update(tx, &c->user.user_id, &v, false, ei)))
         return e;
-    return conversation_read(c, tx, ei);
+    return api_conversation_read(c, tx, ei);
 }
 
-enum err conversation_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_conversation_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     enum err e = conversation_delete(tx, &c->user.user_id, &c->id);
     return e ? not_found(ei, e, "conversation") : ERR_OK;
 }
@@ -157,7 +157,7 @@ static const struct feedback *feedback_on(const struct feedback *list, size_t n,
     return NULL;
 }
 
-enum err messages_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_messages_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct conversation v;
     struct message *m;
     struct feedback *f;
@@ -182,7 +182,7 @@ enum err messages_list(struct call *c, struct store_tx *tx, struct errinfo *ei) 
     return ERR_OK;
 }
 
-enum err message_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_message_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct message m;
     struct feedback f;
     enum err e = message_get(tx, &c->user.user_id, &c->id, c->arena, &m);

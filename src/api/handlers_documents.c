@@ -9,7 +9,7 @@ static enum err not_found(struct errinfo *ei, enum err e) {
     return err_set(ei, e, e == ERR_NOT_FOUND ? "there is no such document" : NULL);
 }
 
-enum err documents_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_documents_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct document *d;
     size_t n;
     enum err e = document_list(tx, &c->user.user_id, &c->page, c->arena, &d, &n);
@@ -40,7 +40,7 @@ static enum err metadata_text(struct call *c, struct str *ret, struct errinfo *e
     return e || !ret->p ? err_set(ei, ERR_NOMEM, NULL) : ERR_OK;
 }
 
-enum err document_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_document_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct str content = json_get_str(c->body, "content");
     struct document d = {
         .doc_id = uuid_new(),
@@ -61,7 +61,7 @@ enum err document_create_write(struct call *c, struct store_tx *tx, struct errin
     return e;
 }
 
-enum err document_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_document_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct document d;
     enum err e = document_get(tx, &c->user.user_id, &c->id, c->arena, &d);
     if (e)
@@ -70,7 +70,7 @@ enum err document_read(struct call *c, struct store_tx *tx, struct errinfo *ei) 
     return ERR_OK;
 }
 
-enum err document_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_document_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     enum err e = document_delete(tx, &c->user.user_id, c->user.is_admin, &c->id);
     return e ? not_found(ei, e) : ERR_OK;
 }

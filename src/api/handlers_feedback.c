@@ -11,7 +11,7 @@
 #define EXPORT_WAIT_MS 20
 #define EXPORT_ARENA   ((size_t)64 << 20)
 
-enum err feedback_put_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_feedback_put_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct str comment = json_get_str(c->body, "comment");
     int64_t now = clock_wall_ms();
     struct feedback stored,
@@ -34,17 +34,17 @@ enum err feedback_put_write(struct call *c, struct store_tx *tx, struct errinfo 
     return ERR_OK;
 }
 
-enum err feedback_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_feedback_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     enum err e = feedback_delete(tx, &c->user.user_id, &c->id);
     return e ? err_set(ei, e, e == ERR_NOT_FOUND ? "there is no rating of yours" : NULL) : ERR_OK;
 }
 
 static int rating_filter(const struct call *c) {
-    struct str s = call_query(c, "rating");
+    struct str s = api_call_query(c, "rating");
     return s.p ? rating_from_name(s) : -1;
 }
 
-enum err feedback_list_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_feedback_list_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct feedback_row *rows;
     size_t n;
     enum err e = feedback_list(tx, rating_filter(c), &c->page, c->arena, &rows, &n);
@@ -97,11 +97,11 @@ static enum err export_page(struct store_tx *tx, void *arg, struct errinfo *ei) 
  * tells the reader that it is not whole. */
 static void export_end(struct call *c, enum err err, const struct errinfo *ei) {
     struct export *x = c->state;
-    struct http_request *r = call_request(c);
+    struct http_request *r = api_call_request(c);
     struct timer *timer = x->timer;
     timer_free(timer);
     if (err && !timer) {
-        call_fail(c, err, ei);
+        api_call_fail(c, err, ei);
         return;
     }
     if (err)
@@ -110,13 +110,13 @@ static void export_end(struct call *c, enum err err, const struct errinfo *ei) {
         http_stream_abort(r);
     else if (r)
         http_stream_end(r);
-    call_free(c);
+    api_call_free(c);
 }
 
 static void export_sent(void *arg, enum err err, const struct errinfo *ei) {
     struct call *c = arg;
     struct export *x = c->state;
-    struct http_request *r = call_request(c);
+    struct http_request *r = api_call_request(c);
     if (!r || err) {
         export_end(c, err, ei);
         return;
@@ -143,7 +143,7 @@ static void export_sent(void *arg, enum err err, const struct errinfo *ei) {
 static void export_more(void *arg) {
     struct call *c = arg;
     struct export *x = c->state;
-    struct http_request *r = call_request(c);
+    struct http_request *r = api_call_request(c);
     enum err e = ERR_OK;
     if (r && http_stream_pending(r) > EXPORT_PENDING)
         timer_start(x->timer, EXPORT_WAIT_MS, false);
@@ -151,12 +151,12 @@ static void export_more(void *arg) {
         export_end(c, e, NULL);
 }
 
-void feedback_export(struct call *c) {
+void api_feedback_export(struct call *c) {
     c->page = (struct page){.limit = EXPORT_PAGE};
     c->content_type = c->route->media;
     c->state = arena_alloc(c->arena, sizeof(struct export));
     enum err e =
         c->state ? store_read(c->api->o.store, export_page, c, c->loop, export_sent) : ERR_NOMEM;
     if (e)
-        call_fail(c, e, NULL);
+        api_call_fail(c, e, NULL);
 }

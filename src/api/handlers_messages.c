@@ -33,7 +33,7 @@ static void stream_free(struct reply_stream *s) {
         subscription_cancel(s->sub);
     timer_free(s->ping);
     buf_deinit(&s->out);
-    call_free(s->c);
+    api_call_free(s->c);
 }
 
 /* ---- SSE ---- */
@@ -66,7 +66,7 @@ static void on_ping(void *ctx) {
 /* The request passes from the guard to this stream. */
 static bool stream_begin(struct reply_stream *s) {
     struct call *c = s->c;
-    struct http_request *r = call_request(c);
+    struct http_request *r = api_call_request(c);
     if (!r)
         return false;
     http_guard_free(c->guard);
@@ -152,7 +152,7 @@ static void on_json_event(struct reply_stream *s, const struct stream_event *e) 
         write_turn(&c->out, s->created, e->data);
     }
     buf_deinit(&s->out);
-    call_reply(c);
+    api_call_reply(c);
 }
 
 /* ---- both ---- */
@@ -182,7 +182,7 @@ static void on_fail(void *ctx, const struct errinfo *ei) {
     }
     struct call *c = s->c;
     buf_deinit(&s->out);
-    call_fail(c, ei->code, ei);
+    api_call_fail(c, ei->code, ei);
 }
 
 static const struct stream_sink sink = {on_event, on_fail};
@@ -204,10 +204,10 @@ static void start(struct call *c, struct turn_input *in) {
     in->arrived_ns = c->arrived_ns;
     enum err e = s ? turn_start(c->api->o.turns, c->loop, in, &sink, s, &s->sub, &ei) : ERR_NOMEM;
     if (e)
-        call_fail(c, e, &ei);
+        api_call_fail(c, e, &ei);
 }
 
-void message_post(struct call *c) {
+void api_message_post(struct call *c) {
     json_val *parent = json_get(c->body, "parent_id");
     struct turn_input in = {
         .conversation_id = c->id,
@@ -222,17 +222,18 @@ void message_post(struct call *c) {
     start(c, &in);
 }
 
-void message_regenerate(struct call *c) {
+void api_message_regenerate(struct call *c) {
     struct turn_input in = {.kind = TURN_REGENERATE, .message_id = c->id};
     start(c, &in);
 }
 
-void message_events(struct call *c) {
+void api_message_events(struct call *c) {
     struct errinfo ei = {0};
-    struct str text = c->last_event_id.n ? c->last_event_id : call_query(c, "after");
+    struct str text = c->last_event_id.n ? c->last_event_id : api_call_query(c, "after");
     int64_t after = 0;
     if (text.n && (!str_to_i64(text, &after) || after < 0)) {
-        call_fail(c, err_param(&ei, ERR_INVALID, "after", "the last event's id is a number"), &ei);
+        api_call_fail(c, err_param(&ei, ERR_INVALID, "after", "the last event's id is a number"),
+                      &ei);
         return;
     }
     struct reply_stream *s = stream_new(c, false);
@@ -240,19 +241,19 @@ void message_events(struct call *c) {
                                    s, &s->sub, &ei)
                    : ERR_NOMEM;
     if (e)
-        call_fail(c, e, &ei);
+        api_call_fail(c, e, &ei);
 }
 
 static void stopped(void *ctx, enum err err, const struct errinfo *ei) {
     struct call *c = ctx;
     if (err)
-        call_fail(c, err, ei);
+        api_call_fail(c, err, ei);
     else
-        call_next(c);
+        api_call_next(c);
 }
 
-void message_stop(struct call *c) {
+void api_message_stop(struct call *c) {
     enum err e = turn_stop(c->api->o.turns, c->loop, &c->user.user_id, &c->id, stopped, c);
     if (e)
-        call_fail(c, e, NULL);
+        api_call_fail(c, e, NULL);
 }

@@ -14,8 +14,8 @@ static void write_list(struct call *c, const struct role *roles, size_t n) {
     entity_list_close(&c->out, &(struct uuid){0});
 }
 
-enum err roles_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
-    bool retired = str_eq(call_query(c, "retired"), STR("true"));
+enum err api_roles_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    bool retired = str_eq(api_call_query(c, "retired"), STR("true"));
     struct role *roles;
     size_t n;
     if (retired && !c->user.is_admin)
@@ -27,7 +27,7 @@ enum err roles_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     return ERR_OK;
 }
 
-enum err role_read_one(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_role_read_one(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct role r;
     enum err e = role_get(tx, &c->id, c->arena, &r);
     if (e)
@@ -36,7 +36,7 @@ enum err role_read_one(struct call *c, struct store_tx *tx, struct errinfo *ei) 
     return ERR_OK;
 }
 
-enum err role_versions_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_role_versions_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct role r, *roles;
     size_t n;
     enum err e = role_get(tx, &c->id, c->arena, &r);
@@ -112,7 +112,7 @@ static enum err read_back(struct call *c, struct store_tx *tx, const struct uuid
     return ERR_OK;
 }
 
-enum err role_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_role_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     int64_t now = clock_wall_ms();
     struct role r = {
         .role_id = uuid_new(),
@@ -134,7 +134,7 @@ enum err role_create_write(struct call *c, struct store_tx *tx, struct errinfo *
     return e ? e : read_back(c, tx, &r.role_id, ei);
 }
 
-enum err role_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_role_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct role r;
     int version;
     enum err e = role_get(tx, &c->id, c->arena, &r);
@@ -150,7 +150,7 @@ enum err role_patch_write(struct call *c, struct store_tx *tx, struct errinfo *e
     return e ? e : read_back(c, tx, &c->id, ei);
 }
 
-enum err role_retire_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_role_retire_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct role r;
     int version;
     enum err e = role_get(tx, &c->id, c->arena, &r);

@@ -11,7 +11,7 @@ struct sign_in {
 };
 
 /* The count goes by the name as it was typed, whether or not there is such a user. */
-enum err sign_in_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_sign_in_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct str name = json_get_str(c->body, "username");
     struct sign_in *s = arena_alloc(c->arena, sizeof *s);
     if (!s)
@@ -38,7 +38,7 @@ enum err sign_in_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     return ERR_OK;
 }
 
-enum err sign_in_job(struct call *c, struct errinfo *ei) {
+enum err api_sign_in_job(struct call *c, struct errinfo *ei) {
     struct sign_in *s = c->state;
     bool right = password_verify(json_get_str(c->body, "password"), s->hash);
     if (!right || !uuid_is_set(&s->user.user_id)) {
@@ -50,7 +50,7 @@ enum err sign_in_job(struct call *c, struct errinfo *ei) {
     return ERR_OK;
 }
 
-enum err sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct sign_in *s = c->state;
     struct auth_secret secret;
     struct user u;
@@ -76,7 +76,7 @@ enum err sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *ei) 
     return ERR_OK;
 }
 
-enum err sign_out_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_sign_out_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     if (c->credential.kind != AUTH_SESSION)
         return err_set(ei, ERR_INVALID, "an API key is no session; revoke it under /api/v1/keys");
     enum err e = session_delete(tx, str_from(c->credential.hash));
@@ -88,7 +88,7 @@ enum err sign_out_write(struct call *c, struct store_tx *tx, struct errinfo *ei)
 
 /* ---- API keys ---- */
 
-enum err keys_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_keys_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct api_key *keys;
     size_t n;
     enum err e = api_key_list(tx, &c->user.user_id, c->arena, &keys, &n);
@@ -101,7 +101,7 @@ enum err keys_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     return ERR_OK;
 }
 
-enum err key_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_key_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct auth_secret secret;
     auth_key_secret(&secret);
     struct api_key k = {
@@ -119,7 +119,7 @@ enum err key_create_write(struct call *c, struct store_tx *tx, struct errinfo *e
     return ERR_OK;
 }
 
-enum err key_revoke_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_key_revoke_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     enum err e = api_key_revoke(tx, &c->user.user_id, &c->id);
     return e ? err_set(ei, e, e == ERR_NOT_FOUND ? "there is no such key of yours" : NULL) : ERR_OK;
 }

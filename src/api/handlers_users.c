@@ -19,7 +19,7 @@ static struct user_state *state_of(struct call *c) {
 }
 
 /* JOB: body.password → state.hash. */
-enum err user_hash_job(struct call *c, struct errinfo *ei) {
+enum err api_user_hash_job(struct call *c, struct errinfo *ei) {
     struct user_state *s = state_of(c);
     enum err e = s ? password_hash(json_get_str(c->body, "password"), s->hash) : ERR_NOMEM;
     return e ? err_set(ei, e, NULL) : ERR_OK;
@@ -83,14 +83,14 @@ static enum err create(struct call *c, struct store_tx *tx, bool admin, bool wit
 
 /* ---- the first account ---- */
 
-enum err setup_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_setup_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     enum err e = auth_limiter_attempt(c->api->by_ip, c->ip, ei);
     if (e)
         return e;
     return auth_setup_token_check(tx, json_get_str(c->body, "token"), ei);
 }
 
-enum err setup_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_setup_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     enum err e = auth_setup_token_check(tx, json_get_str(c->body, "token"), ei);
     if (e)
         return e;
@@ -102,7 +102,7 @@ enum err setup_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
 
 /* ---- sign-up ---- */
 
-enum err user_create_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_user_create_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     bool required = false;
     enum err e = auth_setup_required(tx, &required);
     if (e)
@@ -116,7 +116,7 @@ enum err user_create_read(struct call *c, struct store_tx *tx, struct errinfo *e
     return check_both_free(c, tx, &c->user.user_id, ei);
 }
 
-enum err user_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_user_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     bool by_admin = uuid_is_set(&c->user.user_id);
     bool admin = by_admin && json_get_bool(c->body, "is_admin", false);
     return create(c, tx, admin, !by_admin, ei);
@@ -124,14 +124,14 @@ enum err user_create_write(struct call *c, struct store_tx *tx, struct errinfo *
 
 /* ---- one's own ---- */
 
-enum err me_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_me_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     (void)tx;
     (void)ei;
     entity_user(&c->out, &c->user);
     return ERR_OK;
 }
 
-enum err me_patch_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_me_patch_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct user_state *s = state_of(c);
     (void)tx;
     if (!s)
@@ -146,7 +146,7 @@ enum err me_patch_read(struct call *c, struct store_tx *tx, struct errinfo *ei) 
     return auth_limiter_attempt(c->api->by_name, uuid_str(&c->user.user_id), ei);
 }
 
-enum err me_patch_job(struct call *c, struct errinfo *ei) {
+enum err api_me_patch_job(struct call *c, struct errinfo *ei) {
     struct user_state *s = c->state;
     const char *old = arena_strz(c->arena, s->old_hash);
     if (!old)
@@ -154,7 +154,7 @@ enum err me_patch_job(struct call *c, struct errinfo *ei) {
     if (!password_verify(json_get_str(c->body, "current_password"), old))
         return err_param(ei, ERR_FORBIDDEN, "current_password", "this is not the current password");
     auth_limiter_clear(c->api->by_name, uuid_str(&c->user.user_id));
-    return user_hash_job(c, ei);
+    return api_user_hash_job(c, ei);
 }
 
 /* Puts what the body says into u. */
@@ -182,7 +182,7 @@ static enum err apply_patch(struct call *c, struct user *u, struct errinfo *ei) 
     return ERR_OK;
 }
 
-enum err me_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_me_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct user_state *s = c->state;
     struct str keep = c->credential.kind == AUTH_SESSION ? str_from(c->credential.hash) : STR_NULL;
     bool changed = s->hash[0] && !str_eq(s->old_hash, c->user.password_hash);
@@ -203,7 +203,7 @@ enum err me_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei)
 
 /* ---- the administrator's ---- */
 
-enum err users_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_users_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct user *users;
     size_t n;
     enum err e = user_list(tx, &c->page, c->arena, &users, &n);
@@ -222,7 +222,7 @@ static enum err get(struct call *c, struct store_tx *tx, struct user *ret, struc
     return e ? err_set(ei, e, e == ERR_NOT_FOUND ? "there is no such user" : NULL) : ERR_OK;
 }
 
-enum err user_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_user_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct user u;
     enum err e = get(c, tx, &u, ei);
     if (!e)
@@ -230,13 +230,13 @@ enum err user_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     return e;
 }
 
-enum err user_patch_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_user_patch_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct user u;
     c->skip_job = !json_get(c->body, "password");
     return get(c, tx, &u, ei);
 }
 
-enum err user_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_user_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct user u;
     struct user_state *s;
     enum err e = get(c, tx, &u, ei);
@@ -257,7 +257,7 @@ enum err user_patch_write(struct call *c, struct store_tx *tx, struct errinfo *e
     return ERR_OK;
 }
 
-enum err user_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_user_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct user u;
     enum err e = get(c, tx, &u, ei);
     return e ? e : user_delete(tx, &c->id, ei);

@@ -32,7 +32,7 @@ static void relay_free(struct relay *x) {
     sse_parser_free(x->parser);
     buf_deinit(&x->in);
     buf_deinit(&x->out);
-    call_free(x->c);
+    api_call_free(x->c);
 }
 
 static void on_client_gone(void *ctx) {
@@ -125,7 +125,7 @@ static void finish_stream(struct relay *x, enum err err, const struct errinfo *e
             err = err_set(&cut, ERR_UPSTREAM, "the model server ended its answer before it began");
             ei = &cut;
         }
-        call_fail(release(x), err, ei);
+        api_call_fail(release(x), err, ei);
         return;
     }
     if (!err && !x->done_seen) {
@@ -164,21 +164,21 @@ static void finish_whole(struct relay *x) {
     if (x->status == 401 || x->status == 403) {
         err_set(&ei, ERR_UPSTREAM, "the model server refuses this server's key (status %d)",
                 x->status);
-        call_fail(release(x), ERR_UPSTREAM, &ei);
+        api_call_fail(release(x), ERR_UPSTREAM, &ei);
     } else if (x->status == 200) {
         buf_clear(&c->out);
         add_renamed(&c->out, body, x->o);
-        call_reply(release(x));
+        api_call_reply(release(x));
     } else if (is_error_object(body)) {
         buf_clear(&c->out);
         buf_adds(&c->out, body);
         c->status = x->status;
         if (x->retry_after_ms >= 0)
             c->retry_after_ms = (uint32_t)x->retry_after_ms;
-        call_reply(release(x));
+        api_call_reply(release(x));
     } else {
         err_set(&ei, ERR_UPSTREAM, "the model server answered with status %d", x->status);
-        call_fail(release(x), ERR_UPSTREAM, &ei);
+        api_call_fail(release(x), ERR_UPSTREAM, &ei);
     }
 }
 
@@ -215,7 +215,7 @@ static void on_done(void *ctx, enum err err, const struct errinfo *ei) {
     if (x->parser)
         finish_stream(x, err, ei);
     else if (err)
-        call_fail(release(x), err, ei);
+        api_call_fail(release(x), err, ei);
     else
         finish_whole(x);
 }
@@ -227,13 +227,13 @@ void openai_forward(struct call *c, const char *path) {
     struct relay *x = arena_alloc(c->arena, sizeof *x);
     enum err e = x ? ERR_OK : ERR_NOMEM;
     if (x) {
-        *x = (struct relay){.c = c, .r = call_request(c), .o = o, .retry_after_ms = -1};
+        *x = (struct relay){.c = c, .r = api_call_request(c), .o = o, .retry_after_ms = -1};
         buf_init(&x->in, ANSWER_CAP);
         buf_init(&x->out, EVENT_CAP);
         e = upstream_forward(c->client, path, o->body, &callbacks, x, &x->up, &ei);
     }
     if (e) {
-        call_fail(c, e, &ei);
+        api_call_fail(c, e, &ei);
         return;
     }
     http_guard_free(c->guard);

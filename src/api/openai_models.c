@@ -11,7 +11,7 @@ static void write_model(struct buf *b, struct str id, int64_t created_ms, const 
 }
 
 /* While the upstream was never reached there are only roles to tell of. */
-enum err openai_models_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_openai_models_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     char slug[256];
     struct upstream_model *models = NULL;
     struct role *roles;
@@ -36,7 +36,7 @@ enum err openai_models_list(struct call *c, struct store_tx *tx, struct errinfo 
     return ERR_OK;
 }
 
-enum err openai_model_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_openai_model_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct role r;
     if (upstream_has_model(c->api->o.upstream, c->rest)) {
         write_model(&c->out, c->rest, 0, "upstream");

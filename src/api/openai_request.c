@@ -191,12 +191,12 @@ static enum err prepare(struct call *c, struct store_tx *tx, bool chat, struct e
     return e;
 }
 
-enum err openai_chat_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_openai_chat_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     enum err e = openai_check_chat(c->body, ei);
     return e ? e : prepare(c, tx, true, ei);
 }
 
-enum err openai_embeddings_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_openai_embeddings_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     json_val *input = json_get(c->body, "input");
     if (!yyjson_is_str(input) && !(yyjson_is_arr(input) && yyjson_arr_size(input) > 0))
         return err_param(ei, ERR_INVALID, "input",
@@ -204,10 +204,10 @@ enum err openai_embeddings_read(struct call *c, struct store_tx *tx, struct erri
     return prepare(c, tx, false, ei);
 }
 
-void openai_chat_forward(struct call *c) {
+void api_openai_chat_forward(struct call *c) {
     openai_forward(c, "/chat/completions");
 }
 
-void openai_embeddings_forward(struct call *c) {
+void api_openai_embeddings_forward(struct call *c) {
     openai_forward(c, "/embeddings");
 }

@@ -126,21 +126,21 @@ static void write_operation(struct buf *b, const struct route *r) {
 
 static bool path_is_first(size_t at) {
     for (size_t i = 0; i < at; i++)
-        if (strcmp(routes[i].path, routes[at].path) == 0)
+        if (strcmp(api_routes[i].path, api_routes[at].path) == 0)
             return false;
     return true;
 }
 
 static void write_paths(struct buf *b) {
     out_open(b, "paths", '{');
-    for (size_t i = 0; i < routes_count; i++) {
+    for (size_t i = 0; i < api_routes_count; i++) {
         if (!path_is_first(i))
             continue;
-        write_path_key(b, routes[i].path);
+        write_path_key(b, api_routes[i].path);
         out_open(b, NULL, '{');
-        for (size_t j = i; j < routes_count; j++)
-            if (strcmp(routes[j].path, routes[i].path) == 0)
-                write_operation(b, &routes[j]);
+        for (size_t j = i; j < api_routes_count; j++)
+            if (strcmp(api_routes[j].path, api_routes[i].path) == 0)
+                write_operation(b, &api_routes[j]);
         out_close(b, '}');
     }
     out_close(b, '}');

@@ -5,22 +5,22 @@
 #include "api/handlers.h"
 #include "base/metrics.h"
 
-void health_answer(struct call *c) {
+void api_health_answer(struct call *c) {
     out_open(&c->out, NULL, '{');
     out_strz(&c->out, "status", "ok");
     out_strz(&c->out, "version", PARLEY_VERSION);
     out_close(&c->out, '}');
-    call_reply(c);
+    api_call_reply(c);
 }
 
-void metrics_answer(struct call *c) {
+void api_metrics_answer(struct call *c) {
     metrics_render(&c->out);
-    call_reply(c);
+    api_call_reply(c);
 }
 
-void openapi_answer(struct call *c) {
+void api_openapi_answer(struct call *c) {
     buf_adds(&c->out, buf_str(&c->api->openapi));
-    call_reply(c);
+    api_call_reply(c);
 }
 
 /* ---- readiness: the store answers a query, the model server answered when it was last asked ----
@@ -55,16 +55,16 @@ static void probed(void *arg, enum err err, const struct errinfo *ei) {
     out_close(&c->out, '}');
     if (err || !model)
         c->status = err_http_status(ERR_UNAVAILABLE);
-    call_reply(c);
+    api_call_reply(c);
 }
 
-void ready_answer(struct call *c) {
+void api_ready_answer(struct call *c) {
     enum err e = store_read(c->api->o.store, probe, c, c->loop, probed);
     if (e)
-        call_fail(c, e, NULL);
+        api_call_fail(c, e, NULL);
 }
 
-enum err status_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err api_status_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     const struct api *a = c->api;
     struct str model = STR("");
     bool required = false;

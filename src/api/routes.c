@@ -1,5 +1,5 @@
-/* The one table of routes. A route needs a signed-in user unless its row says otherwise by name. To
- * add one: a row here, its schemas in schemas.c, its stages in a handlers file. */
+/* The one table of api_routes. A route needs a signed-in user unless its row says otherwise by
+ * name. To add one: a row here, its schemas in schemas.c, its stages in a handlers file. */
 #include "api/handlers.h"
 #include "api/schemas.h"
 
@@ -19,63 +19,63 @@
 #define ADMIN           .auth = ROUTE_ADMIN
 
 /* clang-format off */
-const struct route routes[] = {
-    {HTTP_GET, V1 "/status", "getStatus", "What a page must know before sign-in", PUBLIC, OUT(200, status_answer), DO(READ(status_read))},
-    {HTTP_POST, V1 "/setup", "setUp", "Makes the first account, an administrator", PUBLIC, IN(setup_request), OUT(201, user_entity), DO(READ(setup_read), JOB(user_hash_job), WRITE(setup_write))},
+const struct route api_routes[] = {
+    {HTTP_GET, V1 "/status", "getStatus", "What a page must know before sign-in", PUBLIC, OUT(200, status_answer), DO(READ(api_status_read))},
+    {HTTP_POST, V1 "/setup", "setUp", "Makes the first account, an administrator", PUBLIC, IN(setup_request), OUT(201, user_entity), DO(READ(api_setup_read), JOB(api_user_hash_job), WRITE(api_setup_write))},
 
-    {HTTP_POST, V1 "/users", "createUser", "Makes an account", .auth = ROUTE_SIGNUP, IN(user_create_request), OUT(201, user_entity), DO(READ(user_create_read), JOB(user_hash_job), WRITE(user_create_write))},
-    {HTTP_GET, V1 "/users", "listUsers", "All users, newest first", ADMIN, Q(page), OUT(200, user_list_answer), DO(READ(users_list))},
-    {HTTP_GET, V1 "/users/me", "getMe", "The user who asks", OUT(200, user_entity), DO(READ(me_read))},
-    {HTTP_PATCH, V1 "/users/me", "updateMe", "Changes name, address, preferences or password", IN(me_patch), OUT(200, user_entity), DO(READ(me_patch_read), JOB(me_patch_job), WRITE(me_patch_write))},
-    {HTTP_GET, USER, "getUser", "One user", ADMIN, OUT(200, user_entity), DO(READ(user_read))},
-    {HTTP_PATCH, USER, "updateUser", "Changes a user", ADMIN, IN(user_patch), OUT(200, user_entity), DO(READ(user_patch_read), JOB(user_hash_job), WRITE(user_patch_write))},
-    {HTTP_DELETE, USER, "deleteUser", "Deletes a user and all that is theirs", ADMIN, NONE204, DO(WRITE(user_delete_write))},
+    {HTTP_POST, V1 "/users", "createUser", "Makes an account", .auth = ROUTE_SIGNUP, IN(user_create_request), OUT(201, user_entity), DO(READ(api_user_create_read), JOB(api_user_hash_job), WRITE(api_user_create_write))},
+    {HTTP_GET, V1 "/users", "listUsers", "All users, newest first", ADMIN, Q(page), OUT(200, user_list_answer), DO(READ(api_users_list))},
+    {HTTP_GET, V1 "/users/me", "getMe", "The user who asks", OUT(200, user_entity), DO(READ(api_me_read))},
+    {HTTP_PATCH, V1 "/users/me", "updateMe", "Changes name, address, preferences or password", IN(me_patch), OUT(200, user_entity), DO(READ(api_me_patch_read), JOB(api_me_patch_job), WRITE(api_me_patch_write))},
+    {HTTP_GET, USER, "getUser", "One user", ADMIN, OUT(200, user_entity), DO(READ(api_user_read))},
+    {HTTP_PATCH, USER, "updateUser", "Changes a user", ADMIN, IN(user_patch), OUT(200, user_entity), DO(READ(api_user_patch_read), JOB(api_user_hash_job), WRITE(api_user_patch_write))},
+    {HTTP_DELETE, USER, "deleteUser", "Deletes a user and all that is theirs", ADMIN, NONE204, DO(WRITE(api_user_delete_write))},
 
-    {HTTP_POST, V1 "/sessions", "signIn", "Signs in", PUBLIC, IN(sign_in_request), OUT(201, user_entity), DO(READ(sign_in_read), JOB(sign_in_job), WRITE(sign_in_write))},
-    {HTTP_DELETE, V1 "/sessions/current", "signOut", "Signs out", NONE204, DO(WRITE(sign_out_write))},
-    {HTTP_GET, V1 "/keys", "listKeys", "One's API keys", OUT(200, key_list_answer), DO(READ(keys_list))},
-    {HTTP_POST, V1 "/keys", "createKey", "Makes an API key; it is shown once", IN(key_create_request), OUT(201, key_created), DO(WRITE(key_create_write))},
-    {HTTP_DELETE, V1 "/keys/{key_id}", "revokeKey", "Revokes an API key", NONE204, DO(WRITE(key_revoke_write))},
+    {HTTP_POST, V1 "/sessions", "signIn", "Signs in", PUBLIC, IN(sign_in_request), OUT(201, user_entity), DO(READ(api_sign_in_read), JOB(api_sign_in_job), WRITE(api_sign_in_write))},
+    {HTTP_DELETE, V1 "/sessions/current", "signOut", "Signs out", NONE204, DO(WRITE(api_sign_out_write))},
+    {HTTP_GET, V1 "/keys", "listKeys", "One's API keys", OUT(200, key_list_answer), DO(READ(api_keys_list))},
+    {HTTP_POST, V1 "/keys", "createKey", "Makes an API key; it is shown once", IN(key_create_request), OUT(201, key_created), DO(WRITE(api_key_create_write))},
+    {HTTP_DELETE, V1 "/keys/{key_id}", "revokeKey", "Revokes an API key", NONE204, DO(WRITE(api_key_revoke_write))},
 
-    {HTTP_GET, V1 "/roles", "listRoles", "Assistant roles, oldest first", Q(roles), OUT(200, role_list_answer), DO(READ(roles_list))},
-    {HTTP_POST, V1 "/roles", "createRole", "Adds a role", ADMIN, IN(role_create_request), OUT(201, role_entity), DO(WRITE(role_create_write))},
-    {HTTP_GET, ROLE, "getRole", "One role", OUT(200, role_entity), DO(READ(role_read_one))},
-    {HTTP_PATCH, ROLE, "updateRole", "Changes, retires or restores a role", ADMIN, IN(role_patch), OUT(200, role_entity), DO(WRITE(role_patch_write))},
-    {HTTP_DELETE, ROLE, "retireRole", "Retires a role", ADMIN, NONE204, DO(WRITE(role_retire_write))},
-    {HTTP_GET, ROLE "/versions", "listRoleVersions", "Every version of a role, newest first", ADMIN, OUT(200, role_list_answer), DO(READ(role_versions_list))},
+    {HTTP_GET, V1 "/roles", "listRoles", "Assistant roles, oldest first", Q(roles), OUT(200, role_list_answer), DO(READ(api_roles_list))},
+    {HTTP_POST, V1 "/roles", "createRole", "Adds a role", ADMIN, IN(role_create_request), OUT(201, role_entity), DO(WRITE(api_role_create_write))},
+    {HTTP_GET, ROLE, "getRole", "One role", OUT(200, role_entity), DO(READ(api_role_read_one))},
+    {HTTP_PATCH, ROLE, "updateRole", "Changes, retires or restores a role", ADMIN, IN(role_patch), OUT(200, role_entity), DO(WRITE(api_role_patch_write))},
+    {HTTP_DELETE, ROLE, "retireRole", "Retires a role", ADMIN, NONE204, DO(WRITE(api_role_retire_write))},
+    {HTTP_GET, ROLE "/versions", "listRoleVersions", "Every version of a role, newest first", ADMIN, OUT(200, role_list_answer), DO(READ(api_role_versions_list))},
 
-    {HTTP_GET, V1 "/conversations", "listConversations", "One's conversations, newest first; searches", Q(conversations), OUT(200, conversation_list_answer), DO(READ(conversations_list))},
-    {HTTP_POST, V1 "/conversations", "createConversation", "Begins a conversation", IN(conversation_create_request), OUT(201, conversation_entity), DO(WRITE(conversation_create_write))},
-    {HTTP_GET, CONV, "getConversation", "One conversation", OUT(200, conversation_entity), DO(READ(conversation_read))},
-    {HTTP_PATCH, CONV, "updateConversation", "Renames, archives, restores, changes role or branch", IN(conversation_patch), OUT(200, conversation_entity), DO(WRITE(conversation_patch_write))},
-    {HTTP_DELETE, CONV, "deleteConversation", "Deletes a conversation", NONE204, DO(WRITE(conversation_delete_write))},
-    {HTTP_GET, CONV "/messages", "listMessages", "The whole tree of messages, oldest first", OUT(200, message_list_answer), DO(READ(messages_list))},
-    {HTTP_POST, CONV "/messages", "createMessage", "A turn: stores the message and streams the answer", .flags = ROUTE_STREAMS, IN(message_create_request), OUT(201, turn_answer), .media = EVENTS, DO(LOOP(message_post))},
+    {HTTP_GET, V1 "/conversations", "listConversations", "One's conversations, newest first; searches", Q(conversations), OUT(200, conversation_list_answer), DO(READ(api_conversations_list))},
+    {HTTP_POST, V1 "/conversations", "createConversation", "Begins a conversation", IN(conversation_create_request), OUT(201, conversation_entity), DO(WRITE(api_conversation_create_write))},
+    {HTTP_GET, CONV, "getConversation", "One conversation", OUT(200, conversation_entity), DO(READ(api_conversation_read))},
+    {HTTP_PATCH, CONV, "updateConversation", "Renames, archives, restores, changes role or branch", IN(conversation_patch), OUT(200, conversation_entity), DO(WRITE(api_conversation_patch_write))},
+    {HTTP_DELETE, CONV, "deleteConversation", "Deletes a conversation", NONE204, DO(WRITE(api_conversation_delete_write))},
+    {HTTP_GET, CONV "/messages", "listMessages", "The whole tree of messages, oldest first", OUT(200, message_list_answer), DO(READ(api_messages_list))},
+    {HTTP_POST, CONV "/messages", "createMessage", "A turn: stores the message and streams the answer", .flags = ROUTE_STREAMS, IN(message_create_request), OUT(201, turn_answer), .media = EVENTS, DO(LOOP(api_message_post))},
 
-    {HTTP_GET, MSG, "getMessage", "One message", OUT(200, message_entity), DO(READ(message_read))},
-    {HTTP_GET, MSG "/events", "attachEvents", "Attaches to an answer's stream again", .flags = ROUTE_STREAMS, Q(events), .status = 200, .media = EVENTS, DO(LOOP(message_events))},
-    {HTTP_POST, MSG "/regenerate", "regenerateMessage", "Another answer beside this one", .flags = ROUTE_STREAMS, IN(empty_request), OUT(201, turn_answer), .media = EVENTS, DO(LOOP(message_regenerate))},
-    {HTTP_POST, MSG "/stop", "stopMessage", "Ends a running answer and keeps its text", IN(empty_request), OUT(200, message_entity), DO(LOOP(message_stop), READ(message_read))},
-    {HTTP_PUT, MSG "/feedback", "putFeedback", "Rates an answer, or changes the rating", IN(feedback_put_request), OUT(200, feedback_entity), DO(WRITE(feedback_put_write))},
-    {HTTP_DELETE, MSG "/feedback", "deleteFeedback", "Withdraws a rating", NONE204, DO(WRITE(feedback_delete_write))},
+    {HTTP_GET, MSG, "getMessage", "One message", OUT(200, message_entity), DO(READ(api_message_read))},
+    {HTTP_GET, MSG "/events", "attachEvents", "Attaches to an answer's stream again", .flags = ROUTE_STREAMS, Q(events), .status = 200, .media = EVENTS, DO(LOOP(api_message_events))},
+    {HTTP_POST, MSG "/regenerate", "regenerateMessage", "Another answer beside this one", .flags = ROUTE_STREAMS, IN(empty_request), OUT(201, turn_answer), .media = EVENTS, DO(LOOP(api_message_regenerate))},
+    {HTTP_POST, MSG "/stop", "stopMessage", "Ends a running answer and keeps its text", IN(empty_request), OUT(200, message_entity), DO(LOOP(api_message_stop), READ(api_message_read))},
+    {HTTP_PUT, MSG "/feedback", "putFeedback", "Rates an answer, or changes the rating", IN(feedback_put_request), OUT(200, feedback_entity), DO(WRITE(api_feedback_put_write))},
+    {HTTP_DELETE, MSG "/feedback", "deleteFeedback", "Withdraws a rating", NONE204, DO(WRITE(api_feedback_delete_write))},
 
-    {HTTP_GET, V1 "/feedback", "listFeedback", "Ratings with what they speak about, newest first", ADMIN, Q(feedback), OUT(200, feedback_list_answer), DO(READ(feedback_list_read))},
-    {HTTP_GET, V1 "/feedback/export", "exportFeedback", "The same as JSON lines", ADMIN, Q(rating), .flags = ROUTE_STREAMS, .status = 200, .media = "application/x-ndjson", DO(LOOP(feedback_export))},
+    {HTTP_GET, V1 "/feedback", "listFeedback", "Ratings with what they speak about, newest first", ADMIN, Q(feedback), OUT(200, feedback_list_answer), DO(READ(api_feedback_list_read))},
+    {HTTP_GET, V1 "/feedback/export", "exportFeedback", "The same as JSON lines", ADMIN, Q(rating), .flags = ROUTE_STREAMS, .status = 200, .media = "application/x-ndjson", DO(LOOP(api_feedback_export))},
 
-    {HTTP_GET, V1 "/documents", "listDocuments", "One's own and shared documents", Q(page), OUT(200, document_list_answer), DO(READ(documents_list))},
-    {HTTP_POST, V1 "/documents", "createDocument", "Adds a document", .flags = ROUTE_LARGE_BODY, IN(document_create_request), OUT(201, document_entity), DO(WRITE(document_create_write))},
-    {HTTP_GET, V1 "/documents/{doc_id}", "getDocument", "One document with its text", OUT(200, document_entity), DO(READ(document_read))},
-    {HTTP_DELETE, V1 "/documents/{doc_id}", "deleteDocument", "Deletes a document", NONE204, DO(WRITE(document_delete_write))},
+    {HTTP_GET, V1 "/documents", "listDocuments", "One's own and shared documents", Q(page), OUT(200, document_list_answer), DO(READ(api_documents_list))},
+    {HTTP_POST, V1 "/documents", "createDocument", "Adds a document", .flags = ROUTE_LARGE_BODY, IN(document_create_request), OUT(201, document_entity), DO(WRITE(api_document_create_write))},
+    {HTTP_GET, V1 "/documents/{doc_id}", "getDocument", "One document with its text", OUT(200, document_entity), DO(READ(api_document_read))},
+    {HTTP_DELETE, V1 "/documents/{doc_id}", "deleteDocument", "Deletes a document", NONE204, DO(WRITE(api_document_delete_write))},
 
-    {HTTP_POST, "/v1/chat/completions", "createChatCompletion", "OpenAI's chat completions", .flags = ROUTE_STREAMS | ROUTE_BARE, IN(chat_completion_request), OUT(200, chat_completion_answer), .media = EVENTS, DO(READ(openai_chat_read), LOOP(openai_chat_forward))},
-    {HTTP_POST, "/v1/embeddings", "createEmbeddings", "OpenAI's embeddings", .flags = ROUTE_BARE, IN(embedding_request), OUT(200, embedding_answer), DO(READ(openai_embeddings_read), LOOP(openai_embeddings_forward))},
-    {HTTP_GET, "/v1/models", "listModels", "Models and roles", .flags = ROUTE_BARE, OUT(200, model_list_answer), DO(READ(openai_models_list))},
-    {HTTP_GET, "/v1/models/{model*}", "getModel", "One model or role", .flags = ROUTE_BARE, OUT(200, model_entity), DO(READ(openai_model_read))},
+    {HTTP_POST, "/v1/chat/completions", "createChatCompletion", "OpenAI's chat completions", .flags = ROUTE_STREAMS | ROUTE_BARE, IN(chat_completion_request), OUT(200, chat_completion_answer), .media = EVENTS, DO(READ(api_openai_chat_read), LOOP(api_openai_chat_forward))},
+    {HTTP_POST, "/v1/embeddings", "createEmbeddings", "OpenAI's embeddings", .flags = ROUTE_BARE, IN(embedding_request), OUT(200, embedding_answer), DO(READ(api_openai_embeddings_read), LOOP(api_openai_embeddings_forward))},
+    {HTTP_GET, "/v1/models", "listModels", "Models and roles", .flags = ROUTE_BARE, OUT(200, model_list_answer), DO(READ(api_openai_models_list))},
+    {HTTP_GET, "/v1/models/{model*}", "getModel", "One model or role", .flags = ROUTE_BARE, OUT(200, model_entity), DO(READ(api_openai_model_read))},
 
-    {HTTP_GET, "/healthz", "getHealth", "The process lives", PUBLIC, .flags = ROUTE_BARE, OUT(200, health_answer), DO(LOOP(health_answer))},
-    {HTTP_GET, "/readyz", "getReadiness", "Store and model answer; 503 with the reasons until they do", PUBLIC, .flags = ROUTE_BARE, OUT(200, ready_answer), DO(LOOP(ready_answer))},
-    {HTTP_GET, "/metrics", "getMetrics", "Prometheus metrics", .auth = ROUTE_METRICS, .flags = ROUTE_BARE, .status = 200, .media = "text/plain; version=0.0.4; charset=utf-8", DO(LOOP(metrics_answer))},
-    {HTTP_GET, "/openapi.json", "getOpenApi", "This description", PUBLIC, .flags = ROUTE_BARE, OUT(200, openapi_answer), DO(LOOP(openapi_answer))},
+    {HTTP_GET, "/healthz", "getHealth", "The process lives", PUBLIC, .flags = ROUTE_BARE, OUT(200, health_answer), DO(LOOP(api_health_answer))},
+    {HTTP_GET, "/readyz", "getReadiness", "Store and model answer; 503 with the reasons until they do", PUBLIC, .flags = ROUTE_BARE, OUT(200, ready_answer), DO(LOOP(api_ready_answer))},
+    {HTTP_GET, "/metrics", "getMetrics", "Prometheus metrics", .auth = ROUTE_METRICS, .flags = ROUTE_BARE, .status = 200, .media = "text/plain; version=0.0.4; charset=utf-8", DO(LOOP(api_metrics_answer))},
+    {HTTP_GET, "/openapi.json", "getOpenApi", "This description", PUBLIC, .flags = ROUTE_BARE, OUT(200, openapi_answer), DO(LOOP(api_openapi_answer))},
 };
 /* clang-format on */
-const size_t routes_count = sizeof routes / sizeof routes[0];
+const size_t api_routes_count = sizeof api_routes / sizeof api_routes[0];
