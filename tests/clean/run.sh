@@ -17,8 +17,8 @@ port=18080
 [ "$(id -u)" -eq 0 ] || die "this needs root (debootstrap, chroot)"
 [ -n "$mirror" ] || die "no Debian mirror found in /etc/apt; name one in PARLEY_CLEAN_MIRROR"
 
-# Where this machine keeps its certificates, as its own tools are told.
-bundle=/etc/ssl/certs/ca-certificates.crt
+# This machine's certificates, under a name that installing ca-certificates in there does not overwrite.
+bundle=/etc/parley-clean-ca.crt
 certificate_settings=(PIP_CERT="$bundle" SSL_CERT_FILE="$bundle" CURL_CA_BUNDLE="$bundle" NODE_EXTRA_CA_CERTS="$bundle"
     REQUESTS_CA_BUNDLE="$bundle" GIT_SSL_CAINFO="$bundle")
 
@@ -30,11 +30,12 @@ make_bare() {
 }
 
 carry_in() {
-    mkdir -p "$bare/etc/ssl/certs" "$bare/etc/apt/apt.conf.d"
-    cp -L "$bundle" "$bare$bundle"
+    mkdir -p "$bare/etc/apt/apt.conf.d"
+    cp -L "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$bare$bundle"
     cp -L /etc/resolv.conf "$bare/etc/resolv.conf"
     cp -L /etc/hosts "$bare/etc/hosts"
     cp -r /etc/apt/apt.conf.d/. "$bare/etc/apt/apt.conf.d/"
+    rm -f "$bare/etc/apt/sources.list" # debootstrap's; this machine's settings name the same
     cp -r /etc/apt/sources.list /etc/apt/sources.list.d "$bare/etc/apt/" 2>/dev/null || true
     local file
     for file in /etc/pip.conf "$HOME/.config/pip/pip.conf" "$HOME/.pip/pip.conf" "$HOME/.npmrc"; do
