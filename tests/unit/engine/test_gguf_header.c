@@ -1,0 +1,143 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "engine/gguf_header.h"
+
+static void add_u32(struct buf *b, uint32_t v) {
+    buf_add(b, &v, 4);
+}
+
+static void add_u64(struct buf *b, uint64_t v) {
+    buf_add(b, &v, 8);
+}
+
+static void add_string(struct buf *b, const char *s) {
+    add_u64(b, strlen(s));
+    buf_addz(b, s);
+}
+
+static void add_pair_u32(struct buf *b, const char *key, uint32_t v) {
+    add_string(b, key);
+    add_u32(b, 4);
+    add_u32(b, v);
+}
+
+/* A small but whole file: six pairs and one tensor of 64 32-bit numbers. */
+static void make_file(struct buf *b) {
+    buf_init(b, 1 << 16);
+    buf_addz(b, "GGUF");
+    add_u32(b, 3);
+    add_u64(b, 1);
+    add_u64(b, 6);
+    add_string(b, "general.architecture");
+    add_u32(b, 8);
+    add_string(b, "llama");
+    add_pair_u32(b, "general.file_type", 7);
+    add_pair_u32(b, "llama.context_length", 2048);
+    add_pair_u32(b, "llama.block_count", 2);
+    add_string(b, "llama.attention.head_count_kv");
+    add_u32(b, 9);
+    add_u32(b, 4);
+    add_u64(b, 2);
+    add_u32(b, 3);
+    add_u32(b, 5);
+    add_string(b, "tokenizer.ggml.tokens");
+    add_u32(b, 9);
+    add_u32(b, 8);
+    add_u64(b, 2);
+    add_string(b, "a");
+    add_string(b, "bc");
+    add_string(b, "weight");
+    add_u32(b, 2);
+    add_u64(b, 32);
+    add_u64(b, 2);
+    add_u32(b, 0);
+    add_u64(b, 0);
+    while (b->n % 32)
+        buf_addc(b, 0);
+    for (int i = 0; i < 64; i++)
+        add_u32(b, 0);
+}
+
+static enum err read_bytes(const void *p, size_t n, struct gguf_header *h, struct errinfo *ei) {
+    char path[] = "/tmp/parley-gguf-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, p, n), (ssize_t)n);
+    close(fd);
+    enum err e = gguf_header_read(path, h, ei);
+    unlink(path);
+    return e;
+}
+
+static void read_whole_file_gives_its_fields(void **state) {
+    struct buf b;
+    struct gguf_header h;
+    struct errinfo ei;
+    (void)state;
+    make_file(&b);
+    assert_int_equal(read_bytes(b.p, b.n, &h, &ei), ERR_OK);
+    assert_string_equal(h.architecture, "llama");
+    assert_string_equal(gguf_form_name(h.file_type), "Q8_0");
+    assert_int_equal(h.context_length, 2048);
+    assert_int_equal(h.head_count_kv, 5);
+    assert_int_equal(h.parameters, 64);
+    buf_deinit(&b);
+}
+
+static void read_file_cut_anywhere_is_corrupt(void **state) {
+    struct buf b;
+    struct gguf_header h;
+    struct errinfo ei;
+    (void)state;
+    make_file(&b);
+    for (size_t n = 0; n < b.n; n += 3) {
+        assert_int_equal(read_bytes(b.p, n, &h, &ei), ERR_CORRUPT);
+        assert_true(ei.message[0] != 0);
+    }
+    buf_deinit(&b);
+}
+
+static void read_changed_bytes_never_crash(void **state) {
+    struct buf b;
+    struct gguf_header h;
+    struct errinfo ei;
+    (void)state;
+    make_file(&b);
+    for (size_t i = 0; i < b.n - 256; i++) {
+        char old = b.p[i];
+        b.p[i] = (char)0xFF;
+        enum err e = read_bytes(b.p, b.n, &h, &ei);
+        assert_true(e == ERR_OK || e == ERR_CORRUPT);
+        b.p[i] = old;
+    }
+    buf_deinit(&b);
+}
+
+static void read_missing_file_is_not_found(void **state) {
+    struct gguf_header h;
+    struct errinfo ei;
+    (void)state;
+    assert_int_equal(gguf_header_read("/nonexistent/x.gguf", &h, &ei), ERR_NOT_FOUND);
+    assert_int_equal(gguf_header_read("/tmp", &h, &ei), ERR_IO);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(read_whole_file_gives_its_fields),
+        cmocka_unit_test(read_file_cut_anywhere_is_corrupt),
+        cmocka_unit_test(read_changed_bytes_never_crash),
+        cmocka_unit_test(read_missing_file_is_not_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
