@@ -40,6 +40,7 @@ enum err upstream_models(struct upstream *u, struct arena *a, struct upstream_mo
 bool upstream_has_model(struct upstream *u, struct str id);
 enum err upstream_default_model(struct upstream *u, struct arena *a, struct str *ret) ERR_CHECK;
 int upstream_context_window(struct upstream *u, struct str model);
+int upstream_message_overhead(struct upstream *u, struct str model); /* tokens that a message costs beyond its text */
 /* Asks /models; done(ctx, err, ei) on the client's loop. Also what readiness is judged by. */
 enum err upstream_refresh(struct upstream_client *c, void (*done)(void *ctx, enum err err, const struct errinfo *ei), void *ctx) ERR_CHECK;
 bool upstream_is_ready(struct upstream *u, struct errinfo *ei); /* by the last refresh or request; ei says why not */

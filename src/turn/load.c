@@ -1,0 +1,121 @@
+/* What a turn does inside the store: one read that finds all a prompt needs, one write that makes
+ * the question and the answer's row durable, and the writes that follow the answer. They run on the
+ * store's threads with the turn as argument. */
+#include "turn/turn_internal.h"
+
+#define BRANCH_FIRST 32 /* messages read at first; doubled while they may matter */
+#define BRANCH_SLACK 32 /* bytes for one token: more text than this cannot be in the window */
+
+static bool reaches(const struct message *m, size_t n, const struct uuid *id) {
+    for (size_t i = 0; i < n; i++)
+        if (uuid_is_set(id) && uuid_eq(&m[i].message_id, id))
+            return true;
+    return false;
+}
+
+/* The newest messages up to leaf, as many as can matter: back to the root, to what has fallen out
+ * before, or to more text than the window can hold. *ret has room for one more. */
+static enum err load_branch(struct store_tx *tx, struct turn *t, const struct uuid *leaf,
+                            int window) {
+    struct message *list = NULL;
+    size_t n = 0;
+    size_t enough = (size_t)window * BRANCH_SLACK;
+    for (size_t max = BRANCH_FIRST; uuid_is_set(leaf); max *= 2) {
+        enum err e = message_branch(tx, leaf, max, t->arena, &list, &n);
+        size_t bytes = 0;
+        if (e)
+            return e;
+        for (size_t i = 0; i < n; i++)
+            bytes += list[i].content.n;
+        if (n < max || bytes > enough || max > (size_t)window ||
+            reaches(list, n, &t->conversation.summary_until))
+            break;
+    }
+    t->branch = arena_array(t->arena, n + 1, sizeof *t->branch);
+    if (!t->branch)
+        return ERR_NOMEM;
+    if (n)
+        memcpy(t->branch, list, n * sizeof *list);
+    t->n_branch = n;
+    return ERR_OK;
+}
+
+/* Regenerating: the answer's parent is what is answered again. */
+static enum err find_question(struct store_tx *tx, struct turn *t, struct uuid *ret_leaf,
+                              struct errinfo *ei) {
+    struct message m;
+    enum err e = message_get(tx, &t->in.user_id, &t->in.message_id, t->arena, &m);
+    if (e == ERR_NOT_FOUND)
+        return err_set(ei, e, "there is no such message");
+    if (e)
+        return e;
+    if (m.sender != SENDER_ASSISTANT || !uuid_is_set(&m.parent_id))
+        return err_set(ei, ERR_INVALID, "only an answer can be made again; post a message instead");
+    t->in.conversation_id = m.conversation_id;
+    *ret_leaf = m.parent_id;
+    return ERR_OK;
+}
+
+static enum err find_parent(struct store_tx *tx, struct turn *t, struct uuid *ret_leaf,
+                            struct errinfo *ei) {
+    struct message m;
+    if (t->in.parent_kind == PARENT_CURRENT)
+        *ret_leaf = t->conversation.current_message_id;
+    if (t->in.parent_kind != PARENT_GIVEN)
+        return ERR_OK;
+    enum err e = message_get(tx, &t->in.user_id, &t->in.parent_id, t->arena, &m);
+    if (e && e != ERR_NOT_FOUND)
+        return e;
+    if (e || !uuid_eq(&m.conversation_id, &t->in.conversation_id))
+        return err_param(ei, ERR_INVALID, "parent_id", "that message is not in this conversation");
+    *ret_leaf = t->in.parent_id;
+    return ERR_OK;
+}
+
+enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct turn *t = arg;
+    struct uuid leaf = {{0}};
+    enum err e = ERR_OK;
+    if (t->in.kind == TURN_REGENERATE)
+        e = find_question(tx, t, &leaf, ei);
+    if (e)
+        return e;
+    e = conversation_get(tx, &t->in.user_id, &t->in.conversation_id, t->arena, &t->conversation);
+    if (e == ERR_NOT_FOUND)
+        return err_set(ei, e, "there is no such conversation");
+    if (!e && t->in.kind == TURN_MESSAGE)
+        e = find_parent(tx, t, &leaf, ei);
+    if (!e)
+        e = role_get(tx, &t->conversation.assistant_role_id, t->arena, &t->role);
+    if (!e)
+        e = load_branch(tx, t, &leaf, upstream_context_window(t->t->o.upstream, t->role.model));
+    return e;
+}
+
+enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct turn *t = arg;
+    enum err e = ERR_OK;
+    if (uuid_is_set(&t->question.message_id))
+        e = message_append(tx, &t->question, ei);
+    if (!e)
+        e = message_append(tx, &t->answer, ei);
+    if (!e && t->title[0])
+        e = conversation_set_auto_title(tx, &t->in.conversation_id, str_from(t->title));
+    if (!e && t->prompt.was_cut)
+        e = conversation_set_summary(tx, &t->in.conversation_id, t->prompt.new_summary,
+                                     &t->prompt.cut_until);
+    return e;
+}
+
+enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct turn *t = arg;
+    (void)ei;
+    return message_finish(tx, &t->answer);
+}
+
+enum err turn_checkpoint_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct turn *t = arg;
+    (void)ei;
+    return message_checkpoint(tx, &t->answer.message_id,
+                              (struct str){t->checkpoint_text, t->checkpoint_n});
+}

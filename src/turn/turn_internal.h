@@ -1,0 +1,197 @@
+/* What the files of turn/ share.
+ *
+ * Threads. A struct turn and a struct turn_loop belong to one loop; only functions that run inside
+ * the store touch a turn elsewhere, and while one does the loop keeps its hands off what it uses. A
+ * struct stream is shared: its fields are under its lock unless said otherwise. Locks are taken in
+ * the order hub, stream, and none is held while a callback runs. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "prompt/count_cache.h"
+#include "prompt/prompt.h"
+#include "turn/turn.h"
+
+#define TURN_LOOPS_MAX 256
+#define TURN_BUCKETS   4096
+#define TURN_ANSWER_MAX                                                                            \
+    ((size_t)1 << 20) /* bytes of one answer; past it the answer ends as "length" */
+#define TURN_RING_MAX  ((size_t)256 << 10) /* bytes of a stream's kept events */
+#define TURN_ARENA_MAX ((size_t)256 << 20)
+#define TITLE_MAX      60 /* characters */
+#define TITLE_SIZE     (TITLE_MAX * 4 + 4)
+
+struct turn;
+struct turn_loop;
+struct task;
+
+/* ---- hub.c: streams by message id, and who is attached ---- */
+
+struct event { /* immutable but for refs */
+    atomic_int refs;
+    int64_t id;
+    enum stream_kind kind;
+    size_t n;
+    char data[];
+};
+
+struct stopper { /* who waits for a turn to have ended */
+    struct stopper *next;
+    struct loop *loop;
+    store_done done;
+    void *ctx;
+};
+
+struct stream {
+    atomic_int refs; /* the hub, the turn and each subscription hold one */
+    struct turns *owner;
+    struct uuid message_id, user_id; /* never change */
+    struct stream *next;             /* in its bucket (the hub's lock) */
+    struct stream *next_ended;       /* the hub's lock */
+    int64_t ended_ns;                /* the hub's lock */
+    struct loop *loop;               /* the turn's; NULL for answers read from the store */
+    struct turn *turn;               /* the turn's loop only; NULL once it is over */
+
+    pthread_mutex_t lock;
+    struct event **events; /* owned */
+    size_t n_events, size_events, bytes;
+    int64_t last_id;  /* events[n_events - 1]->id; ids have no gaps */
+    struct buf text;  /* all of the answer so far; appended by the turn's loop only */
+    size_t published; /* how much of it went out in token events */
+    bool ended;       /* the last event is there */
+    bool failed;      /* no event ever came and none will: ei */
+    struct errinfo ei;
+    struct subscription *subs;
+    struct stopper *stoppers;
+};
+
+struct hub {
+    pthread_mutex_t lock;
+    struct stream *buckets[TURN_BUCKETS];
+    struct stream *ended, **ended_tail; /* in the order of ending */
+    struct user_slot *users[TURN_BUCKETS];
+    int running;
+};
+
+void hub_init(struct hub *h);
+void hub_deinit(struct hub *h); /* frees streams and subscriptions; the loops have ended */
+/* A slot for a turn of that user, given back with hub_leave(). ERR_OVERLOADED, ERR_RATE. */
+enum err hub_enter(struct hub *h, const struct uuid *user, int max, int max_per_user,
+                   struct errinfo *ei) ERR_CHECK;
+void hub_leave(struct hub *h, const struct uuid *user);
+void hub_sweep(struct hub *h, int64_t older_than_ns); /* forgets streams that ended before */
+
+struct stream *stream_new(struct turns *t, const struct uuid *user, const struct uuid *message,
+                          struct loop *l); /* one ref; NULL when out of memory */
+void stream_unref(struct stream *s);
+void hub_add(struct hub *h, struct stream *s);
+struct stream *hub_find(struct hub *h, const struct uuid *message); /* a ref, or NULL */
+/* DONE and ERROR end the stream. Failing to get memory for a token is made good by a reset. */
+void stream_publish(struct stream *s, enum stream_kind kind, struct str data);
+void stream_publish_text(struct stream *s); /* what of the text did not go out yet */
+void stream_fail(struct stream *s, const struct errinfo *ei);
+void stream_ended(struct hub *h,
+                  struct stream *s); /* tells the stoppers, starts the keeping time */
+enum err stream_subscribe(struct stream *s, struct loop *l, int64_t after,
+                          const struct stream_sink *sink, void *ctx,
+                          struct subscription **ret) ERR_CHECK;
+
+/* ---- turns.c ---- */
+struct turn_loop {
+    struct turns *t;
+    struct loop *loop;
+    struct upstream_client *client;
+    struct timer *sweep;
+    struct turn *turns; /* running here */
+    bool detached;
+    /* background.c */
+    struct task *tasks; /* waiting, oldest first */
+    int n_tasks;
+    struct task *task; /* the one that runs */
+    struct timer *task_timer;
+};
+
+struct turns {
+    struct turns_options o;
+    struct count_cache *counts;
+    struct hub hub;
+    pthread_mutex_t lock; /* of loops and n_loops */
+    struct turn_loop *loops[TURN_LOOPS_MAX];
+    int n_loops;
+    atomic_int running;      /* turns of people */
+    atomic_int tasks_active; /* background work that runs */
+};
+
+struct turn_loop *turn_loop_of(struct turns *t, struct loop *l); /* NULL if not attached */
+
+/* ---- turn.c ---- */
+struct turn {
+    struct turns *t;
+    struct turn_loop *tl;
+    struct turn *prev, *next; /* of its loop */
+    struct arena *arena;
+    struct stream *stream; /* a ref */
+    struct turn_input in;  /* content in the arena */
+    int step;
+    int store_ops; /* functions of this turn that are in the store */
+    int64_t started_wall_ms;
+
+    /* loaded (load.c) */
+    struct conversation conversation;
+    struct role role;
+    struct message *branch; /* the prompt's messages, the new one last */
+    size_t n_branch;
+    struct str model; /* the role's own, else the default's name; may be empty */
+
+    struct prompt prompt;
+    struct message question, answer; /* what is stored; question.message_id not set: regenerating */
+    char title[TITLE_SIZE];          /* of a conversation that has none yet, else "" */
+
+    struct upstream_call *counting, *call;
+    bool open;     /* durable, and events go out */
+    bool answered; /* the upstream is through with it, one way or another */
+    bool stopping, detached;
+    int queued_position;    /* -1 = none to be told */
+    struct errinfo failure; /* of the upstream or the finishing write; code ERR_OK = none */
+
+    struct timer *flush, *checkpoint, *retry;
+    int64_t flushed_ns;
+    char *checkpoint_text; /* in the store's hands while checkpointing */
+    size_t checkpoint_n, checkpointed;
+    bool checkpointing;
+    int finish_tries;
+};
+
+enum err turn_make_timers(struct turn *t) ERR_CHECK;
+void turn_run(struct turn *t); /* from its current step on; the turn may be gone afterwards */
+void turn_stop_now(struct turn *t);
+void turn_interrupt(struct turn *t); /* its loop goes away */
+void turn_free(struct turn *t);
+/* The answer as it would be stored now. Strings are borrowed. */
+void turn_describe_answer(const struct turn *t, enum message_status status, struct message *ret);
+
+/* ---- load.c: the turn's store functions; arg is the turn ---- */
+enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
+enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
+enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
+enum err turn_checkpoint_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
+
+/* ---- events.c ---- */
+void event_created(struct buf *b, const struct message *question, const struct message *answer);
+void event_done(struct buf *b, const struct message *answer);
+void event_error(struct buf *b, const struct errinfo *ei, const struct message *answer);
+void event_text(struct buf *b, struct str text);
+
+/* ---- title.c ---- */
+void title_from_question(struct str question, char out[TITLE_SIZE]);
+/* What a model gave as a title, cleaned; false when it is none. */
+bool title_clean(struct str answer, char out[TITLE_SIZE]);
+
+/* ---- background.c: titles and summaries, only while no turn runs ---- */
+void background_add_title(struct turn_loop *tl, const struct turn *t);
+void background_add_summary(struct turn_loop *tl, const struct turn *t);
+void background_start(struct turn_loop *tl); /* if there is something to do and nobody is waiting */
+void background_yield(struct turns *t);      /* a turn starts: what runs makes room */
+void background_clear(struct turn_loop *tl);

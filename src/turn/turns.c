@@ -1,0 +1,204 @@
+/* What all loops share: the options, the streams, the counts; and the way in for a new turn. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "turn/turn_internal.h"
+
+#define SWEEP_MS      2000
+#define COUNT_ENTRIES 16384
+
+/* ---- the shared object ---- */
+
+static int int_or(int n, int otherwise) {
+    return n > 0 ? n : otherwise;
+}
+
+enum err turns_new(const struct turns_options *o, struct turns **ret, struct errinfo *ei) {
+    struct turns *t = calloc(1, sizeof *t);
+    if (!t || count_cache_new(COUNT_ENTRIES, &t->counts)) {
+        free(t);
+        return err_set(ei, ERR_NOMEM, NULL);
+    }
+    t->o = *o;
+    t->o.max_running = int_or(o->max_running, 10000);
+    t->o.max_running_per_user = int_or(o->max_running_per_user, 8);
+    t->o.keep_seconds = int_or(o->keep_seconds, 60);
+    t->o.default_max_tokens = int_or(o->default_max_tokens, 1024);
+    t->o.max_content_bytes = o->max_content_bytes ? o->max_content_bytes : 128 << 10;
+    pthread_mutex_init(&t->lock, NULL);
+    hub_init(&t->hub);
+    *ret = t;
+    return ERR_OK;
+}
+
+void turns_free(struct turns *t) {
+    if (!t)
+        return;
+    for (int i = 0; i < t->n_loops; i++) {
+        struct turn_loop *tl = t->loops[i];
+        while (tl->turns)
+            turn_free(tl->turns); /* interrupted ones: the store is done with them */
+        background_clear(tl);
+        free(tl);
+    }
+    hub_deinit(&t->hub);
+    count_cache_free(t->counts);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+int turns_running(const struct turns *t) {
+    return atomic_load(&((struct turns *)t)->running);
+}
+
+/* ---- loops ---- */
+
+struct turn_loop *turn_loop_of(struct turns *t, struct loop *l) {
+    struct turn_loop *found = NULL;
+    pthread_mutex_lock(&t->lock);
+    for (int i = 0; i < t->n_loops && !found; i++)
+        if (t->loops[i]->loop == l && !t->loops[i]->detached)
+            found = t->loops[i];
+    pthread_mutex_unlock(&t->lock);
+    return found;
+}
+
+static void on_sweep(void *arg) {
+    struct turn_loop *tl = arg;
+    hub_sweep(&tl->t->hub, clock_mono_ns() - (int64_t)tl->t->o.keep_seconds * 1000000000);
+    background_start(tl);
+}
+
+enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_client *c,
+                           struct errinfo *ei) {
+    struct turn_loop *tl = calloc(1, sizeof *tl);
+    if (!tl)
+        return err_set(ei, ERR_NOMEM, NULL);
+    tl->t = t;
+    tl->loop = l;
+    tl->client = c;
+    tl->sweep = timer_new(l, on_sweep, tl);
+    if (!tl->sweep) {
+        free(tl);
+        return err_set(ei, ERR_NOMEM, NULL);
+    }
+    pthread_mutex_lock(&t->lock);
+    bool full = t->n_loops == TURN_LOOPS_MAX;
+    if (!full)
+        t->loops[t->n_loops++] = tl;
+    pthread_mutex_unlock(&t->lock);
+    if (full) {
+        timer_free(tl->sweep);
+        free(tl);
+        return err_set(ei, ERR_INVALID, "at most %d loops", TURN_LOOPS_MAX);
+    }
+    timer_start(tl->sweep, SWEEP_MS, true);
+    return ERR_OK;
+}
+
+static enum err nothing(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)tx, (void)arg, (void)ei;
+    return ERR_OK;
+}
+
+void turns_detach_loop(struct turns *t, struct loop *l) {
+    struct turn_loop *tl = turn_loop_of(t, l);
+    if (!tl)
+        return;
+    bool any = tl->turns != NULL;
+    for (struct turn *turn = tl->turns; turn; turn = turn->next)
+        turn_interrupt(turn);
+    background_clear(tl);
+    timer_free(tl->sweep);
+    pthread_mutex_lock(&t->lock);
+    tl->detached = true;
+    pthread_mutex_unlock(&t->lock);
+    /* Writes are done in order: after this one the interrupted answers are durable. */
+    if (any && store_write_wait(t->o.store, nothing, NULL, NULL))
+        return; /* then the next start marks them */
+}
+
+/* ---- starting a turn ---- */
+
+static enum err check_content(const struct turns *t, const struct turn_input *in,
+                              struct errinfo *ei) {
+    if (in->kind == TURN_REGENERATE)
+        return ERR_OK;
+    if (str_trim(in->content).n == 0)
+        return err_param(ei, ERR_INVALID, "content", "the message is empty");
+    if (in->content.n > t->o.max_content_bytes)
+        return err_param(ei, ERR_TOO_LARGE, "content",
+                         "the message has %zu bytes; at most %zu are taken", in->content.n,
+                         t->o.max_content_bytes);
+    if (!utf8_valid(in->content) || memchr(in->content.p, 0, in->content.n))
+        return err_param(ei, ERR_INVALID, "content", "the message must be UTF-8 text without NUL");
+    return ERR_OK;
+}
+
+static enum err make_turn(struct turns *t, struct turn_loop *tl, const struct turn_input *in,
+                          struct turn **ret) {
+    struct turn *turn = calloc(1, sizeof *turn);
+    if (!turn)
+        return ERR_NOMEM;
+    turn->t = t;
+    turn->tl = tl;
+    turn->in = *in;
+    turn->queued_position = -1;
+    turn->started_wall_ms = clock_wall_ms();
+    if (in->kind == TURN_MESSAGE)
+        turn->question.message_id = uuid_new();
+    struct uuid answer = uuid_new(); /* after the question's, so that ids sort as messages do */
+    turn->arena = arena_new(TURN_ARENA_MAX);
+    turn->stream = stream_new(t, &in->user_id, &answer, tl->loop);
+    if (turn->arena && in->content.n)
+        turn->in.content = arena_str(turn->arena, in->content);
+    if (!turn->arena || !turn->stream || (in->content.n && !turn->in.content.p) ||
+        turn_make_timers(turn)) {
+        turn_free(turn);
+        return ERR_NOMEM;
+    }
+    *ret = turn;
+    return ERR_OK;
+}
+
+static void enlist(struct turn *turn) {
+    struct turn_loop *tl = turn->tl;
+    turn->stream->turn = turn;
+    turn->next = tl->turns;
+    if (tl->turns)
+        tl->turns->prev = turn;
+    tl->turns = turn;
+    hub_add(&turn->t->hub, turn->stream);
+    atomic_fetch_add(&turn->t->running, 1);
+    metric_add(M_TURNS_RUNNING, 1);
+    background_yield(turn->t);
+}
+
+enum err turn_start(struct turns *t, struct loop *l, const struct turn_input *in,
+                    const struct stream_sink *sink, void *ctx, struct subscription **ret,
+                    struct errinfo *ei) {
+    struct turn_loop *tl = turn_loop_of(t, l);
+    struct turn *turn = NULL;
+    struct subscription *sub;
+    if (!tl)
+        return err_set(ei, ERR_UNAVAILABLE, "Parley is being restarted; try again");
+    enum err e = check_content(t, in, ei);
+    if (!e)
+        e = hub_enter(&t->hub, &in->user_id, t->o.max_running, t->o.max_running_per_user, ei);
+    if (e)
+        return e;
+    e = make_turn(t, tl, in, &turn);
+    if (!e)
+        e = stream_subscribe(turn->stream, l, 0, sink, ctx, &sub);
+    if (e) {
+        if (turn)
+            turn_free(turn);
+        hub_leave(&t->hub, &in->user_id);
+        return err_set(ei, e, NULL);
+    }
+    enlist(turn);
+    *ret = sub;
+    turn_run(turn);
+    return ERR_OK;
+}

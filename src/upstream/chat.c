@@ -1,0 +1,194 @@
+/* A chat request: its JSON, and its answer as tokens. When the server was never asked for its
+ * models (it was starting when we did), that is done first: without the list neither the default
+ * model's name nor whether the "parley" field is understood is known. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "upstream/chat_stream.h"
+#include "upstream/upstream_internal.h"
+
+struct chat {
+    struct upstream_call call;
+    struct chat_callbacks cb;
+    void *ctx;
+    struct chat_stream *stream;
+    bool looking;      /* asking for the models first */
+    struct buf tail;   /* the request after the model's name */
+    struct buf parley; /* ,"parley":{…}, for servers that take it */
+    char *model;       /* as asked for, NULL = the default */
+};
+
+/* ---- the request ---- */
+
+static const char *sender_name(enum chat_sender s) {
+    return s == CHAT_SYSTEM ? "system" : s == CHAT_USER ? "user" : "assistant";
+}
+
+static void add_text(struct buf *b, const char *before, struct str text) {
+    buf_addz(b, before);
+    buf_addc(b, '"');
+    buf_add_json(b, text);
+    buf_addc(b, '"');
+}
+
+static void add_tail(struct buf *b, const struct chat_request *r) {
+    buf_addz(b, ",\"messages\":[");
+    for (size_t i = 0; i < r->n_messages; i++) {
+        buf_addf(b, "%s{\"role\":\"%s\"", i ? "," : "", sender_name(r->messages[i].sender));
+        add_text(b, ",\"content\":", r->messages[i].content);
+        buf_addc(b, '}');
+    }
+    buf_addz(b, "],\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+    if (r->temperature >= 0)
+        buf_addf(b, ",\"temperature\":%.6g", r->temperature);
+    if (r->top_p >= 0)
+        buf_addf(b, ",\"top_p\":%.6g", r->top_p);
+    if (r->max_tokens > 0)
+        buf_addf(b, ",\"max_tokens\":%d", r->max_tokens);
+    for (size_t i = 0; i < r->n_stop; i++)
+        add_text(b, i ? "," : ",\"stop\":[", r->stop[i]);
+    if (r->n_stop)
+        buf_addc(b, ']');
+}
+
+static void add_parley(struct buf *b, const struct chat_request *r) {
+    buf_addf(b, ",\"parley\":{\"wait\":%s", r->background ? "true" : "false");
+    if (r->continue_last)
+        buf_addz(b, ",\"continue\":true");
+    if (r->conversation_key.n)
+        add_text(b, ",\"conversation\":", r->conversation_key);
+    if (r->user_key.n)
+        add_text(b, ",\"user\":", r->user_key);
+    buf_addc(b, '}');
+}
+
+static enum err send_chat(struct chat *c, struct errinfo *ei) {
+    struct upstream *u = c->call.client->u;
+    struct buf *b = &c->call.body;
+    buf_clear(b);
+    buf_addz(b, "{\"model\":\"");
+    enum err e = upstream_add_model(u, str_from(c->model), b);
+    if (e)
+        return err_set(ei, e, "the model server lists no chat model; name one with upstream_model");
+    buf_addc(b, '"');
+    buf_adds(b, buf_str(&c->tail));
+    if (upstream_is_parley(u))
+        buf_adds(b, buf_str(&c->parley));
+    buf_addc(b, '}');
+    c->looking = false;
+    return call_send(&c->call, "POST", u->base_url, "/chat/completions", ei);
+}
+
+/* ---- the answer ---- */
+
+static void on_text(void *ctx, struct str text) {
+    struct chat *c = ctx;
+    if (!c->call.cancelled)
+        c->cb.on_token(c->ctx, text);
+}
+
+static enum err chat_data(struct upstream_call *call, struct str bytes, struct errinfo *ei) {
+    struct chat *c = (struct chat *)call;
+    if (c->looking) {
+        buf_adds(&call->answer, bytes);
+        return buf_err(&call->answer) ? err_set(ei, ERR_UPSTREAM, "the list of models is too long")
+                                      : ERR_OK;
+    }
+    enum err e = chat_stream_feed(c->stream, bytes, ei);
+    if (!e && chat_stream_is_done(c->stream))
+        call_finishing(call);
+    return e;
+}
+
+static void chat_wait(struct upstream_call *call) {
+    struct chat *c = (struct chat *)call;
+    if (c->cb.on_queued)
+        c->cb.on_queued(c->ctx, 0);
+}
+
+/* After the question for the models: true when the chat request is on its way. */
+static bool looked(struct chat *c, enum err *e, struct errinfo *ei) {
+    struct upstream *u = c->call.client->u;
+    if (*e == ERR_OK)
+        *e = upstream_learn(u, buf_str(&c->call.answer), ei);
+    if (*e && *e != ERR_UNAVAILABLE && (c->model || u->model))
+        *e = ERR_OK; /* a server without such a list: the name is known, so ask it */
+    if (!*e)
+        *e = send_chat(c, ei);
+    return *e == ERR_OK;
+}
+
+static void on_refreshed(void *ctx, enum err e, const struct errinfo *ei) {
+    (void)ctx, (void)e, (void)ei; /* upstream_refresh() has noted it */
+}
+
+static bool chat_end(struct upstream_call *call, enum err e, const struct errinfo *ei) {
+    struct chat *c = (struct chat *)call;
+    struct chat_result r = {.finish_reason = STR_NULL};
+    struct errinfo mine;
+    if (ei)
+        mine = *ei;
+    if (c->looking) {
+        if (looked(c, &e, &mine))
+            return true;
+    } else if (!e) {
+        e = chat_stream_end(c->stream, &mine);
+    }
+    if (call->cancelled)
+        return false;
+    if (e == ERR_NO_MODEL && upstream_refresh(call->client, on_refreshed, NULL))
+        upstream_note(call->client->u, e, &mine); /* the old list stays */
+    r.err = e;
+    r.ei = e ? &mine : NULL;
+    if (!e)
+        r.finish_reason = chat_stream_finish_reason(c->stream);
+    chat_stream_usage(c->stream, &r.prompt_tokens, &r.completion_tokens);
+    c->cb.on_done(c->ctx, &r);
+    return false;
+}
+
+static void chat_free(struct upstream_call *call) {
+    struct chat *c = (struct chat *)call;
+    chat_stream_free(c->stream);
+    buf_deinit(&c->tail);
+    buf_deinit(&c->parley);
+    free(c->model);
+}
+
+enum err upstream_chat(struct upstream_client *client, const struct chat_request *r,
+                       const struct chat_callbacks *cb, void *ctx, struct upstream_call **ret,
+                       struct errinfo *ei) {
+    static const struct call_kind kind = {
+        .on_data = chat_data, .on_wait = chat_wait, .on_end = chat_end, .on_free = chat_free};
+    struct chat *c = calloc(1, sizeof *c);
+    if (!c)
+        return err_set(ei, ERR_NOMEM, NULL);
+    call_init(&c->call, client, &kind);
+    buf_init(&c->call.answer, UPSTREAM_BODY_MAX);
+    buf_init(&c->tail, UPSTREAM_REQUEST_MAX);
+    buf_init(&c->parley, 64 << 10);
+    c->call.patient = true;
+    c->cb = *cb;
+    c->ctx = ctx;
+    c->stream = chat_stream_new(on_text, c);
+    c->model = r->model.n ? strndup(r->model.p, r->model.n) : NULL;
+    add_tail(&c->tail, r);
+    add_parley(&c->parley, r);
+    enum err e = buf_err(&c->tail) ? buf_err(&c->tail) : buf_err(&c->parley);
+    if (!c->stream || (r->model.n && !c->model))
+        e = ERR_NOMEM;
+    if (e) {
+        err_set(ei, e, NULL);
+    } else if (upstream_knows_models(client->u)) {
+        e = send_chat(c, ei);
+    } else {
+        c->looking = true;
+        e = call_send(&c->call, "GET", client->u->base_url, "/models", ei);
+    }
+    if (e) {
+        call_free(&c->call);
+        return e;
+    }
+    *ret = &c->call;
+    return ERR_OK;
+}

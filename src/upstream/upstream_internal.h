@@ -1,0 +1,120 @@
+/* What the files of upstream/ share: the server's description, one loop's client, and the call that
+ * all requests are made of.
+ *
+ * A call sends one HTTP request at a time and tries again while the server is not there yet:
+ *
+ *   sending ──→ answering ──→ over (its kind reports; freed)
+ *     ↑  └─→ waiting ─┘ (connection refused, 503: until connect_wait_ms have gone)
+ *     └──────────┘
+ *
+ * Invariants: nothing is reported inside the function that starts a call; a call is freed in one
+ * place, call_free(); once an answer has begun it is never asked for again. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "net/http_client.h"
+#include "upstream/upstream.h"
+
+#define UPSTREAM_MODELS_MAX  2000
+#define UPSTREAM_BODY_MAX    ((size_t)8 << 20)  /* an answer that is read as a whole */
+#define UPSTREAM_STREAM_MAX  ((size_t)64 << 20) /* a streamed one */
+#define UPSTREAM_ERROR_MAX   ((size_t)64 << 10)
+#define UPSTREAM_REQUEST_MAX ((size_t)64 << 20)
+#define UPSTREAM_WINDOW      4096 /* of a model whose server does not say */
+#define UPSTREAM_OVERHEAD    8    /* tokens around a message where the server does not say */
+
+struct known_model {
+    char *id; /* owned */
+    bool embedding;
+    int window, overhead; /* 0 = not told */
+};
+
+struct upstream {
+    char *base_url, *root_url; /* without a slash at the end; root: without "/v1" */
+    char *unix_socket, *model, *embedding_model;
+    char *authorization; /* the header's line, or NULL */
+    int window, first_byte_ms, idle_ms, wait_ms;
+    atomic_bool no_counts; /* the server was found to count no tokens */
+
+    pthread_mutex_t lock; /* of what follows */
+    struct known_model *models;
+    size_t n_models;
+    bool known;  /* the list was seen */
+    bool parley; /* it takes the "parley" field */
+    bool asked, ready;
+    struct errinfo why; /* not ready */
+};
+
+struct upstream_client {
+    struct upstream *u;
+    struct loop *loop;
+    struct http_client *http;
+    struct upstream_call *calls;
+};
+
+/* What differs between the kinds of call. All run on the loop. */
+struct call_kind {
+    bool whole; /* a good answer is collected in call->answer; else on_data gets it */
+    /* A piece of a good answer. An error ends the call and is reported as it is in ei. */
+    enum err (*on_data)(struct upstream_call *c, struct str bytes, struct errinfo *ei);
+    void (*on_wait)(struct upstream_call *c); /* tried again soon; may be NULL */
+    /* The end. May send again (call_send) and then returns true; else it has reported and returns
+     * false, and the call is freed. */
+    bool (*on_end)(struct upstream_call *c, enum err e, const struct errinfo *ei);
+    void (*on_free)(struct upstream_call *c);
+};
+
+struct upstream_call { /* the first member of each kind's own struct */
+    const struct call_kind *kind;
+    struct upstream_client *client;
+    struct upstream_call *prev, *next;
+    struct http_call *http;
+    struct timer *timer; /* the next try, or the watch over silence */
+    const char *method;
+    char *url;         /* owned */
+    struct buf body;   /* owned: it may be sent more than once */
+    struct buf answer; /* whole: the answer; else of errors only */
+    int status;
+    char content_type[128];
+    int64_t retry_after_ms; /* -1 = not told */
+    int64_t give_up_ns;     /* 0 = nothing failed yet */
+    int tries;
+    bool answering; /* a good answer has begun */
+    bool patient;   /* tries again while the server is not there */
+    bool inside;    /* a callback of the call is running */
+    bool cancelled;
+    bool finishing;     /* the end was seen: what is left of the connection matters little */
+    bool waiting;       /* the timer is for the next try */
+    int64_t last_ns;    /* when bytes came last */
+    int64_t silence_ns; /* so long without bytes ends the call */
+};
+
+/* ---- call.c ---- */
+/* call is heap memory of the kind's size, zeroed but for its own fields; from here on it is freed
+ * by the client or its own end. */
+void call_init(struct upstream_call *call, struct upstream_client *c, const struct call_kind *kind);
+/* Sends call->body. path is put behind base (borrowed). Errors are reported by the return value. */
+enum err call_send(struct upstream_call *call, const char *method, const char *base,
+                   const char *path, struct errinfo *ei) ERR_CHECK;
+void call_finishing(struct upstream_call *call); /* the answer is whole: wait 500 ms for the rest */
+void call_free(struct upstream_call *call);
+
+/* ---- errors.c ---- */
+/* What a refusal of the server means to us. body is untrusted. Returns ei->code. */
+enum err upstream_refusal(int status, struct str body, int64_t retry_after_ms, struct errinfo *ei);
+/* The same for an "error" value inside an answer. */
+enum err upstream_error_value(int status, const json_val *error, int64_t retry_after_ms,
+                              struct errinfo *ei);
+
+/* ---- models.c ---- */
+enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei) ERR_CHECK;
+void upstream_note(struct upstream *u, enum err e, const struct errinfo *ei); /* readiness */
+bool upstream_knows_models(struct upstream *u);
+bool upstream_is_parley(struct upstream *u);
+void upstream_models_free(struct upstream *u);
+/* Appends the name to send: model, else the default one. ERR_NO_MODEL when there is none. */
+enum err upstream_add_model(struct upstream *u, struct str model, struct buf *b) ERR_CHECK;
