@@ -4,6 +4,7 @@
  *   PARLEY_SETUP_TOKEN   the one-time token of a program without accounts
  *   PARLEY_UPSTREAM_LOG  JSON lines of what a scripted model was asked (tests/e2e/mock_upstream.py); without it a real
  *                        model answers, and what only a scripted one can prove is left out
+ *   PARLEY_SUPERVISOR_PID  the program's own process, if its server may be killed
  *   PARLEY_ARTIFACTS     a folder for pictures of failures
  *
  * Nothing here sleeps: every step waits for what the page shows. */
@@ -67,6 +68,13 @@ async function conversationAction(title, action) {
   await row(title).hover();
   await row(title).getByRole('button', { name: /^Actions for/ }).click();
   await page.getByRole('menuitem', { name: action }).click();
+}
+
+/** The server process below the supervisor. */
+function serverOf(supervisor) {
+  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8').trim().split(' ');
+  const server = children.find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[1] === 'server');
+  return Number(server ?? assert.fail('the program has no server process'));
 }
 
 function promptsEndingWith(question) {
@@ -227,6 +235,27 @@ step('after a lost connection the page is back by itself', async () => {
   excused.network = false;
   assert.equal(await questions().count(), before + 1);
   assert.equal(await answers().last().getAttribute('data-status'), 'complete');
+});
+
+step('the server is killed in the middle of an answer, and the page is back by itself', async () => {
+  const supervisor = process.env.PARLEY_SUPERVISOR_PID;
+  if (!supervisor) return;
+  const before = await questions().count();
+  await composer().fill('Count until you are killed. [hold] [words: 300]');
+  await composer().press('Enter');
+  await live().locator('.markdown').waitFor();
+  excused.network = true;
+  const killed = serverOf(supervisor);
+  process.kill(killed, 'SIGKILL');
+  await page.waitForResponse((r) => r.url().includes('/events') || /\/messages\/[\w-]+$/.test(r.url()));
+  await page.locator('.banner.reconnecting').waitFor({ state: 'detached' });
+  assert.notEqual(serverOf(supervisor), killed);
+  if (await live().count()) await page.getByRole('button', { name: 'Stop the answer' }).click();
+  await live().waitFor({ state: 'detached' });
+  excused.network = false;
+  assert.equal(await questions().count(), before + 1);
+  assert.notEqual((await answers().last().locator('.markdown').textContent()).trim(), '');
+  await ask('And you still answer? [words: 5]');
 });
 
 step('conversations are renamed, searched, archived, restored and deleted', async () => {

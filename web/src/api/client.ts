@@ -78,9 +78,17 @@ export function backoffMs(attempt: number): number {
   return Math.min(250 * 2 ** attempt, 4000) * (0.75 + Math.random() / 2);
 }
 
+/** A server that is being restarted lets connections wait: a try that takes longer is given up. */
+const STATUS_TIMEOUT_MS = 5000;
+/** Interruptions shorter than this are not worth a word. */
+const UNNOTICED_MS = 700;
+
 export async function refreshStatus(): Promise<Status | null> {
   try {
-    const response = await fetch('/api/v1/status', { headers: { accept: 'application/json' } });
+    const response = await fetch('/api/v1/status', {
+      headers: { accept: 'application/json' },
+      signal: AbortSignal.timeout(STATUS_TIMEOUT_MS),
+    });
     if (!response.ok) return null;
     status.value = (await response.json()) as Status;
     return status.value;
@@ -94,11 +102,9 @@ let recovery: Promise<void> | null = null;
 /** Resolves when the server answers again. All callers share one series of tries. */
 export function untilBack(): Promise<void> {
   recovery ??= (async () => {
-    for (let attempt = 0; ; attempt++) {
-      if (await refreshStatus()) break;
-      reconnecting.value = true;
-      await sleep(backoffMs(attempt));
-    }
+    const noticed = setTimeout(() => (reconnecting.value = true), UNNOTICED_MS);
+    for (let attempt = 0; !(await refreshStatus()); attempt++) await sleep(backoffMs(attempt));
+    clearTimeout(noticed);
     reconnecting.value = false;
     recovery = null;
   })();
