@@ -38,7 +38,8 @@ struct answer {
     int64_t last_event;
     bool any, newline; /* text was printed; it ended in a line break */
     bool over, stopping, left;
-    enum err err;
+    enum err err; /* of an `error` event, with what it said */
+    char why[512];
 };
 
 static void print_text(struct answer *a, struct str s) {
@@ -57,8 +58,9 @@ static void print_text(struct answer *a, struct str s) {
 
 static void take_error(struct answer *a, const json_val *data) {
     struct str message = json_get_str(json_get(data, "error"), "message");
-    a->err = err_set(&a->chat->ei, ERR_UPSTREAM, "%.*s",
-                     STR_ARG(message.n ? message : STR("the answer failed")));
+    a->err = ERR_UPSTREAM;
+    snprintf(a->why, sizeof a->why, "%.*s",
+             STR_ARG(message.n ? message : STR("the answer failed")));
     a->over = true;
 }
 
@@ -118,8 +120,8 @@ static enum err stream_answer(struct chat *c, struct answer *a, const char *path
     const char *method = "POST";
     for (int tries = 0; tries < ATTACH_TRIES; tries++) {
         enum err e = chat_client_stream(c->client, method, path, body, &events, a, &c->ei);
-        if (a->over)
-            return a->err;
+        if (a->over) /* leaving the stream then is no error */
+            return a->err ? err_set(&c->ei, a->err, "%s", a->why) : ERR_OK;
         if (a->left || !uuid_is_set(&a->message))
             return e ? e : err_set(&c->ei, ERR_UPSTREAM, "the server ended the answer early");
         if (e == ERR_NOT_FOUND || e == ERR_BAD_KEY || e == ERR_INVALID)

@@ -32,6 +32,8 @@ static void on_done(void *ctx, enum err err, int status, const struct errinfo *e
     } else if (json_parse(buf_str(&p->body), &doc, NULL) == ERR_OK) {
         const json_val *root = yyjson_doc_get_root(doc);
         struct str text = json_get_str(json_get(root, "error"), "message");
+        if (!text.n) /* of /readyz */
+            text = json_str(yyjson_arr_get_first(json_get(root, "reasons")));
         if (!text.n)
             text = json_get_str(root, "status");
         snprintf(a->message, sizeof a->message, "%.*s", STR_ARG(text));

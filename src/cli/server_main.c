@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 
 #include "api/api.h"
+#include "base/clock.h"
 #include "base/crypto.h"
 #include "cli/cli.h"
 #include "cli/first_account.h"
@@ -28,17 +29,17 @@
 #include "turn/turn.h"
 #include "upstream/upstream.h"
 
-#define LOOPS_MAX          256
-#define DRAIN_MS           10000
-#define DRAIN_ORPHANED_MS  0 /* whoever starts us again waits for the address and the lock */
-#define DRAIN_LOOK_MS      50
-#define REFRESH_WAITING_MS 250
-#define REFRESH_READY_MS   10000
-#define PURGE_MS           3600000
-#define FILES_KEPT_BACK    256 /* descriptors for the store, the upstream and ourselves */
-#define PASSWORD_THREADS   2
-#define PASSWORDS_QUEUED   1000
-#define THREAD_STACK       ((size_t)512 * 1024)
+#define LOOPS_MAX         256
+#define DRAIN_MS          10000
+#define DRAIN_ORPHANED_MS 0 /* whoever starts us again waits for the address and the lock */
+#define DRAIN_LOOK_MS     50
+#define LOOK_MS           250   /* at what the upstream is known to be */
+#define REFRESH_READY_MS  10000 /* and asked again when it was well */
+#define PURGE_MS          3600000
+#define FILES_KEPT_BACK   256 /* descriptors for the store, the upstream and ourselves */
+#define PASSWORD_THREADS  2
+#define PASSWORDS_QUEUED  1000
+#define THREAD_STACK      ((size_t)512 * 1024)
 
 struct server;
 
@@ -67,6 +68,7 @@ struct server {
     atomic_bool failed;
     bool draining, told_ready, refreshing;
     int64_t drain_left_ms;
+    int64_t refreshed_ns; /* when the upstream was asked last */
     struct timer *drain_timer, *refresh_timer, *purge_timer;
 };
 
@@ -149,23 +151,22 @@ static void refreshed(void *ctx, enum err err, const struct errinfo *ei) {
     s->refreshing = false;
     if (err)
         log_event(LOG_DEBUG, "upstream.not_ready", LF_ERR(ei));
-    if (!s->refresh_timer)
-        return;
-    bool ready = upstream_is_ready(s->upstream, NULL);
-    if (ready && !s->told_ready)
+    if (!s->told_ready && upstream_is_ready(s->upstream, NULL))
         say_ready(s);
-    timer_start(s->refresh_timer, ready ? REFRESH_READY_MS : REFRESH_WAITING_MS, false);
 }
 
-static void refresh(void *arg) {
+/* A model server that failed a request counts as not ready until it was asked again, which is done
+ * at the next look. */
+static void look(void *arg) {
     struct server *s = arg;
-    if (s->refreshing)
+    int64_t now = clock_mono_ns();
+    bool due = now - s->refreshed_ns >= (int64_t)REFRESH_READY_MS * 1000000;
+    if (s->refreshing || (!due && upstream_is_ready(s->upstream, NULL)))
         return;
+    s->refreshed_ns = now;
     s->refreshing = true;
-    if (upstream_refresh(s->loops[0].client, refreshed, s) != ERR_OK) {
+    if (upstream_refresh(s->loops[0].client, refreshed, s) != ERR_OK)
         s->refreshing = false;
-        timer_start(s->refresh_timer, REFRESH_WAITING_MS, false);
-    }
 }
 
 static enum err purge_sessions(struct store_tx *tx, void *arg, struct errinfo *ei) {
@@ -188,7 +189,8 @@ static void all_serving(void *arg) {
     log_event(LOG_INFO, "server.listening", LF_Z("address", s->address),
               LF_INT("loops", s->n_loops), LF_INT("start", s->link.start));
     malloc_trim(0);
-    refresh(s);
+    look(s);
+    timer_start(s->refresh_timer, LOOK_MS, true);
     purge(s);
 }
 
@@ -266,7 +268,7 @@ static enum err start_thread(struct server_loop *l, struct errinfo *ei) {
 static enum err run_loops(struct server *s, struct errinfo *ei) {
     struct loop *first = s->loops[0].loop;
     s->drain_timer = timer_new(first, drain_look, s);
-    s->refresh_timer = timer_new(first, refresh, s);
+    s->refresh_timer = timer_new(first, look, s);
     s->purge_timer = timer_new(first, purge, s);
     if (!s->drain_timer || !s->refresh_timer || !s->purge_timer)
         return err_set(ei, ERR_NOMEM, NULL);
