@@ -37,8 +37,12 @@ export function openChat(id: string): void {
   void made.load();
 }
 
-export function show(id: string | null): void {
+/** A message that a search found: the thread goes there once and forgets it. */
+export const wantedMessage = signal<string | null>(null);
+
+export function show(id: string | null, messageId: string | null = null): void {
   drawerOpen.value = false;
+  wantedMessage.value = messageId;
   navigate(id ? pathOf(id) : '/');
 }
 

@@ -191,26 +191,10 @@ function RoleName({ roleId }: { roleId: string | null }): JSX.Element {
   return <header class="answer-role">{roleOf(roleId)?.name ?? 'Assistant'}</header>;
 }
 
-/** The answer that is being written. Only this one renders while tokens arrive. */
-export function LiveAnswer({ chat }: { chat: Chat }): JSX.Element | null {
-  const live = chat.live.value;
-  if (!live) return null;
-  const text = shownText(live.answer);
-  const roleId = live.answer.message?.assistant_role_id ?? chat.conversation.value?.assistant_role_id ?? null;
-  return (
-    <article class="message answer live" aria-label="Answer being written" aria-busy="true">
-      <RoleName roleId={roleId} />
-      {text ? <Markdown text={text} /> : <Waiting position={live.answer.queuePosition} />}
-    </article>
-  );
-}
-
-export function FinishedAnswer({ chat, step }: { chat: Chat; step: Step }): JSX.Element {
+function AnswerFoot({ chat, step }: { chat: Chat; step: Step }): JSX.Element {
   const { message } = step;
   return (
-    <article class="message answer" aria-label="Answer" data-message={message.message_id} data-status={message.status}>
-      <RoleName roleId={message.assistant_role_id} />
-      {message.content && <Markdown text={message.content} />}
+    <>
       <Ending chat={chat} message={message} />
       <footer class="message-foot">
         <BranchSwitcher chat={chat} step={step} />
@@ -223,6 +207,30 @@ export function FinishedAnswer({ chat, step }: { chat: Chat; step: Step }): JSX.
           {meta(message)}
         </span>
       </footer>
+    </>
+  );
+}
+
+/** An answer, finished or being written (`step` is null until the server has stored it). While tokens arrive only the one that is
+ * being written renders, and its elements stay when it is done. */
+export function Answer({ chat, step }: { chat: Chat; step: Step | null }): JSX.Element {
+  const writing = step === null || chat.liveId.value === step.message.message_id;
+  const live = writing ? chat.live.value : null;
+  const text = live ? shownText(live.answer) : (step?.message.content ?? '');
+  const roleId = step ? step.message.assistant_role_id : (chat.conversation.value?.assistant_role_id ?? null);
+  const finished = live ? null : step;
+  return (
+    <article
+      class={`message answer ${live ? 'live' : ''}`}
+      aria-label={live ? 'Answer being written' : 'Answer'}
+      aria-busy={live !== null}
+      data-message={step?.message.message_id}
+      data-status={finished?.message.status}
+    >
+      <RoleName roleId={roleId} />
+      {text && <Markdown text={text} />}
+      {live && !text && <Waiting position={live.answer.queuePosition} />}
+      {finished && <AnswerFoot chat={chat} step={finished} />}
     </article>
   );
 }

@@ -64,7 +64,7 @@ function Row({ conversation }: { conversation: Conversation }): JSX.Element {
         onClick={(e) => {
           if (e.metaKey || e.ctrlKey || e.shiftKey) return;
           e.preventDefault();
-          show(id);
+          show(id, conversation.snippet_message_id ?? null);
         }}
       >
         <span class="conversation-title">

@@ -2,8 +2,9 @@
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Chat } from '../state/chat.ts';
+import { wantedMessage } from '../state/chats.ts';
 import { Icon } from './icons.tsx';
-import { FinishedAnswer, LiveAnswer, PendingQuestion, Question } from './message.tsx';
+import { Answer, PendingQuestion, Question } from './message.tsx';
 
 /** Closer to the end than this counts as being there. */
 const END_PX = 60;
@@ -43,6 +44,16 @@ function useFollowing(chat: Chat): { box: preact.RefObject<HTMLDivElement>; away
       grown.disconnect();
     };
   }, []);
+  const wanted = wantedMessage.value;
+  const loaded = chat.loaded.value;
+  useEffect(() => {
+    const found = wanted && loaded ? box.current?.querySelector(`[data-message="${CSS.escape(wanted)}"]`) : null;
+    if (!found) return;
+    following.current = false;
+    found.scrollIntoView({ block: 'center' });
+    found.classList.add('found');
+    wantedMessage.value = null;
+  }, [wanted, loaded]);
   const sending = chat.sending.value !== null;
   useLayoutEffect(() => {
     if (sending) toEnd(); // whoever sends wants to see the answer
@@ -66,17 +77,14 @@ function ProblemBox({ chat }: { chat: Chat }): JSX.Element | null {
 
 function Messages({ chat }: { chat: Chat }): JSX.Element {
   const sending = chat.sending.value;
-  const liveId = chat.liveId.value;
-  const live = chat.busy.value;
   return (
     <>
       {chat.steps.value.map((step) => {
         const id = step.message.message_id;
-        if (step.message.sender === 'user') return <Question key={id} chat={chat} step={step} />;
-        return id === liveId ? <LiveAnswer key={id} chat={chat} /> : <FinishedAnswer key={id} chat={chat} step={step} />;
+        return step.message.sender === 'user' ? <Question key={id} chat={chat} step={step} /> : <Answer key={id} chat={chat} step={step} />;
       })}
       {sending?.text && <PendingQuestion key="pending" text={sending.text} />}
-      {live && liveId === null && <LiveAnswer key="live" chat={chat} />}
+      {chat.busy.value && chat.liveId.value === null && <Answer key="live" chat={chat} step={null} />}
     </>
   );
 }
