@@ -1,4 +1,4 @@
-/* The one table of api_routes. A route needs a signed-in user unless its row says otherwise by
+/* The one table of routes. A route needs a signed-in user unless its row says otherwise by
  * name. To add one: a row here, its schemas in schemas.c, its stages in a handlers file. */
 #include "api/handlers.h"
 #include "api/schemas.h"
