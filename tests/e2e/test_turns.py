@@ -74,7 +74,8 @@ def test_leaving_does_not_stop_and_attaching_resumes(mock, user):
     c = user.conversation()
     s = user.stream("POST", f"/api/v1/conversations/{c}/messages", {"content": "[hold] [words: 5]"})
     it = iter(s)
-    created, first = next(it), next(it)
+    created = next(it)
+    first = next(e for e in it if e["event"] == "token")
     s.close()
     mock.released.set()
     message_id = created["data"]["message"]["message_id"]
