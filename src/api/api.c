@@ -17,8 +17,8 @@
 
 /* ---- matching ---- */
 
-/* True when path fits the pattern. {x} takes one segment, {x*} the whole rest; what was taken goes
- * to *ret_var. */
+/* True when path fits the pattern. {x} takes an identifier, {x*} the whole rest; what was taken goes
+ * to *ret_var. What is no identifier is no such thing, and /users/me is not a user_id. */
 static bool path_matches(const char *pattern, struct str path, struct str *ret_var,
                          bool *ret_rest) {
     struct str want = str_from(pattern), var = STR_NULL;
@@ -32,7 +32,8 @@ static bool path_matches(const char *pattern, struct str path, struct str *ret_v
             break;
         }
         struct str have = str_cut(&path, '/');
-        if (w.n && w.p[0] == '{')
+        struct uuid id;
+        if (w.n && w.p[0] == '{' && uuid_parse(have, &id))
             var = have;
         else if (!str_eq(w, have))
             return false;
@@ -154,12 +155,12 @@ static enum err read_who(struct call *c, struct http_request *r, struct errinfo 
 /* ---- what ---- */
 
 static enum err read_path(struct call *c, const struct match *m, struct errinfo *ei) {
-    if (m->rest)
-        c->rest = arena_str(c->arena, m->var);
-    else if (m->var.p && !uuid_parse(m->var, &c->id))
-        return err_set(ei, ERR_NOT_FOUND,
-                       "there is no such thing: the address holds no identifier");
-    return m->rest && !c->rest.p ? err_set(ei, ERR_NOMEM, NULL) : ERR_OK;
+    if (!m->rest) {
+        (void)uuid_parse(m->var, &c->id); /* or the path has none */
+        return ERR_OK;
+    }
+    c->rest = arena_str(c->arena, m->var);
+    return c->rest.p ? ERR_OK : err_set(ei, ERR_NOMEM, NULL);
 }
 
 static enum err read_query(struct call *c, struct http_request *r, struct errinfo *ei) {
