@@ -27,6 +27,7 @@ struct chat {
     struct buf body;     /* the whole answer, when it is not streamed */
     struct buf logprobs; /* of tokens not yet sent */
     int tokens;
+    int skip;      /* bytes of the answer that the client has already */
     bool begun;    /* the stream's head was sent */
     bool finished; /* nothing more is to be sent */
 };
@@ -161,7 +162,10 @@ static void on_token(struct chat *c, const struct sched_event *e) {
     if (c->request.stream)
         begin_stream(c);
     buf_init(&out, CHUNK_MAX);
-    bool stopped = text_stream_add(&c->text, (struct str){piece, (size_t)n}, &out);
+    int known = n < c->skip ? n : c->skip;
+    c->skip -= known;
+    bool stopped =
+        text_stream_add(&c->text, (struct str){piece + known, (size_t)(n - known)}, &out);
     give_text(c, buf_str(&out));
     buf_deinit(&out);
     if (stopped && !c->finished) {
@@ -221,6 +225,30 @@ static void on_event(void *ctx, const struct sched_event *e) {
         abort();
 }
 
+/* A partial answer may end within what was one token. Its last word is taken out of the prompt
+ * again and becomes bytes with which the answer must begin: so the model says it in the tokens that
+ * it would have used. */
+static void force_last_word(struct chat *c, struct sched_chat *job, struct str partial) {
+    const struct model *m = c->engine->chat;
+    int n = 0, tokens = 0;
+    while (tokens < job->partial) {
+        char piece[SCHED_FORCED_MAX];
+        int32_t t = job->prompt.p[job->prompt.n - 1 - tokens];
+        int more = m->ops->piece(m, t, piece, sizeof(piece));
+        if (more <= 0 || n + more > SCHED_FORCED_MAX || (size_t)(n + more) > partial.n ||
+            memcmp(partial.p + partial.n - (size_t)(n + more), piece, (size_t)more) != 0)
+            break;
+        n += more;
+        tokens++;
+        if (piece[0] == ' ' || piece[0] == '\n')
+            break;
+    }
+    memcpy(job->forced, partial.p + partial.n - (size_t)n, (size_t)n);
+    job->n_forced = c->skip = n;
+    job->prompt.n -= tokens;
+    job->partial -= tokens;
+}
+
 /* The prompt's tokens, and how many of them the first system message takes: others of the role
  * share those. */
 static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errinfo *ei) {
@@ -235,6 +263,8 @@ static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errin
     if (!e)
         e = m->ops->prompt(m, r->messages, n, true, partial, &job->prompt, ei);
     job->partial = e ? 0 : job->prompt.n - without;
+    if (!e && partial.n)
+        force_last_word(c, job, partial);
     if (e || !str_eqz(r->messages[0].role, "system"))
         return e;
     e = m->ops->prompt(m, r->messages, 1, false, STR_NULL, &head, ei);

@@ -21,6 +21,7 @@
 #include <math.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/gguf_header.h"
 #include "engine/model.h"
@@ -39,6 +40,24 @@ struct llama_pool {
     int n;
 };
 
+/* Whether steps run on all threads or on one. Threads wait for each other by spinning at some
+ * hundred barriers of each step, so with other processes on the cores all of them can be slower
+ * than one alone. After `interval` decoding steps the other way is tried on a step of the same
+ * size; two wins in a row change the way. */
+struct pace {
+    int threads, most;
+    int items;    /* of the last decoding step */
+    double took;  /* by it, nanoseconds */
+    double usual; /* of decoding steps, smoothed */
+    int since, interval;
+    bool trying;
+    int wins;
+};
+
+#define PACE_ITEMS        16 /* a step of at most so many items is a decoding step */
+#define PACE_INTERVAL_MIN 8
+#define PACE_INTERVAL_MAX 1024
+
 struct llama_weights { /* the implementation of struct model */
     struct model base;
     struct llama_model *model;
@@ -47,6 +66,7 @@ struct llama_weights { /* the implementation of struct model */
     const char *chat_template; /* borrowed from model, or "chatml" */
     struct llama_batch batch;
     bool partial; /* sequences can be cut and copied in parts */
+    struct pace pace;
 };
 
 static struct llama_weights *weights(struct model *m) {
@@ -111,14 +131,52 @@ static void batch_add(struct llama_weights *w, int32_t token, int position, int 
     w->batch.logits[i] = output;
 }
 
+static int pace_threads(const struct pace *p, int items) {
+    if (p->most == 1 || !p->trying || items != p->items)
+        return p->threads;
+    return p->threads == 1 ? p->most : 1;
+}
+
+static void pace_learn(struct pace *p, int items, int threads, double took) {
+    if (items > PACE_ITEMS || p->most == 1)
+        return;
+    if (threads != p->threads) { /* this was a try */
+        p->wins = took < p->took * 0.8 ? p->wins + 1 : 0;
+        if (p->wins == 1)
+            return;
+        if (p->wins == 2) {
+            p->threads = threads;
+            p->usual = took;
+        }
+        p->interval = p->wins == 2 ? PACE_INTERVAL_MIN : p->interval * 2;
+        if (p->interval > PACE_INTERVAL_MAX)
+            p->interval = PACE_INTERVAL_MAX;
+        p->wins = p->since = 0;
+        p->trying = false;
+        return;
+    }
+    if (p->usual > 0 && took > p->usual * 2.5 && p->interval > PACE_INTERVAL_MIN)
+        p->interval = PACE_INTERVAL_MIN;
+    p->usual = p->usual > 0 ? p->usual + (took - p->usual) * 0.1 : took;
+    p->took = took;
+    p->items = items;
+    if (++p->since >= p->interval)
+        p->trying = true;
+}
+
 static enum err step(struct model *m, const struct model_item *items, int n, struct errinfo *ei) {
     struct llama_weights *w = weights(m);
     batch_clear(w);
     for (int i = 0; i < n; i++)
         batch_add(w, items[i].token, items[i].position, items[i].sequence, items[i].logits);
+    int threads = pace_threads(&w->pace, n);
+    llama_set_n_threads(w->context, threads, threads);
+    int64_t begin = clock_mono_ns();
     int rc = llama_decode(w->context, w->batch);
-    if (rc == 0)
+    if (rc == 0) {
+        pace_learn(&w->pace, n, threads, (double)(clock_mono_ns() - begin));
         return ERR_OK;
+    }
     if (rc == 2)
         return err_set(ei, ERR_CANCELLED, NULL);
     if (rc == 1)
@@ -497,6 +555,8 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
     w->context = llama_init_from_model(w->model, cp);
     if (!w->context)
         return err_set(ei, ERR_NOMEM, "no memory for the conversations of %s", o->path);
+    w->pace =
+        (struct pace){.threads = o->pool->n, .most = o->pool->n, .interval = PACE_INTERVAL_MIN};
     llama_attach_threadpool(w->context, o->pool->threads, o->pool->threads);
     int room = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
     w->batch = llama_batch_init(room, 0, 1);

@@ -1,5 +1,6 @@
 #include "engine/scheduler.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -11,10 +12,11 @@
 #include "engine/slots.h"
 
 #define SHORT_PROMPT 96 /* fresh tokens computed in one go: the standard prompt of a turn */
-#define JOIN_TOKENS  64 /* prompts that are computed together: past it a token costs as much alone \
-                         */
-#define CHUNK_MIN   16  /* tokens of a long prompt in a step beside running answers */
-#define PACE        3   /* such a chunk may take as long as so many plain steps */
+#define JOIN_TOKENS                                                                                \
+    64                 /* prompts that are computed together: past it a token costs as much alone  \
+                        */
+#define CHUNK_MIN   16 /* tokens of a long prompt in a step beside running answers */
+#define PACE        3  /* such a chunk may take as long as so many plain steps */
 #define PATIENCE_NS 2000000000 /* a prompt that has waited so long goes before shorter ones */
 #define EMBED_BATCH                                                                                \
     256 /* tokens of several texts together: longer batches are slower per token                   \
@@ -36,6 +38,7 @@ struct job {
     int item;           /* the step's item whose logits are its own, -1 = none */
     int computed_after; /* slot->computed when the step has succeeded */
     bool prefix_kept;
+    int forced_done; /* bytes of chat.forced that were said */
 };
 
 struct embed_job {
@@ -480,10 +483,36 @@ static void tell_token(struct job *j, const struct sampled *token) {
     j->chat.on_event(j->chat.ctx, &e);
 }
 
+/* Leaves the tokens whose text goes along the bytes that must come; all of them when none does. */
+static void keep_forced(struct sched *s, struct job *j, float *logits) {
+    const char *rest = j->chat.forced + j->forced_done;
+    int left = j->chat.n_forced - j->forced_done, fitting = 0;
+    char piece[512];
+    for (int pass = 0; pass < 2; pass++)
+        for (int32_t t = 0; t < s->model->info.vocabulary; t++) {
+            int n = s->model->ops->piece(s->model, t, piece, sizeof(piece));
+            bool fits = n > 0 && memcmp(piece, rest, (size_t)(n < left ? n : left)) == 0;
+            if (pass == 0)
+                fitting += fits;
+            else if (!fits && fitting)
+                logits[t] = -INFINITY;
+        }
+    if (!fitting)
+        j->forced_done = j->chat.n_forced;
+}
+
 /* Chooses a job's next token and ends the job when it was the last. */
 static void sample(struct sched *s, struct job *j) {
     struct sampled token;
-    sampler_next(j->sampler, s->model->ops->logits(s->model, j->item), &token);
+    float *logits = s->model->ops->logits(s->model, j->item);
+    if (j->forced_done < j->chat.n_forced) {
+        char piece[512];
+        keep_forced(s, j, logits);
+        sampler_next(j->sampler, logits, &token);
+        j->forced_done += s->model->ops->piece(s->model, token.token, piece, sizeof(piece));
+    } else {
+        sampler_next(j->sampler, logits, &token);
+    }
     fairness_charge(s->fairness, j->chat.user,
                     2); /* a decoded token costs about two prefilled ones */
     if (s->model->ops->is_end(s->model, token.token)) {

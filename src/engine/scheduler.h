@@ -20,6 +20,8 @@
 #include "engine/model.h"
 #include "engine/sampler.h"
 
+#define SCHED_FORCED_MAX 128
+
 struct sched;
 
 struct sched_options {
@@ -47,6 +49,10 @@ struct sched_chat { /* a request; submit moves prompt out of it and copies the r
     int max_tokens; /* of the answer */
     struct sampler_params sampling;
     int partial;                 /* the prompt's last tokens that belong to the answer already */
+    /* The answer must begin with these bytes: the end of a partial answer whose last token was perhaps cut in two. Their
+     * tokens are chosen among those that fit, and come as events like all. */
+    char forced[SCHED_FORCED_MAX];
+    int n_forced;
     uint64_t conversation, user; /* keys, 0 = none */
     int64_t arrived_ns;
     void (*on_event)(void *ctx, const struct sched_event *e); /* a done event comes exactly once */

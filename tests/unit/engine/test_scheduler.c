@@ -387,6 +387,24 @@ static void free_with_work_ends_it_as_cancelled(void **state) {
     assert_int_equal(sched_new(&f->m.base, NULL, &o, &f->s), ERR_OK);
 }
 
+static void forced_beginning_is_said_first(void **state) {
+    struct fixture *f = *state;
+    struct caller c = {0};
+    struct sched_chat chat = {.max_tokens = 8, .on_event = on_event, .ctx = &c};
+    struct errinfo ei;
+    uint64_t id;
+    sampler_params_init(&chat.sampling);
+    chat.sampling.temperature = 0;
+    memcpy(chat.forced, "WOR", 3);
+    chat.n_forced = 3;
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, STR("hi>"), false, &chat.prompt), 0);
+    assert_int_equal(sched_chat_submit(f->s, &chat, &id, &ei), ERR_OK);
+    run_all(f);
+    assert_memory_equal(c.text, "WOR", 3);
+    assert_int_equal(c.n, 8);
+    assert_in_range(c.text[3], 'a', 'z');
+}
+
 struct embed_caller {
     int dones;
     enum err err;
@@ -536,6 +554,7 @@ int main(void) {
         TEST(step_failure_ends_its_requests_and_no_others),
         TEST(step_without_room_evicts_and_tries_again),
         TEST(free_with_work_ends_it_as_cancelled),
+        TEST(forced_beginning_is_said_first),
         TEST(embeddings_keep_their_order_over_batches),
         TEST(cancel_within_step_aborts_it),
         TEST(submits_and_cancels_of_many_threads_each_end_once),
