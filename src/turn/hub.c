@@ -53,6 +53,8 @@ static struct event *event_new(int64_t id, enum stream_kind kind, struct str dat
 }
 
 static void drop_events(struct stream *s, size_t n) {
+    if (n == 0)
+        return;
     for (size_t i = 0; i < n; i++) {
         s->bytes -= s->events[i]->n;
         event_unref(s->events[i]);

@@ -28,7 +28,7 @@ struct turns_options {
     bool titles;             /* ask the model for titles in the background (else the first words are the title) */
 };
 enum err turns_new(const struct turns_options *o, struct turns **ret, struct errinfo *ei) ERR_CHECK;
-void turns_free(struct turns *t); /* after the loops have ended */
+void turns_free(struct turns *t); /* after the loops were detached and have ended and the store was closed */
 /* Once per loop, on that loop, before turns are started there. */
 enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_client *c, struct errinfo *ei) ERR_CHECK;
 void turns_detach_loop(struct turns *t, struct loop *l); /* running turns of the loop are checkpointed and marked interrupted */
@@ -64,7 +64,7 @@ struct turn_input {
     int64_t arrived_ns;     /* the request's last byte, for the latencies */
 };
 /* Starts a turn on the current loop and attaches the caller to its stream. on_fail comes for everything that goes wrong before
- * `created` (no such conversation, too long, retired role, unknown model, disk full …): nothing is then stored. Never calls back inside the call. */
+ * `created` (no such conversation, too long, unknown model, disk full …): nothing is then stored. (A retired role goes on serving its conversations.) Never calls back inside the call. */
 enum err turn_start(struct turns *t, struct loop *l, const struct turn_input *in, const struct stream_sink *sink, void *ctx,
                     struct subscription **ret, struct errinfo *ei) ERR_CHECK;
 
@@ -74,7 +74,7 @@ enum err stream_attach(struct turns *t, struct loop *l, const struct uuid *user_
                        const struct stream_sink *sink, void *ctx, struct subscription **ret, struct errinfo *ei) ERR_CHECK;
 
 /* Ends a running answer; its text is kept (status stopped). done(ctx, ERR_OK) when that is stored; also ERR_OK when it had ended by itself;
- * ERR_NOT_FOUND for what is not this user's. */
+ * ERR_NOT_FOUND (to done) for what is not this user's. */
 enum err turn_stop(struct turns *t, struct loop *l, const struct uuid *user_id, const struct uuid *message_id,
                    store_done done, void *ctx) ERR_CHECK;
 

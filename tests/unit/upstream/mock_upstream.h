@@ -19,8 +19,7 @@
 
 enum mock_mode {
     MOCK_REPLY,  /* streams reply, word by word */
-    MOCK_HOLD,   /* streams the first word and waits for mock_release() */
-    MOCK_BREAK,  /* streams the first word and closes the connection */
+    MOCK_HOLD,   /* streams the first word and waits for mock_release() or mock_break() */
     MOCK_STATUS, /* answers status with raw as the body */
     MOCK_RAW,    /* answers 200 with raw as it is */
     MOCK_SILENT, /* never answers */
@@ -120,6 +119,15 @@ static inline void mock_release(struct mock *m, const char *rest) {
     mock_finish(r);
 }
 
+/* The connection breaks in the middle of the answer. */
+static inline void mock_break(struct mock *m) {
+    assert_non_null(m->held);
+    struct http_request *r = m->held;
+    m->held = NULL;
+    http_on_close(r, NULL, NULL);
+    http_stream_abort(r);
+}
+
 static inline void mock_chat(struct mock *m, struct http_request *r) {
     struct str body = http_body(r);
     assert_true(m->n_asked < MOCK_ASKED_MAX);
@@ -147,8 +155,6 @@ static inline void mock_chat(struct mock *m, struct http_request *r) {
         mock_finish(r);
     } else {
         mock_words(r, m->reply, true);
-        if (m->mode == MOCK_BREAK)
-            http_stream_abort(r);
     }
 }
 
