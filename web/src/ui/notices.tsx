@@ -5,6 +5,8 @@ import { reconnecting, refreshStatus, sentence, status } from '../api/client.ts'
 import { announcement, dismissToast, toasts } from '../state/ui.ts';
 import { Icon } from './icons.tsx';
 
+const LOADING = 'The model is being loaded. You can write already; the answer comes as soon as it is ready.';
+
 const STATUS_MS = { starting: 2000, running: 60_000 };
 
 /** The server's state is asked often while it starts, rarely after. */
@@ -18,19 +20,21 @@ export function useStatusPolling(): void {
   }, [ready]);
 }
 
-export function Banner(): JSX.Element | null {
+function Reconnecting(): JSX.Element | null {
+  if (!reconnecting.value) return null;
+  return (
+    <div class="banner reconnecting" role="status">
+      <span class="spinner" aria-hidden="true" />
+      Reconnecting…
+    </div>
+  );
+}
+
+function Notice(): JSX.Element | null {
   const [dismissed, setDismissed] = useState<string | null>(null);
-  if (reconnecting.value) {
-    return (
-      <div class="banner reconnecting" role="status">
-        <span class="spinner" aria-hidden="true" />
-        Reconnecting…
-      </div>
-    );
-  }
   const now = status.value;
   if (!now) return null;
-  const notice = now.notice ? sentence(now.notice) : now.ready ? null : 'The model is being loaded. You can write already; the answer comes as soon as it is ready.';
+  const notice = now.notice ? sentence(now.notice) : now.ready ? null : LOADING;
   if (!notice || notice === dismissed) return null;
   return (
     <div class="banner" role="status">
@@ -39,6 +43,15 @@ export function Banner(): JSX.Element | null {
         <Icon name="close" />
       </button>
     </div>
+  );
+}
+
+export function Banner(): JSX.Element {
+  return (
+    <>
+      <Reconnecting />
+      <Notice />
+    </>
   );
 }
 
