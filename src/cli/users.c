@@ -2,6 +2,7 @@
  * this. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/out.h"
 #include "auth/auth.h"
@@ -119,6 +120,8 @@ int cmd_user_add(const struct args *a) {
         c.user.password_hash = str_from(hash);
         status = desk_write(&d, add_user, &c);
     }
+    if (!status && c.user.is_admin)
+        unlink(d.config->setup_link);
     if (!status)
         printf("%s is %s now.\n", a->operands[0],
                c.user.is_admin ? "an administrator" : "a member");

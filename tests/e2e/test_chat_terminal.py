@@ -1,0 +1,147 @@
+"""parley chat as a person uses it: in a terminal (a pseudo-terminal here), with Ctrl-C."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+
+import pytest
+from harness import BINARY, Program
+from mock_upstream import MockUpstream
+
+
+class Terminal:
+    def __init__(self, argv, env):
+        self.master, slave = pty.openpty()
+        self.child = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True)
+        os.close(slave)
+        self.seen = ""
+
+    def expect(self, pattern, seconds=30):
+        """Reads until pattern is there; returns and drops what came up to it."""
+        while not (found := re.search(pattern, self.seen, re.S)):
+            ready, _, _ = select.select([self.master], [], [], seconds)
+            assert ready, f"{pattern!r} did not come; there is {self.seen!r}"
+            try:
+                data = os.read(self.master, 65536)
+            except OSError:
+                data = b""
+            assert data, f"it ended before {pattern!r}; there is {self.seen!r}"
+            self.seen += data.decode()
+        text, self.seen = self.seen[:found.end()], self.seen[found.end():]
+        return text
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def interrupt(self):
+        os.kill(self.child.pid, signal.SIGINT)
+
+    def close(self):
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def own():
+    upstream = MockUpstream()
+    with Program(upstream=upstream.url) as p:
+        p.mock, p.admin = upstream, p.setup()
+        p.here = ["--data-dir", p.data, "--listen", f"127.0.0.1:{p.port}"]
+        yield p
+    upstream.close()
+
+
+@pytest.fixture
+def terminal(own, tmp_path):
+    env = {k: v for k, v in os.environ.items() if k != "PARLEY_KEY"} | {"HOME": str(tmp_path)}
+    t = Terminal([BINARY, "chat", *own.here], env)
+    t.expect("> ")
+    yield t
+    t.close()
+
+
+def test_conversation_is_kept_and_roles_change(own, terminal):
+    terminal.type("my name is Ada [say: hello Ada]\n")
+    terminal.expect("\nhello Ada.*> ")
+    terminal.type("first line \\\n")
+    terminal.expect("… ")
+    terminal.type("[say: second]\n")
+    terminal.expect("\nsecond.*> ")
+    asked = own.mock.chats()
+    last = next(c for c in reversed(asked) if "second" in str(c["messages"][-1]["content"]))
+    assert [m["role"] for m in last["messages"]] == ["system", "user", "assistant", "user"]
+    assert "my name is Ada" in last["messages"][1]["content"] and "\n" in last["messages"][-1]["content"]
+    terminal.type("/role travel-assistant\n")
+    terminal.expect("Travel Assistant.*> ")
+    terminal.type("[say: away]\n")
+    terminal.expect("\naway.*> ")
+    last = next(c for c in reversed(own.mock.chats()) if "away" in str(c["messages"][-1]["content"]))
+    assert "travel" in last["messages"][0]["content"].lower() and len(last["messages"]) == 2
+    terminal.type("/role nobody\n")
+    terminal.expect('no role "nobody".*> ')
+    terminal.type("/quit\n")
+    assert terminal.child.wait(20) == 0
+
+
+def test_ctrl_c_stops_an_answer_and_leaves_at_the_prompt(own, terminal):
+    terminal.type("[hold] [words: 9]\n")
+    terminal.expect("word0")
+    terminal.interrupt()
+    terminal.expect(r"\(stopped\).*> ")
+    conversation = own.admin.get("/api/v1/conversations")["data"][0]["conversation_id"]
+    messages = own.admin.get(f"/api/v1/conversations/{conversation}/messages")["data"]
+    assert (messages[1]["status"], messages[1]["content"].strip()) == ("stopped", "word0")
+    terminal.interrupt()
+    terminal.expect("Ctrl-C again.*> ")
+    terminal.interrupt()
+    assert terminal.child.wait(20) == 0
+
+
+def test_answer_goes_on_after_the_server_was_killed(own, terminal):
+    terminal.type("[hold] [words: 9]\n")
+    terminal.expect("word0")
+    os.kill(own.processes()["server"], signal.SIGKILL)
+    terminal.expect("parley: .*> ")  # what became of it is said, and the conversation goes on
+    own.mock.released.set()
+    terminal.type("after [say: fine]\n")
+    terminal.expect("\nfine.*> ")
+
+
+def test_key_of_this_machine_is_private_and_made_anew_when_revoked(own, tmp_path):
+    env = {k: v for k, v in os.environ.items() if k != "PARLEY_KEY"} | {"HOME": str(tmp_path)}
+
+    def once(*args):
+        return subprocess.run([BINARY, "chat", *own.here, "--once", "[say: yes]", *args], capture_output=True, text=True, env=env,
+                              timeout=60, check=False)
+
+    assert once().stdout == "yes\n"
+    path = os.path.join(own.data, "local-key")
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    for key in own.admin.get("/api/v1/keys")["data"]:
+        own.admin.call("DELETE", "/api/v1/keys/" + key["key_id"])
+    with open(path, encoding="ascii") as f:
+        before = f.read()
+    done = once()
+    assert (done.returncode, done.stdout) == (0, "yes\n"), done.stderr
+    with open(path, encoding="ascii") as f:
+        assert f.read() != before
+    refused = once("--server", own.url)  # named by an address: that key is not sent
+    assert refused.returncode == 5 and "API key" in refused.stderr
+
+
+def test_saved_login_is_used_again(own, tmp_path):
+    key = own.admin.post("/api/v1/keys", {"name": "saved"})["key"]
+    env = {**os.environ, "HOME": str(tmp_path), "PARLEY_KEY": key}
+    argv = [BINARY, "chat", "--once", "[say: saved]"]
+    done = subprocess.run([*argv, "--server", own.url, "--save"], capture_output=True, text=True, env=env, timeout=60, check=False)
+    assert done.stdout == "saved\n", done.stderr
+    saved = tmp_path / ".config" / "parley" / "chat.conf"
+    assert saved.stat().st_mode & 0o777 == 0o600
+    del env["PARLEY_KEY"]
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=60, check=False)
+    assert done.stdout == "saved\n", done.stderr
