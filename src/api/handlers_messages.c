@@ -27,8 +27,6 @@ struct reply_stream {
 };
 
 static void stream_free(struct reply_stream *s) {
-    if (s->r)
-        metric_add(M_STREAMS_OPEN, -1);
     if (s->sub)
         subscription_cancel(s->sub);
     timer_free(s->ping);
@@ -72,7 +70,6 @@ static bool stream_begin(struct reply_stream *s) {
     http_guard_free(c->guard);
     c->guard = NULL;
     s->r = r;
-    metric_add(M_STREAMS_OPEN, 1);
     http_on_close(r, on_client_gone, s);
     respond_api_headers(r);
     http_set_header(r, "X-Accel-Buffering", "no"); /* nginx hands every event on at once */

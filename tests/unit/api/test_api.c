@@ -1,4 +1,5 @@
-/* Bad input of every class, on both APIs: the right status, a code, the field at fault, and nothing half written. */
+/* Bad input of every class, on both APIs: the right status, a code, the field at fault, and nothing
+ * half written. */
 #include "unit/api/api_fixture.h"
 
 #define JSON_TYPE "Content-Type: application/json\r\n"
@@ -9,8 +10,9 @@ static struct reply post(const struct person *p, const char *path, const char *b
 
 static void body_malformed_invalidJson(void **state) {
     (void)state;
-    static const char *const bad[] = {"{", "{\"title\":\"a\"", "{\"title\":\"a\",}", "{'title':1}", "nul", "{} {}",
-                                      "{\"title\":NaN}", "\"\\ud800\"", "{\"title\":\"\\x\"}", "// no\n{}"};
+    static const char *const bad[] = {
+        "{",     "{\"title\":\"a\"", "{\"title\":\"a\",}", "{'title':1}",         "nul",
+        "{} {}", "{\"title\":NaN}",  "\"\\ud800\"",        "{\"title\":\"\\x\"}", "// no\n{}"};
     struct person p = make_admin();
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct reply r = post(&p, "/api/v1/conversations", bad[i]);
@@ -60,9 +62,11 @@ static void field_missingWrongUnknown_isNamed(void **state) {
     expect_error(r, 400, "invalid_value", "max_tokens");
     r = post(&p, "/api/v1/roles", "{\"name\":\"a\",\"system_prompt\":\"b\",\"stop\":[\"x\",5]}");
     expect_error(r, 400, "invalid_value", "stop[1]");
-    r = post(&p, "/api/v1/roles", "{\"name\":\"a\",\"system_prompt\":\"b\",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}");
+    r = post(&p, "/api/v1/roles",
+             "{\"name\":\"a\",\"system_prompt\":\"b\",\"stop\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}");
     expect_error(r, 400, "invalid_value", "stop");
-    r = post(&p, "/api/v1/documents", "{\"source_name\":\"a\",\"content\":\"b\",\"metadata\":{\"tags\":\"x\"}}");
+    r = post(&p, "/api/v1/documents",
+             "{\"source_name\":\"a\",\"content\":\"b\",\"metadata\":{\"tags\":\"x\"}}");
     expect_error(r, 400, "invalid_value", "metadata.tags");
     r = post(&p, "/api/v1/conversations", "{\"assistant_role_id\":\"general\"}");
     expect_error(r, 400, "invalid_value", "assistant_role_id");
@@ -160,7 +164,8 @@ static void contentType_other_415(void **state) {
     (void)state;
     char headers[400];
     struct person p = make_admin();
-    static const char *const types[] = {"Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n", ""};
+    static const char *const types[] = {"Content-Type: text/plain\r\n",
+                                        "Content-Type: application/x-www-form-urlencoded\r\n", ""};
     for (int i = 0; i < 3; i++) {
         snprintf(headers, sizeof headers, "%s%s", p.who, types[i]);
         struct reply r = call_raw("POST", "/api/v1/conversations", headers, "{}", 2);
@@ -202,7 +207,8 @@ static void refused_nothingIsStored(void **state) {
     reply_free(&r);
 }
 
-/* Every route that is not public must refuse whom it does not know, whatever the rest of the request is. */
+/* Every route that is not public must refuse whom it does not know, whatever the rest of the
+ * request is. */
 static void routes_withoutCredential_401(void **state) {
     (void)state;
     struct reply doc = call("GET", "/openapi.json", NULL, NULL);
@@ -226,7 +232,9 @@ static void routes_withoutCredential_401(void **state) {
                 continue; /* public, or with a rule of its own */
             for (size_t k = 0; yyjson_get_str(method)[k]; k++)
                 verb[k] = (char)(yyjson_get_str(method)[k] - 32);
-            struct reply r = call(verb, real, NULL, strcmp(verb, "GET") == 0 || strcmp(verb, "DELETE") == 0 ? NULL : "{}");
+            struct reply r =
+                call(verb, real, NULL,
+                     strcmp(verb, "GET") == 0 || strcmp(verb, "DELETE") == 0 ? NULL : "{}");
             expect_error(r, 401, "unauthorized", "(none)");
             checked++;
         }

@@ -45,11 +45,17 @@ static void models_upstreamsAndRoles(void **state) {
 static void chat_whole_relayed(void **state) {
     (void)state;
     make_key();
-    struct reply r = call("POST", CHAT, key, "{\"model\":\"tiny\"," HI ",\"temperature\":null,\"stop\":null,\"logit_bias\":{},\"strange\":1,"
-                                             "\"parley\":{\"user\":\"forged\"}}");
+    struct reply r = call("POST", CHAT, key,
+                          "{\"model\":\"tiny\"," HI
+                          ",\"temperature\":null,\"stop\":null,\"logit_bias\":{},\"strange\":1,"
+                          "\"parley\":{\"user\":\"forged\"}}");
     expect(r, 200);
     assert_string_equal(text_at(&r, "model"), "tiny");
-    assert_string_equal(json_get_str(json_get(yyjson_arr_get_first(json_get(r.root, "choices")), "message"), "content").p, "Hello there");
+    assert_string_equal(
+        json_get_str(json_get(yyjson_arr_get_first(json_get(r.root, "choices")), "message"),
+                     "content")
+            .p,
+        "Hello there");
     reply_free(&r);
     yyjson_doc *d = sent_chat();
     json_val *root = yyjson_doc_get_root(d), *parley = json_get(root, "parley");
@@ -63,7 +69,8 @@ static void chat_whole_relayed(void **state) {
 static void chat_role_promptInFront_nameAsAsked(void **state) {
     (void)state;
     make_key();
-    struct reply r = call("POST", CHAT, key, "{\"model\":\"medical-advisor\"," HI ",\"max_tokens\":5}");
+    struct reply r =
+        call("POST", CHAT, key, "{\"model\":\"medical-advisor\"," HI ",\"max_tokens\":5}");
     expect(r, 200);
     assert_string_equal(text_at(&r, "model"), "medical-advisor");
     reply_free(&r);
@@ -88,7 +95,9 @@ static void chat_stream_chunksAndDone(void **state) {
     (void)state;
     char type[512];
     make_key();
-    struct reply r = call("POST", CHAT, key, "{\"model\":\"code-helper\"," HI ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+    struct reply r = call("POST", CHAT, key,
+                          "{\"model\":\"code-helper\"," HI
+                          ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
     expect(r, 200);
     assert_non_null(header_of(&r, "Content-Type", type));
     assert_memory_equal(type, "text/event-stream", 17);
@@ -141,8 +150,10 @@ static void chat_bad_namesTheParameter(void **state) {
         {"{" HI "}", "model"},
         {"{\"model\":\"tiny\"}", "messages"},
         {"{\"model\":\"tiny\",\"messages\":[]}", "messages"},
-        {"{\"model\":\"tiny\",\"messages\":[{\"role\":\"king\",\"content\":\"x\"}]}", "messages[0].role"},
-        {"{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":7}]}", "messages[0].content"},
+        {"{\"model\":\"tiny\",\"messages\":[{\"role\":\"king\",\"content\":\"x\"}]}",
+         "messages[0].role"},
+        {"{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":7}]}",
+         "messages[0].content"},
         {"{\"model\":\"tiny\"," HI ",\"temperature\":2.5}", "temperature"},
         {"{\"model\":\"tiny\"," HI ",\"temperature\":\"hot\"}", "temperature"},
         {"{\"model\":\"tiny\"," HI ",\"top_p\":-1}", "top_p"},
@@ -185,7 +196,8 @@ static void chat_clientLeaves_upstreamCancelled(void **state) {
     client_send(fd, "POST", CHAT, headers, body, strlen(body));
     assert_int_equal(read_until(fd, b, sizeof b, "Hello"), 0);
     close(fd);
-    for (int i = 0; i < 2000 && atomic_load(&fx.script.cancelled) == 0; i++) { /* each asks the loop once */
+    for (int i = 0; i < 2000 && atomic_load(&fx.script.cancelled) == 0;
+         i++) { /* each asks the loop once */
         struct reply r = call("GET", "/healthz", NULL, NULL);
         reply_free(&r);
     }
@@ -195,14 +207,17 @@ static void chat_clientLeaves_upstreamCancelled(void **state) {
 static void embeddings_forwarded(void **state) {
     (void)state;
     make_key();
-    struct reply r = call("POST", "/v1/embeddings", key, "{\"model\":\"embed\",\"input\":[\"a\",\"b\"],\"encoding_format\":\"float\"}");
+    struct reply r =
+        call("POST", "/v1/embeddings", key,
+             "{\"model\":\"embed\",\"input\":[\"a\",\"b\"],\"encoding_format\":\"float\"}");
     expect(r, 200);
     assert_string_equal(text_at(&r, "model"), "embed");
     reply_free(&r);
     assert_non_null(strstr(fx.script.last_embeddings, "[\"a\",\"b\"]"));
     r = call("POST", "/v1/embeddings", key, "{\"model\":\"embed\",\"input\":{}}");
     expect_error(r, 400, "invalid_value", "input");
-    r = call("POST", "/v1/embeddings", key, "{\"model\":\"embed\",\"input\":\"a\",\"encoding_format\":\"hex\"}");
+    r = call("POST", "/v1/embeddings", key,
+             "{\"model\":\"embed\",\"input\":\"a\",\"encoding_format\":\"hex\"}");
     expect_error(r, 400, "invalid_value", "encoding_format");
     r = call("POST", "/v1/embeddings", key, "{\"model\":\"travel-assistant\",\"input\":\"a\"}");
     expect_error(r, 404, "model_not_found", "model");
@@ -217,7 +232,8 @@ static int foreign_setup(void **state) {
 static void chat_foreignUpstream_getsNothingOfOurs(void **state) {
     (void)state;
     make_key();
-    struct reply r = call("POST", CHAT, key, "{\"model\":\"tiny\"," HI ",\"parley\":{\"user\":\"forged\"}}");
+    struct reply r =
+        call("POST", CHAT, key, "{\"model\":\"tiny\"," HI ",\"parley\":{\"user\":\"forged\"}}");
     expect(r, 200);
     reply_free(&r);
     assert_null(strstr(fx.script.last_chat, "parley"));
@@ -235,7 +251,8 @@ int main(void) {
         T(chat_bad_namesTheParameter),
         T(chat_clientLeaves_upstreamCancelled),
         T(embeddings_forwarded),
-        cmocka_unit_test_setup_teardown(chat_foreignUpstream_getsNothingOfOurs, foreign_setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(chat_foreignUpstream_getsNothingOfOurs, foreign_setup,
+                                        fx_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
