@@ -1,9 +1,18 @@
 #include "scripted_model.h"
 
-#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+/* Unlike assert() it stays in optimised builds. */
+#define CHECK(what)                                                                                \
+    do {                                                                                           \
+        if (!(what)) {                                                                             \
+            fprintf(stderr, "scripted model: %s\n", #what);                                        \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
 
 static struct scripted_model *scripted(struct model *m) {
     return (struct scripted_model *)m;
@@ -46,7 +55,7 @@ static bool wait_at_gate(struct scripted_model *m) {
 static enum err scripted_step(struct model *base, const struct model_item *items, int n,
                               struct errinfo *ei) {
     struct scripted_model *m = scripted(base);
-    assert(n > 0 && n <= base->info.step_tokens);
+    CHECK(n > 0 && n <= base->info.step_tokens);
     if (m->gate && wait_at_gate(m))
         return err_set(ei, ERR_CANCELLED, NULL);
     m->steps++;
@@ -55,8 +64,8 @@ static enum err scripted_step(struct model *base, const struct model_item *items
         return err_set(ei, m->fail_with, "scripted failure");
     for (int i = 0; i < n; i++) {
         struct tokens *t = &m->seqs[items[i].sequence];
-        assert(items[i].position == t->n);
-        assert(tokens_add(t, &items[i].token, 1) == ERR_OK);
+        CHECK(items[i].position == t->n);
+        CHECK(tokens_add(t, &items[i].token, 1) == ERR_OK);
         m->computed++;
         if (!items[i].logits)
             continue;
@@ -92,7 +101,7 @@ static bool scripted_copy(struct model *base, int from, int to, int n) {
     m->seqs[to].n = 0;
     if (m->uncut)
         return false;
-    assert(n <= m->seqs[from].n);
+    CHECK(n <= m->seqs[from].n);
     m->copies++;
     return tokens_add(&m->seqs[to], m->seqs[from].p, n) == ERR_OK;
 }

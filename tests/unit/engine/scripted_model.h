@@ -3,7 +3,7 @@
  * What it says next is a function of the whole sequence, so a wrongly reused prefix shows in the
  * answer; or, with a reply, the reply's next byte after the last '>' of the sequence (the opening
  * of the answer in its template:
- * "<role:content>…<assistant:" … '>'). It asserts that positions follow each other. */
+ * "<role:content>…<assistant:" … '>'). It aborts unless positions follow each other. */
 #pragma once
 
 #include <pthread.h>
