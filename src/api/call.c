@@ -1,8 +1,6 @@
 /* The pipeline of a request: see call.h. */
 #include "api/call.h"
 
-#include <stdlib.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -77,44 +75,34 @@ static enum err authenticate(struct call *c, struct store_tx *tx, struct errinfo
     return ERR_OK;
 }
 
-struct key_use {
-    struct uuid key;
-    int64_t at;
-};
-
 static enum err key_use_write(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    struct key_use *u = arg;
+    struct key_use *slot = arg;
+    pthread_mutex_lock(&slot->api->lock);
+    struct key_use u = *slot;
+    pthread_mutex_unlock(&slot->api->lock);
     (void)ei;
-    return api_key_set_used(tx, &u->key, u->at);
+    return api_key_set_used(tx, &u.key, u.minute * 60000);
 }
 
-static void key_use_done(void *arg, enum err err, const struct errinfo *ei) {
-    (void)err; /* last_used_at is a hint: the next minute writes it again */
-    (void)ei;
-    free(arg);
-}
-
-/* Writes down that a key was used, once a minute for each: the table forgets, which costs a write.
- */
+/* Writes down that a key was used, once a minute for each. The table has a slot for a key, which
+ * another one may take: that costs a write or loses a minute, and last_used_at is a hint. Nobody
+ * waits for the write. */
 static void key_used(struct call *c) {
     struct api *a = c->api;
-    int64_t now = clock_wall_ms(), minute = now / 60000;
+    int64_t minute = clock_wall_ms() / 60000;
     size_t at = 0;
     for (size_t i = UUID_LEN - 8; i < UUID_LEN; i++) /* the end of a UUIDv7 is random */
         at = at * 31 + (unsigned char)c->key_id.s[i];
-    at %= sizeof a->key_minutes / sizeof a->key_minutes[0];
+    struct key_use *slot = &a->key_uses[at % (sizeof a->key_uses / sizeof a->key_uses[0])];
     pthread_mutex_lock(&a->lock);
-    bool known =
-        a->key_minutes[at].minute == minute && uuid_eq(&a->key_minutes[at].key, &c->key_id);
-    a->key_minutes[at].key = c->key_id;
-    a->key_minutes[at].minute = minute;
+    bool known = slot->minute == minute && uuid_eq(&slot->key, &c->key_id);
+    *slot = (struct key_use){a, c->key_id, minute};
     pthread_mutex_unlock(&a->lock);
-    struct key_use *u = known ? NULL : malloc(sizeof *u);
-    if (!u)
-        return;
-    *u = (struct key_use){c->key_id, minute * 60000};
-    if (store_write(a->o.store, key_use_write, u, c->loop, key_use_done))
-        free(u);
+    if (!known && store_write(a->o.store, key_use_write, slot, c->loop, NULL)) {
+        pthread_mutex_lock(&a->lock);
+        slot->minute = 0; /* the next use tries again */
+        pthread_mutex_unlock(&a->lock);
+    }
 }
 
 /* ---- stages ---- */

@@ -78,19 +78,22 @@ struct api_loop {
     struct upstream_client *client;
 };
 
+struct key_use {
+    struct api *api; /* the one whose table this is in */
+    struct uuid key;
+    int64_t minute;
+};
+
 struct api {
     struct api_options o;
     char *notice;                         /* owned; NULL = none */
     struct buf openapi;                   /* the text of /openapi.json */
     struct auth_limiter *by_name, *by_ip; /* attempts to sign in */
     char dummy_hash[PASSWORD_HASH_LEN];   /* verified when there is no such user: equal work */
-    pthread_mutex_t lock;                 /* guards loops and key_minutes */
+    pthread_mutex_t lock;                 /* guards loops and key_uses */
     struct api_loop loops[LOOPS_MAX];
     size_t n_loops;
-    struct {
-        struct uuid key;
-        int64_t minute;
-    } key_minutes[1024]; /* when use was last written down */
+    struct key_use key_uses[1024]; /* when the use of a key was last written down */
 };
 
 #define QUERY_MAX 6
