@@ -604,14 +604,11 @@ static enum err warm_up(struct llama_weights *w, struct errinfo *ei) {
         tokens_deinit(&t);
         return e;
     }
-    struct model_item items[64];
     int32_t token = llama_vocab_bos(w->vocab) >= 0 ? llama_vocab_bos(w->vocab) : 0;
-    for (int i = 0; i < 64; i++)
-        items[i] = (struct model_item){0, i, token, i == 63};
-    enum err e = step(m, items, 64, ei);
-    items[0] = (struct model_item){0, 64, token, true};
-    if (!e)
-        e = step(m, items, 1, ei);
+    const struct model_item item = {.token = token, .logits = true};
+    enum err e = step(m, &item, 1, ei);
+    w->pace.usual = 0; /* reading from disk is not the model's pace */
+    w->pace.since = 0;
     llama_memory_clear(llama_get_memory(w->context), false);
     return e;
 }
