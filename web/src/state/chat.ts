@@ -4,7 +4,7 @@
  * lives in `live`. At most one answer is written in a conversation at a time. A chat goes on following its answer while another
  * conversation is shown. */
 import { batch, computed, signal } from '@preact/signals';
-import { ApiError, del, get, networkError, post, put } from '../api/client.ts';
+import { ApiError, del, get, networkError, post, put, sleep } from '../api/client.ts';
 import { followTurn, type TurnStart } from '../api/turn.ts';
 import type { Conversation, Feedback, Message, MessageTree, Rating } from '../api/types.ts';
 import { newAnswer, shownText, type Answer } from '../model/answer.ts';
@@ -29,6 +29,10 @@ export interface Problem {
   /** What was sent and can be sent again. */
   retry: () => void;
 }
+
+const TITLE_PAUSES_MS = [1500, 4000, 10_000, 20_000];
+/** A question and its answer. */
+const FIRST_TURN = 2;
 
 export class Chat {
   readonly conversation = signal<Conversation | null>(null);
@@ -207,7 +211,7 @@ export class Chat {
     });
     const said = end.error ? `The answer failed: ${end.error.message}` : `Answer: ${shownText(end)}`;
     announce(said.slice(0, 2000));
-    if (!this.conversation.value?.title) void this.awaitTitle();
+    if (this.messages.value.size <= FIRST_TURN) void this.awaitTitle();
   }
 
   private fail(error: unknown, retry: (() => void) | undefined): void {
@@ -222,13 +226,14 @@ export class Chat {
     if (!retry) reportError(error);
   }
 
-  /** The title is made after the answer; when its event came too late, ask for it a few times. */
+  /** A better title may be made after the first answer, when its stream has ended: ask for it a few times. */
   private async awaitTitle(): Promise<void> {
-    for (const ms of [1500, 4000, 10000]) {
-      await new Promise((resolve) => setTimeout(resolve, ms));
-      if (this.live.value || this.conversation.value?.title) return;
+    const before = this.conversation.value?.title;
+    for (const ms of TITLE_PAUSES_MS) {
+      await sleep(ms, this.abort.signal);
+      if (this.abort.signal.aborted || this.conversation.value?.title !== before) return;
       const fresh = await get<Conversation>(`/api/v1/conversations/${this.id}`).catch(() => null);
-      if (fresh?.title) return this.retitle(fresh.title);
+      if (fresh && fresh.title !== before) return this.retitle(fresh.title);
     }
   }
 
