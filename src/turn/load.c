@@ -116,6 +116,6 @@ enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
 enum err turn_checkpoint_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     (void)ei;
-    return message_checkpoint(tx, &t->answer.message_id,
+    return message_checkpoint(tx, &t->stream->message_id,
                               (struct str){t->checkpoint_text, t->checkpoint_n});
 }

@@ -335,7 +335,7 @@ static void on_token(void *ctx, struct str text) {
     upstream_cancel(t->call);
     t->call = NULL;
     if (e == ERR_TOO_LARGE)
-        t->answer.finish_reason = STR("length");
+        snprintf(t->finish_reason, sizeof t->finish_reason, "length");
     else
         t->failure = explain(e, NULL);
     end_answer(t);
@@ -346,9 +346,9 @@ static void on_done(void *ctx, const struct chat_result *r) {
     t->call = NULL;
     if (r->err)
         t->failure = explain(r->err, r->ei);
-    t->answer.finish_reason = r->finish_reason.n ? arena_str(t->arena, r->finish_reason) : STR_NULL;
-    t->answer.prompt_tokens = r->prompt_tokens;
-    t->answer.completion_tokens = r->completion_tokens;
+    snprintf(t->finish_reason, sizeof t->finish_reason, "%.*s", STR_ARG(r->finish_reason));
+    t->prompt_tokens = r->prompt_tokens;
+    t->completion_tokens = r->completion_tokens;
     end_answer(t);
 }
 
@@ -566,6 +566,9 @@ void turn_describe_answer(const struct turn *t, enum message_status status, stru
     *ret = t->answer;
     ret->content = t->stream->text.n ? buf_str(&t->stream->text) : STR("");
     ret->status = status;
+    ret->finish_reason = str_from(t->finish_reason);
+    ret->prompt_tokens = t->prompt_tokens;
+    ret->completion_tokens = t->completion_tokens;
     ret->response_latency_ms = (clock_mono_ns() - t->in.arrived_ns) / MS;
     ret->error = t->failure.code ? str_from(t->failure.message) : STR("");
 }

@@ -146,14 +146,18 @@ struct turn {
     struct str model; /* the role's own, else the default's name; may be empty */
 
     struct prompt prompt;
-    struct message question, answer; /* what is stored; question.message_id not set: regenerating */
+    /* What is stored; the store reads them while appending and finishing, so that nothing else
+     * changes them then. */
+    struct message question, answer; /* question.message_id not set: regenerating */
     char title[TITLE_SIZE];          /* of a conversation that has none yet, else "" */
 
     struct upstream_call *counting, *call;
     bool open;     /* durable, and events go out */
     bool answered; /* the upstream is through with it, one way or another */
     bool stopping, detached;
-    int queued_position;    /* -1 = none to be told */
+    int queued_position; /* -1 = none to be told */
+    char finish_reason[32];
+    int prompt_tokens, completion_tokens; /* as the model server told; -1 = not */
     struct errinfo failure; /* of the upstream or the finishing write; code ERR_OK = none */
 
     struct timer *flush, *checkpoint, *retry;

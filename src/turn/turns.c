@@ -144,7 +144,7 @@ static enum err make_turn(struct turns *t, struct turn_loop *tl, const struct tu
     turn->t = t;
     turn->tl = tl;
     turn->in = *in;
-    turn->queued_position = -1;
+    turn->queued_position = turn->prompt_tokens = turn->completion_tokens = -1;
     turn->started_wall_ms = clock_wall_ms();
     if (in->kind == TURN_MESSAGE)
         turn->question.message_id = uuid_new();
