@@ -74,16 +74,33 @@ struct server {
 
 /* ---- the end ---- */
 
-/* On each loop: clients first, because their going away reaches into the turns. */
+static void loop_last(void *arg, enum err err, const struct errinfo *ei) {
+    struct server_loop *l = arg;
+    (void)err;
+    (void)ei;
+    upstream_client_free(l->client);
+    l->client = NULL;
+    loop_stop(l->loop);
+}
+
+static enum err write_nothing(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)tx;
+    (void)arg;
+    (void)ei;
+    return ERR_OK;
+}
+
+/* On each loop: clients first, because their going away reaches into the turns. Then one more turn
+ * through the store, behind everything that this loop has given it: whoever waits for a write still
+ * hears of it. */
 static void loop_end(void *arg) {
     struct server_loop *l = arg;
     http_server_free(l->http);
+    l->http = NULL;
     if (l->turns_attached)
         turns_detach_loop(l->server->turns, l->loop);
-    upstream_client_free(l->client);
-    l->http = NULL;
-    l->client = NULL;
-    loop_stop(l->loop);
+    if (store_write(l->server->store, write_nothing, l, l->loop, loop_last) != ERR_OK)
+        loop_last(l, ERR_OK, NULL);
 }
 
 static void loop_refuse_more(void *arg) {

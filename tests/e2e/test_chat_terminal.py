@@ -73,14 +73,14 @@ def test_conversation_is_kept_and_roles_change(own, terminal):
     terminal.type("[say: second]\n")
     terminal.expect("\nsecond.*> ")
     asked = own.mock.chats()
-    last = next(c for c in reversed(asked) if "second" in str(c["messages"][-1]["content"]))
+    last = next(c for c in reversed(asked) if c["messages"][-1]["content"].endswith("\n[say: second]"))
     assert [m["role"] for m in last["messages"]] == ["system", "user", "assistant", "user"]
     assert "my name is Ada" in last["messages"][1]["content"] and "\n" in last["messages"][-1]["content"]
     terminal.type("/role travel-assistant\n")
     terminal.expect("Travel Assistant.*> ")
     terminal.type("[say: away]\n")
     terminal.expect("\naway.*> ")
-    last = next(c for c in reversed(own.mock.chats()) if "away" in str(c["messages"][-1]["content"]))
+    last = next(c for c in reversed(own.mock.chats()) if c["messages"][-1]["content"] == "[say: away]")
     assert "travel" in last["messages"][0]["content"].lower() and len(last["messages"]) == 2
     terminal.type("/role nobody\n")
     terminal.expect('no role "nobody".*> ')
