@@ -107,7 +107,7 @@ step('the empty conversation shows roles and how to begin', async () => {
   }
   await page.getByRole('radio', { name: /Travel Assistant/ }).check();
   await page.getByLabel('Ways to begin with Travel Assistant').getByRole('button').first().click();
-  assert.notEqual(await composer().inputValue(), '');
+  await page.waitForFunction(() => document.getElementById('composer-input').value !== '');
   await page.getByRole('radio', { name: /General Assistant/ }).check();
 });
 
