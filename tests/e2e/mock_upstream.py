@@ -71,7 +71,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_json(404, {"error": {"message": "no such path", "type": "invalid_request_error", "param": None, "code": None}})
 
     def chat(self, body):
-        asked = text_of([m for m in body["messages"] if m["role"] == "user"][-1]["content"])
+        asked = next((text_of(m.get("content")) for m in reversed(body["messages"]) if m["role"] == "user"), "")
         status = re.search(r"\[status: (\d+)\]", asked)
         if status:
             code = int(status.group(1))
@@ -83,7 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         stop_after = re.search(r"\[break: (\d+)\]", asked)
         text = say.group(1) if say else " ".join(f"word{i}" for i in range(int(words.group(1)))) if words else f"You said: {asked}"
         pieces = re.findall(r"\S+\s*|\s+", text)
-        usage = {"prompt_tokens": sum(len(text_of(m["content"])) // 4 + 1 for m in body["messages"]),
+        usage = {"prompt_tokens": sum(len(text_of(m.get("content"))) // 4 + 1 for m in body["messages"]),
                  "completion_tokens": len(pieces)}
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
         head = {"id": "chatcmpl-mock", "created": 1, "model": body.get("model") or "mock-chat"}

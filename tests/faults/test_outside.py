@@ -67,18 +67,17 @@ def test_locked_database_is_said_and_passes(program, user):
 def test_full_disk_is_said_and_passes(mock, tmp_path):
     disk = str(tmp_path / "disk")
     os.makedirs(disk)
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=False, capture_output=True).returncode:
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=False, capture_output=True).returncode:
         pytest.skip("needs the right to mount a small tmpfs")
     try:
         with Program(upstream=mock.url, data=disk) as p:
             c = p.setup()
             conversation = c.conversation()
             filler = os.path.join(disk, "filler")
-            with open(filler, "wb") as f:
+            with open(filler, "wb", buffering=0) as f:
                 try:
                     while True:
                         f.write(b"x" * 4096)
-                        f.flush()
                 except OSError:
                     pass
             codes = set()
