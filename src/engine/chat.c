@@ -280,6 +280,7 @@ static enum err submit(struct chat *c, struct errinfo *ei) {
         .sampling = c->request.sampling,
         .conversation = c->request.conversation,
         .user = c->request.user,
+        .wait = c->request.wait,
         .arrived_ns = http_request_arrived_ns(c->http),
         .on_event = on_event,
         .ctx = c,

@@ -134,7 +134,7 @@ static enum err check_chat(struct sched *s, const struct sched_chat *c, struct e
             "tokens and the answer needs room; shorten the messages",
             s->model->info.window, c->prompt.n);
     int queued = atomic_load(&s->queued);
-    if (queued >= s->o.max_queued) {
+    if (queued >= (int64_t)s->o.max_queued * (c->wait ? SCHED_PATIENT : 1)) {
         metric_add(M_ENGINE_REFUSED, 1);
         enum err e =
             err_set(ei, ERR_OVERLOADED,

@@ -21,6 +21,7 @@
 #include "engine/sampler.h"
 
 #define SCHED_FORCED_MAX 128
+#define SCHED_PATIENT    16
 
 struct sched;
 
@@ -53,6 +54,7 @@ struct sched_chat { /* a request; submit moves prompt out of it and copies the r
      * tokens are chosen among those that fit, and come as events like all. */
     char forced[SCHED_FORCED_MAX];
     int n_forced;
+    bool wait; /* rather than being refused: SCHED_PATIENT times as many such requests may queue */
     uint64_t conversation, user; /* keys, 0 = none */
     int64_t arrived_ns;
     void (*on_event)(void *ctx, const struct sched_event *e); /* a done event comes exactly once */

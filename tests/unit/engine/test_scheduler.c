@@ -169,12 +169,13 @@ static void submit_past_queue_is_refused_with_retry_after(void **state) {
         ask(f, &c[i], "hi>", 2);
     struct sched_chat chat = {.max_tokens = 1, .on_event = on_event, .ctx = &c[8]};
     sampler_params_init(&chat.sampling);
-    assert_int_equal(tokens_add(&chat.prompt, NULL, 3), ERR_OK);
+    assert_int_equal(tokens_add(&chat.prompt, (int32_t[]){'h', 'i', '>'}, 3), ERR_OK);
     assert_int_equal(sched_chat_submit(f->s, &chat, &id, &ei), ERR_OVERLOADED);
     assert_true(ei.retry_after_ms >= 1000);
-    tokens_deinit(&chat.prompt);
+    chat.wait = true;
+    assert_int_equal(sched_chat_submit(f->s, &chat, &id, &ei), ERR_OK);
     run_all(f);
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 9; i++)
         assert_int_equal(c[i].dones, 1);
 }
 
