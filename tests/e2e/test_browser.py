@@ -9,18 +9,24 @@ from mock_upstream import MockUpstream
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def browse(program, log=""):
-    env = {**os.environ, "PARLEY_URL": program.url, "PARLEY_SETUP_TOKEN": program.setup_token(), "PARLEY_UPSTREAM_LOG": log}
+def browse(program, **env):
+    env = {**os.environ, "PARLEY_URL": program.url, "PARLEY_SETUP_TOKEN": program.setup_token(),
+           "PARLEY_SUPERVISOR_PID": str(program.child.pid), **env}
     done = subprocess.run(["node", "--test", os.path.join(HERE, "browser", "page.test.mjs")], env=env, capture_output=True,
                           text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-def test_page_against_the_scripted_model(tmp_path):
+def test_page_with_the_scripted_model(tmp_path):
     log = str(tmp_path / "upstream.jsonl")
     mock = MockUpstream(log)
     try:
         with Program(upstream=mock.url) as p:
-            browse(p, log)
+            browse(p, PARLEY_UPSTREAM_LOG=log)
     finally:
         mock.close()
+
+
+def test_page_with_the_real_model():
+    with Program() as p:
+        browse(p)
