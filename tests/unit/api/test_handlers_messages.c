@@ -111,6 +111,11 @@ static void turn_clientLeaves_comesBack_getsAll(void **state) {
     assert_null(strstr(b, "event: created"));
     script_release();
     read_until(fd, b, sizeof b, "event: done");
+    read_until(fd, b, sizeof b, "\"finish_reason\":\"stop\"");
+    /* The answer went on to its own end. */
+    assert_non_null(strstr(strstr(b, "event: done"), "\"status\":\"complete\""));
+    assert_non_null(strstr(strstr(b, "event: done"), "\"content\":\"Hello there\""));
+    assert_int_equal(atomic_load(&fx.script.cancelled), 0);
     close(fd);
     struct reply r = call("GET", path, ann.who, NULL); /* after its end: all events again */
     expect(r, 200);
