@@ -17,8 +17,8 @@
 
 /* ---- matching ---- */
 
-/* True when path fits the pattern. {x} takes an identifier, {x*} the whole rest; what was taken goes
- * to *ret_var. What is no identifier is no such thing, and /users/me is not a user_id. */
+/* True when path fits the pattern. {x} takes an identifier, {x*} the whole rest; what was taken
+ * goes to *ret_var. What is no identifier is no such thing, and /users/me is not a user_id. */
 static bool path_matches(const char *pattern, struct str path, struct str *ret_var,
                          bool *ret_rest) {
     struct str want = str_from(pattern), var = STR_NULL;
