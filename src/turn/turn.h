@@ -1,12 +1,14 @@
 /* One chat turn: from a message to its stored answer.
  *
  *   load + append (one write) ─┬─→ durable ───────────────┐
- *                              └─→ fit → submit → tokens ─┴→ sinks: record → number + publish → finish (write) → done
+ *                              └─→ fit → submit → tokens ─┴→ sinks: record → number + publish →
+ * finish (write) → done
  *
- * A turn is a table of steps (turn.c), each of which returns done, wait or fail; what comes out passes a table of sinks. A turn lives
- * on the loop where it was started. Its events go to a stream (a ring of numbered events kept by message id) that clients on any
- * loop attach to, leave and come back to; leaving never stops the answer. The user's message is durable before the first
- * event goes out. What has been generated is checkpointed about once a second. */
+ * A turn is a table of steps (turn.c), each of which returns done, wait or fail; what comes out
+ * passes a table of sinks. A turn lives on the loop where it was started. Its events go to a stream
+ * (a ring of numbered events kept by message id) that clients on any loop attach to, leave and come
+ * back to; leaving never stops the answer. The user's message is durable before the first event
+ * goes out. What has been generated is checkpointed about once a second. */
 #pragma once
 
 #include "base/err.h"
@@ -20,22 +22,35 @@ struct turns; /* shared by all loops */
 struct turns_options {
     struct store *store;
     struct upstream *upstream;
-    int max_running;         /* turns at once in all, 0 = 10,000; past it ERR_OVERLOADED */
+    int max_running;          /* turns at once in all, 0 = 10,000; past it ERR_OVERLOADED */
     int max_running_per_user; /* 0 = 8; past it ERR_RATE */
-    int keep_seconds;        /* how long a finished stream's events stay for those who come back, 0 = 60 */
+    int keep_seconds; /* how long a finished stream's events stay for those who come back, 0 = 60 */
     size_t max_content_bytes; /* one message, 0 = 128 KiB */
-    int default_max_tokens;  /* for roles that state none, 0 = 1,024 */
-    bool titles;             /* ask the model for titles in the background (else the first words are the title) */
+    int default_max_tokens;   /* for roles that state none, 0 = 1,024 */
+    bool titles; /* ask the model for titles in the background (else the first words are the title)
+                  */
 };
 enum err turns_new(const struct turns_options *o, struct turns **ret, struct errinfo *ei) ERR_CHECK;
-void turns_free(struct turns *t); /* after the loops were detached and have ended and the store was closed */
+void turns_free(
+    struct turns *t); /* after the loops were detached and have ended and the store was closed */
 /* Once per loop, on that loop, before turns are started there. */
-enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_client *c, struct errinfo *ei) ERR_CHECK;
-void turns_detach_loop(struct turns *t, struct loop *l); /* running turns of the loop are checkpointed and marked interrupted */
+enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_client *c,
+                           struct errinfo *ei) ERR_CHECK;
+void turns_detach_loop(
+    struct turns *t,
+    struct loop *l); /* running turns of the loop are checkpointed and marked interrupted */
 int turns_running(const struct turns *t);
 
 /* ---- streams ---- */
-enum stream_kind { STREAM_CREATED, STREAM_QUEUED, STREAM_TOKEN, STREAM_RESET, STREAM_TITLE, STREAM_DONE, STREAM_ERROR };
+enum stream_kind {
+    STREAM_CREATED,
+    STREAM_QUEUED,
+    STREAM_TOKEN,
+    STREAM_RESET,
+    STREAM_TITLE,
+    STREAM_DONE,
+    STREAM_ERROR
+};
 const char *stream_kind_name(enum stream_kind k); /* "created", … the SSE event's name */
 
 struct stream_event {
@@ -47,7 +62,9 @@ struct stream_event {
  * nothing more comes and the subscription is invalid. */
 struct stream_sink {
     void (*on_event)(void *ctx, const struct stream_event *e);
-    void (*on_fail)(void *ctx, const struct errinfo *ei); /* the turn could not start, or attaching failed (ERR_NOT_FOUND, …) */
+    void (*on_fail)(void *ctx,
+                    const struct errinfo
+                        *ei); /* the turn could not start, or attaching failed (ERR_NOT_FOUND, …) */
 };
 struct subscription;
 void subscription_cancel(struct subscription *s); /* on its loop; the turn goes on */
@@ -60,23 +77,30 @@ struct turn_input {
     struct str content; /* TURN_MESSAGE: valid UTF-8, not empty; copied */
     enum { PARENT_CURRENT, PARENT_ROOT, PARENT_GIVEN } parent_kind;
     struct uuid parent_id;  /* PARENT_GIVEN */
-    struct uuid message_id; /* TURN_REGENERATE: the answer to be answered again (its conversation is taken from it) */
+    struct uuid message_id; /* TURN_REGENERATE: the answer to be answered again (its conversation is
+                               taken from it) */
     int64_t arrived_ns;     /* the request's last byte, for the latencies */
 };
-/* Starts a turn on the current loop and attaches the caller to its stream. on_fail comes for everything that goes wrong before
- * `created` (no such conversation, too long, unknown model, disk full …): nothing is then stored. (A retired role goes on serving its conversations.) Never calls back inside the call. */
-enum err turn_start(struct turns *t, struct loop *l, const struct turn_input *in, const struct stream_sink *sink, void *ctx,
-                    struct subscription **ret, struct errinfo *ei) ERR_CHECK;
+/* Starts a turn on the current loop and attaches the caller to its stream. on_fail comes for
+ * everything that goes wrong before `created` (no such conversation, too long, unknown model, disk
+ * full …): nothing is then stored. (A retired role goes on serving its conversations.) Never calls
+ * back inside the call. */
+enum err turn_start(struct turns *t, struct loop *l, const struct turn_input *in,
+                    const struct stream_sink *sink, void *ctx, struct subscription **ret,
+                    struct errinfo *ei) ERR_CHECK;
 
-/* Attaches to the stream of an answer of this user, from any loop: events after `after` (0 = all). A stream that is no longer kept is
- * answered from the store: RESET with the text, then DONE or ERROR. */
-enum err stream_attach(struct turns *t, struct loop *l, const struct uuid *user_id, const struct uuid *message_id, int64_t after,
-                       const struct stream_sink *sink, void *ctx, struct subscription **ret, struct errinfo *ei) ERR_CHECK;
+/* Attaches to the stream of an answer of this user, from any loop: events after `after` (0 = all).
+ * A stream that is no longer kept is answered from the store: RESET with the text, then DONE or
+ * ERROR. */
+enum err stream_attach(struct turns *t, struct loop *l, const struct uuid *user_id,
+                       const struct uuid *message_id, int64_t after, const struct stream_sink *sink,
+                       void *ctx, struct subscription **ret, struct errinfo *ei) ERR_CHECK;
 
-/* Ends a running answer; its text is kept (status stopped). done(ctx, ERR_OK) when that is stored; also ERR_OK when it had ended by itself;
- * ERR_NOT_FOUND (to done) for what is not this user's. */
-enum err turn_stop(struct turns *t, struct loop *l, const struct uuid *user_id, const struct uuid *message_id,
-                   store_done done, void *ctx) ERR_CHECK;
+/* Ends a running answer; its text is kept (status stopped). done(ctx, ERR_OK) when that is stored;
+ * also ERR_OK when it had ended by itself; ERR_NOT_FOUND (to done) for what is not this user's. */
+enum err turn_stop(struct turns *t, struct loop *l, const struct uuid *user_id,
+                   const struct uuid *message_id, store_done done, void *ctx) ERR_CHECK;
 
 /* ---- the entities as JSON (docs/api.md); used for events here and by the API ---- */
-void message_to_json(struct buf *b, const struct message *m, const struct feedback *f /* NULL = none */);
+void message_to_json(struct buf *b, const struct message *m,
+                     const struct feedback *f /* NULL = none */);

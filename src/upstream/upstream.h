@@ -1,7 +1,9 @@
-/* Model servers, reached over the OpenAI-compatible wire format: our own engine on its Unix socket and any remote server alike.
+/* Model servers, reached over the OpenAI-compatible wire format: our own engine on its Unix socket
+ * and any remote server alike.
  *
- * struct upstream is shared by all threads and never changes after it is made, but for what it has learnt of its models (locked
- * inside). struct upstream_client is one loop's connections to it; requests and callbacks stay on that loop. */
+ * struct upstream is shared by all threads and never changes after it is made, but for what it has
+ * learnt of its models (locked inside). struct upstream_client is one loop's connections to it;
+ * requests and callbacks stay on that loop. */
 #pragma once
 
 #include "base/arena.h"
@@ -14,19 +16,24 @@ struct upstream_client;
 struct upstream_call;
 
 struct upstream_options {
-    const char *base_url;    /* "http://host:port/v1"; for a Unix socket any host, "http://engine/v1" */
+    const char
+        *base_url; /* "http://host:port/v1"; for a Unix socket any host, "http://engine/v1" */
     const char *unix_socket; /* NULL for TCP */
     const char *api_key;     /* NULL = none; never logged */
-    const char *model;       /* the default chat model's name; NULL = the first one that /models lists */
+    const char *model; /* the default chat model's name; NULL = the first one that /models lists */
     const char *embedding_model; /* NULL = the first embedding model listed, if any */
-    int context_window;      /* 0 = as the server says ("parley".context_window, max_model_len, n_ctx_train), else 4,096 */
-    int first_byte_timeout_ms; /* 0 = 120,000 */
-    int idle_timeout_ms;       /* silence within an answer, 0 = 60,000 */
-    int connect_wait_ms;     /* refused connections and 503 "loading" are tried again for so long (the engine is being restarted), 0 = 20,000 */
+    int context_window;          /* 0 = as the server says ("parley".context_window, max_model_len,
+                                    n_ctx_train), else 4,096 */
+    int first_byte_timeout_ms;   /* 0 = 120,000 */
+    int idle_timeout_ms;         /* silence within an answer, 0 = 60,000 */
+    int connect_wait_ms; /* refused connections and 503 "loading" are tried again for so long (the
+                            engine is being restarted), 0 = 20,000 */
 };
-enum err upstream_new(const struct upstream_options *o, struct upstream **ret, struct errinfo *ei) ERR_CHECK;
+enum err upstream_new(const struct upstream_options *o, struct upstream **ret,
+                      struct errinfo *ei) ERR_CHECK;
 void upstream_free(struct upstream *u);
-enum err upstream_client_new(struct upstream *u, struct loop *l, struct upstream_client **ret, struct errinfo *ei) ERR_CHECK;
+enum err upstream_client_new(struct upstream *u, struct loop *l, struct upstream_client **ret,
+                             struct errinfo *ei) ERR_CHECK;
 void upstream_client_free(struct upstream_client *c);
 
 /* ---- what the server has; refreshed by upstream_refresh() and after failures ---- */
@@ -36,14 +43,19 @@ struct upstream_model {
     int context_window; /* 0 = not known */
 };
 /* Copies the list as last seen. ERR_UNAVAILABLE while it was never seen. */
-enum err upstream_models(struct upstream *u, struct arena *a, struct upstream_model **ret, size_t *ret_n) ERR_CHECK;
+enum err upstream_models(struct upstream *u, struct arena *a, struct upstream_model **ret,
+                         size_t *ret_n) ERR_CHECK;
 bool upstream_has_model(struct upstream *u, struct str id);
 enum err upstream_default_model(struct upstream *u, struct arena *a, struct str *ret) ERR_CHECK;
 int upstream_context_window(struct upstream *u, struct str model);
-int upstream_message_overhead(struct upstream *u, struct str model); /* tokens that a message costs beyond its text */
+int upstream_message_overhead(struct upstream *u,
+                              struct str model); /* tokens that a message costs beyond its text */
 /* Asks /models; done(ctx, err, ei) on the client's loop. Also what readiness is judged by. */
-enum err upstream_refresh(struct upstream_client *c, void (*done)(void *ctx, enum err err, const struct errinfo *ei), void *ctx) ERR_CHECK;
-bool upstream_is_ready(struct upstream *u, struct errinfo *ei); /* by the last refresh or request; ei says why not */
+enum err upstream_refresh(struct upstream_client *c,
+                          void (*done)(void *ctx, enum err err, const struct errinfo *ei),
+                          void *ctx) ERR_CHECK;
+bool upstream_is_ready(struct upstream *u,
+                       struct errinfo *ei); /* by the last refresh or request; ei says why not */
 
 /* ---- chat ---- */
 enum chat_sender { CHAT_SYSTEM, CHAT_USER, CHAT_ASSISTANT };
@@ -61,35 +73,45 @@ struct chat_request { /* all borrowed for the call of upstream_chat() only */
     size_t n_stop;
     struct str conversation_key; /* prefix reuse hint, STR_NULL = none */
     struct str user_key;         /* fairness */
-    bool continue_last;          /* the last message is the start of the answer, to be continued exactly */
-    bool background;             /* titles, summaries: may wait behind people */
+    bool continue_last; /* the last message is the start of the answer, to be continued exactly */
+    bool background;    /* titles, summaries: may wait behind people */
 };
 struct chat_result {
     enum err err; /* ERR_OK: the answer is whole */
     const struct errinfo *ei;
-    struct str finish_reason;                /* "stop", "length", … */
-    int prompt_tokens, completion_tokens;    /* -1 = not told */
+    struct str finish_reason;             /* "stop", "length", … */
+    int prompt_tokens, completion_tokens; /* -1 = not told */
 };
 struct chat_callbacks { /* never run inside upstream_chat() */
-    void (*on_queued)(void *ctx, int position);     /* may be NULL; also while the engine loads (position 0) */
-    void (*on_token)(void *ctx, struct str text);   /* whole UTF-8 characters */
-    void (*on_done)(void *ctx, const struct chat_result *r); /* once, last; the call is invalid afterwards */
+    void (*on_queued)(void *ctx,
+                      int position); /* may be NULL; also while the engine loads (position 0) */
+    void (*on_token)(void *ctx, struct str text); /* whole UTF-8 characters */
+    void (*on_done)(void *ctx,
+                    const struct chat_result *r); /* once, last; the call is invalid afterwards */
 };
-enum err upstream_chat(struct upstream_client *c, const struct chat_request *r, const struct chat_callbacks *cb, void *ctx,
-                       struct upstream_call **ret, struct errinfo *ei) ERR_CHECK;
-void upstream_cancel(struct upstream_call *call); /* any kind of call; closes its connection; no callback follows */
+enum err upstream_chat(struct upstream_client *c, const struct chat_request *r,
+                       const struct chat_callbacks *cb, void *ctx, struct upstream_call **ret,
+                       struct errinfo *ei) ERR_CHECK;
+void upstream_cancel(
+    struct upstream_call *call); /* any kind of call; closes its connection; no callback follows */
 
-/* ---- token counts; a server without /tokens/count or /tokenize gives ERR_NOT_FOUND: estimate with UPSTREAM_BYTES_PER_TOKEN ---- */
+/* ---- token counts; a server without /tokens/count or /tokenize gives ERR_NOT_FOUND: estimate with
+ * UPSTREAM_BYTES_PER_TOKEN ---- */
 #define UPSTREAM_BYTES_PER_TOKEN 3 /* on the safe side for prose in most languages */
-enum err upstream_count_tokens(struct upstream_client *c, struct str model, const struct str *texts, size_t n,
-                               void (*done)(void *ctx, enum err err, const int *counts, size_t n), void *ctx,
-                               struct upstream_call **ret) ERR_CHECK;
+enum err upstream_count_tokens(struct upstream_client *c, struct str model, const struct str *texts,
+                               size_t n,
+                               void (*done)(void *ctx, enum err err, const int *counts, size_t n),
+                               void *ctx, struct upstream_call **ret) ERR_CHECK;
 
-/* ---- forwarding for the compatible API: sends body as it is and hands over what comes back ---- */
+/* ---- forwarding for the compatible API: sends body as it is and hands over what comes back ----
+ */
 struct forward_callbacks {
     void (*on_status)(void *ctx, int status, struct str content_type, int64_t retry_after_ms);
     bool (*on_data)(void *ctx, struct str bytes);
-    void (*on_done)(void *ctx, enum err err, const struct errinfo *ei); /* ERR_OK for any complete HTTP answer */
+    void (*on_done)(void *ctx, enum err err,
+                    const struct errinfo *ei); /* ERR_OK for any complete HTTP answer */
 };
-enum err upstream_forward(struct upstream_client *c, const char *path /* "/chat/completions", "/embeddings" */, struct str body,
-                          const struct forward_callbacks *cb, void *ctx, struct upstream_call **ret, struct errinfo *ei) ERR_CHECK;
+enum err upstream_forward(struct upstream_client *c,
+                          const char *path /* "/chat/completions", "/embeddings" */,
+                          struct str body, const struct forward_callbacks *cb, void *ctx,
+                          struct upstream_call **ret, struct errinfo *ei) ERR_CHECK;
