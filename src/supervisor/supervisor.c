@@ -20,6 +20,8 @@
 #include "supervisor/notify.h"
 
 #define NS_PER_MS 1000000
+#define REPEAT_MS                                                                                  \
+    300 /* signals closer together are one wish: SIGTERM with SIGHUP, both from one source */
 
 enum child_state { CHILD_WAITING, CHILD_RUNNING, CHILD_STOPPED };
 
@@ -42,6 +44,7 @@ struct supervisor {
     int lifeline[2];   /* read end for the children; the write end closes with us */
     sigset_t old_mask; /* what children get back */
     bool stopping, announced;
+    int64_t stopping_since_ns;
     const struct supervisor_child *gave_up;
 };
 
@@ -97,13 +100,13 @@ static _Noreturn void become(const struct supervisor *s, const struct child *c, 
     _exit(127);
 }
 
-static void wait_again(struct child *c, const char *event, const struct log_field *why) {
+/* Returns the milliseconds until the next start. */
+static int64_t wait_again(struct child *c) {
     int64_t now = clock_mono_ns();
     int64_t ms = backoff_failed(&c->backoff, now);
     c->state = CHILD_WAITING;
     c->due_ns = now + ms * NS_PER_MS;
-    log_event(LOG_WARN, event, LF_Z("child", c->what->name), LF_INT("pid", c->pid), *why,
-              LF_INT("restart_in_ms", ms));
+    return ms;
 }
 
 static void start(struct supervisor *s, struct child *c) {
@@ -130,7 +133,8 @@ static void start(struct supervisor *s, struct child *c) {
         struct log_field why = LF_Z("error", strerror(errno));
         if (status[0] >= 0)
             close(status[0]);
-        wait_again(c, "supervisor.start_failed", &why);
+        log_event(LOG_WARN, "supervisor.start_failed", LF_Z("child", c->what->name), why,
+                  LF_INT("restart_in_ms", wait_again(c)));
         return;
     }
     c->pid = pid;
@@ -164,13 +168,17 @@ static void stop_next(struct supervisor *s) {
 }
 
 static void begin_stop(struct supervisor *s) {
+    int64_t now = clock_mono_ns();
     if (s->stopping) { /* asked twice: whoever asks does not want to wait */
+        if (now - s->stopping_since_ns < (int64_t)REPEAT_MS * NS_PER_MS)
+            return;
         for (size_t i = 0; i < s->n; i++)
             if (s->children[i].state == CHILD_RUNNING)
                 kill(s->children[i].pid, SIGKILL);
         return;
     }
     s->stopping = true;
+    s->stopping_since_ns = now;
     notify_send("STOPPING=1");
     stop_next(s);
 }
@@ -193,7 +201,8 @@ static void child_ended(struct supervisor *s, struct child *c, int status) {
         s->gave_up = c->what;
         begin_stop(s);
     } else {
-        wait_again(c, "supervisor.child_ended", &why);
+        log_event(LOG_WARN, "supervisor.child_ended", LF_Z("child", c->what->name),
+                  LF_INT("child_pid", c->pid), why, LF_INT("restart_in_ms", wait_again(c)));
     }
 }
 

@@ -74,6 +74,8 @@ static int child_main(char **argv) {
 
 /* ---- running them ---- */
 
+static enum log_level log_level_of_supervisor = LOG_ERROR;
+
 struct run {
     pid_t supervisor;
     int reports; /* read end */
@@ -89,7 +91,7 @@ static struct run supervise(const char *const *kinds, size_t n, int listener, in
     r.supervisor = fork();
     if (r.supervisor == 0) {
         close(fds[0]);
-        log_init("test", LOG_ERROR);
+        log_init("test", log_level_of_supervisor);
         struct supervisor_child children[4] = {0};
         const char *argv[4][5];
         char report_text[16], listener_text[16];
@@ -207,14 +209,56 @@ static void stop_goes_in_order_and_kills_the_deaf(void **state) {
     assert_int_equal(finish(&r), 0);
 }
 
-static void second_signal_ends_at_once(void **state) {
+static void second_signal_kills_the_deaf(void **state) {
     (void)state;
     const char *const kinds[] = {"deaf"};
     struct run r = supervise(kinds, 1, -1, 600000);
     expect(&r, "started", 1);
-    kill(r.supervisor, SIGTERM);
-    kill(r.supervisor, SIGINT);
+    struct pollfd end = {.fd = r.reports, .events = POLLIN};
+    do /* until the pipe has nobody left who writes */
+        kill(r.supervisor, SIGINT);
+    while (poll(&end, 1, 50) == 0);
     assert_int_equal(finish(&r), 0);
+}
+
+static void two_signals_at_once_are_one_stop(void **state) {
+    (void)state;
+    struct run r = supervise(one, 1, -1, 60000);
+    expect(&r, "started", 1);
+    kill(r.supervisor, SIGSTOP);
+    kill(r.supervisor, SIGTERM);
+    kill(r.supervisor, SIGHUP);
+    kill(r.supervisor, SIGCONT);
+    expect(&r, "term", 0); /* it was asked, not killed */
+    assert_int_equal(finish(&r), 0);
+}
+
+static void child_end_is_logged_with_each_key_once(void **state) {
+    (void)state;
+    const char *const kinds[] = {"fails-once"};
+    char line[1024] = "";
+    int saved = dup(STDERR_FILENO);
+    FILE *log = tmpfile();
+    assert_non_null(log);
+    dup2(fileno(log), STDERR_FILENO);
+    log_level_of_supervisor = LOG_WARN;
+    struct run r = supervise(kinds, 1, -1, 60000);
+    log_level_of_supervisor = LOG_ERROR;
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    pid_t first = expect(&r, "started", 1);
+    expect(&r, "started", 2);
+    kill(r.supervisor, SIGTERM);
+    assert_int_equal(finish(&r), 0);
+    rewind(log);
+    while (fgets(line, sizeof line, log) && !strstr(line, "child_ended"))
+        ;
+    fclose(log);
+    char mine[40];
+    snprintf(mine, sizeof mine, "\"child_pid\":%d", (int)first);
+    assert_non_null(strstr(line, mine));
+    char *pid = strstr(line, "\"pid\":");
+    assert_true(!pid || !strstr(pid + 1, "\"pid\":"));
 }
 
 static void listening_socket_queues_while_the_child_is_away(void **state) {
@@ -280,7 +324,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(child_that_gives_up_ends_everything),
         cmocka_unit_test(killed_supervisor_takes_its_children_along),
         cmocka_unit_test(stop_goes_in_order_and_kills_the_deaf),
-        cmocka_unit_test(second_signal_ends_at_once),
+        cmocka_unit_test(second_signal_kills_the_deaf),
+        cmocka_unit_test(two_signals_at_once_are_one_stop),
+        cmocka_unit_test(child_end_is_logged_with_each_key_once),
         cmocka_unit_test(listening_socket_queues_while_the_child_is_away),
         cmocka_unit_test(ready_is_told_to_systemd_once_all_are),
     };
