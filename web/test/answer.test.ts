@@ -55,3 +55,25 @@ test('queued_is_over_with_the_first_token', () => {
   assert.equal(queued.queuePosition, 2);
   assert.equal(apply(queued, token(2, 'a')).queuePosition, null);
 });
+
+test('event_that_cannot_be_read_is_passed_over', () => {
+  const bad = [
+    { id: '2', event: 'token', data: '{"text":' },
+    { id: '3', event: 'token', data: 'null' },
+    event(4, 'token', { words: 'x' }),
+    event(5, 'done', {}),
+    event(6, 'done', { message: null }),
+  ];
+  const before = apply(newAnswer(), token(1, 'a'));
+  assert.deepEqual(apply(before, ...bad), before);
+  const end = apply(before, ...bad, event(7, 'done', { message: message('a', 'q', { content: 'a b' }) }));
+  assert.equal(shownText(end), 'a b');
+});
+
+test('error_without_a_message_keeps_the_answer_that_was_known', () => {
+  const known = message('a', 'q', { status: 'streaming' });
+  const answer = apply(newAnswer(known), token(1, 'so far'), event(2, 'error', { error: { message: 'gone' } }));
+  assert.equal(answer.ended, true);
+  assert.equal(answer.message?.message_id, 'a');
+  assert.equal(shownText(answer), 'so far');
+});

@@ -110,3 +110,14 @@ test('attach_to_an_answer_that_exists_replays_it', async () => {
   assert.equal(shownText(end), 'Hello');
   assert.deepEqual(calls, ['GET /api/v1/messages/a/events']);
 });
+
+test('turn_whose_end_cannot_be_read_is_taken_from_the_store', async () => {
+  network((path) =>
+    path === '/post'
+      ? stream([created, 'id: 2\nevent: done\ndata: {broken\n\n'])
+      : Response.json({ ...answering, content: 'whole', status: 'complete' }),
+  );
+  const end = await follow(start());
+  assert.equal(shownText(end), 'whole');
+  assert.deepEqual(calls, ['POST /post', 'GET /api/v1/messages/a']);
+});

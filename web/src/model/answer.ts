@@ -1,7 +1,8 @@
 /* An answer that is being written, as a value that stream events change.
  *
  * The text shown never shrinks while an attached-again stream repeats what was already read: `known` is the text that was shown
- * before attaching, and the repetition stays hidden behind it until it has caught up. Pure. */
+ * before attaching, and the repetition stays hidden behind it until it has caught up. An event that cannot be read is passed over:
+ * the stored message, which `done` or the store brings, makes up for it. Pure. */
 import type { ApiErrorBody, Message } from '../api/types.ts';
 import type { SseEvent } from '../api/sse.ts';
 
@@ -44,9 +45,33 @@ function isRepeated(answer: Answer, event: SseEvent): boolean {
   return event.event !== 'reset' && event.id !== '' && answer.lastEventId !== '' && id <= last;
 }
 
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const NEEDED: Record<string, (data: Record<string, unknown>) => boolean> = {
+  created: (data) => isObject(data['message']),
+  queued: (data) => typeof data['position'] === 'number',
+  token: (data) => typeof data['text'] === 'string',
+  reset: (data) => typeof data['text'] === 'string',
+  title: (data) => typeof data['title'] === 'string',
+  done: (data) => isObject(data['message']),
+  error: (data) => isObject(data['message']) || isObject(data['error']),
+};
+
+/** Null for what is no JSON object or lacks what its kind of event needs. */
+function dataOf(event: SseEvent): Record<string, unknown> | null {
+  try {
+    const data: unknown = JSON.parse(event.data);
+    return isObject(data) && (NEEDED[event.event]?.(data) ?? true) ? data : null;
+  } catch {
+    return null;
+  }
+}
+
 export function applyEvent(answer: Answer, event: SseEvent): Answer {
   if (isRepeated(answer, event)) return answer;
-  const data = JSON.parse(event.data) as Record<string, unknown>;
+  const data = dataOf(event);
+  if (!data) return answer;
   const next = { ...answer, lastEventId: event.id || answer.lastEventId };
   switch (event.event) {
     case 'created':
@@ -70,9 +95,9 @@ export function applyEvent(answer: Answer, event: SseEvent): Answer {
       break;
     case 'done':
     case 'error':
-      next.message = data['message'] as Message;
+      next.message = (data['message'] as Message | undefined) ?? answer.message;
       next.error = (data['error'] as ApiErrorBody | undefined) ?? null;
-      next.text = next.message?.content ?? shownText(answer);
+      next.text = (data['message'] as Message | undefined)?.content ?? shownText(answer);
       next.known = '';
       next.ended = true;
       break;

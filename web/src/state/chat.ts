@@ -4,7 +4,7 @@
  * lives in `live`. At most one answer is written in a conversation at a time. A chat goes on following its answer while another
  * conversation is shown. */
 import { batch, computed, signal } from '@preact/signals';
-import { ApiError, del, get, networkError, post, put, sleep } from '../api/client.ts';
+import { ApiError, del, get, networkError, post, put, sentence, sleep } from '../api/client.ts';
 import { followTurn, type TurnStart } from '../api/turn.ts';
 import type { Conversation, Feedback, Message, MessageTree, Rating } from '../api/types.ts';
 import { newAnswer, shownText, type Answer } from '../model/answer.ts';
@@ -152,7 +152,8 @@ export class Chat {
     if (start) announce('Sent. The answer is being written.');
     try {
       const end = await followTurn(start, existing, (answer) => this.onAnswer(answer), this.abort.signal);
-      this.finish(end);
+      if (end.message) this.finish(end);
+      else if (end.error) this.fail(new Error(sentence(end.error.message)), retry);
     } catch (error) {
       this.fail(error, retry);
     }
@@ -204,7 +205,6 @@ export class Chat {
   }
 
   private finish(end: Answer): void {
-    if (!end.message) return;
     batch(() => {
       this.store(end);
       this.live.value = null;
