@@ -239,11 +239,14 @@ static void read_tensor(struct reader *r, struct gguf_header *h, uint64_t *ret_e
     uint64_t offset = take_u64(r);
     if (r->failed)
         return;
-    h->parameters += (int64_t)elements;
+    if (__builtin_add_overflow(h->parameters, (int64_t)elements, &h->parameters)) {
+        r->failed = true;
+        return;
+    }
     if (type >= sizeof(tensor_types) / sizeof(*tensor_types) || !tensor_types[type].elements)
         return; /* a newer type: the loader decides */
     uint64_t bytes = elements / tensor_types[type].elements * tensor_types[type].bytes, end;
-    if (__builtin_add_overflow(offset, bytes, &end) || h->parameters < 0)
+    if (__builtin_add_overflow(offset, bytes, &end))
         r->failed = true;
     else if (end > *ret_end)
         *ret_end = end;
@@ -273,10 +276,12 @@ static enum err read_header(struct reader *r, const char *path, struct gguf_head
         return err_set(ei, ERR_CORRUPT, "%s is damaged: its header is cut short or inconsistent",
                        path);
     int64_t data = (r->at + alignment - 1) / alignment * alignment;
-    if (end > INT64_MAX / 2 || data + (int64_t)end > r->size)
+    if (end > INT64_MAX / 2)
+        end = INT64_MAX / 2; /* more than any file has */
+    if (data + (int64_t)end > r->size)
         return err_set(ei, ERR_CORRUPT,
                        "%s is cut short: %lld bytes, its tensors need %lld; fetch it again", path,
-                       (long long)r->size, (long long)(data + (int64_t)(end & INT64_MAX)));
+                       (long long)r->size, (long long)(data + (int64_t)end));
     return ERR_OK;
 }
 
@@ -306,6 +311,20 @@ out:
     free(r.buffer);
     close(r.fd);
     return e;
+}
+
+int64_t gguf_token_values(const struct gguf_header *h) {
+    const int64_t most = 65536;
+    if (h->embedding_length < 1 || h->block_count < 1 || h->block_count > 4096)
+        return 0;
+    int64_t heads = h->head_count > 0 ? h->head_count : 1;
+    int64_t kv_heads = h->head_count_kv > 0 ? h->head_count_kv : heads;
+    int64_t key = h->key_length > 0 ? h->key_length : h->embedding_length / heads;
+    int64_t value = h->value_length > 0 ? h->value_length : key;
+    if (key < 1 || key > most || value < 1 || value > most || kv_heads > most ||
+        kv_heads * (key + value) > 1 << 21)
+        return 0;
+    return h->block_count * kv_heads * (key + value);
 }
 
 const char *gguf_form_name(int64_t file_type) {

@@ -28,5 +28,9 @@ struct gguf_header {
 /* ERR_NOT_FOUND, ERR_IO or ERR_CORRUPT, each with what is wrong. Any thread. */
 enum err gguf_header_read(const char *path, struct gguf_header *ret, struct errinfo *ei) ERR_CHECK;
 
+/* Values (keys and values over all layers) that one token of a conversation keeps; 0 when the
+ * header makes no sense. At most 2^33, so that callers may multiply it with bytes and tokens. */
+int64_t gguf_token_values(const struct gguf_header *h);
+
 /* The name of a general.file_type ("Q8_0"), or "unknown". */
 const char *gguf_form_name(int64_t file_type);

@@ -480,13 +480,9 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
     struct plan p = {.window = o->window ? o->window : WINDOW_DEFAULT, .slots = o->slots};
     if (p.window > trained)
         p.window = trained;
-    int64_t heads = h->head_count > 0 ? h->head_count : 1;
-    int64_t kv_heads = h->head_count_kv > 0 ? h->head_count_kv : heads;
-    int64_t key = h->key_length > 0 ? h->key_length : h->embedding_length / heads;
-    int64_t value = h->value_length > 0 ? h->value_length : key;
-    if (h->block_count < 1 || h->block_count > 4096 || kv_heads > 65536 || key + value > 1 << 20)
+    int64_t token = gguf_token_values(h) * 2; /* two bytes each */
+    if (!token)
         return err_set(ei, ERR_CORRUPT, "%s is damaged: its header makes no sense", o->path);
-    int64_t token = h->block_count * kv_heads * (key + value) * 2;
     int64_t available = memory_available();
     if (o->embedding) {
         p.bytes = h->file_bytes;

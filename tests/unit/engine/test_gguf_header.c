@@ -132,11 +132,70 @@ static void read_missing_file_is_not_found(void **state) {
     assert_int_equal(gguf_header_read("/tmp", &h, &ei), ERR_IO);
 }
 
+static void token_values_of_plain_header_are_counted(void **state) {
+    struct gguf_header h = {
+        .block_count = 2, .embedding_length = 64, .head_count = 4, .head_count_kv = 2};
+    (void)state;
+    assert_int_equal(gguf_token_values(&h), 2 * 2 * (16 + 16));
+    h.key_length = 8;
+    h.value_length = 24;
+    assert_int_equal(gguf_token_values(&h), 2 * 2 * (8 + 24));
+}
+
+static void token_values_of_senseless_header_are_none(void **state) {
+    static const struct gguf_header bad[] = {
+        {.block_count = 2},
+        {.block_count = 2, .key_length = 64},
+        {.block_count = 2, .embedding_length = 64, .head_count = 65},
+        {.block_count = 2,
+         .embedding_length = 64,
+         .key_length = INT64_MAX - 1,
+         .value_length = INT64_MAX - 1},
+        {.block_count = 2, .embedding_length = INT64_MAX, .head_count_kv = INT64_MAX},
+        {.block_count = INT64_MAX, .embedding_length = 64},
+        {.block_count = 4096,
+         .embedding_length = 64,
+         .head_count_kv = 65536,
+         .key_length = 65536,
+         .value_length = 65536},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        assert_int_equal(gguf_token_values(&bad[i]), 0);
+}
+
+static void read_tensors_of_too_many_elements_is_corrupt(void **state) {
+    struct buf b;
+    struct gguf_header h;
+    struct errinfo ei;
+    (void)state;
+    buf_init(&b, 1 << 16);
+    buf_addz(&b, "GGUF");
+    add_u32(&b, 3);
+    add_u64(&b, 10);
+    add_u64(&b, 1);
+    add_string(&b, "general.architecture");
+    add_u32(&b, 8);
+    add_string(&b, "llama");
+    for (int i = 0; i < 10; i++) { /* of a type that nobody knows: only their sum is too large */
+        add_string(&b, "weight");
+        add_u32(&b, 1);
+        add_u64(&b, INT64_MAX / 8);
+        add_u32(&b, 9999);
+        add_u64(&b, 0);
+    }
+    assert_int_equal(read_bytes(b.p, b.n, &h, &ei), ERR_CORRUPT);
+    buf_deinit(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(read_whole_file_gives_its_fields),
         cmocka_unit_test(read_file_cut_anywhere_is_corrupt),
         cmocka_unit_test(read_changed_bytes_never_crash),
+        cmocka_unit_test(token_values_of_plain_header_are_counted),
+        cmocka_unit_test(token_values_of_senseless_header_are_none),
+        cmocka_unit_test(read_tensors_of_too_many_elements_is_corrupt),
         cmocka_unit_test(read_missing_file_is_not_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
