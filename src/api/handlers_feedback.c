@@ -6,8 +6,9 @@
 #include "base/log.h"
 #include "base/metrics.h"
 
-#define EXPORT_PAGE    100
-#define EXPORT_PENDING 65536 /* bytes that wait for the reader before the next page is read */
+#define EXPORT_PAGE    20
+#define EXPORT_PENDING 65536 /* bytes that wait for the reader before more is sent or read */
+#define EXPORT_PIECE   65536 /* bytes sent at once */
 #define EXPORT_WAIT_MS 20
 #define EXPORT_ARENA   ((size_t)64 << 20)
 
@@ -58,10 +59,12 @@ enum err api_feedback_list_read(struct call *c, struct store_tx *tx, struct erri
     return ERR_OK;
 }
 
-/* ---- the export: read a page → send it → (wait for the reader) → read the next ---- */
+/* ---- the export: read a page → send it in pieces, as the reader takes them → read the next ----
+ */
 
 struct export {
     struct timer *timer; /* NULL until the stream has begun */
+    size_t sent;         /* bytes of the page in the call's out */
     bool last;           /* no page comes after this one */
 };
 
@@ -130,14 +133,8 @@ static void export_sent(void *arg, enum err err, const struct errinfo *ei) {
         http_set_header(r, "Content-Disposition", "attachment; filename=\"feedback.jsonl\"");
         http_stream_begin(r, 200, c->content_type);
     }
-    if (c->out.n && http_stream_write(r, buf_str(&c->out))) { /* aborted: the request is gone */
-        export_end(c, ERR_OK, NULL);
-        return;
-    }
-    if (x->last)
-        export_end(c, ERR_OK, NULL);
-    else
-        timer_start(x->timer, 0, false);
+    x->sent = 0;
+    export_more(c);
 }
 
 static void export_more(void *arg) {
@@ -145,10 +142,21 @@ static void export_more(void *arg) {
     struct export *x = c->state;
     struct http_request *r = api_call_request(c);
     enum err e = ERR_OK;
-    if (r && http_stream_pending(r) > EXPORT_PENDING)
+    if (r && http_stream_pending(r) > EXPORT_PENDING) {
         timer_start(x->timer, EXPORT_WAIT_MS, false);
-    else if (!r || (e = store_read(c->api->o.store, export_page, c, c->loop, export_sent)))
+    } else if (r && x->sent < c->out.n) {
+        struct str piece = str_sub(buf_str(&c->out), x->sent, c->out.n);
+        if (piece.n > EXPORT_PIECE)
+            piece.n = EXPORT_PIECE;
+        x->sent += piece.n;
+        if (http_stream_write(r, piece))
+            export_end(c, ERR_OK, NULL); /* aborted: the request is gone */
+        else
+            timer_start(x->timer, 0, false);
+    } else if (!r || x->last ||
+               (e = store_read(c->api->o.store, export_page, c, c->loop, export_sent))) {
         export_end(c, e, NULL);
+    }
 }
 
 void api_feedback_export(struct call *c) {

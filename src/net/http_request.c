@@ -273,16 +273,17 @@ enum err http_stream_write(struct http_request *r, struct str data) {
         return ERR_CANCELLED;
     if (data.n == 0 || r->method == HTTP_HEAD)
         return ERR_OK;
-    queue_chunk(r, data);
+    /* Judged by what waited before: one large piece is no sign of a slow reader. */
     size_t max = c->server->o.max_pending_bytes;
-    if (conn_pending(c) <= max)
-        return ERR_OK;
-    conn_flush(c);
-    if (c->broken || conn_pending(c) <= max)
-        return ERR_OK; /* a broken connection is reported by on_close */
-    metric_add(M_STREAMS_DROPPED, 1);
-    http_stream_abort(r);
-    return ERR_TOO_LARGE;
+    if (conn_pending(c) > max)
+        conn_flush(c);
+    if (!c->broken && conn_pending(c) > max) {
+        metric_add(M_STREAMS_DROPPED, 1);
+        http_stream_abort(r);
+        return ERR_TOO_LARGE;
+    }
+    queue_chunk(r, data); /* a broken connection is reported by on_close */
+    return ERR_OK;
 }
 
 size_t http_stream_pending(const struct http_request *r) {

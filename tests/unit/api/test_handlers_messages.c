@@ -283,6 +283,52 @@ static void feedback_givenChangedWithdrawn(void **state) {
     expect_error(r, 404, "not_found", "(none)");
 }
 
+#define LARGE_ROWS  40
+#define LARGE_BYTES 60000
+
+/* Rated answers as the store takes them: more than one window of any model would let in. */
+static enum err add_large_answers(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct message m = {.sender = SENDER_ASSISTANT, .status = MESSAGE_COMPLETE};
+    struct feedback f = {.rating = RATING_NEUTRAL, .comment = STR(""), .created_at = 1}, stored;
+    struct arena *a = arena_new(1 << 20);
+    struct conversation c;
+    char *text = arg;
+    assert_true(uuid_parse(str_from(conv), &m.conversation_id));
+    assert_true(uuid_parse(str_from(ann.id), &f.user_id));
+    assert_int_equal(conversation_get(tx, &f.user_id, &m.conversation_id, a, &c), ERR_OK);
+    m.role_id = c.assistant_role_id;
+    m.content = (struct str){text, LARGE_BYTES};
+    m.retrieved_docs = STR("[]");
+    m.model = m.finish_reason = m.error = STR("");
+    for (int i = 0; i < LARGE_ROWS; i++) {
+        m.message_id = f.message_id = uuid_new();
+        f.feedback_id = uuid_new();
+        m.timestamp = 1000 + i;
+        enum err e = message_append(tx, &m, ei);
+        if (!e)
+            e = feedback_put(tx, &f, a, &stored, ei);
+        assert_int_equal(e, ERR_OK);
+    }
+    arena_free(a);
+    return ERR_OK;
+}
+
+static void feedback_exportOfManyMegabytes_isWhole(void **state) {
+    (void)state;
+    static char text[LARGE_BYTES];
+    struct errinfo ei = {0};
+    memset(text, 'e', sizeof text);
+    assert_int_equal(store_write_wait(fx.store, add_large_answers, text, &ei), ERR_OK);
+    struct reply r = call("GET", "/api/v1/feedback/export", admin.who, NULL);
+    expect(r, 200);
+    assert_true(r.n > (size_t)LARGE_ROWS * LARGE_BYTES);
+    int lines = 0;
+    for (const char *p = r.body; (p = strchr(p, '\n')); p++)
+        lines++;
+    assert_int_equal(lines, LARGE_ROWS);
+    reply_free(&r);
+}
+
 static void feedback_adminListsAndExports(void **state) {
     (void)state;
     char q[64], a[64];
@@ -333,6 +379,7 @@ int main(void) {
         T(turn_badInput_beforeAnythingIsStored),
         T(messages_ofAnother_notFound),
         T(feedback_givenChangedWithdrawn),
+        T(feedback_exportOfManyMegabytes_isWhole),
         T(feedback_adminListsAndExports),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,6 +74,12 @@ static void handle(struct http_request *r, void *ctx) {
         static char big[3 << 20];
         memset(big, 'b', sizeof big);
         http_reply(r, 200, "text/plain", (struct str){big, sizeof big});
+    } else if (str_eq(p, STR("/piece"))) { /* one piece that no socket takes at once */
+        static char piece[8 << 20];
+        memset(piece, 'p', sizeof piece);
+        http_stream_begin(r, 200, "text/plain");
+        if (http_stream_write(r, (struct str){piece, sizeof piece}) == ERR_OK)
+            http_stream_end(r);
     } else if (str_eq(p, STR("/headers"))) {
         http_set_header(r, "X-Good", "yes");
         http_set_header(r, "X-Bad", "a\r\nX-Injected: 1");
@@ -517,6 +523,19 @@ static void server_guard_answers_or_turns_empty(void **state) {
     assert_false(there);
 }
 
+static void server_stream_piece_past_the_limit_arrives_whole(void **state) {
+    (void)state;
+    struct buf b;
+    int fd = dial(&fx);
+    buf_init(&b, 16 << 20);
+    send_text(fd, "GET /piece HTTP/1.1\r\n" CLOSE);
+    assert_true(read_until(fd, &b, NULL));
+    assert_true(b.n > 8 << 20);
+    assert_memory_equal(b.p + b.n - 7, "\r\n0\r\n\r\n", 7);
+    buf_deinit(&b);
+    close(fd);
+}
+
 static void server_reader_that_does_not_read_is_dropped(void **state) {
     (void)state;
     int64_t before = metric_get(M_STREAMS_DROPPED);
@@ -675,6 +694,7 @@ int main(void) {
         WITH_SERVER(server_client_that_leaves_is_reported_once),
         WITH_SERVER(server_client_that_leaves_behind_unread_input_is_noticed),
         WITH_SERVER(server_guard_answers_or_turns_empty),
+        WITH_SERVER(server_stream_piece_past_the_limit_arrives_whole),
         WITH_SERVER(server_reader_that_does_not_read_is_dropped),
         WITH_SERVER(server_aborted_stream_looks_broken),
         WITH_SERVER(server_connections_past_the_limit_get_503),
