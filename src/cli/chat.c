@@ -13,6 +13,7 @@
 #include "cli/chat_client.h"
 #include "cli/chat_login.h"
 #include "cli/cli.h"
+#include "cli/plain.h"
 
 #define REQUEST_MAX  ((size_t)1 << 20)
 #define ATTACH_TRIES 40
@@ -25,6 +26,7 @@ struct chat {
     struct chat_login login;
     struct errinfo ei;
     bool talk;        /* a person sits there, not a pipe */
+    bool terminal;    /* answers are printed on one, with --once, too */
     struct uuid role; /* not set = the server's default */
     char role_name[128];
     struct uuid conversation; /* not set until the first message */
@@ -43,12 +45,10 @@ struct answer {
 };
 
 static void print_text(struct answer *a, struct str s) {
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        bool steers = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
-        putchar(steers && a->chat->talk ? ' '
-                                        : c); /* what a model writes does not steer a terminal */
-    }
+    if (a->chat->terminal)
+        plain_print(s, true); /* what a model writes does not steer a terminal */
+    else
+        fwrite(s.p ? s.p : "", 1, s.n, stdout);
     fflush(stdout);
     if (s.n) {
         a->any = true;
@@ -155,6 +155,7 @@ static enum err find_role(struct chat *c, const char *name) {
         if (str_eq_nocase(full, str_from(name)) || str_eq_nocase(slug, str_from(name))) {
             uuid_parse(json_get_str(role, "role_id"), &c->role);
             snprintf(c->role_name, sizeof c->role_name, "%.*s", STR_ARG(full));
+            plain_text(c->role_name, strlen(c->role_name), false);
             yyjson_doc_free(doc);
             return ERR_OK;
         }
@@ -194,8 +195,11 @@ static enum err latest_conversation(struct chat *c) {
     if (e)
         return e;
     const json_val *first = yyjson_arr_get_first(json_get(yyjson_doc_get_root(doc), "data"));
-    if (uuid_parse(json_get_str(first, "conversation_id"), &c->conversation) && c->talk)
-        printf("Going on with: %.*s\n", STR_ARG(json_get_str(first, "title")));
+    if (uuid_parse(json_get_str(first, "conversation_id"), &c->conversation) && c->talk) {
+        fputs("Going on with: ", stdout);
+        plain_print(json_get_str(first, "title"), false);
+        putchar('\n');
+    }
     yyjson_doc_free(doc);
     return ERR_OK;
 }
@@ -250,7 +254,7 @@ static bool command(struct chat *c, struct str line) {
             c->conversation = (struct uuid){0};
             printf("(a new conversation with %s)\n", c->role_name);
         } else {
-            fprintf(stderr, "parley: %s\n", c->ei.message);
+            cli_say(0, "%s", c->ei.message);
         }
     } else {
         if (!str_eqz(word, "/help"))
@@ -306,7 +310,7 @@ static int talk(struct chat *c) {
             if (e == ERR_CANCELLED)
                 break;
             if (e)
-                fprintf(stderr, "parley: %s\n", c->ei.message);
+                cli_say(0, "%s", c->ei.message);
             chat_client_interrupts(c->client); /* those belonged to the answer */
         }
         putchar('\n');
@@ -385,8 +389,8 @@ int cmd_chat(const struct args *a) {
     if (!c)
         return cli_say(CLI_FAILED, "out of memory");
     c->args = a;
-    c->talk = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !args_has(a, "once") &&
-              !args_has(a, "file");
+    c->terminal = isatty(STDOUT_FILENO);
+    c->talk = isatty(STDIN_FILENO) && c->terminal && !args_has(a, "once") && !args_has(a, "file");
     log_init("chat", LOG_ERROR);
     log_set_text(true);
     int status = chat_login_find(a, &c->login);

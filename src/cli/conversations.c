@@ -5,6 +5,7 @@
 
 #include "api/out.h"
 #include "cli/desk.h"
+#include "cli/plain.h"
 #include "turn/turn.h"
 
 #define LIMIT_DEFAULT 50
@@ -97,12 +98,8 @@ static enum err given_conversation(struct store_tx *tx, struct desk *d, struct u
     return e;
 }
 
-/* Text for a terminal: control characters of what was written do not reach it. */
 static void print_text(struct str s) {
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        putchar(c < 0x20 && c != '\n' && c != '\t' ? ' ' : c == 0x7f ? ' ' : c);
-    }
+    plain_print(s, true);
     putchar('\n');
 }
 

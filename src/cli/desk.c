@@ -10,6 +10,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "cli/plain.h"
 
 #define ARENA_MAX ((size_t)1 << 30)
 #define PAGE      200
@@ -150,9 +151,8 @@ void table_add(struct table *t, struct str cell) {
         t->size = size;
     }
     char *copy = arena_strz(t->arena, cell);
-    for (char *p = copy; p && *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = ' '; /* what users wrote does not steer the terminal */
+    if (copy)
+        plain_text(copy, cell.n, false); /* what users wrote does not steer the terminal */
     t->cells[t->n++] = str_from(copy);
 }
 

@@ -6,6 +6,7 @@
 #include "api/out.h"
 #include "base/clock.h"
 #include "cli/desk.h"
+#include "cli/plain.h"
 
 #define PROMPT_MAX ((size_t)65536)
 
@@ -109,18 +110,25 @@ static enum err find_role(struct store_tx *tx, struct desk *d, const char *name,
 }
 
 static void print_role(const struct role *r, struct arena *a) {
-    printf("%.*s (version %d%s)\n", STR_ARG(r->name), r->version, r->retired_at ? ", retired" : "");
-    if (r->description.n)
-        printf("%.*s\n", STR_ARG(r->description));
+    plain_print(r->name, false);
+    printf(" (version %d%s)\n", r->version, r->retired_at ? ", retired" : "");
+    if (r->description.n) {
+        plain_print(r->description, true);
+        putchar('\n');
+    }
     struct str changed = desk_time(a, r->updated_at);
-    printf("\nmodel        %.*s\n", STR_ARG(r->model.n ? r->model : STR("default")));
+    fputs("\nmodel        ", stdout);
+    plain_print(r->model.n ? r->model : STR("default"), false);
+    putchar('\n');
     if (r->temperature >= 0)
         printf("temperature  %g\n", r->temperature);
     if (r->top_p >= 0)
         printf("top_p        %g\n", r->top_p);
     if (r->max_tokens)
         printf("max tokens   %d\n", r->max_tokens);
-    printf("changed      %.*s\n\n%.*s\n", STR_ARG(changed), STR_ARG(r->system_prompt));
+    printf("changed      %.*s\n\n", STR_ARG(changed));
+    plain_print(r->system_prompt, true);
+    putchar('\n');
 }
 
 static enum err show_role(struct store_tx *tx, void *arg, struct errinfo *ei) {

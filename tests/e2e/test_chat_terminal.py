@@ -145,3 +145,11 @@ def test_saved_login_is_used_again(own, tmp_path):
     del env["PARLEY_KEY"]
     done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=60, check=False)
     assert done.stdout == "saved\n", done.stderr
+
+
+def test_answer_does_not_steer_the_terminal(own, tmp_path):
+    env = {k: v for k, v in os.environ.items() if k != "PARLEY_KEY"} | {"HOME": str(tmp_path)}
+    t = Terminal([BINARY, "chat", *own.here, "--once", "[say: one \x1b[31m two \x9b32m end]"], env)
+    shown = t.expect("end?.*\n")
+    t.close()
+    assert "one" in shown and "two" in shown and "\x1b" not in shown and "\x9b" not in shown
