@@ -1,7 +1,7 @@
 /* A turn over a network that breaks: fetch is a script. */
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
-import { ApiError } from '../src/api/client.ts';
+import { ApiError, setSignedOutHandler } from '../src/api/client.ts';
 import { followTurn, type TurnStart } from '../src/api/turn.ts';
 import { shownText } from '../src/model/answer.ts';
 import type { Message } from '../src/api/types.ts';
@@ -120,4 +120,14 @@ test('turn_whose_end_cannot_be_read_is_taken_from_the_store', async () => {
   const end = await follow(start());
   assert.equal(shownText(end), 'whole');
   assert.deepEqual(calls, ['POST /post', 'GET /api/v1/messages/a']);
+});
+
+test('turn_refused_because_the_session_ended_signs_the_page_out', async () => {
+  let ended = 0;
+  setSignedOutHandler(() => ended++);
+  network(() => Response.json({ error: { message: 'sign in first', code: 'unauthorized' } }, { status: 401 }));
+  await assert.rejects(follow(start()), (e) => e instanceof ApiError && e.status === 401);
+  await assert.rejects(follow(null, answering), (e) => e instanceof ApiError && e.status === 401);
+  assert.deepEqual([ended, calls], [2, ['POST /post', 'GET /api/v1/messages/a/events']]);
+  setSignedOutHandler(() => undefined);
 });

@@ -43,6 +43,7 @@ export function networkError(): ApiError {
   return new ApiError('Parley cannot be reached just now. It is tried again by itself.', 0, 'network', null, 0);
 }
 
+/** The reason of a refusal, for people; one that says that the session has ended signs the page out. */
 export async function errorOf(response: Response): Promise<ApiError> {
   let body: ApiErrorBody | undefined;
   try {
@@ -52,6 +53,7 @@ export async function errorOf(response: Response): Promise<ApiError> {
   }
   const retry = Number(response.headers.get('retry-after') ?? '0');
   const retryAfterS = Number.isFinite(retry) ? retry : 0;
+  if (response.status === 401 && body?.code === 'unauthorized') onSignedOut();
   const message = sentence(body?.message ?? `The server answered ${response.status}. Try again.`);
   return new ApiError(message, response.status, body?.code ?? '', body?.param ?? null, retryAfterS);
 }
@@ -144,9 +146,7 @@ export async function request<T>(method: string, path: string, body?: unknown): 
     try {
       const response = await send(method, path, options);
       if (response.ok) return (response.status === 204 ? undefined : await response.json()) as T;
-      const error = await errorOf(response);
-      if (error.status === 401 && error.code === 'unauthorized') onSignedOut();
-      throw error;
+      throw await errorOf(response);
     } catch (error) {
       const failure = error instanceof ApiError ? error : networkError();
       if (failure.isNetwork) void untilBack();

@@ -55,7 +55,7 @@ export async function followTurn(
           attempt = 0;
           if (answer.ended) return answer;
         }
-      } else if (!answer.message) {
+      } else if (!answer.message || response.status === 401) {
         throw await errorOf(response);
       }
     } catch (error) {
