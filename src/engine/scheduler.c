@@ -17,7 +17,7 @@
                         */
 #define CHUNK_MIN   16 /* tokens of a long prompt in a step beside running answers */
 #define PACE        3  /* such a chunk may take as long as so many plain steps */
-#define PATIENCE_NS 2000000000 /* a prompt that has waited so long goes before shorter ones */
+#define PATIENCE_NS 2000000000 /* a prompt without a chunk for so long goes before shorter ones */
 #define EMBED_BATCH                                                                                \
     256 /* tokens of several texts together: longer batches are slower per token                   \
          */
@@ -34,6 +34,7 @@ struct job {
     struct sampler *sampler;
     struct slot *slot; /* NULL while waiting */
     int64_t started_ns;
+    int64_t served_ns; /* when it got its slot or its last chunk of prefill */
     int prompt_tokens, cached_tokens, answer_tokens;
     int item;           /* the step's item whose logits are its own, -1 = none */
     int computed_after; /* slot->computed when the step has succeeded */
@@ -384,7 +385,7 @@ static void admit(struct sched *s) {
         unlink_job(&s->waiting, j);
         LIST_APPEND(s->running, j, struct job);
         j->slot = slot;
-        j->started_ns = clock_mono_ns();
+        j->started_ns = j->served_ns = clock_mono_ns();
         j->cached_tokens = slot->computed;
         metric_add(M_ENGINE_REUSED_TOKENS, slot->computed);
         metric_set(M_ENGINE_QUEUED, atomic_fetch_sub(&s->queued, 1) - 1);
@@ -416,14 +417,15 @@ static int add_items(struct sched *s, struct job *j, int at, int n) {
     return at + n;
 }
 
-/* The prompt that is to be computed next: the shortest rest, or one that has waited too long. */
+/* The prompt that is to be computed next: the shortest rest, or one that has waited too long. It
+ * waits since its last chunk: a long prompt is not starved and does not lead every step either. */
 static struct job *next_prefill(struct sched *s, int64_t now) {
     struct job *best = NULL;
     bool best_late = false;
     for (struct job *j = s->running; j; j = j->next) {
         if (generating(j) || j->computed_after > j->slot->computed)
             continue;
-        bool late = now - j->started_ns > PATIENCE_NS;
+        bool late = now - j->served_ns > PATIENCE_NS;
         if (!best || (late && !best_late) || (late == best_late && !late && todo(j) < todo(best))) {
             best = j;
             best_late = late;
@@ -533,10 +535,13 @@ static void sample(struct sched *s, struct job *j) {
 }
 
 static void after_step(struct sched *s) {
+    int64_t now = clock_mono_ns();
     for (struct job *j = s->running, *next; j; j = next) {
         next = j->next;
         if (!generating(j))
             fairness_charge(s->fairness, j->chat.user, j->computed_after - j->slot->computed);
+        if (j->computed_after > j->slot->computed)
+            j->served_ns = now;
         j->slot->computed = j->computed_after;
         if (!j->prefix_kept && j->slot->computed >= j->chat.prefix) {
             slots_keep_prefix(s->slots, j->slot, j->chat.prefix);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/scheduler.h"
 #include "unit/engine/scripted_model.c"
 
@@ -282,6 +283,32 @@ static void short_prompt_goes_before_long_one(void **state) {
     assert_int_equal(big.dones + small.dones, 2);
 }
 
+static void late_long_prompt_gets_its_turns_and_no_more(void **state) {
+    struct fixture *f = *state;
+    struct caller running = {0}, big = {0}, small[4] = {0};
+    char prompt[240], text[80];
+    memset(prompt, 'x', sizeof(prompt) - 1);
+    prompt[sizeof(prompt) - 1] = 0;
+    clock_test_set(1, 1);
+    ask(f, &running, "hi>", 100);
+    sched_round(f->s);
+    ask(f, &big, prompt, 3);
+    sched_round(f->s);
+    clock_test_advance(3000); /* the long one is late: it leads one step */
+    for (int i = 0; i < 4; i++) {
+        memset(text, 'a' + i, 70);
+        text[70] = 0;
+        ask(f, &small[i], text, 1);
+        sched_round(f->s);
+        sched_round(f->s);
+        assert_int_equal(small[i].dones, 1);
+    }
+    assert_int_equal(big.n, 0);
+    run_all(f);
+    clock_test_end();
+    assert_int_equal(big.dones, 1);
+}
+
 static void long_prompt_is_cut_in_chunks_beside_answers(void **state) {
     struct fixture *f = *state;
     struct caller running = {0}, big = {0};
@@ -548,6 +575,7 @@ int main(void) {
         TEST(conversation_without_slot_comes_back_from_shelf),
         TEST(model_that_cannot_cut_answers_the_same),
         TEST(short_prompt_goes_before_long_one),
+        TEST(late_long_prompt_gets_its_turns_and_no_more),
         TEST(long_prompt_is_cut_in_chunks_beside_answers),
         TEST(user_with_many_requests_does_not_hold_up_another),
         TEST(request_waits_until_its_worst_case_fits),
