@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/gguf_header.h"
+#include "engine/memory.h"
 #include "engine/model.h"
 
 #define STEP_TOKENS     256
@@ -437,33 +438,6 @@ static const struct model_ops llama_ops = {
     .prompt = prompt,
 };
 
-/* Bytes that this process may still take: what the machine and, if there is one, its memory group
- * leave. */
-static int64_t memory_available(void) {
-    int64_t bytes = INT64_MAX, v;
-    char line[128];
-    FILE *f = fopen("/proc/meminfo", "re");
-    while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "MemAvailable: %ld kB", &v) == 1)
-            bytes = v * 1024;
-    if (f)
-        fclose(f);
-    int64_t limit = -1, used = -1;
-    f = fopen("/sys/fs/cgroup/memory.max", "re");
-    if (f && fscanf(f, "%ld", &limit) != 1)
-        limit = -1;
-    if (f)
-        fclose(f);
-    f = fopen("/sys/fs/cgroup/memory.current", "re");
-    if (f && fscanf(f, "%ld", &used) != 1)
-        used = -1;
-    if (f)
-        fclose(f);
-    if (limit > 0 && used >= 0 && limit - used < bytes)
-        bytes = limit - used;
-    return bytes;
-}
-
 struct plan { /* sizes settled before anything is loaded */
     int window, slots, sequences;
     int cells;     /* of the slots */
@@ -483,7 +457,7 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
     int64_t token = gguf_token_values(h) * 2; /* two bytes each */
     if (!token)
         return err_set(ei, ERR_CORRUPT, "%s is damaged: its header makes no sense", o->path);
-    int64_t available = memory_available();
+    int64_t available = memory_available("");
     if (o->embedding) {
         p.bytes = h->file_bytes;
     } else {
