@@ -15,6 +15,7 @@ struct fairness {
     struct account accounts[USERS];
     int n;
     int64_t tick;
+    double floor; /* where those start who come when nobody is active */
 };
 
 struct fairness *fairness_new(void) {
@@ -37,7 +38,7 @@ static double least_active(const struct fairness *f) {
     for (int i = 0; i < f->n; i++)
         if (f->accounts[i].live > 0 && (least < 0 || f->accounts[i].served < least))
             least = f->accounts[i].served;
-    return least < 0 ? 0 : least;
+    return least < 0 ? f->floor : least;
 }
 
 void fairness_join(struct fairness *f, uint64_t user) {
@@ -61,8 +62,15 @@ void fairness_join(struct fairness *f, uint64_t user) {
 
 void fairness_leave(struct fairness *f, uint64_t user) {
     struct account *a = (struct account *)find(f, user);
-    if (a && a->live > 0)
-        a->live--;
+    if (!a || a->live == 0 || --a->live > 0)
+        return;
+    for (int i = 0; i < f->n; i++)
+        if (f->accounts[i].live > 0)
+            return;
+    /* Nobody waits any more, so nobody is owed anything: all begin anew at the same level. */
+    for (int i = 0; i < f->n; i++)
+        if (f->accounts[i].served > f->floor)
+            f->floor = f->accounts[i].served;
 }
 
 void fairness_charge(struct fairness *f, uint64_t user, double tokens) {

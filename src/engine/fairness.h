@@ -1,6 +1,7 @@
 /* Who goes next: a counter of tokens served for each user (Sheng et al., "Fairness in Serving Large
  * Language Models", 2024). A user who comes back after a pause starts where the least served active
- * user stands, so that idleness is no credit. Compute thread only. */
+ * user stands, so that idleness is no credit. When nobody is active all begin anew at the same
+ * level, so that service while nobody else wanted it is no debt either. Compute thread only. */
 #pragma once
 
 #include <stdint.h>
