@@ -27,7 +27,6 @@ struct chat {
     struct buf body;     /* the whole answer, when it is not streamed */
     struct buf logprobs; /* of tokens not yet sent */
     int tokens;
-    int skip;      /* bytes of the answer that the client has already */
     bool begun;    /* the stream's head was sent */
     bool finished; /* nothing more is to be sent */
 };
@@ -162,10 +161,9 @@ static void on_token(struct chat *c, const struct sched_event *e) {
     if (c->request.stream)
         begin_stream(c);
     buf_init(&out, CHUNK_MAX);
-    int known = n < c->skip ? n : c->skip;
-    c->skip -= known;
+    /* The client has the forced bytes already. */
     bool stopped =
-        text_stream_add(&c->text, (struct str){piece + known, (size_t)(n - known)}, &out);
+        text_stream_add(&c->text, (struct str){piece + e->forced, (size_t)(n - e->forced)}, &out);
     give_text(c, buf_str(&out));
     buf_deinit(&out);
     if (stopped && !c->finished) {
@@ -228,8 +226,7 @@ static void on_event(void *ctx, const struct sched_event *e) {
 /* A partial answer may end within what was one token. Its last word is taken out of the prompt
  * again and becomes bytes with which the answer must begin: so the model says it in the tokens that
  * it would have used. */
-static void force_last_word(struct chat *c, struct sched_chat *job, struct str partial) {
-    const struct model *m = c->engine->chat;
+static void force_last_word(const struct model *m, struct sched_chat *job, struct str partial) {
     int n = 0, tokens = 0;
     while (tokens < job->partial) {
         char piece[SCHED_FORCED_MAX];
@@ -244,7 +241,7 @@ static void force_last_word(struct chat *c, struct sched_chat *job, struct str p
             break;
     }
     memcpy(job->forced, partial.p + partial.n - (size_t)n, (size_t)n);
-    job->n_forced = c->skip = n;
+    job->n_forced = n;
     job->prompt.n -= tokens;
     job->partial -= tokens;
 }
@@ -264,7 +261,7 @@ static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errin
         e = m->ops->prompt(m, r->messages, n, true, partial, &job->prompt, ei);
     job->partial = e ? 0 : job->prompt.n - without;
     if (!e && partial.n)
-        force_last_word(c, job, partial);
+        force_last_word(m, job, partial);
     if (e || !str_eqz(r->messages[0].role, "system"))
         return e;
     e = m->ops->prompt(m, r->messages, 1, false, STR_NULL, &head, ei);

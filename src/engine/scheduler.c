@@ -475,9 +475,10 @@ static int build_step(struct sched *s, int *ret_prefill) {
     return n;
 }
 
-static void tell_token(struct job *j, const struct sampled *token) {
+static void tell_token(struct job *j, const struct sampled *token, int forced) {
     const struct sched_event e = {
         .token = *token,
+        .forced = forced,
         .prompt_tokens = j->prompt_tokens,
         .cached_tokens = j->cached_tokens,
         .answer_tokens = j->answer_tokens,
@@ -506,14 +507,17 @@ static void keep_forced(struct sched *s, struct job *j, float *logits) {
 /* Chooses a job's next token and ends the job when it was the last. */
 static void sample(struct sched *s, struct job *j) {
     struct sampled token;
+    int forced = 0;
     float *logits = s->model->ops->logits(s->model, j->item);
+    if (j->forced_done < j->chat.n_forced)
+        keep_forced(s, j, logits);
+    sampler_next(j->sampler, logits, &token);
     if (j->forced_done < j->chat.n_forced) {
         char piece[512];
-        keep_forced(s, j, logits);
-        sampler_next(j->sampler, logits, &token);
-        j->forced_done += s->model->ops->piece(s->model, token.token, piece, sizeof(piece));
-    } else {
-        sampler_next(j->sampler, logits, &token);
+        int n = s->model->ops->piece(s->model, token.token, piece, sizeof(piece));
+        int left = j->chat.n_forced - j->forced_done;
+        forced = n < left ? n : left;
+        j->forced_done += forced;
     }
     fairness_charge(s->fairness, j->chat.user,
                     2); /* a decoded token costs about two prefilled ones */
@@ -524,7 +528,7 @@ static void sample(struct sched *s, struct job *j) {
     if (j->answer_tokens++ == 0)
         metric_observe(M_ENGINE_TTFT_SECONDS, (double)(clock_mono_ns() - j->chat.arrived_ns) / 1e9);
     metric_add(M_ENGINE_DECODE_TOKENS, 1);
-    tell_token(j, &token);
+    tell_token(j, &token, forced);
     if (j->answer_tokens >= j->chat.max_tokens || j->slot->tokens.n >= s->model->info.window) {
         end_job(s, j, SCHED_LENGTH, NULL);
     } else if (tokens_add(&j->slot->tokens, &token.token, 1)) {

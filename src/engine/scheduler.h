@@ -39,6 +39,7 @@ enum sched_end { SCHED_STOP, SCHED_LENGTH, SCHED_CANCELLED, SCHED_FAILED };
 struct sched_event {
     bool done;            /* the last event; token is then not set */
     struct sampled token; /* borrowed for the call */
+    int forced;           /* the first bytes of the token's text that were sched_chat.forced */
     enum sched_end end;
     const struct errinfo *ei; /* of SCHED_FAILED */
     int prompt_tokens, cached_tokens, answer_tokens;
@@ -49,9 +50,10 @@ struct sched_chat { /* a request; submit moves prompt out of it and copies the r
     int prefix;     /* its first tokens that others of the same role share, 0 = none */
     int max_tokens; /* of the answer */
     struct sampler_params sampling;
-    int partial;                 /* the prompt's last tokens that belong to the answer already */
-    /* The answer must begin with these bytes: the end of a partial answer whose last token was perhaps cut in two. Their
-     * tokens are chosen among those that fit, and come as events like all. */
+    int partial; /* the prompt's last tokens that belong to the answer already */
+    /* The answer must begin with these bytes: the end of a partial answer whose last token was
+     * perhaps cut in two. Their tokens are chosen among those that fit, and come as events like
+     * all. */
     char forced[SCHED_FORCED_MAX];
     int n_forced;
     bool wait; /* rather than being refused: SCHED_PATIENT times as many such requests may queue */

@@ -20,7 +20,8 @@ struct caller { /* of one request */
     enum sched_end end;
     enum err err;
     int prompt_tokens, cached_tokens;
-    int order; /* in which it got its first token */
+    int forced; /* bytes */
+    int order;  /* in which it got its first token */
 };
 
 static int order;
@@ -38,6 +39,7 @@ static void on_event(void *ctx, const struct sched_event *e) {
     }
     if (c->n == 0)
         c->order = ++order;
+    c->forced += e->forced;
     if (c->n < (int)sizeof(c->text) - 1)
         c->text[c->n++] = (char)e->token.token;
 }
@@ -430,7 +432,28 @@ static void forced_beginning_is_said_first(void **state) {
     run_all(f);
     assert_memory_equal(c.text, "WOR", 3);
     assert_int_equal(c.n, 8);
+    assert_int_equal(c.forced, 3);
     assert_in_range(c.text[3], 'a', 'z');
+}
+
+static void forced_beginning_that_no_token_fits_ends(void **state) {
+    struct fixture *f = *state;
+    struct caller c = {0};
+    struct sched_chat chat = {.max_tokens = 8, .on_event = on_event, .ctx = &c};
+    struct errinfo ei;
+    uint64_t id;
+    f->m.base.info.vocabulary = 128; /* bytes above are in no token */
+    sampler_params_init(&chat.sampling);
+    chat.sampling.temperature = 0;
+    memcpy(chat.forced, "W\xC3\xA9", 3);
+    chat.n_forced = 3;
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, STR("hi>"), false, &chat.prompt), 0);
+    assert_int_equal(sched_chat_submit(f->s, &chat, &id, &ei), ERR_OK);
+    run_all(f);
+    assert_int_equal(c.n, 8);
+    assert_int_equal(c.text[0], 'W');
+    assert_in_range(c.text[1], 'a', 'z');
+    assert_int_equal(c.forced, 1);
 }
 
 struct embed_caller {
@@ -584,6 +607,7 @@ int main(void) {
         TEST(step_without_room_evicts_and_tries_again),
         TEST(free_with_work_ends_it_as_cancelled),
         TEST(forced_beginning_is_said_first),
+        TEST(forced_beginning_that_no_token_fits_ends),
         TEST(embeddings_keep_their_order_over_batches),
         TEST(cancel_within_step_aborts_it),
         TEST(submits_and_cancels_of_many_threads_each_end_once),
