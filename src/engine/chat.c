@@ -156,10 +156,10 @@ static void on_token(struct chat *c, const struct sched_event *e) {
     const struct model *m = c->engine->chat;
     int n = m->ops->piece(m, e->token.token, piece, sizeof(piece));
     c->tokens++;
+    if (c->request.stream)
+        begin_stream(c); /* its chunk of the role takes no logprobs along */
     if (c->request.sampling.logprobs >= 0)
         render_logprob(&c->logprobs, m, &e->token);
-    if (c->request.stream)
-        begin_stream(c);
     buf_init(&out, CHUNK_MAX);
     /* The client has the forced bytes already. */
     bool stopped =
