@@ -252,14 +252,14 @@ static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errin
     const struct model *m = c->engine->chat;
     const struct chat_request *r = &c->request;
     struct str partial = r->proceed ? r->messages[r->n_messages - 1].content : STR_NULL;
-    int n = r->n_messages - (r->proceed ? 1 : 0), without = 0;
+    int n = r->n_messages - (r->proceed ? 1 : 0);
     struct tokens head = {0};
-    enum err e = m->ops->prompt(m, r->messages, n, true, STR_NULL, &head, ei);
-    without = head.n;
-    tokens_deinit(&head);
-    if (!e)
-        e = m->ops->prompt(m, r->messages, n, true, partial, &job->prompt, ei);
-    job->partial = e ? 0 : job->prompt.n - without;
+    enum err e = m->ops->prompt(m, r->messages, n, true, partial, &job->prompt, ei);
+    if (!e && partial.n) {
+        e = m->ops->prompt(m, r->messages, n, true, STR_NULL, &head, ei);
+        job->partial = e ? 0 : job->prompt.n - head.n;
+        tokens_deinit(&head);
+    }
     if (!e && partial.n)
         force_last_word(m, job, partial);
     if (e || !str_eqz(r->messages[0].role, "system"))
