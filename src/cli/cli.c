@@ -10,23 +10,27 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "cli/plain.h"
 #include "config/nearest.h"
 
 /* ---- messages ---- */
 
 int cli_say(int status, const char *fmt, ...) {
+    char text[2048]; /* a server's message may stand in it */
     va_list ap;
     va_start(ap, fmt);
-    fputs("parley: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    plain_text(text, strlen(text), true);
+    fprintf(stderr, "parley: %s\n", text);
     return status;
 }
 
 int cli_fail(enum err e, const struct errinfo *ei) {
     int status = CLI_FAILED;
-    if (e == ERR_NOT_FOUND || e == ERR_NO_MODEL)
+    if (e == ERR_INVALID)
+        status = CLI_USAGE;
+    else if (e == ERR_NOT_FOUND || e == ERR_NO_MODEL)
         status = CLI_NOT_FOUND;
     else if (e == ERR_UNAUTHORIZED || e == ERR_BAD_KEY || e == ERR_FORBIDDEN)
         status = CLI_REFUSED;
@@ -40,8 +44,7 @@ int cli_config(const struct args *a, struct config **ret) {
     enum err e = config_load(a->config_file, a->flags, a->n_flags, ret, &ei);
     if (!e)
         return CLI_OK;
-    cli_fail(e, &ei);
-    return e == ERR_INVALID ? CLI_USAGE : CLI_FAILED;
+    return cli_fail(e, &ei);
 }
 
 void cli_url(const char *listen, char *out, size_t size) {

@@ -97,6 +97,8 @@ int cmd_engine(const struct args *a) {
     config_free(config);
     if (!e)
         return CLI_OK;
-    cli_fail(e, &ei);
+    status = cli_fail(e, &ei);
+    if (!args_has(a, "listen-fd"))
+        return status; /* a person started it */
     return e == ERR_INVALID ? SUPERVISOR_EXIT_GIVE_UP : CLI_FAILED;
 }

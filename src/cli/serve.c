@@ -179,9 +179,11 @@ static enum err supervise(struct serve *s, int *ret_status, struct errinfo *ei) 
         if (!children[i].argv || !env)
             return err_set(ei, ERR_NOMEM, NULL);
     malloc_trim(0); /* from here on this process only waits */
-    const struct supervisor_child *gave_up = NULL;
-    enum err e = supervisor_run(children, n, &gave_up, ei);
-    *ret_status = gave_up ? CLI_USAGE : CLI_OK; /* the child has said why */
+    struct supervisor_end end = {0};
+    enum err e = supervisor_run(children, n, &end, ei);
+    *ret_status = CLI_OK; /* a child that gave up has said why */
+    if (end.gave_up)
+        *ret_status = end.exit_code == SUPERVISOR_EXIT_GIVE_UP ? CLI_USAGE : CLI_FAILED;
     return e;
 }
 

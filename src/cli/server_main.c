@@ -441,9 +441,10 @@ static bool take_fds(struct server *s, const char *text) {
 static int status_of(enum err e) {
     switch (e) {
     case ERR_INVALID:
-    case ERR_CORRUPT:
-    case ERR_CONFLICT:
         return SUPERVISOR_EXIT_GIVE_UP;
+    case ERR_CORRUPT:
+    case ERR_CONFLICT: /* of a newer Parley */
+        return SUPERVISOR_EXIT_GIVE_UP_DATA;
     default:
         return CLI_FAILED;
     }

@@ -45,7 +45,7 @@ struct supervisor {
     sigset_t old_mask; /* what children get back */
     bool stopping, announced;
     int64_t stopping_since_ns;
-    const struct supervisor_child *gave_up;
+    struct supervisor_end end;
 };
 
 /* ---- starting ---- */
@@ -196,9 +196,10 @@ static void child_ended(struct supervisor *s, struct child *c, int status) {
         c->state = CHILD_STOPPED;
         log_event(LOG_DEBUG, "supervisor.stopped", LF_Z("child", c->what->name), why);
         stop_next(s);
-    } else if (exited && WEXITSTATUS(status) == SUPERVISOR_EXIT_GIVE_UP) {
+    } else if (exited && (WEXITSTATUS(status) == SUPERVISOR_EXIT_GIVE_UP ||
+                          WEXITSTATUS(status) == SUPERVISOR_EXIT_GIVE_UP_DATA)) {
         c->state = CHILD_STOPPED;
-        s->gave_up = c->what;
+        s->end = (struct supervisor_end){c->what, WEXITSTATUS(status)};
         begin_stop(s);
     } else {
         log_event(LOG_WARN, "supervisor.child_ended", LF_Z("child", c->what->name),
@@ -312,14 +313,14 @@ static enum err setup(struct supervisor *s, const struct supervisor_child *child
 }
 
 enum err supervisor_run(const struct supervisor_child *children, size_t n,
-                        const struct supervisor_child **ret_gave_up, struct errinfo *ei) {
+                        struct supervisor_end *ret_end, struct errinfo *ei) {
     if (n > SUPERVISOR_CHILDREN_MAX)
         return err_set(ei, ERR_INVALID, "at most %d children", SUPERVISOR_CHILDREN_MAX);
     struct supervisor s = {.signal_fd = -1, .lifeline = {-1, -1}};
     enum err e = setup(&s, children, n, ei);
     if (e == ERR_OK) {
         loop(&s);
-        *ret_gave_up = s.gave_up;
+        *ret_end = s.end;
     }
     if (s.signal_fd >= 0)
         close(s.signal_fd);

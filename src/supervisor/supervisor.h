@@ -9,8 +9,8 @@
  *
  * Children get a lifeline, a pipe that reaches its end when the supervisor dies in whatever way:
  * they then end themselves. A child that cannot work before a person changes something ends with
- * SUPERVISOR_EXIT_GIVE_UP: everything is then stopped and nothing restarted. One thread; libevent
- * is not used, which keeps the process small. */
+ * SUPERVISOR_EXIT_GIVE_UP or _DATA: everything is then stopped and nothing restarted. One thread;
+ * libevent is not used, which keeps the process small. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,7 +18,9 @@
 
 #include "base/err.h"
 
-#define SUPERVISOR_EXIT_GIVE_UP 78 /* EX_CONFIG of sysexits.h */
+/* As in sysexits.h: EX_CONFIG, what was asked for is not right; EX_DATAERR, the data is not. */
+#define SUPERVISOR_EXIT_GIVE_UP      78
+#define SUPERVISOR_EXIT_GIVE_UP_DATA 65
 
 struct supervisor_child {
     const char *name;        /* in the log */
@@ -36,10 +38,14 @@ struct supervisor_child {
 #define SUPERVISOR_CHILDREN_MAX 8
 
 /* Runs the children until SIGTERM, SIGINT or SIGHUP, then stops them one after the other, in the
- * order of the table (a second signal ends all at once). *ret_gave_up is the child that gave up, or
- * NULL. Everything is borrowed. */
+ * order of the table (another signal some moments later ends all at once). ret_end says why it
+ * ended. Everything is borrowed. */
+struct supervisor_end {
+    const struct supervisor_child *gave_up; /* NULL = stopped by a signal */
+    int exit_code;                          /* of the child that gave up */
+};
 enum err supervisor_run(const struct supervisor_child *children, size_t n,
-                        const struct supervisor_child **ret_gave_up, struct errinfo *ei) ERR_CHECK;
+                        struct supervisor_end *ret_end, struct errinfo *ei) ERR_CHECK;
 
 /* ---- in a child ---- */
 struct supervisor_link {

@@ -28,7 +28,7 @@ def sign_in(program, name, password):
 def test_account_lives_and_goes_in_the_terminal(program, parley):
     parley("user", "add", "grace", "--email", "grace@example.org", stdin="a long password\n")
     parley("user", "add", "Grace", "--email", "other@example.org", stdin="a long password\n", code=1)  # taken
-    parley("user", "add", "short", "--email", "short@example.org", stdin="1234\n", code=1)
+    parley("user", "add", "short", "--email", "short@example.org", stdin="1234\n", code=2)
     parley("user", "add", "no-address", stdin="a long password\n", code=2)
     c = sign_in(program, "grace", "a long password")
     assert c.get("/api/v1/users/me")["is_admin"] is False
@@ -65,7 +65,7 @@ def test_last_administrator_stays(program, parley):
 
 
 def test_role_is_made_changed_and_retired(program, parley, tmp_path):
-    parley("role", "add", "Poet", code=1)  # no prompt
+    parley("role", "add", "Poet", code=2)  # no prompt
     parley("role", "add", "Poet", "--prompt", "You answer in verse.", "--temperature", "0.9", "--stop-it", "x", code=2)
     parley("role", "add", "Poet", "--prompt", "You answer in verse.", "--temperature", "0.9")
     parley("role", "add", "poet", "--prompt", "Again.", code=1)
@@ -78,7 +78,7 @@ def test_role_is_made_changed_and_retired(program, parley, tmp_path):
     assert "You answer in prose." in parley("role", "show", "Poet")
     slugs = [r["slug"] for r in program.admin.get("/api/v1/roles")["data"]]
     assert "poet" in slugs
-    parley("role", "edit", "Poet", "--temperature", "hot", code=1)
+    parley("role", "edit", "Poet", "--temperature", "hot", code=2)
     parley("role", "retire", "Poet")
     assert "poet" not in [r["slug"] for r in program.admin.get("/api/v1/roles")["data"]]
     assert "Poet" not in parley("role", "list") and "Poet" in parley("role", "list", "--all")
@@ -102,7 +102,7 @@ def test_conversations_are_shown_exported_and_deleted(program, parley, user):
     found = json.loads(parley("conversation", "list", "--user", name, "--search", "branch", "--json"))
     assert [c["conversation_id"] for c in found] == [conversation]
     parley("conversation", "show", conversation, "--user", "admin", code=3)  # not the administrator's
-    parley("conversation", "show", "not-an-id", "--user", name, code=1)
+    parley("conversation", "show", "not-an-id", "--user", name, code=2)
     parley("conversation", "delete", conversation, "--user", name, "--yes")
     parley("conversation", "show", conversation, "--user", name, code=3)
 

@@ -52,6 +52,8 @@ static int child_main(char **argv) {
     report(report_fd, "started", link.start);
     if (strcmp(argv[1], "gives-up") == 0)
         return SUPERVISOR_EXIT_GIVE_UP;
+    if (strcmp(argv[1], "bad-data") == 0)
+        return SUPERVISOR_EXIT_GIVE_UP_DATA;
     if (strcmp(argv[1], "fails-once") == 0 && link.start == 1)
         return 3;
     supervisor_link_ready(&link);
@@ -83,7 +85,7 @@ struct run {
 };
 
 /* Forks a process that supervises n children of these kinds. Its exit status: 0, 10 + the index of
- * the child that gave up, or 99. */
+ * the child that gave up (20 + it for its data), or 99. */
 static struct run supervise(const char *const *kinds, size_t n, int listener, int stop_ms) {
     int fds[2];
     struct run r;
@@ -112,11 +114,12 @@ static struct run supervise(const char *const *kinds, size_t n, int listener, in
                                                     .announces = true,
                                                     .stop_ms = stop_ms};
         }
-        const struct supervisor_child *gave_up = NULL;
+        struct supervisor_end end = {0};
         struct errinfo ei;
-        if (supervisor_run(children, n, &gave_up, &ei) != ERR_OK)
+        if (supervisor_run(children, n, &end, &ei) != ERR_OK)
             _exit(99);
-        _exit(gave_up ? 10 + (int)(gave_up - children) : 0);
+        bool data = end.exit_code == SUPERVISOR_EXIT_GIVE_UP_DATA;
+        _exit(end.gave_up ? (data ? 20 : 10) + (int)(end.gave_up - children) : 0);
     }
     close(fds[1]);
     r.reports = fds[0];
@@ -184,6 +187,14 @@ static void child_that_gives_up_ends_everything(void **state) {
     waitpid(r.supervisor, &status, 0);
     assert_int_equal(WEXITSTATUS(status), 11);
     assert_true(starts <= 2 && terms <= 1); /* nobody was started twice */
+}
+
+static void child_with_bad_data_ends_everything(void **state) {
+    (void)state;
+    const char *const kinds[] = {"bad-data"};
+    struct run r = supervise(kinds, 1, -1, 60000);
+    expect(&r, "started", 1);
+    assert_int_equal(finish(&r), 20);
 }
 
 static void killed_supervisor_takes_its_children_along(void **state) {
@@ -322,6 +333,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(killed_child_is_started_again),
         cmocka_unit_test(child_that_fails_is_started_again),
         cmocka_unit_test(child_that_gives_up_ends_everything),
+        cmocka_unit_test(child_with_bad_data_ends_everything),
         cmocka_unit_test(killed_supervisor_takes_its_children_along),
         cmocka_unit_test(stop_goes_in_order_and_kills_the_deaf),
         cmocka_unit_test(second_signal_kills_the_deaf),
