@@ -103,11 +103,11 @@ static void print_text(struct str s) {
     putchar('\n');
 }
 
-static enum err export_one(struct store_tx *tx, struct desk *d, const struct conversation *c,
+static enum err export_one(struct store_tx *tx, struct arena *a, const struct conversation *c,
                            struct buf *b) {
     struct message *messages;
     size_t n;
-    enum err e = message_list(tx, &c->conversation_id, d->arena, &messages, &n);
+    enum err e = message_list(tx, &c->conversation_id, a, &messages, &n);
     if (e)
         return e;
     out_open(b, NULL, '{');
@@ -129,6 +129,18 @@ static enum err export_one(struct store_tx *tx, struct desk *d, const struct con
     return buf_err(b);
 }
 
+static enum err print_one(struct store_tx *tx, const struct conversation *c) {
+    struct arena *a = arena_new(DESK_JSON_MAX);
+    struct buf b;
+    buf_init(&b, DESK_JSON_MAX);
+    enum err e = a ? export_one(tx, a, c, &b) : ERR_NOMEM;
+    if (!e)
+        desk_print_json(&b);
+    buf_deinit(&b);
+    arena_free(a);
+    return e;
+}
+
 static enum err show_conversation(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct desk *d = arg;
     struct user u;
@@ -138,15 +150,8 @@ static enum err show_conversation(struct store_tx *tx, void *arg, struct errinfo
     enum err e = given_conversation(tx, d, &u, &c, ei);
     if (e)
         return e;
-    if (args_has(d->args, "json")) {
-        struct buf b;
-        buf_init(&b, DESK_JSON_MAX);
-        e = export_one(tx, d, &c, &b);
-        if (!e)
-            desk_print_json(&b);
-        buf_deinit(&b);
-        return e;
-    }
+    if (args_has(d->args, "json"))
+        return print_one(tx, &c);
     if (uuid_is_set(&c.current_message_id))
         e = message_branch(tx, &c.current_message_id, 1000000, d->arena, &branch, &n);
     if (e)
@@ -165,23 +170,21 @@ static enum err show_conversation(struct store_tx *tx, void *arg, struct errinfo
 
 /* ---- export ---- */
 
-static enum err export_all(struct store_tx *tx, struct desk *d, const struct user *u) {
+static enum err export_all(struct store_tx *tx, const struct user *u) {
     struct page page = {.limit = PAGE};
     for (;;) {
         struct conversation_hit *hits;
-        size_t n;
-        enum err e = conversation_list(tx, &u->user_id, -1, STR_NULL, &page, d->arena, &hits, &n);
-        for (size_t i = 0; i < n && !e; i++) {
-            struct buf b;
-            buf_init(&b, DESK_JSON_MAX);
-            e = export_one(tx, d, &hits[i].c, &b);
-            if (!e)
-                desk_print_json(&b);
-            buf_deinit(&b);
-        }
+        size_t n = 0;
+        struct arena *a = arena_new(DESK_JSON_MAX);
+        enum err e =
+            a ? conversation_list(tx, &u->user_id, -1, STR_NULL, &page, a, &hits, &n) : ERR_NOMEM;
+        for (size_t i = 0; i < n && !e; i++)
+            e = print_one(tx, &hits[i].c);
+        if (!e && n == PAGE)
+            page.after = hits[n - 1].c.conversation_id;
+        arena_free(a); /* of this page alone: an export may be larger than memory */
         if (e || n < PAGE)
             return e;
-        page.after = hits[n - 1].c.conversation_id;
     }
 }
 
@@ -191,18 +194,10 @@ static enum err export_conversations(struct store_tx *tx, void *arg, struct erri
     struct conversation c;
     if (d->args->n_operands == 0) {
         enum err e = owner(tx, d, &u, ei);
-        return e ? e : export_all(tx, d, &u);
+        return e ? e : export_all(tx, &u);
     }
     enum err e = given_conversation(tx, d, &u, &c, ei);
-    if (e)
-        return e;
-    struct buf b;
-    buf_init(&b, DESK_JSON_MAX);
-    e = export_one(tx, d, &c, &b);
-    if (!e)
-        desk_print_json(&b);
-    buf_deinit(&b);
-    return e;
+    return e ? e : print_one(tx, &c);
 }
 
 /* ---- the commands ---- */
