@@ -85,12 +85,35 @@ int chat_login_save(const struct chat_login *l) {
 struct local_key {
     struct desk *desk;
     struct auth_secret secret;
+    char old_hash[SHA256_HEX_LEN + 1]; /* of the kept key that it replaces, "" = none */
 };
+
+/* The kept key may be another user's by now (who is meant can have changed), or a disabled one's.
+ */
+static enum err revoke_old(struct store_tx *tx, struct local_key *k) {
+    struct user *users;
+    size_t n;
+    enum err e = desk_all_users(tx, k->desk->arena, &users, &n);
+    for (size_t i = 0; i < n && !e; i++) {
+        struct api_key *keys;
+        size_t n_keys;
+        e = api_key_list(tx, &users[i].user_id, k->desk->arena, &keys, &n_keys);
+        for (size_t j = 0; j < n_keys && !e; j++)
+            if (str_eqz(keys[j].hash, k->old_hash))
+                return api_key_revoke(tx, &users[i].user_id, &keys[j].key_id);
+    }
+    return e;
+}
 
 static enum err make_key(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct local_key *k = arg;
     struct user u;
     enum err e = desk_find_user(tx, k->desk->arena, args_get(k->desk->args, "user"), &u, ei);
+    if (!e && u.disabled)
+        e = err_set(ei, ERR_CONFLICT, "%.*s is disabled; `parley user enable` first",
+                    STR_ARG(u.username));
+    if (!e && k->old_hash[0])
+        e = revoke_old(tx, k);
     if (e)
         return e;
     struct api_key row = {.key_id = uuid_new(),
@@ -116,6 +139,8 @@ static int make_local_key(const struct args *a, const char *path, struct chat_lo
     struct desk d;
     struct local_key k = {.desk = &d};
     int status = desk_open(&d, a, DESK_EXISTING);
+    if (!status && read_first_line(path, l->key, sizeof l->key))
+        sha256_hex(str_from(l->key), k.old_hash);
     if (!status) {
         auth_key_secret(&k.secret);
         status = desk_write(&d, make_key, &k);
