@@ -204,6 +204,20 @@ static enum err latest_conversation(struct chat *c) {
     return ERR_OK;
 }
 
+/* --continue with --role: the conversation goes on with that one. */
+static enum err change_role(struct chat *c) {
+    struct buf b;
+    char path[128];
+    buf_init(&b, REQUEST_MAX);
+    out_open(&b, NULL, '{');
+    out_id(&b, "assistant_role_id", &c->role);
+    out_close(&b, '}');
+    snprintf(path, sizeof path, "/api/v1/conversations/%s", c->conversation.s);
+    enum err e = chat_client_call(c->client, "PATCH", path, buf_str(&b), NULL, &c->ei);
+    buf_deinit(&b);
+    return e;
+}
+
 /* Asks and prints the answer with a line break at its end. */
 static enum err ask(struct chat *c, struct str content) {
     struct answer a = {.chat = c};
@@ -401,6 +415,8 @@ int cmd_chat(const struct args *a) {
         e = latest_conversation(c);
     if (!status && !e && args_has(a, "role"))
         e = find_role(c, args_get(a, "role"));
+    if (!status && !e && uuid_is_set(&c->role) && uuid_is_set(&c->conversation))
+        e = change_role(c);
     if (e)
         status = cli_fail(e, &c->ei);
     if (!status)

@@ -130,6 +130,14 @@ def test_key_of_this_machine_is_private_and_made_anew_when_revoked(own, tmp_path
     assert (done.returncode, done.stdout) == (0, "yes\n"), done.stderr
     with open(path, encoding="ascii") as f:
         assert f.read() != before
+    with open(path, "w", encoding="ascii") as f:
+        f.write("parley_" + "x" * 40 + "\n")  # no longer one of the server's: replaced, too
+    assert once().stdout == "yes\n"
+    own.admin.post("/api/v1/users", {"username": "ada", "email": "ada@example.org", "password": "a long password"})
+    assert once("--user", "ada").stdout == "yes\n"
+    subprocess.run([BINARY, "user", "disable", "ada", "--data-dir", own.data], check=True, timeout=60, capture_output=True)
+    done = once("--user", "ada")
+    assert done.returncode == 1 and "disabled" in done.stderr
     refused = once("--server", own.url)  # named by an address: that key is not sent
     assert refused.returncode == 5 and "API key" in refused.stderr
 
@@ -153,3 +161,11 @@ def test_answer_does_not_steer_the_terminal(own, tmp_path):
     shown = t.expect("end?.*\n")
     t.close()
     assert "one" in shown and "two" in shown and "\x1b" not in shown and "\x9b" not in shown
+
+
+def test_continue_goes_on_with_the_role_that_is_named(own, tmp_path):
+    env = {k: v for k, v in os.environ.items() if k != "PARLEY_KEY"} | {"HOME": str(tmp_path)}
+    for args in (["[say: first]"], ["[say: second]", "--continue", "--role", "travel-assistant"]):
+        subprocess.run([BINARY, "chat", *own.here, "--once", *args], check=True, capture_output=True, env=env, timeout=60)
+    last = next(c for c in reversed(own.mock.chats()) if c["messages"][-1]["content"] == "[say: second]")
+    assert "travel" in last["messages"][0]["content"].lower() and len(last["messages"]) == 4
