@@ -15,6 +15,7 @@
 #include "store/store_internal.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/metrics.h"
 
 #define GROUP_OPS         512              /* operations in one transaction at most */
@@ -111,12 +112,21 @@ static struct op *pop_wait(struct store *s, struct op_queue *q, pthread_cond_t *
 
 /* ---- reporting ---- */
 
+/* Who waits for the result is at a terminal and hears all. What goes to a loop goes on to the
+ * network, which has no business with paths and SQLite's words: those are in the log. */
 static void op_fail(struct op *op, enum err e, const struct errinfo *ei) {
     op->err = e;
     if (!op->ei)
         op->ei = calloc(1, sizeof *op->ei);
-    if (op->ei)
+    if (op->ei && !op->waiter && err_is_hard(e))
+        err_set(op->ei, e, NULL);
+    else if (op->ei)
         *op->ei = *ei;
+}
+
+static void log_hard(enum err e, const struct errinfo *ei) {
+    if (err_is_hard(e))
+        log_event(LOG_WARN, "store.failed", LF_Z("code", err_code(e)), LF_ERR(ei));
 }
 
 /* An operation that failed without a word gets the error's own text, or the database's when that
@@ -230,6 +240,7 @@ static enum err run_in_savepoint(struct store *s, struct op *op, struct errinfo 
         if (sqlite3_get_autocommit(
                 c->db)) /* SQLite has rolled everything back: full disk, I/O error */
             return failed;
+        log_hard(failed, ei);
         if ((e = step_cached(c, sql_rollback_to)))
             return conn_explain(c, s->path, e, ei);
     }
@@ -293,8 +304,10 @@ static void write_group(struct store *s, struct op *first) {
     }
     if (!e && (e = step_cached(s->writer, sql_commit)))
         conn_explain(s->writer, s->path, e, &ei);
-    if (e)
+    if (e) {
+        log_hard(e, &ei);
         fail_group(s, first, e, &ei);
+    }
     count_group(first, (double)(clock_mono_ns() - start) / 1e9);
     deliver(first);
 }
@@ -348,6 +361,7 @@ static void read_one(struct store *s, struct conn *c, struct op *op) {
     if (e) {
         errinfo_complete(&ei, s, &tx, e);
         op_fail(op, e, &ei);
+        log_hard(e, &ei);
         if (err_is_hard(e))
             metric_add(M_STORE_ERRORS, 1);
     }

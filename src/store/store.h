@@ -12,6 +12,9 @@
  * it until done). Timestamps are Unix milliseconds; 0 = never. Strings are valid UTF-8 and may not contain NUL
  * (ERR_INVALID). JSON fields hold JSON text that their writer has validated.
  *
+ * What a done callback is told of a failing database is fit for the network; paths and details are in the log (store.failed)
+ * and in what the _wait forms return.
+ *
  * Errors beyond each verb's own: ERR_STORE_BUSY (locked by another process), ERR_DISK_FULL, ERR_IO, ERR_CORRUPT, ERR_NOMEM. */
 #pragma once
 
@@ -61,7 +64,8 @@ enum err store_lock(const char *db_path, int *ret_fd, struct errinfo *ei) ERR_CH
 /* ---- paging: newest first unless a verb says otherwise. `after` is the last id of the page before; not set = the start ---- */
 struct page {
     struct uuid after;
-    int limit; /* 1 to 200 */
+    int64_t after_at; /* conversation_list(): last_updated_at of that one; 0 = it is looked up, and must still be there */
+    int limit;        /* 1 to 200 */
 };
 
 /* ---- User ---- */
@@ -108,12 +112,13 @@ enum err api_key_create(struct store_tx *tx, const struct api_key *k) ERR_CHECK;
 enum err api_key_find(struct store_tx *tx, struct str hash, struct arena *a, struct user *ret_user, struct uuid *ret_key) ERR_CHECK;
 enum err api_key_list(struct store_tx *tx, const struct uuid *user_id, struct arena *a, struct api_key **ret, size_t *ret_n) ERR_CHECK;
 enum err api_key_revoke(struct store_tx *tx, const struct uuid *user_id, const struct uuid *key_id) ERR_CHECK; /* again: ERR_OK, the first time stays */
+enum err api_key_revoke_all(struct store_tx *tx, const struct uuid *user_id, const struct uuid *except /* not set = none */) ERR_CHECK;
 enum err api_key_set_used(struct store_tx *tx, const struct uuid *key_id, int64_t at) ERR_CHECK;
 
 /* ---- AssistantRole: the row is its newest version; versions are kept ---- */
 struct role {
     struct uuid role_id;
-    struct str name; /* unique among roles that are not retired, without regard to ASCII case */
+    struct str name; /* unique among roles that are not retired, without regard to ASCII case; at most ROLE_NAME_MAX */
     struct str description;
     struct str system_prompt;
     int version; /* 1, 2, …: grows with every change of what shapes answers (prompt, model, parameters) */
@@ -127,7 +132,8 @@ struct role {
 };
 /* "Travel Assistant" → "travel-assistant": ASCII lower case, runs of what is no letter, digit or non-ASCII byte become one '-'.
  * Returns the length, 0 when the name has nothing to make one of; out is NUL-terminated. Unique as the names are. */
-#define ROLE_SLUG_SIZE 256
+#define ROLE_NAME_MAX  320 /* bytes: 80 characters of any script */
+#define ROLE_SLUG_SIZE (ROLE_NAME_MAX + 4)
 size_t role_slug(struct str name, char *out, size_t size);
 enum err role_create(struct store_tx *tx, const struct role *r, struct errinfo *ei) ERR_CHECK; /* version 1 */
 enum err role_get(struct store_tx *tx, const struct uuid *id, struct arena *a, struct role *ret) ERR_CHECK;
@@ -168,7 +174,7 @@ struct conversation_hit {
 };
 /* By last_updated_at, newest first. query: words that must all occur in the title or in one message (prefix match on
  * the last word); STR_NULL = no search; a query without any word finds nothing. status < 0 = any. `after` is a conversation
- * id; ERR_NOT_FOUND when it is no longer there. */
+ * id; ERR_NOT_FOUND when it is no longer there and the page does not say after_at. */
 enum err conversation_list(struct store_tx *tx, const struct uuid *user_id, int status, struct str query, const struct page *p, struct arena *a, struct conversation_hit **ret, size_t *ret_n) ERR_CHECK;
 
 /* ---- Message: a tree by parent_id; a branch is the path from a leaf to its root ---- */

@@ -375,9 +375,11 @@ static void disk_stays_full_until_space_is_made(void **state) {
     loop_run(loop);
     for (int i = 0; i < 10; i++) {
         assert_int_equal(noted[i].err, ERR_DISK_FULL);
-        assert_non_null(strstr(noted[i].message, "disk"));
+        assert_string_equal(noted[i].message, err_text(ERR_DISK_FULL)); /* no path goes out */
     }
     assert_true(metric_get(M_STORE_ERRORS) - errors >= 10);
+    assert_err(put_value(s, "lost", "x", &f->ei), ERR_DISK_FULL);
+    assert_non_null(strstr(f->ei.message, f->path)); /* a terminal is told where */
     assert_ok(get_value(s, "before", f->arena, &v)); /* reading goes on */
     fault_set(FAULT_NONE, 0, 0, true);
     assert_err(get_value(s, "lost", f->arena, &v), ERR_NOT_FOUND);
