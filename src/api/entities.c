@@ -1,8 +1,6 @@
 /* See entities.h. */
 #include "api/entities.h"
 
-#define SLUG_MAX 256
-
 void entity_user(struct buf *b, const struct user *u) {
     out_open(b, NULL, '{');
     out_id(b, "user_id", &u->user_id);
@@ -30,7 +28,7 @@ void entity_key(struct buf *b, const struct api_key *k, const char *secret) {
 }
 
 void entity_role(struct buf *b, const struct role *r) {
-    char slug[SLUG_MAX];
+    char slug[ROLE_SLUG_SIZE];
     role_slug(r->name, slug, sizeof slug);
     out_open(b, NULL, '{');
     out_id(b, "role_id", &r->role_id);

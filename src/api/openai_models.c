@@ -12,7 +12,7 @@ static void write_model(struct buf *b, struct str id, int64_t created_ms, const 
 
 /* While the upstream was never reached there are only roles to tell of. */
 enum err api_openai_models_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
-    char slug[256];
+    char slug[ROLE_SLUG_SIZE];
     struct upstream_model *models = NULL;
     struct role *roles;
     size_t n_models = 0, n_roles;

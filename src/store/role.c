@@ -83,11 +83,11 @@ static enum err read_all(struct query *q, struct arena *a, struct role **ret, si
 /* Two names with one slug would be one model name in the OpenAI-compatible API. */
 static enum err check_name(struct store_tx *tx, const struct role *r, char slug[ROLE_SLUG_SIZE],
                            struct errinfo *ei) {
-    if (!uuid_is_set(&r->role_id) || r->name.n >= ROLE_SLUG_SIZE / 2 ||
+    if (!uuid_is_set(&r->role_id) || r->name.n > ROLE_NAME_MAX ||
         !role_slug(r->name, slug, ROLE_SLUG_SIZE))
         return err_param(ei, ERR_INVALID, "name",
                          "a role needs a name with a letter or digit, of at most %d bytes",
-                         ROLE_SLUG_SIZE / 2 - 1);
+                         ROLE_NAME_MAX);
     if (r->retired_at)
         return ERR_OK;
     struct query q;
@@ -164,7 +164,7 @@ enum err role_get(struct store_tx *tx, const struct uuid *id, struct arena *a, s
 enum err role_find(struct store_tx *tx, struct str name, struct arena *a, struct role *ret) {
     char slug[ROLE_SLUG_SIZE];
     /* A slug is its own slug, so that one look-up serves both. */
-    if (name.n >= ROLE_SLUG_SIZE / 2 || !role_slug(name, slug, sizeof slug))
+    if (name.n > ROLE_NAME_MAX || !role_slug(name, slug, sizeof slug))
         return ERR_NOT_FOUND;
     struct query q;
     query_begin(&q, tx,

@@ -55,6 +55,20 @@ static void role_slug_of_names(void **state) {
     assert_string_equal(small, "abc");
 }
 
+static void role_name_of_80_characters_of_any_script_fits(void **state) {
+    struct fixture *f = *state;
+    char name[4 * 81 + 1] = "";
+    for (int i = 0; i < 80; i++) /* U+20000, four bytes */
+        strcat(name, "\xf0\xa0\x80\x80");
+    struct role r = role_of(name), got;
+    assert_ok(role_create(f->tx, &r, &f->ei));
+    assert_ok(role_find(f->tx, str_from(name), f->arena, &got));
+    assert_true(uuid_eq(&got.role_id, &r.role_id));
+    strcat(name, "x");
+    r = role_of(name);
+    assert_err(role_create(f->tx, &r, &f->ei), ERR_INVALID);
+}
+
 static void role_find_takes_name_or_slug_unless_retired(void **state) {
     struct fixture *f = *state;
     struct role r = role_of("Travel Assistant"), got;
@@ -156,6 +170,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(role_created_reads_back_whole),
         TEST(role_slug_of_names),
+        TEST(role_name_of_80_characters_of_any_script_fits),
         TEST(role_find_takes_name_or_slug_unless_retired),
         TEST(role_names_are_unique_among_the_living),
         TEST(role_version_grows_only_with_what_shapes_answers),
