@@ -94,7 +94,7 @@ static enum err apply(struct call *c, struct role *r, struct errinfo *ei) {
 
 /* A role's slug stands beside the models' names, so it must not hide one. */
 static enum err check_slug(struct call *c, const struct role *r, struct errinfo *ei) {
-    char slug[256];
+    char slug[ROLE_SLUG_SIZE];
     if (role_slug(r->name, slug, sizeof slug) == 0)
         return err_param(ei, ERR_INVALID, "name", "name must have a letter or a digit");
     if (upstream_has_model(c->api->o.upstream, str_from(slug)))
@@ -140,9 +140,14 @@ enum err api_role_patch_write(struct call *c, struct store_tx *tx, struct errinf
     enum err e = role_get(tx, &c->id, c->arena, &r);
     if (e)
         return not_found(ei, e);
-    if ((e = apply(c, &r, ei)) || (e = check_slug(c, &r, ei)))
-        return e;
+    struct str old_name = r.name;
     bool retired = json_get_bool(c->body, "retired", r.retired_at != 0);
+    if ((e = apply(c, &r, ei)))
+        return e;
+    /* A role whose name a model took later can still be changed and retired under that name. */
+    bool takes_name = !str_eq(r.name, old_name) || (r.retired_at && !retired);
+    if (takes_name && (e = check_slug(c, &r, ei)))
+        return e;
     if (retired != (r.retired_at != 0))
         r.retired_at = retired ? clock_wall_ms() : 0;
     r.updated_at = clock_wall_ms();

@@ -108,6 +108,41 @@ static void role_retired_hiddenAndRestored(void **state) {
     reply_free(&r);
 }
 
+/* The store's side of what an upgrade may bring: a model with the slug of a role. */
+static enum err name_as_a_model(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct arena *a = arena_new(1 << 20);
+    struct uuid id;
+    struct role r;
+    assert_true(uuid_parse(str_from(arg), &id));
+    assert_int_equal(role_get(tx, &id, a, &r), ERR_OK);
+    r.name = STR("Tiny");
+    enum err e = role_update(tx, &r, NULL, ei);
+    arena_free(a);
+    return e;
+}
+
+static void role_hiddenByModel_canBeChangedAndRetired(void **state) {
+    (void)state;
+    char id[64];
+    struct errinfo ei;
+    struct person admin = make_admin();
+    role_id_of(&admin, "travel-assistant", id);
+    assert_int_equal(store_write_wait(fx.store, name_as_a_model, id, &ei), ERR_OK);
+    struct reply r = call("PATCH", path_of("/api/v1/roles/%s", id), admin.who,
+                          "{\"name\":\"Tiny\",\"description\":\"sails\"}");
+    expect(r, 200);
+    reply_free(&r);
+    r = call("PATCH", path_of("/api/v1/roles/%s", id), admin.who, "{\"retired\":true}");
+    expect(r, 200);
+    reply_free(&r);
+    r = call("PATCH", path_of("/api/v1/roles/%s", id), admin.who, "{\"retired\":false}");
+    expect_error(r, 409, "conflict", "name");
+    r = call("PATCH", path_of("/api/v1/roles/%s", id), admin.who,
+             "{\"retired\":false,\"name\":\"Large\"}");
+    expect(r, 200);
+    reply_free(&r);
+}
+
 static void role_memberChanges_forbidden(void **state) {
     (void)state;
     char id[64];
@@ -132,6 +167,7 @@ int main(void) {
         T(role_created_changed_versionsKept),
         T(role_taken_conflict),
         T(role_retired_hiddenAndRestored),
+        T(role_hiddenByModel_canBeChangedAndRetired),
         T(role_memberChanges_forbidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
