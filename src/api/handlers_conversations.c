@@ -1,5 +1,7 @@
 /* Conversations and reading their messages. What is another user's is not found: every verb is
  * given the user's id. */
+#include <stdio.h>
+
 #include "api/entities.h"
 #include "api/handlers.h"
 #include "base/clock.h"
@@ -8,6 +10,27 @@ static enum err not_found(struct errinfo *ei, enum err e, const char *what) {
     if (e == ERR_NOT_FOUND)
         return err_set(ei, e, "there is no such %s", what);
     return err_set(ei, e, NULL);
+}
+
+/* The cursor of this list is "<last_updated_at>.<conversation_id>": the order moves, and what was
+ * last on a page may be deleted before the next one is asked for. */
+static enum err read_cursor(struct call *c, struct errinfo *ei) {
+    struct str rest = api_call_query(c, "after");
+    uint64_t at;
+    if (!rest.p)
+        return ERR_OK;
+    struct str first = str_cut(&rest, '.');
+    if (!str_to_u64(first, &at) || at == 0 || at > INT64_MAX || !uuid_parse(rest, &c->page.after))
+        return err_param(ei, ERR_INVALID, "after", "after must be `next` of the page before");
+    c->page.after_at = (int64_t)at;
+    return ERR_OK;
+}
+
+static void write_next(struct call *c, const struct conversation *last) {
+    char text[24 + sizeof last->conversation_id];
+    int n = snprintf(text, sizeof text, "%lld.%s", (long long)last->last_updated_at,
+                     last->conversation_id.s);
+    out_str(&c->out, "next", (struct str){text, (size_t)n});
 }
 
 enum err api_conversations_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
@@ -19,14 +42,21 @@ enum err api_conversations_list(struct call *c, struct store_tx *tx, struct erri
                                             : (int)CONVERSATION_ACTIVE;
     if (q.n == 0)
         q = STR_NULL;
-    enum err e = conversation_list(tx, &c->user.user_id, status, q, &c->page, c->arena, &hits, &n);
+    enum err e = read_cursor(c, ei);
+    if (e)
+        return e;
+    e = conversation_list(tx, &c->user.user_id, status, q, &c->page, c->arena, &hits, &n);
     if (e)
         return err_set(ei, e, NULL);
     entity_list_open(&c->out);
     for (size_t i = 0; i < n; i++)
         entity_conversation(&c->out, &hits[i].c, q.p ? &hits[i] : NULL);
-    struct uuid next = entity_next(&c->page, n, n ? &hits[n - 1].c.conversation_id : NULL);
-    entity_list_close(&c->out, &next);
+    out_close(&c->out, ']');
+    if (n && n >= (size_t)c->page.limit)
+        write_next(c, &hits[n - 1].c);
+    else
+        out_null(&c->out, "next");
+    out_close(&c->out, '}');
     return ERR_OK;
 }
 

@@ -53,7 +53,8 @@ SCHEMA(sign_in_request, "SignInRequest", false, NULL,
        {"password", TEXT, REQ, .min = 1, .max = 1024});
 SCHEMA(me_patch, "MePatch", false, NULL, {"username", USERNAME}, {"email", EMAIL},
        {"preferences", OBJ, .about = "any JSON object of up to 16 KiB; replaces the old one"},
-       {"password", PASSWORD, .about = "needs current_password; other sessions end"},
+       {"password", PASSWORD,
+        .about = "needs current_password; other sessions end, other keys are revoked"},
        {"current_password", TEXT, .min = 1, .max = 1024});
 SCHEMA(user_patch, "UserPatch", false, NULL, {"username", USERNAME}, {"email", EMAIL},
        {"is_admin", BOOL},
@@ -132,9 +133,12 @@ SCHEMA(embedding_request, "EmbeddingRequest", true, "As OpenAI has it.",
 
 /* ---- queries ---- */
 
+#define LIMIT_FIELD                                                                                \
+    { "limit", INT, .min = 1, .max = 200, .about = "items of a page, 50 if absent" }
+#define AFTER_ABOUT "`next` of the page before"
 #define PAGE_FIELDS                                                                                \
-    {"limit", INT, .min = 1, .max = 200, .about = "items of a page, 50 if absent"}, {              \
-        "after", ID, .about = "`next` of the page before"                                          \
+    LIMIT_FIELD, {                                                                                 \
+        "after", ID, .about = AFTER_ABOUT                                                          \
     }
 #define QUERY(id, ...)                                                                             \
     static const struct field qfields_##id[] = {__VA_ARGS__, END};                                 \
@@ -142,7 +146,7 @@ SCHEMA(embedding_request, "EmbeddingRequest", true, "As OpenAI has it.",
 
 QUERY(page, PAGE_FIELDS);
 QUERY(roles, {"retired", BOOL, .about = "adds the retired ones; needs an administrator"});
-QUERY(conversations, PAGE_FIELDS,
+QUERY(conversations, LIMIT_FIELD, {"after", TEXT, .min = 1, .max = 64, .about = AFTER_ABOUT},
       {"status", TEXT, .values = conversation_filters, .about = "active if absent"},
       {"q", TEXT, .max = 200, .about = "words that a title or a message must hold"});
 QUERY(feedback, PAGE_FIELDS, {"rating", TEXT, .values = ratings});

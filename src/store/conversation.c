@@ -201,7 +201,10 @@ static enum err listing_begin(struct store_tx *tx, const struct uuid *user_id, i
     struct listing l = {.user_id = user_id, .before = INT64_MAX, .limit = p->limit};
     if (status >= 0)
         l.status = str_from(conversation_status_name((enum conversation_status)status));
-    if (uuid_is_set(&p->after)) {
+    l.before_id = p->after;
+    if (p->after_at) {
+        l.before = p->after_at;
+    } else if (uuid_is_set(&p->after)) {
         struct query q;
         query_begin(&q, tx,
                     "SELECT last_updated_at FROM conversations"
@@ -215,7 +218,6 @@ static enum err listing_begin(struct store_tx *tx, const struct uuid *user_id, i
             return e;
         if (!found)
             return ERR_NOT_FOUND;
-        l.before_id = p->after;
     }
     *ret = l;
     return ERR_OK;

@@ -53,11 +53,20 @@ static void conversations_pages_newestFirst(void **state) {
     assert_string_equal(json_get_str(yyjson_arr_get(data, 0), "conversation_id").p, ids[4]);
     snprintf(path, sizeof path, "/api/v1/conversations?limit=3&after=%s", text_at(&r, "next"));
     reply_free(&r);
+    r = call("DELETE", path_of("/api/v1/conversations/%s", ids[2]), p.who, NULL); /* the cursor's */
+    expect(r, 204);
+    reply_free(&r);
     r = call("GET", path, p.who, NULL);
     data = json_get(r.root, "data");
     assert_int_equal(yyjson_arr_size(data), 2);
     assert_string_equal(json_get_str(yyjson_arr_get(data, 1), "conversation_id").p, ids[0]);
+    assert_true(yyjson_is_null(json_get(r.root, "next")));
     reply_free(&r);
+    static const char *const bad[] = {"x", "1", "1.", "0." NOBODYS, ".", "-1." NOBODYS, NOBODYS};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        r = call("GET", path_of("/api/v1/conversations?after=%s", bad[i]), p.who, NULL);
+        expect_error(r, 400, "invalid_value", "after");
+    }
 }
 
 static void conversation_ofAnother_isNotFound(void **state) {

@@ -127,6 +127,11 @@ static void conversation_list_pages_by_last_update(void **state) {
     assert_ok(message_append(f->tx, &m, &f->ei));
     assert_int_equal(list_of(f, p.ada, -1, NULL, &hits), 7);
     assert_true(uuid_eq(&hits[0].c.conversation_id, &ids[2]));
+    page = (struct page){.after = ids[3], .after_at = 101, .limit = 1}; /* also when it is gone */
+    assert_ok(conversation_delete(f->tx, &p.ada, &ids[3]));
+    assert_ok(conversation_list(f->tx, &p.ada, -1, STR_NULL, &page, f->arena, &hits, &n));
+    assert_int_equal(n, 1);
+    assert_true(uuid_eq(&hits[0].c.conversation_id, &ids[1]));
     page = (struct page){.after = uuid_new(), .limit = 2};
     assert_err(conversation_list(f->tx, &p.ada, -1, STR_NULL, &page, f->arena, &hits, &n),
                ERR_NOT_FOUND);
