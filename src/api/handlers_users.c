@@ -197,6 +197,8 @@ enum err api_me_patch_write(struct call *c, struct store_tx *tx, struct errinfo 
         return e;
     if (s->hash[0] && (e = session_delete_all(tx, &c->user.user_id, keep)))
         return err_set(ei, e, NULL);
+    if (s->hash[0] && (e = api_key_revoke_all(tx, &c->user.user_id, &c->key_id)))
+        return err_set(ei, e, NULL);
     entity_user(&c->out, &c->user);
     return ERR_OK;
 }
@@ -252,6 +254,8 @@ enum err api_user_patch_write(struct call *c, struct store_tx *tx, struct errinf
     if ((e = user_update(tx, &u, ei)))
         return e;
     if ((s->hash[0] || u.disabled) && (e = session_delete_all(tx, &u.user_id, STR_NULL)))
+        return err_set(ei, e, NULL);
+    if (s->hash[0] && (e = api_key_revoke_all(tx, &u.user_id, &c->key_id)))
         return err_set(ei, e, NULL);
     entity_user(&c->out, &u);
     return ERR_OK;

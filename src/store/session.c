@@ -142,6 +142,18 @@ enum err api_key_revoke(struct store_tx *tx, const struct uuid *user_id,
     return query_run_one(&q);
 }
 
+enum err api_key_revoke_all(struct store_tx *tx, const struct uuid *user_id,
+                            const struct uuid *except) {
+    struct query q;
+    query_begin(&q, tx,
+                "UPDATE api_keys SET revoked_at = ?"
+                " WHERE user_id = ? AND key_id <> ? AND revoked_at = 0");
+    query_bind_int(&q, clock_wall_ms());
+    query_bind_id(&q, user_id);
+    query_bind_str(&q, uuid_str(except));
+    return query_run(&q);
+}
+
 /* Kept to the minute, so that a busy key is not a write for each request. */
 enum err api_key_set_used(struct store_tx *tx, const struct uuid *key_id, int64_t at) {
     struct query q;

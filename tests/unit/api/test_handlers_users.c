@@ -113,6 +113,36 @@ static void me_patch_password_needsCurrent_endsOtherSessions(void **state) {
     expect_error(r, 401, "unauthorized", "(none)");
 }
 
+static void key_of(const struct person *p, char line[256]) {
+    struct reply r = call("POST", "/api/v1/keys", p->who, "{\"name\":\"k\"}");
+    expect(r, 201);
+    snprintf(line, 256, "Authorization: Bearer %s\r\n", text_at(&r, "key"));
+    reply_free(&r);
+}
+
+static void password_changed_revokesOtherKeys(void **state) {
+    (void)state;
+    char used[256], other[256];
+    struct person admin = make_admin(), p = make_user("ann");
+    key_of(&p, used);
+    key_of(&p, other);
+    struct reply r = call("PATCH", "/api/v1/users/me", used,
+                          "{\"password\":\"another horse\",\"current_password\":\"" PASSWORD "\"}");
+    expect(r, 200);
+    reply_free(&r);
+    r = call("GET", "/api/v1/users/me", other, NULL);
+    expect_error(r, 401, "invalid_api_key", "(none)");
+    r = call("GET", "/api/v1/users/me", used, NULL);
+    expect(r, 200);
+    reply_free(&r);
+    r = call("PATCH", path_of("/api/v1/users/%s", p.id), admin.who,
+             "{\"password\":\"given by admin\"}");
+    expect(r, 200);
+    reply_free(&r);
+    r = call("GET", "/api/v1/users/me", used, NULL);
+    expect_error(r, 401, "invalid_api_key", "(none)");
+}
+
 static void users_memberAsks_forbidden(void **state) {
     (void)state;
     struct person admin = make_admin(), p = make_user("ann");
@@ -222,6 +252,7 @@ int main(void) {
         T(signUp_withEndedCookie_stillWorks),
         T(me_patch_preferencesAndName),
         T(me_patch_password_needsCurrent_endsOtherSessions),
+        T(password_changed_revokesOtherKeys),
         T(users_memberAsks_forbidden),
         T(users_list_pages),
         T(users_disabled_nothingWorks),

@@ -203,6 +203,14 @@ static void api_key_works_until_revoked_by_its_owner(void **state) {
     assert_true(uuid_eq(&key, &k.key_id));
     assert_true(uuid_eq(&u.user_id, &a));
     assert_ok(api_key_set_used(f->tx, &key, 3 * 60000 + 17));
+    struct api_key other = k;
+    other.key_id = uuid_new();
+    other.hash = STR("bb");
+    assert_ok(api_key_create(f->tx, &other));
+    assert_ok(api_key_revoke_all(f->tx, &b, &no_id)); /* another's */
+    assert_ok(api_key_revoke_all(f->tx, &k.user_id, &k.key_id));
+    assert_err(api_key_find(f->tx, STR("bb"), f->arena, &u, &other.key_id), ERR_NOT_FOUND);
+    assert_ok(api_key_find(f->tx, STR("aa"), f->arena, &u, &key));
     assert_err(api_key_revoke(f->tx, &b, &key), ERR_NOT_FOUND);
     assert_ok(api_key_list(f->tx, &b, f->arena, &list, &n));
     assert_int_equal(n, 0);
@@ -212,11 +220,11 @@ static void api_key_works_until_revoked_by_its_owner(void **state) {
     assert_ok(api_key_revoke(f->tx, &a, &key)); /* again: the first time stays */
     assert_err(api_key_find(f->tx, STR("aa"), f->arena, &u, &key), ERR_NOT_FOUND);
     assert_ok(api_key_list(f->tx, &a, f->arena, &list, &n));
-    assert_int_equal(n, 1);
-    assert_int_equal(list[0].last_used_at, 3 * 60000);
-    assert_int_equal(list[0].revoked_at, 999);
-    assert_str(list[0].name, "laptop");
-    assert_str(list[0].prefix, "parley_ab");
+    assert_int_equal(n, 2);
+    assert_int_equal(list[1].last_used_at, 3 * 60000);
+    assert_int_equal(list[1].revoked_at, 999);
+    assert_str(list[1].name, "laptop");
+    assert_str(list[1].prefix, "parley_ab");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_open, fixture_close)
