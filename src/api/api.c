@@ -56,13 +56,17 @@ static struct match match_find(enum http_method method, struct str path) {
     struct match m = {0};
     struct str var;
     bool rest;
-    if (method == HTTP_HEAD)
+    bool head = method == HTTP_HEAD;
+    if (head)
         method = HTTP_GET;
     for (size_t i = 0; i < api_routes_count; i++) {
         if (!path_matches(api_routes[i].path, path, &var, &rest))
             continue;
+        bool no_head = api_routes[i].flags & ROUTE_NO_HEAD;
         m.methods |= 1u << api_routes[i].method;
-        if (api_routes[i].method == method && !m.route) {
+        if (api_routes[i].method == HTTP_GET && !no_head)
+            m.methods |= 1u << HTTP_HEAD;
+        if (api_routes[i].method == method && !m.route && !(head && no_head)) {
             m.route = &api_routes[i];
             m.var = var;
             m.rest = rest;
@@ -75,8 +79,9 @@ static void set_allow(struct http_request *r, unsigned methods) {
     static const struct {
         enum http_method method;
         const char *name;
-    } names[] = {{HTTP_GET, "GET, HEAD"}, {HTTP_POST, "POST"},     {HTTP_PUT, "PUT"},
-                 {HTTP_PATCH, "PATCH"},   {HTTP_DELETE, "DELETE"}, {HTTP_OPTIONS, "OPTIONS"}};
+    } names[] = {{HTTP_GET, "GET"},        {HTTP_HEAD, "HEAD"},   {HTTP_POST, "POST"},
+                 {HTTP_PUT, "PUT"},        {HTTP_PATCH, "PATCH"}, {HTTP_DELETE, "DELETE"},
+                 {HTTP_OPTIONS, "OPTIONS"}};
     char text[64];
     size_t n = 0;
     methods |= 1u << HTTP_OPTIONS;
@@ -104,7 +109,7 @@ static void answer_unrouted(struct http_request *r, unsigned methods) {
         respond_page(r);
         return;
     }
-    set_allow(r, methods ? methods : 1u << HTTP_GET);
+    set_allow(r, methods ? methods : 1u << HTTP_GET | 1u << HTTP_HEAD);
     if (method == HTTP_OPTIONS) {
         respond_api_headers(r);
         http_reply(r, 204, NULL, STR_NULL);

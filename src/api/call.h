@@ -53,6 +53,7 @@ enum route_auth {
 };
 #define ROUTE_STREAMS    1u /* may answer with text/event-stream */
 #define ROUTE_LARGE_BODY 2u /* takes documents */
+#define ROUTE_NO_HEAD    8u /* a GET whose status is known only with its stream */
 #define ROUTE_BARE                                                                                 \
     4u /* OpenAI's or an operator's: not described as native (no error codes of ours promised) */
 

@@ -53,7 +53,7 @@ const struct route api_routes[] = {
     {HTTP_POST, CONV "/messages", "createMessage", "A turn: stores the message and streams the answer", .flags = ROUTE_STREAMS, IN(message_create_request), OUT(201, turn_answer), .media = EVENTS, DO(LOOP(api_message_post))},
 
     {HTTP_GET, MSG, "getMessage", "One message", OUT(200, message_entity), DO(READ(api_message_read))},
-    {HTTP_GET, MSG "/events", "attachEvents", "Attaches to an answer's stream again", .flags = ROUTE_STREAMS, Q(events), .status = 200, .media = EVENTS, DO(LOOP(api_message_events))},
+    {HTTP_GET, MSG "/events", "attachEvents", "Attaches to an answer's stream again", .flags = ROUTE_STREAMS | ROUTE_NO_HEAD, Q(events), .status = 200, .media = EVENTS, DO(LOOP(api_message_events))},
     {HTTP_POST, MSG "/regenerate", "regenerateMessage", "Another answer beside this one", .flags = ROUTE_STREAMS, IN(empty_request), OUT(201, turn_answer), .media = EVENTS, DO(LOOP(api_message_regenerate))},
     {HTTP_POST, MSG "/stop", "stopMessage", "Ends a running answer and keeps its text", IN(empty_request), OUT(200, message_entity), DO(LOOP(api_message_stop), READ(api_message_read))},
     {HTTP_PUT, MSG "/feedback", "putFeedback", "Rates an answer, or changes the rating", IN(feedback_put_request), OUT(200, feedback_entity), DO(WRITE(api_feedback_put_write))},

@@ -158,6 +158,12 @@ static void address_unknown_404_wrongMethod_405(void **state) {
     expect(r, 200);
     assert_int_equal(r.n, 0);
     reply_free(&r);
+    /* Whose stream it is, and whether there is one, is known only once it is attached to. */
+    r = call("HEAD", "/api/v1/messages/01890000-0000-7000-8000-000000000000/events", p.who, NULL);
+    expect(r, 405);
+    assert_non_null(header_of(&r, "Allow", allow));
+    assert_string_equal(allow, "GET, OPTIONS");
+    reply_free(&r);
 }
 
 static void contentType_other_415(void **state) {
