@@ -18,6 +18,22 @@ sha256_of() { sha256sum "$1" | cut -d' ' -f1; }
 # hash_text: a short key for whatever comes on standard input.
 hash_text() { sha256sum | cut -c1-16; }
 
+# build_jobs: how many compilers run at once. Some of llama.cpp's files take 1 GiB each; a machine with
+# less memory than that for each core would otherwise end in the out-of-memory killer.
+build_jobs() {
+    local cores available room
+    cores=$(nproc)
+    available=$(awk '$1 == "MemAvailable:" { print int($2 / 1048576) }' /proc/meminfo)
+    # A container's limit, less what it cannot give back.
+    room=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || echo max)
+    if [ "$room" != max ]; then
+        room=$(((room - $(awk '$1 == "anon" { print $2 }' /sys/fs/cgroup/memory.stat)) / 1073741824))
+        [ "$room" -ge "$available" ] || available=$room
+    fi
+    [ "$available" -ge "$cores" ] || cores=$available
+    echo $((cores > 1 ? cores : 1))
+}
+
 # with_lock NAME COMMAND…: one builder of a thing at a time, also across checkouts.
 with_lock() {
     local lock="$cache/locks/$1"
@@ -28,7 +44,9 @@ with_lock() {
 }
 
 # fetch_sdist NAME VERSION SHA256 FILE: puts the pinned source package into downloads/ through pip and
-# prints its path. What is already there with the right hash is not fetched again.
+# prints its path. What is already there with the right hash is not fetched again. pip reads a source
+# package's metadata by running its build system: --no-build-isolation lets it take the ones pinned in
+# tools/requirements.txt, where it would otherwise fetch whatever is newest.
 fetch_sdist() {
     local name=$1 version=$2 sha256=$3 file=$4
     local target="$cache/downloads/$file" work
@@ -41,7 +59,7 @@ fetch_sdist() {
     echo "$name==$version --hash=sha256:$sha256" >"$work/requirements.txt"
     say "fetching $name $version (source package, SHA-256 checked)"
     if ! "$("$root/scripts/python-tools")" -m pip download --disable-pip-version-check --no-deps --no-cache-dir \
-        --no-binary "$name" --require-hashes -r "$work/requirements.txt" -d "$work" >&2; then
+        --no-build-isolation --no-binary "$name" --require-hashes -r "$work/requirements.txt" -d "$work" >&2; then
         rm -rf "$work"
         die "could not fetch $name $version. Check the network and proxy settings, then run this again."
     fi
