@@ -29,7 +29,8 @@
 #define LOAD_WAIT_MS  30000
 #define FINISH_MS     2000
 #define NICE          -5
-#define POLL_LEVEL    0
+#define POLL_LEVEL                                                                                 \
+    50 /* how long threads spin for the next step, ggml's measure; docs/scheduler.md */
 
 void engine_reply_error(struct http_request *r, enum err e, const struct errinfo *ei) {
     struct buf out;
