@@ -219,10 +219,10 @@ static void fill(struct slots *s, struct slot *slot, const struct source *from,
             slot->computed = st->tokens.n;
             trim(s, slot, from->n);
             *ret_source = SLOTS_SHELF;
+            shelf_drop(s, from->shelf);
         } else {
-            slots_clear(s, slot);
+            slots_clear(s, slot); /* the state stays for a time when there is room for it */
         }
-        shelf_drop(s, from->shelf);
     } else if (from->n > 0 && tokens_add(&slot->tokens, from->slot->tokens.p, from->n) == ERR_OK &&
                ops->seq_copy(s->model, from->slot->sequence, slot->sequence, from->n)) {
         slot->computed = from->n;
@@ -230,6 +230,22 @@ static void fill(struct slots *s, struct slot *slot, const struct source *from,
     } else {
         slots_clear(s, slot);
     }
+}
+
+static void evict_to_limit(struct slots *s) {
+    while (cells_taken(s) > s->o.cells && slots_evict(s))
+        ;
+}
+
+/* Before a state is loaded idle slots give up what it needs, perhaps more than its new prompt. What
+ * they put on the shelf must not push it out. */
+static void make_room_for_state(struct slots *s, struct slot *slot, struct state *st) {
+    int reserved = slot->reserved;
+    st->used = ++s->tick;
+    if (slot->reserved < st->tokens.n)
+        slot->reserved = st->tokens.n;
+    evict_to_limit(s);
+    slot->reserved = reserved;
 }
 
 struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
@@ -255,17 +271,24 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
             slots_clear(s, slot);
             from = find_source(s, prompt, conversation);
         }
+        slot->busy = true;
+        slot->reserved = reserve;
+        if (from.shelf >= 0) {
+            make_room_for_state(s, slot, &s->shelf[from.shelf]);
+            from = find_source(s, prompt, conversation); /* the shelf was moved about */
+        }
         fill(s, slot, &from, ret_source);
     }
     if (tokens_add(&slot->tokens, prompt->p + slot->computed, prompt->n - slot->computed)) {
         slots_clear(s, slot);
+        slot->busy = false;
+        slot->reserved = 0;
         return NULL;
     }
     tokens_deinit(prompt);
     slot->busy = true;
     slot->reserved = reserve;
-    while (cells_taken(s) > s->o.cells && slots_evict(s))
-        ;
+    evict_to_limit(s);
     slot->conversation = conversation;
     slot->used = ++s->tick;
     return slot;

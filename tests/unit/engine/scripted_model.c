@@ -119,8 +119,13 @@ static size_t scripted_save(struct model *base, int seq, void *to, size_t size) 
 
 static bool scripted_load(struct model *base, int seq, const void *from, size_t size) {
     struct scripted_model *m = scripted(base);
-    m->loads++;
+    int total = (int)(size / sizeof(int32_t));
     m->seqs[seq].n = 0;
+    for (int i = 0; i < SCRIPTED_SEQUENCES; i++)
+        total += m->seqs[i].n;
+    if (m->room && total > m->room)
+        return false;
+    m->loads++;
     return tokens_add(&m->seqs[seq], from, (int)(size / sizeof(int32_t))) == ERR_OK;
 }
 

@@ -27,6 +27,7 @@ struct scripted_model {
     int fail_at;         /* the step (from 1) that fails, 0 = none */
     enum err fail_with;
     int copies, saves, loads;
+    int room; /* tokens of all sequences beyond which none is loaded, 0 = any number */
 
     /* With gate, a step waits until the test opens it or the abort hook says so. */
     bool gate;

@@ -259,6 +259,62 @@ static void conversation_without_slot_comes_back_from_shelf(void **state) {
     assert_string_equal(b.text, expected);
 }
 
+/* A conversation of 105 tokens, pushed to the shelf by others that then fill the cells. */
+static void fill_cells_with_others(struct fixture *f, struct caller *c, char *ret_turn2) {
+    struct sched_options o = options();
+    char text[128];
+    sched_free(f->s);
+    o.cells = 300;
+    assert_int_equal(sched_new(&f->m.base, NULL, &o, &f->s), ERR_OK);
+    memset(text, 'q', 100);
+    strcpy(text + 100, ">");
+    ask_with(f, c, text, 5, 1, 0, 0);
+    run_all(f);
+    snprintf(ret_turn2, 256, "%s%s|more>", text, c->text);
+    for (int i = 0; i < 5; i++) {
+        struct caller other = {0};
+        memset(text, '0' + i, 90);
+        strcpy(text + 90, ">");
+        ask_with(f, &other, text, 4, (uint64_t)(10 + i), 0, 0);
+        run_all(f);
+    }
+}
+
+static void conversation_comes_back_from_shelf_when_cells_are_full(void **state) {
+    struct fixture *f = *state;
+    char turn2[256], expected[512];
+    struct caller a = {0}, b = {0};
+    fill_cells_with_others(f, &a, turn2);
+    f->m.room = 300;
+    ask_with(f, &b, turn2, 5, 1, 0, 0);
+    run_all(f);
+    assert_int_equal(f->m.loads, 1);
+    assert_int_equal(b.cached_tokens, 105);
+    fresh_answer(turn2, 5, expected);
+    assert_string_equal(b.text, expected);
+}
+
+static void state_that_cannot_be_loaded_stays_on_the_shelf(void **state) {
+    struct fixture *f = *state;
+    char turn2[256], expected[512];
+    struct caller a = {0}, b = {0}, c = {0};
+    fill_cells_with_others(f, &a, turn2);
+    f->m.room = 1;
+    f->m.fail_at = f->m.steps + 1; /* so that nothing of it stays in the slot */
+    f->m.fail_with = ERR_INTERNAL;
+    ask_with(f, &b, turn2, 5, 1, 0, 0);
+    run_all(f);
+    assert_int_equal(b.end, SCHED_FAILED);
+    assert_int_equal(b.cached_tokens, 0);
+    f->m.room = 0;
+    ask_with(f, &c, turn2, 5, 1, 0, 0);
+    run_all(f);
+    assert_int_equal(f->m.loads, 1);
+    assert_int_equal(c.cached_tokens, 105);
+    fresh_answer(turn2, 5, expected);
+    assert_string_equal(c.text, expected);
+}
+
 static void model_that_cannot_cut_answers_the_same(void **state) {
     struct fixture *f = *state;
     char expected[512];
@@ -596,6 +652,8 @@ int main(void) {
         TEST(second_turn_computes_only_new_tokens),
         TEST(role_prefix_is_shared_and_outlives_its_slots),
         TEST(conversation_without_slot_comes_back_from_shelf),
+        TEST(conversation_comes_back_from_shelf_when_cells_are_full),
+        TEST(state_that_cannot_be_loaded_stays_on_the_shelf),
         TEST(model_that_cannot_cut_answers_the_same),
         TEST(short_prompt_goes_before_long_one),
         TEST(late_long_prompt_gets_its_turns_and_no_more),
