@@ -13,6 +13,7 @@
 #define DOC_DEFAULT       ((size_t)16 << 20)
 #define NAME_ATTEMPTS     10
 #define IP_ATTEMPTS       1000 /* many people may share an address */
+#define SIGNUP_ATTEMPTS   100  /* the same, and each costs a hash and a row */
 #define ATTEMPT_WINDOW_MS 300000
 
 /* ---- matching ---- */
@@ -319,7 +320,8 @@ enum err api_new(const struct api_options *o, struct api **ret, struct errinfo *
     if (o->notice && !(a->notice = strdup(o->notice)))
         goto out;
     if ((e = auth_limiter_new(NAME_ATTEMPTS, ATTEMPT_WINDOW_MS, &a->by_name)) ||
-        (e = auth_limiter_new(IP_ATTEMPTS, ATTEMPT_WINDOW_MS, &a->by_ip)))
+        (e = auth_limiter_new(IP_ATTEMPTS, ATTEMPT_WINDOW_MS, &a->by_ip)) ||
+        (e = auth_limiter_new(SIGNUP_ATTEMPTS, ATTEMPT_WINDOW_MS, &a->signups)))
         goto out;
     if ((e = password_hash(STR("nobody has this password"), a->dummy_hash)))
         goto out;
@@ -338,6 +340,7 @@ void api_free(struct api *a) {
         return;
     auth_limiter_free(a->by_name);
     auth_limiter_free(a->by_ip);
+    auth_limiter_free(a->signups);
     buf_deinit(&a->openapi);
     free(a->notice);
     pthread_mutex_destroy(&a->lock);

@@ -21,7 +21,7 @@
 #include "auth/auth.h"
 #include "auth/limiter.h"
 
-#define STAGES_MAX 3
+#define STAGES_MAX 4
 #define LOOPS_MAX  256
 
 struct call;
@@ -90,6 +90,7 @@ struct api {
     char *notice;                         /* owned; NULL = none */
     struct buf openapi;                   /* the text of /openapi.json */
     struct auth_limiter *by_name, *by_ip; /* attempts to sign in */
+    struct auth_limiter *signups;         /* accounts that nobody vouches for, by address */
     char dummy_hash[PASSWORD_HASH_LEN];   /* verified when there is no such user: equal work */
     pthread_mutex_t lock;                 /* guards loops and key_uses */
     struct api_loop loops[LOOPS_MAX];

@@ -28,6 +28,7 @@ TX(api_user_delete_write);
 TX(api_sign_in_read);
 WORK(api_sign_in_job);
 TX(api_sign_in_write);
+ACT(api_sign_in_done);
 TX(api_sign_out_write);
 TX(api_keys_list);
 TX(api_key_create_write);

@@ -69,11 +69,18 @@ enum err api_sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *
         return err_set(ei, e, NULL);
     u.last_login_at = now;
     auth_cookie_set(c->cookie, secret.text, life_s, c->api->o.public_https);
-    auth_limiter_clear(c->api->by_name, str_from(s->attempt));
-    auth_limiter_clear(c->api->by_ip, c->ip);
-    metric_add(M_SIGN_INS, 1);
     entity_user(&c->out, &u);
     return ERR_OK;
+}
+
+/* Once it is durable. Of the address only this attempt is given back: somebody who has an account
+ * must not wipe out, by signing in to it, the count of guesses at others'. */
+void api_sign_in_done(struct call *c) {
+    const struct sign_in *s = c->state;
+    auth_limiter_clear(c->api->by_name, str_from(s->attempt));
+    auth_limiter_forgive(c->api->by_ip, c->ip);
+    metric_add(M_SIGN_INS, 1);
+    api_call_next(c);
 }
 
 enum err api_sign_out_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {

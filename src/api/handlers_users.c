@@ -103,9 +103,11 @@ enum err api_setup_write(struct call *c, struct store_tx *tx, struct errinfo *ei
 /* ---- sign-up ---- */
 
 enum err api_user_create_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
-    bool required = false;
-    enum err e = auth_setup_required(tx, &required);
+    bool required = false, by_admin = uuid_is_set(&c->user.user_id);
+    enum err e = by_admin ? ERR_OK : auth_limiter_attempt(c->api->signups, c->ip, ei);
     if (e)
+        return e;
+    if ((e = auth_setup_required(tx, &required)))
         return err_set(ei, e, NULL);
     if (required)
         return err_set(ei, ERR_CONFLICT,

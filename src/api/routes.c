@@ -31,7 +31,7 @@ const struct route api_routes[] = {
     {HTTP_PATCH, USER, "updateUser", "Changes a user", ADMIN, IN(user_patch), OUT(200, user_entity), DO(READ(api_user_patch_read), JOB(api_user_hash_job), WRITE(api_user_patch_write))},
     {HTTP_DELETE, USER, "deleteUser", "Deletes a user and all that is theirs", ADMIN, NONE204, DO(WRITE(api_user_delete_write))},
 
-    {HTTP_POST, V1 "/sessions", "signIn", "Signs in", PUBLIC, IN(sign_in_request), OUT(201, user_entity), DO(READ(api_sign_in_read), JOB(api_sign_in_job), WRITE(api_sign_in_write))},
+    {HTTP_POST, V1 "/sessions", "signIn", "Signs in", PUBLIC, IN(sign_in_request), OUT(201, user_entity), DO(READ(api_sign_in_read), JOB(api_sign_in_job), WRITE(api_sign_in_write), LOOP(api_sign_in_done))},
     {HTTP_DELETE, V1 "/sessions/current", "signOut", "Signs out", NONE204, DO(WRITE(api_sign_out_write))},
     {HTTP_GET, V1 "/keys", "listKeys", "One's API keys", OUT(200, key_list_answer), DO(READ(api_keys_list))},
     {HTTP_POST, V1 "/keys", "createKey", "Makes an API key; it is shown once", IN(key_create_request), OUT(201, key_created), DO(WRITE(api_key_create_write))},

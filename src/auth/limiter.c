@@ -88,12 +88,27 @@ enum err auth_limiter_attempt(struct auth_limiter *l, struct str name, struct er
     return ERR_RATE;
 }
 
-void auth_limiter_clear(struct auth_limiter *l, struct str name) {
-    pthread_mutex_lock(&l->lock);
-    uint64_t key = name_hash(l, name);
+/* The name's slot, or NULL. */
+static struct slot *slot_find(struct auth_limiter *l, uint64_t key) {
     struct slot *set = l->slots[key % SETS];
     for (int i = 0; i < WAYS; i++)
         if (set[i].start_ns && set[i].key == key)
-            set[i] = (struct slot){0};
+            return &set[i];
+    return NULL;
+}
+
+void auth_limiter_forgive(struct auth_limiter *l, struct str name) {
+    pthread_mutex_lock(&l->lock);
+    struct slot *s = slot_find(l, name_hash(l, name));
+    if (s && s->count > 0)
+        s->count--;
+    pthread_mutex_unlock(&l->lock);
+}
+
+void auth_limiter_clear(struct auth_limiter *l, struct str name) {
+    pthread_mutex_lock(&l->lock);
+    struct slot *s = slot_find(l, name_hash(l, name));
+    if (s)
+        *s = (struct slot){0};
     pthread_mutex_unlock(&l->lock);
 }

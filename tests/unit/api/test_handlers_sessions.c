@@ -54,6 +54,27 @@ static void signIn_manyWrong_rateLimited(void **state) {
     expect_error(r, 401, "unauthorized", "(none)");
 }
 
+/* An account of one's own is no licence to go on guessing at others'. */
+static void guess(int i, int status, const char *code) {
+    char body[128];
+    snprintf(body, sizeof body, "{\"username\":\"nobody%d\",\"password\":\"wrong\"}", i);
+    struct reply r = call("POST", "/api/v1/sessions", NULL, body);
+    expect_error(r, status, code, "(none)");
+}
+
+static void signIn_own_keepsTheAddressCount(void **state) {
+    (void)state;
+    make_admin(); /* counts as one */
+    make_user("ann");
+    for (int i = 0; i < 998; i++)
+        guess(i, 401, "unauthorized");
+    struct reply r = call("POST", "/api/v1/sessions", NULL, SIGN_IN);
+    expect(r, 201);
+    reply_free(&r);
+    guess(998, 401, "unauthorized");
+    guess(999, 429, "rate_limited");
+}
+
 static void change_fromForeignPage_forbidden(void **state) {
     (void)state;
     char headers[600];
@@ -144,10 +165,10 @@ static void credential_malformed_refused(void **state) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(signIn_cookieAttributes),      T(signOut_endsTheSession),
-        T(signIn_manyWrong_rateLimited), T(change_fromForeignPage_forbidden),
-        T(keys_madeUsedRevoked),         T(keys_ofOthers_notFound),
-        T(credential_malformed_refused),
+        T(signIn_cookieAttributes),          T(signOut_endsTheSession),
+        T(signIn_manyWrong_rateLimited),     T(signIn_own_keepsTheAddressCount),
+        T(change_fromForeignPage_forbidden), T(keys_madeUsedRevoked),
+        T(keys_ofOthers_notFound),           T(credential_malformed_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

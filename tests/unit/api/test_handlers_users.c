@@ -44,6 +44,22 @@ static void signUp_takenNames_conflictNamesField(void **state) {
     expect_error(r, 409, "conflict", "email");
 }
 
+static void signUp_manyFromOneAddress_rateLimited(void **state) {
+    (void)state;
+    struct person admin = make_admin();
+    const char *body = "{\"username\":\"root\",\"email\":\"e@x\",\"password\":\"" PASSWORD "\"}";
+    for (int i = 0; i < 100; i++) { /* refused ones count, too: they tell which names there are */
+        struct reply r = call("POST", "/api/v1/users", NULL, body);
+        expect_error(r, 409, "conflict", "username");
+    }
+    body = "{\"username\":\"eve\",\"email\":\"e@x\",\"password\":\"" PASSWORD "\"}";
+    struct reply r = call("POST", "/api/v1/users", NULL, body);
+    expect_error(r, 429, "rate_limited", "(none)");
+    r = call("POST", "/api/v1/users", admin.who, body);
+    expect(r, 201);
+    reply_free(&r);
+}
+
 static void signUp_asAdmin_onlyByAdmins(void **state) {
     (void)state;
     struct person admin = make_admin();
@@ -248,6 +264,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(setup_wrongTokenRefused_rightTokenOnce),
         T(signUp_takenNames_conflictNamesField),
+        T(signUp_manyFromOneAddress_rateLimited),
         T(signUp_asAdmin_onlyByAdmins),
         T(signUp_withEndedCookie_stillWorks),
         T(me_patch_preferencesAndName),

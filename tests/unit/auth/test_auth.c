@@ -105,6 +105,10 @@ static void limiter_refusesUntilTheWindowEnds(void **state) {
     auth_limiter_clear(l, STR("1.2.3.4 ann"));
     for (int i = 0; i < 3; i++)
         assert_int_equal(auth_limiter_attempt(l, STR("1.2.3.4 ann"), &ei), ERR_OK);
+    auth_limiter_forgive(l, STR("1.2.3.4 ann")); /* one, not all */
+    auth_limiter_forgive(l, STR("nobody"));
+    assert_int_equal(auth_limiter_attempt(l, STR("1.2.3.4 ann"), &ei), ERR_OK);
+    assert_int_equal(auth_limiter_attempt(l, STR("1.2.3.4 ann"), &ei), ERR_RATE);
     auth_limiter_free(l);
     clock_test_end();
 }
