@@ -27,6 +27,7 @@ struct relay {
 };
 
 static void relay_free(struct relay *x) {
+    turns_leave(x->c->api->o.turns, &x->c->user.user_id);
     if (x->begun)
         metric_add(M_STREAMS_OPEN, -1);
     sse_parser_free(x->parser);
@@ -45,6 +46,7 @@ static void on_client_gone(void *ctx) {
 /* Back to the call's own way of answering. */
 static struct call *release(struct relay *x) {
     struct call *c = x->c;
+    turns_leave(c->api->o.turns, &c->user.user_id);
     http_on_close(x->r, NULL, NULL);
     c->guard = http_guard_new(x->r);
     if (!c->guard)
@@ -225,12 +227,14 @@ void openai_forward(struct call *c, const char *path) {
     struct errinfo ei = {0};
     struct openai_state *o = c->state;
     struct relay *x = arena_alloc(c->arena, sizeof *x);
-    enum err e = x ? ERR_OK : ERR_NOMEM;
-    if (x) {
+    enum err e = x ? turns_enter(c->api->o.turns, &c->user.user_id, &ei) : ERR_NOMEM;
+    if (!e) {
         *x = (struct relay){.c = c, .r = api_call_request(c), .o = o, .retry_after_ms = -1};
         buf_init(&x->in, ANSWER_CAP);
         buf_init(&x->out, EVENT_CAP);
         e = upstream_forward(c->client, path, o->body, &callbacks, x, &x->up, &ei);
+        if (e)
+            turns_leave(c->api->o.turns, &c->user.user_id);
     }
     if (e) {
         api_call_fail(c, e, &ei);

@@ -41,6 +41,11 @@ void turns_detach_loop(
     struct loop *l); /* running turns of the loop are checkpointed and marked interrupted */
 int turns_running(const struct turns *t);
 
+/* A place under max_running and max_running_per_user for a request that has the model answer and is
+ * no turn; each that was got is given back once. ERR_OVERLOADED, ERR_RATE. Any thread. */
+enum err turns_enter(struct turns *t, const struct uuid *user_id, struct errinfo *ei) ERR_CHECK;
+void turns_leave(struct turns *t, const struct uuid *user_id);
+
 /* ---- streams ---- */
 enum stream_kind {
     STREAM_CREATED,

@@ -52,6 +52,14 @@ int turns_running(const struct turns *t) {
     return atomic_load(&((struct turns *)t)->running);
 }
 
+enum err turns_enter(struct turns *t, const struct uuid *user_id, struct errinfo *ei) {
+    return hub_enter(&t->hub, user_id, t->o.max_running, t->o.max_running_per_user, ei);
+}
+
+void turns_leave(struct turns *t, const struct uuid *user_id) {
+    hub_leave(&t->hub, user_id);
+}
+
 /* ---- loops ---- */
 
 struct turn_loop *turn_loop_of(struct turns *t, struct loop *l) {
@@ -185,7 +193,7 @@ enum err turn_start(struct turns *t, struct loop *l, const struct turn_input *in
         return err_set(ei, ERR_UNAVAILABLE, "Parley is being restarted; try again");
     enum err e = check_content(t, in, ei);
     if (!e)
-        e = hub_enter(&t->hub, &in->user_id, t->o.max_running, t->o.max_running_per_user, ei);
+        e = turns_enter(t, &in->user_id, ei);
     if (e)
         return e;
     e = make_turn(t, tl, in, &turn);
@@ -194,7 +202,7 @@ enum err turn_start(struct turns *t, struct loop *l, const struct turn_input *in
     if (e) {
         if (turn)
             turn_free(turn);
-        hub_leave(&t->hub, &in->user_id);
+        turns_leave(t, &in->user_id);
         return err_set(ei, e, NULL);
     }
     enlist(turn);

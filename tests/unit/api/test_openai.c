@@ -204,6 +204,37 @@ static void chat_clientLeaves_upstreamCancelled(void **state) {
     assert_int_equal(atomic_load(&fx.script.cancelled), 1);
 }
 
+static void chat_pastTheUsersLimit_refusedUntilOneEnds(void **state) {
+    (void)state;
+    char b[8192], headers[400];
+    int fds[8];
+    make_key();
+    fx.script.hold = true;
+    snprintf(headers, sizeof headers, "%sContent-Type: application/json\r\n", key);
+    const char *body = "{\"model\":\"tiny\"," HI ",\"stream\":true}";
+    for (int i = 0; i < 8; i++) {
+        memset(b, 0, sizeof b);
+        fds[i] = client_connect();
+        client_send(fds[i], "POST", CHAT, headers, body, strlen(body));
+        assert_int_equal(read_until(fds[i], b, sizeof b, "Hello"), 0);
+    }
+    struct reply r = call("POST", CHAT, key, "{\"model\":\"tiny\"," HI "}");
+    expect_error(r, 429, "rate_limited", "(none)");
+    r = call("POST", "/v1/embeddings", key, "{\"model\":\"embed\",\"input\":\"a\"}");
+    expect_error(r, 429, "rate_limited", "(none)");
+    for (int i = 0; i < 8; i++)
+        close(fds[i]);
+    for (int i = 0; i < 2000 && atomic_load(&fx.script.cancelled) < 8; i++) {
+        r = call("GET", "/healthz", NULL, NULL);
+        reply_free(&r);
+    }
+    for (int i = 0; i < 10; i++) { /* whole answers give their places back */
+        r = call("POST", CHAT, key, "{\"model\":\"tiny\"," HI "}");
+        expect(r, 200);
+        reply_free(&r);
+    }
+}
+
 static void embeddings_forwarded(void **state) {
     (void)state;
     make_key();
@@ -250,6 +281,7 @@ int main(void) {
         T(chat_upstreamBusy_relayedWithRetryAfter),
         T(chat_bad_namesTheParameter),
         T(chat_clientLeaves_upstreamCancelled),
+        T(chat_pastTheUsersLimit_refusedUntilOneEnds),
         T(embeddings_forwarded),
         cmocka_unit_test_setup_teardown(chat_foreignUpstream_getsNothingOfOurs, foreign_setup,
                                         fx_teardown),
