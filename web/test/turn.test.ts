@@ -1,7 +1,7 @@
 /* A turn over a network that breaks: fetch is a script. */
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
-import { ApiError, setSignedOutHandler } from '../src/api/client.ts';
+import { ApiError, send, setSignedOutHandler } from '../src/api/client.ts';
 import { followTurn, type TurnStart } from '../src/api/turn.ts';
 import { shownText } from '../src/model/answer.ts';
 import type { Message } from '../src/api/types.ts';
@@ -10,6 +10,11 @@ import { message } from './make.ts';
 type Handler = (path: string, init: RequestInit) => Response | Error;
 
 const realFetch = globalThis.fetch;
+const realSetTimeout = globalThis.setTimeout;
+/** Pauses up to this one pass at once; those above never end. */
+const PAUSE_MS = 10_000;
+globalThis.setTimeout = ((run: () => void, ms = 0) =>
+  ms <= PAUSE_MS ? realSetTimeout(run, 0) : realSetTimeout(run, 2 ** 31 - 1).unref()) as typeof setTimeout;
 let calls: string[] = [];
 afterEach(() => {
   globalThis.fetch = realFetch;
@@ -93,6 +98,30 @@ test('turn_lost_and_not_stored_is_sent_again', async () => {
   const end = await follow(start());
   assert.equal(shownText(end), 'second');
   assert.deepEqual(calls, ['POST /post', 'POST /post']);
+});
+
+test('turn_whose_write_still_waits_in_the_queue_is_not_sent_again', async () => {
+  network((path) => (path === '/post' ? new TypeError('network') : stream([created, done(2, 'stored')])));
+  let looks = 0;
+  const end = await follow(start(async () => (++looks === 1 ? null : answering)));
+  assert.equal(shownText(end), 'stored');
+  assert.deepEqual(calls, ['POST /post', 'GET /api/v1/messages/a/events']);
+});
+
+test('request_whose_answer_never_begins_is_given_up', async () => {
+  const fast = globalThis.setTimeout;
+  globalThis.setTimeout = ((run: () => void) => realSetTimeout(run, 0)) as typeof setTimeout; // 40 s are over at once
+  globalThis.fetch = (_path, init) => new Promise((_, reject) => init?.signal?.addEventListener('abort', () => reject(new Error('aborted'))));
+  await assert.rejects(send('GET', '/silent'), (e) => e instanceof ApiError && e.isNetwork);
+  globalThis.setTimeout = fast;
+});
+
+test('request_ends_with_its_callers_signal', async () => {
+  const caller = new AbortController();
+  globalThis.fetch = (_path, init) => new Promise((_, reject) => init?.signal?.addEventListener('abort', () => reject(new Error('aborted'))));
+  const sent = send('GET', '/silent', { signal: caller.signal });
+  caller.abort();
+  await assert.rejects(sent, (e) => !(e instanceof ApiError));
 });
 
 test('turn_refused_is_thrown_with_its_reason', async () => {

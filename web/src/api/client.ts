@@ -120,6 +120,11 @@ export interface RequestOptions {
   signal?: AbortSignal;
 }
 
+/** A stream has its head at once, and says when it is silent; any other answer takes far less. A head that is later never comes. */
+const HEAD_MS = 40_000;
+/** What a slow line carries in a millisecond: long bodies get more time. */
+const SLOW_BYTES_PER_MS = 16;
+
 /** One request, one answer; any status. Throws ApiError only when no answer came. */
 export async function send(method: string, path: string, options: RequestOptions = {}): Promise<Response> {
   const headers: Record<string, string> = { accept: options.accept ?? 'application/json', ...options.headers };
@@ -128,12 +133,20 @@ export async function send(method: string, path: string, options: RequestOptions
     headers['content-type'] = 'application/json';
     init.body = JSON.stringify(options.body);
   }
-  if (options.signal) init.signal = options.signal;
+  const giveUp = new AbortController();
+  const abort = (): void => giveUp.abort();
+  if (options.signal?.aborted) abort();
+  options.signal?.addEventListener('abort', abort, { once: true }); // the body, too, ends with the caller's signal
+  init.signal = giveUp.signal;
+  const timer = setTimeout(abort, HEAD_MS + String(init.body ?? '').length / SLOW_BYTES_PER_MS);
   try {
     return await fetch(path, init);
   } catch (error) {
+    options.signal?.removeEventListener('abort', abort);
     if (options.signal?.aborted) throw error;
     throw networkError();
+  } finally {
+    clearTimeout(timer);
   }
 }
 

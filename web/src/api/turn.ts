@@ -4,8 +4,10 @@
  *    ↑ └──broken──→ wait until the server is back ─→ attach (GET …/events, Last-Event-ID) ─→ events …
  *    └──────── nothing stored? send again ──┘
  *
- * Invariants: a turn is never sent twice. When a POST broke before `created`, the store is asked whether the message
- * arrived; only when it did not is it sent again. A refusal (any status that is no success) of the POST is thrown. */
+ * When a POST broke before `created`, the store is asked whether the message arrived, and asked once more after a pause: the write
+ * may have been waiting in the server's queue. Only when it is not there is it sent again; a write that waits longer than the
+ * pause is stored twice, which only a key that the server knows could prevent. A refusal (any status that is no success) of the
+ * POST is thrown. */
 import type { Message } from './types.ts';
 import { ApiError, backoffMs, errorOf, get, networkError, send, sleep, untilBack } from './client.ts';
 import { readEvents } from './sse.ts';
@@ -18,6 +20,9 @@ export interface TurnStart {
   /** The answer that this POST made, if it was carried out although its reply was lost. */
   findStored: () => Promise<Message | null>;
 }
+
+/** How long a write may wait in the server's queue before its absence counts. */
+const SETTLE_MS = 2000;
 
 const EVENT_STREAM = 'text/event-stream';
 
@@ -36,6 +41,13 @@ async function settled(answer: Answer): Promise<Answer | null> {
   const message = await get<Message>(`/api/v1/messages/${answer.message.message_id}`);
   if (message.status === 'streaming') return null;
   return { ...answer, message, text: message.content, known: '', ended: true };
+}
+
+async function findStored(start: TurnStart, signal: AbortSignal): Promise<Message | null> {
+  const found = await start.findStored();
+  if (found) return found;
+  await sleep(SETTLE_MS, signal);
+  return signal.aborted ? null : start.findStored();
 }
 
 export async function followTurn(
@@ -67,7 +79,7 @@ export async function followTurn(
       const end = await settled(answer);
       if (end) set(end);
     } else if (start) {
-      const stored = await start.findStored();
+      const stored = await findStored(start, signal);
       if (stored) set({ ...newAnswer(stored), userMessage: null });
     }
     if (!answer.ended && attempt > 0) await sleep(backoffMs(attempt), signal);
