@@ -177,9 +177,17 @@ static void dispatch(struct conn *c) {
     s->handler(c->req, s->ctx);
 }
 
+/* The peer sends requests and does not read the answers: nothing more is taken from it until it
+ * has, for each answer would stay in memory. on_writable() goes on then. */
+static bool held(const struct conn *c) {
+    return c->state == CONN_HEAD && conn_pending(c) > c->server->o.max_pending_bytes;
+}
+
 /* Handles as many requests as the input holds. */
 static void process(struct conn *c) {
-    for (int i = 0; i < PIPELINE_REQUESTS; i++) {
+    if (c->state == CONN_HEAD && c->request_ns == 0 && input(c).n)
+        c->request_ns = clock_mono_ns(); /* was held: its time counts from here */
+    for (int i = 0; i < PIPELINE_REQUESTS && !held(c); i++) {
         if (c->state == CONN_HEAD && input(c).n)
             take_head(c);
         if (c->state != CONN_BODY || !take_body(c))
@@ -192,10 +200,12 @@ static void process(struct conn *c) {
     c->in_from = 0;
     if (c->in.n == 0)
         buf_deinit(&c->in);
-    else if (c->state == CONN_HEAD && c->scanned == 0)
+    else if (c->state == CONN_HEAD && c->scanned == 0 && !held(c))
         conn_touch(c); /* more requests wait */
+    if (held(c))
+        c->request_ns = 0; /* not late, but silent: the peer's reading is what is waited for */
     if (c->state != CONN_DEAD)
-        set_reading(c, c->state != CONN_BUSY || c->in.n < PIPELINE_BYTES);
+        set_reading(c, !held(c) && (c->state != CONN_BUSY || c->in.n < PIPELINE_BYTES));
 }
 
 /* ---- events of a connection ---- */
