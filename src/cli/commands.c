@@ -144,6 +144,11 @@ static const struct command conversation_commands[] = {
     {0},
 };
 
+static const struct arg_option backup_options[] = {
+    {"force", 'f', NULL, "replace FILE when it is there"},
+    {0},
+};
+
 static const struct command commands[] = {
     {"serve", "", 0, 0, "run Parley: the page, the API and the model",
      "Prints the page's address, and a one-time link for the first account. Ctrl-C stops it.\n\n"
@@ -172,7 +177,7 @@ static const struct command commands[] = {
     {"doctor", "", 0, 0, "find what is wrong with this installation and say what to do", NULL,
      json_only, NULL, cmd_doctor, NULL, false},
     {"backup", "FILE", 1, 1, "copy all data into a file, while Parley runs or not",
-     "  parley backup parley-$(date +%F).db\n", NULL, NULL, cmd_backup, NULL, false},
+     "  parley backup parley-$(date +%F).db\n", backup_options, NULL, cmd_backup, NULL, false},
     {"restore", "FILE", 1, 1, "put a backup in place of the data; Parley must not run", NULL, NULL,
      NULL, cmd_restore, NULL, false},
     {"server", "", 0, 0, "the server process; started by serve", NULL, server_options, NULL,

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/desk.h"
 
@@ -31,7 +32,11 @@ int cmd_backup(const struct args *a) {
     int status = cli_config(a, &c);
     if (status)
         return status;
-    enum err e = store_backup(c->db_path, a->operands[0], &ei);
+    enum err e = ERR_OK;
+    if (!args_has(a, "force") && access(a->operands[0], F_OK) == 0)
+        e = err_set(&ei, ERR_CONFLICT, "%s is there already; --force replaces it", a->operands[0]);
+    if (!e)
+        e = store_backup(c->db_path, a->operands[0], &ei);
     if (e)
         status = cli_fail(e, &ei);
     else

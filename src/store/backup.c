@@ -82,11 +82,11 @@ static enum err copy_pages(struct conn *from, struct conn *to, const char *to_pa
     return conn_explain(to, to_path, e, ei);
 }
 
-/* Writes a copy of `from` to a new file at `path`, as one file without a log, synced. */
-static enum err copy_to(struct conn *from, const char *path, struct errinfo *ei) {
+/* Writes a copy of `from` into a new file, as one file without a log, synced. path ends in XXXXXX,
+ * which becomes a name that nobody else has: two backups to one place do not disturb each other. */
+static enum err copy_to(struct conn *from, char *path, struct errinfo *ei) {
     struct conn *to = NULL;
-    (void)unlink(path); /* of an earlier try that was killed */
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = mkostemp(path, O_CLOEXEC); /* mode 0600 */
     if (fd < 0)
         return explain_file(ERR_IO, "create", path, ei);
     close(fd);
@@ -126,7 +126,7 @@ static bool same_file(const char *a, const char *b) {
 }
 
 static enum err temp_name(const char *path, char out[PATH_MAX], struct errinfo *ei) {
-    int n = snprintf(out, PATH_MAX, "%s.partial", path);
+    int n = snprintf(out, PATH_MAX, "%s.partial-XXXXXX", path);
     return n < 0 || n >= PATH_MAX ? err_set(ei, ERR_INVALID, "the path is too long") : ERR_OK;
 }
 

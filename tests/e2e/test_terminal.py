@@ -51,6 +51,10 @@ def test_backup_and_restore_bring_everything_back(program, user, tmp_path):
     file = str(tmp_path / "copy.db")
     done = parley("backup", file, program=program)
     assert done.returncode == 0, done.stderr
+    again = parley("backup", file, program=program)
+    assert again.returncode == 1 and "--force" in again.stderr
+    done = parley("backup", file, "--force", program=program)
+    assert done.returncode == 0, done.stderr
     refused = parley("restore", file, program=program)
     assert refused.returncode != 0 and refused.stderr  # the program runs
     other = str(tmp_path / "data")

@@ -1,4 +1,5 @@
 /* Backups while writing, restoring, and the lock between servers. */
+#include <glob.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -81,11 +82,29 @@ static void backup_while_writing_is_consistent(void **state) {
     store_close(w.s);
     assert_int_equal(stat(to, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
-    static const char *const sides[] = {"-wal", "-shm", "-journal", ".partial", ".partial-journal"};
+    static const char *const sides[] = {"-wal", "-shm", "-journal"};
     for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
         snprintf(side, sizeof side, "%s%s", to, sides[i]);
         assert_int_not_equal(stat(side, &st), 0);
     }
+    glob_t left;
+    snprintf(side, sizeof side, "%s.partial*", to);
+    assert_int_equal(glob(side, 0, NULL, &left), GLOB_NOMATCH);
+}
+
+static void backup_leaves_the_unfinished_file_of_another_alone(void **state) {
+    struct fixture *f = *state;
+    char to[200], other[220];
+    struct stat st;
+    put_now(f, 1);
+    snprintf(to, sizeof to, "%s/copy.db", f->dir);
+    snprintf(other, sizeof other, "%s.partial-another", to);
+    FILE *file = fopen(other, "w");
+    assert_non_null(file);
+    fclose(file);
+    assert_ok(store_backup(f->path, to, &f->ei));
+    assert_int_equal(stat(other, &st), 0);
+    unlink(other);
 }
 
 static void restore_puts_back_and_keeps_the_old(void **state) {
@@ -199,6 +218,7 @@ int main(void) {
         TEST(restore_keeps_the_log_of_a_killed_server), /* forks: before there were threads */
         TEST(lock_is_held_by_one_process_only),
         TEST(backup_while_writing_is_consistent),
+        TEST(backup_leaves_the_unfinished_file_of_another_alone),
         TEST(restore_puts_back_and_keeps_the_old),
         TEST(restore_refuses_what_is_no_intact_backup),
     };
