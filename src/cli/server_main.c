@@ -39,6 +39,7 @@
 #define FILES_KEPT_BACK   256 /* descriptors for the store, the upstream and ourselves */
 #define PASSWORD_THREADS  2
 #define PASSWORDS_QUEUED  1000
+#define DOCUMENT_BYTES    ((size_t)16 << 20)
 #define THREAD_STACK      ((size_t)512 * 1024)
 
 struct server;
@@ -369,6 +370,11 @@ static enum err open_upstream(struct server *s, struct errinfo *ei) {
     return e;
 }
 
+/* The API's own limit for documents, unless the configuration lets every body be larger. */
+static size_t document_bytes(const struct config *c) {
+    return c->max_body_bytes > (int64_t)DOCUMENT_BYTES ? (size_t)c->max_body_bytes : DOCUMENT_BYTES;
+}
+
 static enum err open_parts(struct server *s, struct errinfo *ei) {
     const struct config *c = s->config;
     enum err e = net_init(ei);
@@ -397,7 +403,8 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                             .session_days = (int)c->session_days,
                             .public_https = c->secure_cookies,
                             .notice = or_null(s->notice),
-                            .max_body_bytes = (size_t)c->max_body_bytes};
+                            .max_body_bytes = (size_t)c->max_body_bytes,
+                            .max_document_bytes = document_bytes(c)};
     if (!e)
         e = api_new(&o, &s->api, ei);
     for (size_t i = 0; i < s->n_loops && !e; i++) {
