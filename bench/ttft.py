@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -198,6 +199,7 @@ def main():
     p.add_argument("--max-tokens", type=int, default=64)
     p.add_argument("--context", type=int, default=4096)
     options = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     work = tempfile.mkdtemp(prefix="parley-bench-")
     results = []
     try:
