@@ -363,3 +363,12 @@ size_t api_max_body_bytes(const struct api *a) {
     size_t doc = a->o.max_document_bytes, body = a->o.max_body_bytes;
     return doc > body ? doc : body;
 }
+
+size_t api_body_limit(const struct http_request *r, void *ctx) {
+    const struct api *a = ctx;
+    struct str cookie;
+    bool known = http_header(r, "Authorization").p || http_cookie(r, AUTH_COOKIE, &cookie);
+    struct match m = match_find(http_method(r), http_path(r));
+    bool large = known && m.route && (m.route->flags & ROUTE_LARGE_BODY);
+    return large ? a->o.max_document_bytes : a->o.max_body_bytes;
+}

@@ -45,8 +45,10 @@ enum err api_attach_loop(struct api *a, struct loop *l, struct upstream_client *
 /* The http_handler; ctx is the struct api. */
 void api_handle(struct http_request *r, void *ctx);
 
-/* For http_server_options: max_body_bytes (the largest that any route takes) and error_body. */
+/* For http_server_options: max_body_bytes (the largest that any route takes), body_limit (that of
+ * the request's route; the large one only for who brings a credential) and error_body. */
 size_t api_max_body_bytes(const struct api *a);
+size_t api_body_limit(const struct http_request *r, void *ctx /* the struct api */);
 void api_error_body(struct buf *out, enum err e, const char *message, const char *request_id);
 
 /* A store_fn (arg is not used): puts the four starter roles into a new store, once in its life.

@@ -220,6 +220,10 @@ static void handle(struct http_request *r, void *ctx) {
     api_handle(r, s->api);
 }
 
+static size_t body_limit(const struct http_request *r, void *ctx) {
+    return api_body_limit(r, ((struct server *)ctx)->api);
+}
+
 static int connections_of_a_loop(const struct server *s) {
     struct rlimit r;
     if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur > 1000000)
@@ -232,6 +236,7 @@ static enum err attach(struct server_loop *l, struct errinfo *ei) {
     struct server *s = l->server;
     struct http_server_options o = {
         .max_body_bytes = api_max_body_bytes(s->api),
+        .body_limit = body_limit,
         .max_connections = connections_of_a_loop(s),
         .error_body = api_error_body,
     };

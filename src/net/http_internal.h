@@ -47,6 +47,7 @@ struct http_request {
     void *on_close_ctx;
     struct buf headers; /* of the answer, as lines */
     struct buf body;
+    size_t counted; /* bytes of it in the server's body_bytes */
     struct http_chunks chunks;
     int64_t arrived_ns;
     enum http_method method;
@@ -77,6 +78,7 @@ struct http_server {
     struct conn *conns;
     struct conn *dirty;
     int nconns;
+    size_t body_bytes; /* of all requests, see max_bodies_bytes */
     bool stopping;
     struct event settle_event, sweep_event, resume_event;
     char date[32]; /* of date_s, IMF-fixdate */

@@ -79,6 +79,7 @@ static void forget_guards(struct http_request *r) {
 void request_free(struct http_request *r) {
     if (r->streaming)
         metric_add(M_STREAMS_OPEN, -1);
+    r->conn->server->body_bytes -= r->counted;
     forget_guards(r);
     buf_deinit(&r->headers);
     buf_deinit(&r->body);

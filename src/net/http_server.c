@@ -108,6 +108,17 @@ static struct str input(const struct conn *c) {
     return (struct str){c->in.p + c->in_from, c->in.n - c->in_from};
 }
 
+/* What this body may have; what is read of it stops there. */
+static size_t body_limit(struct conn *c) {
+    const struct http_server *s = c->server;
+    struct http_request *r = c->req;
+    size_t limit = s->o.body_limit && (r->chunked || r->content_length)
+                       ? s->o.body_limit(r, s->ctx)
+                       : s->o.max_body_bytes;
+    r->body.cap = limit < s->o.max_body_bytes ? limit : s->o.max_body_bytes;
+    return r->body.cap;
+}
+
 static void take_head(struct conn *c) {
     struct http_head h;
     int status;
@@ -139,10 +150,22 @@ static void take_head(struct conn *c) {
         conn_gone(c);
     else if (!request_decode(c->req))
         conn_refuse(c, 400, ERR_INVALID, "the address holds %00, a broken escape or no UTF-8");
-    else if (h.content_length > c->server->o.max_body_bytes)
+    else if (h.content_length > body_limit(c))
         conn_refuse(c, 413, ERR_TOO_LARGE, "the request's body is too large");
     else if (h.expects_continue && input(c).n == 0 && (h.chunked || h.content_length))
         conn_send(c, STR("HTTP/1.1 100 Continue\r\n\r\n"), STR_NULL);
+}
+
+/* False: all bodies together are too much, and this one is refused. */
+static bool count_body(struct conn *c) {
+    struct http_server *s = c->server;
+    struct http_request *r = c->req;
+    s->body_bytes += r->body.n - r->counted;
+    r->counted = r->body.n;
+    if (s->body_bytes <= s->o.max_bodies_bytes)
+        return true;
+    conn_refuse(c, 503, ERR_UNAVAILABLE, "too many large requests at once; try again");
+    return false;
 }
 
 /* Moves input into the body; true when it is whole. */
@@ -159,7 +182,7 @@ static bool take_body(struct conn *c) {
             conn_refuse(c, 400, e, "the body is not in valid chunked coding");
         else if (e)
             conn_refuse(c, 500, e, err_text(e));
-        return !e && r->chunks.state == CHUNK_DONE;
+        return !e && count_body(c) && r->chunks.state == CHUNK_DONE;
     }
     size_t left = (size_t)r->content_length - r->body.n;
     size_t n = in.n < left ? in.n : left;
@@ -167,7 +190,7 @@ static bool take_body(struct conn *c) {
     c->in_from += n;
     if (buf_err(&r->body))
         conn_refuse(c, 500, ERR_NOMEM, err_text(ERR_NOMEM));
-    return c->req && r->body.n == r->content_length;
+    return c->req && count_body(c) && r->body.n == r->content_length;
 }
 
 static void dispatch(struct conn *c) {
@@ -479,6 +502,7 @@ enum err http_server_new(struct loop *l, const struct http_server_options *o, ht
     s->ctx = ctx;
     s->o.max_header_bytes = o->max_header_bytes ? o->max_header_bytes : 32768;
     s->o.max_body_bytes = o->max_body_bytes ? o->max_body_bytes : 1 << 20;
+    s->o.max_bodies_bytes = o->max_bodies_bytes ? o->max_bodies_bytes : (size_t)256 << 20;
     s->o.max_pending_bytes = o->max_pending_bytes ? o->max_pending_bytes : 256 << 10;
     s->o.idle_seconds = o->idle_seconds ? o->idle_seconds : 75;
     s->o.max_connections = o->max_connections ? o->max_connections : 16000;

@@ -30,9 +30,13 @@ typedef void (*http_handler)(struct http_request *r, void *ctx);
 struct http_server_options {
     size_t max_header_bytes;  /* 0 = 32 KiB */
     size_t max_body_bytes;    /* 0 = 1 MiB */
-    size_t max_pending_bytes; /* output waiting for one client, 0 = 256 KiB */
+    size_t max_bodies_bytes;  /* bodies of all requests that are not answered yet, 0 = 256 MiB; past it 503 */
+    size_t max_pending_bytes; /* output waiting for one client before its next piece, 0 = 256 KiB */
     int idle_seconds;         /* kept-alive or stalled connection, 0 = 75 */
     int max_connections;      /* 0 = 16,000; past it new ones get 503 and are closed */
+    /* The limit for this request's body, at most max_body_bytes; asked when its head is there and a body is to come, with
+     * the handler's ctx. NULL = max_body_bytes for all. */
+    size_t (*body_limit)(const struct http_request *r, void *ctx);
     /* Called for errors that the server answers by itself (400, 413, 503 …) to make the body; NULL = plain text. */
     void (*error_body)(struct buf *out, enum err e, const char *message, const char *request_id);
 };
@@ -77,8 +81,8 @@ void http_reply(struct http_request *r, int status, const char *content_type, st
 
 /* Sends the head at once and starts a chunked body. Streams are exempt from the idle time. */
 void http_stream_begin(struct http_request *r, int status, const char *content_type);
-/* Copies the bytes. ERR_TOO_LARGE: the reader is too slow; the stream was aborted (connection closed, on_close not
- * called) and the request is invalid. */
+/* Copies the bytes. ERR_TOO_LARGE: more than max_pending_bytes waited before these: the reader is too slow; the stream
+ * was aborted (connection closed, on_close not called) and the request is invalid. */
 enum err http_stream_write(struct http_request *r, struct str data) ERR_CHECK;
 size_t http_stream_pending(const struct http_request *r); /* bytes not yet taken by the kernel */
 void http_stream_end(struct http_request *r);

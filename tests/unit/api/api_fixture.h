@@ -179,15 +179,16 @@ static void fx_refreshed(void *ctx, enum err err, const struct errinfo *ei) {
 
 static void fx_begin_on_loop(void *arg) {
     struct errinfo ei = {0};
-    struct http_server_options so = {.max_body_bytes = api_max_body_bytes(fx.api),
-                                     .error_body = api_error_body};
+    struct http_server_options up = {.max_body_bytes = api_max_body_bytes(fx.api)}, so = up;
+    so.body_limit = api_body_limit;
+    so.error_body = api_error_body;
     (void)arg;
     assert_int_equal(upstream_client_new(fx.upstream, fx.loop, &fx.client, &ei), ERR_OK);
     assert_int_equal(turns_attach_loop(fx.turns, fx.loop, fx.client, &ei), ERR_OK);
     assert_int_equal(api_attach_loop(fx.api, fx.loop, fx.client, &ei), ERR_OK);
     assert_int_equal(http_server_new(fx.loop, &so, api_handle, fx.api, &fx.front, &ei), ERR_OK);
     assert_int_equal(http_server_listen(fx.front, fx.front_fd, &ei), ERR_OK);
-    assert_int_equal(http_server_new(fx.loop, &so, script_handle, NULL, &fx.up, &ei), ERR_OK);
+    assert_int_equal(http_server_new(fx.loop, &up, script_handle, NULL, &fx.up, &ei), ERR_OK);
     assert_int_equal(http_server_listen(fx.up, fx.up_fd, &ei), ERR_OK);
     assert_int_equal(upstream_refresh(fx.client, fx_refreshed, NULL), ERR_OK);
 }

@@ -202,6 +202,25 @@ static void body_overLimit_413(void **state) {
     free(body);
 }
 
+/* The head alone is answered: nothing of such a body is taken in. */
+static void body_largeWithoutCredential_refusedAtTheHead(void **state) {
+    (void)state;
+    static const char *const head = "Content-Type: application/json\r\nContent-Length: 2000000\r\n";
+    int fd = client_connect();
+    client_send(fd, "POST", "/api/v1/documents", head, NULL, 0);
+    struct reply r = client_read(fd);
+    expect_error(r, 413, "too_large", "(none)");
+    struct person p = make_admin();
+    size_t n = 2000000;
+    char *body = malloc(n + 1);
+    memset(body, ' ', n);
+    body[n] = 0;
+    r = post(&p, "/api/v1/documents", body); /* who brings one is let in */
+    expect(r, 400);
+    reply_free(&r);
+    free(body);
+}
+
 static void refused_nothingIsStored(void **state) {
     (void)state;
     struct person p = make_admin();
@@ -261,6 +280,7 @@ int main(void) {
         T(address_unknown_404_wrongMethod_405),
         T(contentType_other_415),
         T(body_overLimit_413),
+        T(body_largeWithoutCredential_refusedAtTheHead),
         T(refused_nothingIsStored),
         T(routes_withoutCredential_401),
     };

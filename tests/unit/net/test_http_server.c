@@ -98,6 +98,7 @@ static int start(void **state) {
     (void)state;
     static const struct http_server_options o = {.max_header_bytes = 4096,
                                                  .max_body_bytes = 100000,
+                                                 .max_bodies_bytes = 150000,
                                                  .max_pending_bytes = 65536,
                                                  .max_connections = 20,
                                                  .idle_seconds = 30,
@@ -384,6 +385,26 @@ static void pass_time_until_readable(int fd) {
     do
         clock_test_advance(31000);
     while (poll(&p, 1, 100) == 0);
+}
+
+static void server_bodies_past_all_measure_get_503(void **state) {
+    (void)state;
+    static char body[90000];
+    char head[] = "POST /hold HTTP/1.1\r\nHost: h\r\nContent-Length: 90000\r\n\r\n";
+    struct buf b;
+    int fd = dial(&fx);
+    memset(body, 'x', sizeof body);
+    send_text(fd, head);
+    send_bytes(fd, body, sizeof body);
+    wait_for(&fx.happened); /* one is held, unanswered */
+    buf_init(&b, 200000);
+    buf_addz(&b, "POST /echo HTTP/1.1\r\nContent-Length: 90000\r\n" CLOSE);
+    buf_add(&b, body, sizeof body);
+    assert_memory_equal(ask(&fx, b.p), "HTTP/1.1 503 ", 13);
+    close(fd);
+    wait_for(&fx.happened); /* its owner was told: there is room again */
+    assert_memory_equal(ask(&fx, b.p), "HTTP/1.1 200 ", 13);
+    buf_deinit(&b);
 }
 
 static void server_request_that_stalls_gets_408(void **state) {
@@ -688,6 +709,7 @@ int main(void) {
         WITH_SERVER(server_malformed_requests_get_400_and_the_close),
         WITH_SERVER(server_oversized_headers_get_431),
         WITH_SERVER(server_oversized_body_gets_413_that_can_be_read),
+        WITH_SERVER(server_bodies_past_all_measure_get_503),
         WITH_SERVER(server_request_that_stalls_gets_408),
         WITH_SERVER(server_idle_connection_is_closed_without_a_word),
         WITH_SERVER(server_stream_outlives_the_idle_time),
