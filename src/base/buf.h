@@ -16,10 +16,10 @@ struct buf {
 };
 
 void buf_init(struct buf *b, size_t cap);
-void buf_deinit(struct buf *b);          /* frees; the buffer may be initialised again */
-void buf_clear(struct buf *b);           /* keeps the memory, clears the error */
-enum err buf_err(const struct buf *b);   /* ERR_OK, ERR_NOMEM or ERR_TOO_LARGE */
-struct str buf_str(const struct buf *b); /* borrowed until the next append */
+void buf_deinit(struct buf *b);               /* frees; the buffer may be initialised again */
+void buf_clear(struct buf *b);                /* keeps the memory, clears the error */
+enum err buf_err(const struct buf *b);        /* ERR_OK, ERR_NOMEM or ERR_TOO_LARGE */
+struct str buf_str(const struct buf *b);      /* borrowed until the next append */
 char *buf_take(struct buf *b, size_t *ret_n); /* transfers the bytes (free()); NULL if failed */
 
 void buf_add(struct buf *b, const void *p, size_t n);

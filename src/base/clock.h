@@ -9,7 +9,8 @@ int64_t clock_wall_ms(void); /* milliseconds since 1970-01-01 UTC, for timestamp
 /* RFC 3339 in UTC with milliseconds, "2026-11-23T22:28:18.123Z": 24 bytes and NUL. */
 void clock_format(int64_t wall_ms, char out[25]);
 
-/* Tests: from now on both clocks stand still at these values; clock_test_end() returns to the kernel. */
+/* Tests: from now on both clocks stand still at these values; clock_test_end() returns to the
+ * kernel. */
 void clock_test_set(int64_t mono_ns, int64_t wall_ms);
 void clock_test_advance(int64_t ms);
 void clock_test_end(void);

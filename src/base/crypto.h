@@ -1,4 +1,5 @@
-/* Cryptography: the only includer of libsodium. crypto_init() first, once per process. Thread-safe. */
+/* Cryptography: the only includer of libsodium. crypto_init() first, once per process. Thread-safe.
+ */
 #pragma once
 
 #include "base/buf.h"
@@ -14,7 +15,7 @@ void crypto_token(char *out, size_t len);
 
 #define SHA256_LEN     32
 #define SHA256_HEX_LEN 64
-struct sha256; /* streaming state */
+struct sha256;                   /* streaming state */
 struct sha256 *sha256_new(void); /* NULL when out of memory */
 void sha256_update(struct sha256 *s, const void *p, size_t n);
 void sha256_final(struct sha256 *s, char hex[SHA256_HEX_LEN + 1]); /* and frees s */

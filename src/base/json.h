@@ -1,8 +1,9 @@
-/* JSON. yyjson does the work and is included here and nowhere else; what is added are strict reading
- * (with the name of the field at fault) and building in an arena's life.
+/* JSON. yyjson does the work and is included here and nowhere else; what is added are strict
+ * reading (with the name of the field at fault) and building in an arena's life.
  *
  * Reading accepts RFC 8259 only: no comments, no trailing commas, no NaN, valid UTF-8, one value.
- * Depth is limited to JSON_MAX_DEPTH. Of equal keys in one object the first is found. Strings may contain "\u0000"; who cannot take NUL must check. */
+ * Depth is limited to JSON_MAX_DEPTH. Of equal keys in one object the first is found. Strings may
+ * contain "\u0000"; who cannot take NUL must check. */
 #pragma once
 
 #include <yyjson.h>
@@ -16,7 +17,8 @@
 typedef yyjson_val json_val;         /* yyjson's own names stay usable by those who include this */
 typedef yyjson_mut_val json_mut_val; /* (these two are aliases, they hide nothing) */
 
-/* Parses text. On success *ret_doc is freed with yyjson_doc_free(). ERR_JSON says line and column. */
+/* Parses text. On success *ret_doc is freed with yyjson_doc_free(). ERR_JSON says line and column.
+ */
 enum err json_parse(struct str text, yyjson_doc **ret_doc, struct errinfo *ei) ERR_CHECK;
 
 static inline struct str json_str(const json_val *v) { /* STR_NULL when v is no string */
@@ -42,5 +44,6 @@ static inline void json_add_str(yyjson_mut_doc *doc, yyjson_mut_val *obj, const 
     else
         yyjson_mut_obj_add_null(doc, obj, key);
 }
-/* Adds text, which is JSON already (from the store, say), as a value; null when it does not parse. */
+/* Adds text, which is JSON already (from the store, say), as a value; null when it does not parse.
+ */
 void json_add_raw(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, struct str text);

@@ -1,5 +1,6 @@
 /* Structured log: one JSON object a line on stderr, {"ts","level","event","pid","proc",…}.
- * Message contents, prompts, passwords and keys are never logged. Thread-safe; a line is one write(). */
+ * Message contents, prompts, passwords and keys are never logged. Thread-safe; a line is one
+ * write(). */
 #pragma once
 
 #include "base/err.h"
@@ -19,16 +20,16 @@ struct log_field {
     int64_t i;
     double d;
 };
-#define LF_STR(k, v)  ((struct log_field){.key = (k), .kind = LOG_F_STR, .s = (v)})
-#define LF_Z(k, v)    ((struct log_field){.key = (k), .kind = LOG_F_STR, .s = str_from(v)})
-#define LF_INT(k, v)  ((struct log_field){.key = (k), .kind = LOG_F_INT, .i = (int64_t)(v)})
-#define LF_NUM(k, v)  ((struct log_field){.key = (k), .kind = LOG_F_DOUBLE, .d = (v)})
-#define LF_ERR(ei)    LF_Z("error", (ei)->message)
-#define LF_ID(k, u)   LF_STR(k, uuid_str(u))
+#define LF_STR(k, v) ((struct log_field){.key = (k), .kind = LOG_F_STR, .s = (v)})
+#define LF_Z(k, v)   ((struct log_field){.key = (k), .kind = LOG_F_STR, .s = str_from(v)})
+#define LF_INT(k, v) ((struct log_field){.key = (k), .kind = LOG_F_INT, .i = (int64_t)(v)})
+#define LF_NUM(k, v) ((struct log_field){.key = (k), .kind = LOG_F_DOUBLE, .d = (v)})
+#define LF_ERR(ei)   LF_Z("error", (ei)->message)
+#define LF_ID(k, u)  LF_STR(k, uuid_str(u))
 
 void log_event_fields(enum log_level level, const char *event, const struct log_field *fields);
 
 /* log_event(LOG_INFO, "server.ready", LF_Z("address", a), LF_INT("ms", ms)); */
 #define log_event(level, event, ...)                                                               \
     log_event_fields(level, event,                                                                 \
-                     (const struct log_field[]){__VA_ARGS__ __VA_OPT__(,){.kind = LOG_F_END}})
+                     (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = LOG_F_END}})

@@ -30,7 +30,7 @@ static inline bool str_eqz(struct str a, const char *z) {
 bool str_eq_nocase(struct str a, struct str b); /* ASCII only */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
-struct str str_trim(struct str s); /* ASCII white space at both ends */
+struct str str_trim(struct str s);                       /* ASCII white space at both ends */
 struct str str_sub(struct str s, size_t from, size_t n); /* clamped to s */
 
 /* The offset of needle in s, or SIZE_MAX. */
@@ -47,11 +47,13 @@ bool str_to_double(struct str s, double *ret); /* finite, "C" locale */
 
 /* ---- UTF-8 (RFC 3629) ---- */
 
-/* True when s is well-formed UTF-8 (no surrogates, no overlong forms). NUL bytes are well-formed. */
+/* True when s is well-formed UTF-8 (no surrogates, no overlong forms). NUL bytes are well-formed.
+ */
 bool utf8_valid(struct str s);
 
 /* The length of the longest prefix of s that is complete: what is left is the start of one sequence
- * (0 to 3 bytes) that later bytes may finish. Bytes that can never become valid count as complete. */
+ * (0 to 3 bytes) that later bytes may finish. Bytes that can never become valid count as complete.
+ */
 size_t utf8_complete(struct str s);
 
 /* The largest n <= max at which s can be cut without splitting a sequence. */

@@ -11,7 +11,8 @@ struct uuid {
 };
 
 struct uuid uuid_new(void);
-struct uuid uuid_new_at(int64_t wall_ms); /* for that time; in order only among calls for the same millisecond */
+struct uuid uuid_new_at(
+    int64_t wall_ms); /* for that time; in order only among calls for the same millisecond */
 
 /* Accepts only the 36-character form (either case) and writes the lower-case one. */
 bool uuid_parse(struct str s, struct uuid *ret);

@@ -96,6 +96,8 @@ static const struct arg_option role_edit_options[] = {
     {"temperature", 0, "N", "0 to 2; empty = the model's default"},
     {"top-p", 0, "N", "above 0, up to 1; empty = the model's default"},
     {"max-tokens", 0, "N", "the longest answer; 0 = the model's default"},
+    {"stop", 0, "LINES", "texts that end an answer, one a line, up to 4; empty = none"},
+    {"starters", 0, "LINES", "questions to begin with, one a line, up to 10; empty = none"},
     {"restore", 0, NULL, "bring a retired role back"},
     {0},
 };

@@ -190,9 +190,8 @@ static int verify_one(struct command *c, const struct model *m) {
     e = e ? e : model_verify(&c->models, &i, &ei);
     line_end(&c->terminal);
     printf("%-30s %s\n", m->name, e ? ei.message : "as it was set up");
-    if (e)
-        printf("  to mend it: parley model remove %s, then parley model pull %s\n", m->name,
-               m->name);
+    if (e == ERR_CORRUPT && model_disown(c->models.dir, m->name, &ei) == ERR_OK)
+        printf("  to mend it: parley model pull %s\n", m->name);
     return e ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -301,7 +301,13 @@ enum err model_fetch(const struct models *m, const struct model *model, struct e
         struct fetch f = {m, model, &model->sources[i]};
         if (f.source->type == SOURCE_FILE && !m->from)
             continue;
+        bool resumed = model_fetched_bytes(m->dir, model) > 0;
         e = source_types[f.source->type].fetch(&f, &last);
+        if (e == ERR_CORRUPT && resumed) {
+            /* Perhaps what stood there already was torn; finish_file() has thrown it away. */
+            models_note(m, "%s: %s; fetching it again from the start", model->name, last.message);
+            e = source_types[f.source->type].fetch(&f, &last);
+        }
         if (e == ERR_OK)
             return ERR_OK;
         models_note(m, "%s from %s: %s", model->name, source_types[f.source->type].name,

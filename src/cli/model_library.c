@@ -86,6 +86,12 @@ enum err model_forget(const char *dir, const char *name, struct errinfo *ei) {
     return unlink(state) == 0 ? ERR_OK : file_errno(ei, "remove", state);
 }
 
+enum err model_disown(const char *dir, const char *name, struct errinfo *ei) {
+    char state[PATH_MAX];
+    snprintf(state, sizeof state, "%s/%s.json", dir, name);
+    return unlink(state) == 0 || errno == ENOENT ? ERR_OK : file_errno(ei, "remove", state);
+}
+
 /* ---- what is in use ---- */
 
 struct current { /* current.json */
@@ -171,23 +177,41 @@ static enum err locate(const char *dir, const char *name, const char *file, char
     return e;
 }
 
-enum err models_current(const char *dir, struct model_choice *ret, struct errinfo *ei) {
-    struct model_choice choice = {0};
+/* Fills in the chat model in use, with its notice. */
+static enum err current_chat(const char *dir, struct model_choice *choice, struct errinfo *ei) {
     struct current c = {0};
     enum err e = current_read(dir, &c, ei);
     if (!e && !*c.chat)
         e = err_set(ei, ERR_NOT_FOUND,
                     "no chat model has been set up yet: run 'parley model pull'");
-    e = e ? e : locate(dir, c.chat, c.chat_file, choice.chat_path, ei);
-    if (!e && *c.embedding)
-        e = locate(dir, c.embedding, c.embedding_file, choice.embedding_path, ei);
+    e = e ? e : locate(dir, c.chat, c.chat_file, choice->chat_path, ei);
     if (e)
         return e;
-    strcpy(choice.chat_name, c.chat);
-    strcpy(choice.embedding_name, c.embedding);
-    strcpy(choice.notice, c.notice);
-    *ret = choice;
+    strcpy(choice->chat_name, c.chat);
+    strcpy(choice->notice, c.notice);
     return ERR_OK;
+}
+
+/* Fills in the embedding model in use; ERR_OK without one when none was set up. */
+static enum err current_embedding(const char *dir, struct model_choice *choice,
+                                  struct errinfo *ei) {
+    struct current c = {0};
+    enum err e = current_read(dir, &c, ei);
+    if (e == ERR_NOT_FOUND || (!e && !*c.embedding))
+        return ERR_OK;
+    e = e ? e : locate(dir, c.embedding, c.embedding_file, choice->embedding_path, ei);
+    if (!e)
+        strcpy(choice->embedding_name, c.embedding);
+    return e;
+}
+
+enum err models_current(const char *dir, struct model_choice *ret, struct errinfo *ei) {
+    struct model_choice choice = {0};
+    enum err e = current_chat(dir, &choice, ei);
+    e = e ? e : current_embedding(dir, &choice, ei);
+    if (!e)
+        *ret = choice;
+    return e;
 }
 
 /* The name under which a weights file is offered: what stands before ".gguf". */
@@ -232,29 +256,35 @@ static enum err check_weights(const char *path, struct errinfo *ei) {
     return *path ? engine_weights_inspect(path, &info, ei) : ERR_OK;
 }
 
+/* Without an embedding model people can still chat: what is wrong with it becomes a notice. */
+static void choose_embedding(const char *dir, const char *setting, struct model_choice *choice) {
+    struct errinfo why = {0};
+    if (strcmp(setting, "none") == 0)
+        return;
+    enum err e = *setting ? choose_one(dir, setting, choice->embedding_name,
+                                       sizeof choice->embedding_name, choice->embedding_path, &why)
+                          : current_embedding(dir, choice, &why);
+    e = e ? e : check_weights(choice->embedding_path, &why);
+    if (!e)
+        return;
+    *choice->embedding_name = *choice->embedding_path = 0;
+    size_t n = strlen(choice->notice);
+    snprintf(choice->notice + n, sizeof choice->notice - n, "%sThere are no embeddings: %.300s.",
+             n ? " " : "", why.message);
+}
+
 enum err models_choose(const char *dir, const char *chat, const char *embedding,
                        struct model_choice *ret, struct errinfo *ei) {
     struct model_choice choice = {0};
-    enum err e = ERR_OK;
-    /* current.json must be good only where it is asked. */
-    if (!*chat || !*embedding)
-        e = models_current(dir, &choice, ei);
-    if (e == ERR_NOT_FOUND && *chat)
-        e = ERR_OK; /* no embedding model was set up: go without */
-    if (!e && *chat) {
-        *choice.notice = 0;
-        e = choose_one(dir, chat, choice.chat_name, sizeof choice.chat_name, choice.chat_path, ei);
-    }
-    if (!e && strcmp(embedding, "none") == 0)
-        *choice.embedding_name = *choice.embedding_path = 0;
-    else if (!e && *embedding)
-        e = choose_one(dir, embedding, choice.embedding_name, sizeof choice.embedding_name,
-                       choice.embedding_path, ei);
+    enum err e = *chat ? choose_one(dir, chat, choice.chat_name, sizeof choice.chat_name,
+                                    choice.chat_path, ei)
+                       : current_chat(dir, &choice, ei);
     e = e ? e : check_weights(choice.chat_path, ei);
-    e = e ? e : check_weights(choice.embedding_path, ei);
-    if (!e)
-        *ret = choice;
-    return e;
+    if (e)
+        return e;
+    choose_embedding(dir, embedding, &choice);
+    *ret = choice;
+    return ERR_OK;
 }
 
 /* ---- the defaults ---- */
@@ -334,8 +364,13 @@ enum err models_pull_defaults(const struct models *m, const struct catalogue *c,
     e = e ? e : pull_chosen(m, c, current.chat, current.chat_file, &chat, ei);
     if (!e && !chat)
         e = pull_chat(m, c, memory, ei);
-    e = e ? e : pull_chosen(m, c, current.embedding, current.embedding_file, &embedding, ei);
+    if (e)
+        return e;
+    struct errinfo why = {0};
+    e = pull_chosen(m, c, current.embedding, current.embedding_file, &embedding, &why);
     if (!e && !embedding)
-        e = pull_and_use(m, c->embedding, NULL, ei);
-    return e;
+        e = pull_and_use(m, c->embedding, NULL, &why);
+    if (e)
+        models_note(m, "going without embeddings (%s); the next start tries again", why.message);
+    return ERR_OK;
 }

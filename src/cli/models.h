@@ -107,7 +107,8 @@ enum err model_pull(const struct models *m, const struct model *model,
                     struct errinfo *ei) ERR_CHECK;
 
 /* Pulls what this machine should run (the choice in current.json, else the defaults by memory, else
- * the small model with a notice) and records the choice. memory: bytes of this machine. */
+ * the small model with a notice) and records the choice. memory: bytes of this machine. An
+ * embedding model that cannot be had is only noted: chat goes without it. */
 enum err models_pull_defaults(const struct models *m, const struct catalogue *c, int64_t memory,
                               struct errinfo *ei) ERR_CHECK;
 int64_t models_machine_memory(void); /* of the machine or the container, whichever is less */
@@ -133,7 +134,10 @@ enum err model_installed_get(const char *dir, const char *name, struct model_ins
 enum err model_verify(const struct models *m, const struct model_installed *i,
                       struct errinfo *ei) ERR_CHECK;
 enum err model_forget(const char *dir, const char *name,
-                      struct errinfo *ei) ERR_CHECK;                     /* removes its files */
+                      struct errinfo *ei) ERR_CHECK; /* removes its files */
+/* Removes only the record, so that the next pull sets the model up again. A running engine keeps
+ * the weights that it has open. */
+enum err model_disown(const char *dir, const char *name, struct errinfo *ei) ERR_CHECK;
 int64_t model_fetched_bytes(const char *dir, const struct model *model); /* of an unfinished pull */
 
 /* The weights to run. Empty embedding_path: no embedding model. */
@@ -148,7 +152,8 @@ enum err models_current(const char *dir, struct model_choice *ret, struct errinf
 
 /* The same with the settings `model` and `embedding_model`: each "" (as current.json says), a name
  * of the catalogue, a GGUF file, or "none" for the embedding model. Checks that the files are GGUF
- * and whole. ERR_NO_MODEL says what to run when a model is not there. */
+ * and whole. ERR_NO_MODEL says what to run when the chat model is not there. An embedding model
+ * that is missing or damaged is left out, and the notice says why. */
 enum err models_choose(const char *dir, const char *chat, const char *embedding,
                        struct model_choice *ret, struct errinfo *ei) ERR_CHECK;
 

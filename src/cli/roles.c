@@ -6,9 +6,20 @@
 #include "api/out.h"
 #include "base/clock.h"
 #include "cli/desk.h"
+#include "cli/models.h"
 #include "cli/plain.h"
 
-#define PROMPT_MAX ((size_t)65536)
+/* The API's limits (src/api/schemas.c), in characters where it counts texts. */
+#define NAME_MAX_CHARS        80
+#define DESCRIPTION_MAX_CHARS 1000
+#define PROMPT_MAX_CHARS      32000
+#define MODEL_MAX_CHARS       200
+#define STOP_MAX              4
+#define STOP_MAX_CHARS        100
+#define STARTERS_MAX          10
+#define STARTER_MAX_CHARS     300
+#define MAX_TOKENS_MAX        1000000
+#define PROMPT_MAX            ((size_t)PROMPT_MAX_CHARS * 4 + 4096)
 
 struct role_work {
     struct desk *desk;
@@ -169,7 +180,8 @@ static enum err read_prompt(const char *path, struct buf *ret, struct errinfo *e
     if (!standard)
         fclose(f);
     if (buf_err(ret))
-        return err_set(ei, ERR_INVALID, "%s: a system prompt has at most 64 KiB", path);
+        return err_set(ei, ERR_INVALID, "%s: a system prompt has at most %d characters", path,
+                       PROMPT_MAX_CHARS);
     return ERR_OK;
 }
 
@@ -187,6 +199,74 @@ static enum err take_number(const struct args *a, const char *name, double min, 
         return err_set(ei, ERR_INVALID, "--%s is a number from %g to %g", name, min, max);
     *ret = v;
     return ERR_OK;
+}
+
+static enum err check_text(const char *what, struct str text, size_t max, struct errinfo *ei) {
+    size_t n = 0; /* characters */
+    if (!utf8_valid(text) || (text.n && memchr(text.p, 0, text.n)))
+        return err_set(ei, ERR_INVALID, "%s is not UTF-8", what);
+    for (size_t i = 0; i < text.n; i++)
+        n += ((unsigned char)text.p[i] & 0xc0) != 0x80;
+    return n > max ? err_set(ei, ERR_INVALID, "%s has at most %zu characters", what, max) : ERR_OK;
+}
+
+static enum err check_texts(const struct role *r, struct errinfo *ei) {
+    char slug[ROLE_SLUG_SIZE];
+    enum err e = check_text("a role's name", r->name, NAME_MAX_CHARS, ei);
+    if (!e && !role_slug(r->name, slug, sizeof slug))
+        e = err_set(ei, ERR_INVALID, "a role's name has a letter or a digit");
+    if (!e && r->system_prompt.n == 0)
+        e = err_set(ei, ERR_INVALID, "say the system prompt: --prompt TEXT or --prompt-file FILE");
+    if (!e)
+        e = check_text("a description", r->description, DESCRIPTION_MAX_CHARS, ei);
+    if (!e)
+        e = check_text("a system prompt", r->system_prompt, PROMPT_MAX_CHARS, ei);
+    return e ? e : check_text("a model's name", r->model, MODEL_MAX_CHARS, ei);
+}
+
+/* A role's slug stands beside the models' names, so it must not hide one. What another model server
+ * has is known to the running Parley alone, which prefers its models then. */
+static enum err check_slug(const struct config *c, const struct role *r, struct errinfo *ei) {
+    char slug[ROLE_SLUG_SIZE];
+    struct model_installed installed;
+    struct errinfo unused = {0};
+    role_slug(r->name, slug, sizeof slug);
+    if (model_installed_get(c->models_dir, slug, &installed, &unused) != ERR_OK &&
+        strcmp(slug, c->upstream_model) != 0)
+        return ERR_OK;
+    return err_set(ei, ERR_CONFLICT, "a model has the name \"%s\"", slug);
+}
+
+/* An option whose value is a list, one item a line, into the JSON text of a list. */
+static enum err take_lines(struct role_work *w, const char *name, size_t max, size_t max_chars,
+                           struct str *ret, struct errinfo *ei) {
+    struct str rest = str_from(args_get(w->desk->args, name));
+    struct buf b;
+    size_t n = 0;
+    enum err e = ERR_OK;
+    if (!rest.p)
+        return ERR_OK;
+    buf_init(&b, 65536);
+    out_open(&b, NULL, '[');
+    while (rest.n && !e) {
+        struct str item = str_cut(&rest, '\n');
+        if (item.n == 0)
+            continue;
+        e = check_text("an item of such a list", item, max_chars, ei);
+        if (!e && ++n > max)
+            e = err_set(ei, ERR_INVALID, "--%s takes at most %zu lines", name, max);
+        out_item(&b);
+        buf_addc(&b, '"');
+        buf_add_json(&b, item);
+        buf_addc(&b, '"');
+    }
+    out_close(&b, ']');
+    if (!e)
+        e = buf_err(&b);
+    if (!e && !(*ret = arena_str(w->desk->arena, buf_str(&b))).p)
+        e = ERR_NOMEM;
+    buf_deinit(&b);
+    return e;
 }
 
 /* The options of the command line into the role. */
@@ -208,22 +288,20 @@ static enum err take_options(struct role_work *w, struct errinfo *ei) {
     if (!e)
         e = take_number(a, "top-p", 0.01, 1, -1, &r->top_p, ei);
     if (!e)
-        e = take_number(a, "max-tokens", 0, 1048576, 0, &max_tokens, ei);
+        e = take_number(a, "max-tokens", 0, MAX_TOKENS_MAX, 0, &max_tokens, ei);
     r->max_tokens = (int)max_tokens;
-    if (!e && (r->name.n == 0 || r->name.n > 100))
-        e = err_set(ei, ERR_INVALID, "a role's name has 1 to 100 bytes");
-    if (!e && (r->system_prompt.n == 0 || r->system_prompt.n > PROMPT_MAX))
-        e = err_set(ei, ERR_INVALID, "say the system prompt: --prompt TEXT or --prompt-file FILE");
-    struct str texts[] = {r->name, r->description, r->system_prompt, r->model};
-    for (size_t i = 0; i < 4 && !e; i++)
-        if (!utf8_valid(texts[i]))
-            e = err_set(ei, ERR_INVALID, "the texts of a role are UTF-8");
-    return e;
+    if (!e)
+        e = take_lines(w, "stop", STOP_MAX, STOP_MAX_CHARS, &r->stop, ei);
+    if (!e)
+        e = take_lines(w, "starters", STARTERS_MAX, STARTER_MAX_CHARS, &r->starter_questions, ei);
+    return e ? e : check_texts(r, ei);
 }
 
 static enum err add_role(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct role_work *w = arg;
     enum err e = take_options(w, ei);
+    if (!e)
+        e = check_slug(w->desk->config, &w->role, ei);
     return e ? e : role_create(tx, &w->role, ei);
 }
 
@@ -232,6 +310,10 @@ static enum err edit_role(struct store_tx *tx, void *arg, struct errinfo *ei) {
     enum err e = find_role(tx, w->desk, w->desk->args->operands[0], &w->role, ei);
     if (!e)
         e = take_options(w, ei);
+    if (e)
+        return e;
+    if (args_has(w->desk->args, "name") || args_has(w->desk->args, "restore"))
+        e = check_slug(w->desk->config, &w->role, ei);
     if (e)
         return e;
     if (args_has(w->desk->args, "restore"))

@@ -17,8 +17,10 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "api/api.h"
+#include "auth/auth.h"
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "cli/cli.h"
@@ -35,6 +37,7 @@
 #define DRAIN_LOOK_MS     50
 #define LOOK_MS           250   /* at what the upstream is known to be */
 #define REFRESH_READY_MS  10000 /* and asked again when it was well */
+#define LINK_LOOK_MS      2000  /* while the one-time link is out: whether it has done its work */
 #define PURGE_MS          3600000
 #define FILES_KEPT_BACK   256 /* descriptors for the store, the upstream and ourselves */
 #define PASSWORD_THREADS  2
@@ -68,6 +71,8 @@ struct server {
     atomic_size_t n_serving;
     atomic_bool failed;
     bool draining, told_ready, refreshing;
+    bool link_out, link_looking, link_used; /* of the first account; used: the store's thread */
+    int64_t link_looked_ns;
     int64_t drain_left_ms;
     int64_t refreshed_ns; /* when the upstream was asked last */
     struct timer *drain_timer, *refresh_timer, *purge_timer;
@@ -173,11 +178,39 @@ static void refreshed(void *ctx, enum err err, const struct errinfo *ei) {
         say_ready(s);
 }
 
+static enum err read_setup(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct server *s = arg;
+    bool required = true;
+    enum err e = auth_setup_required(tx, &required);
+    s->link_used = !required;
+    return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+static void setup_read(void *arg, enum err err, const struct errinfo *ei) {
+    struct server *s = arg;
+    (void)ei;
+    s->link_looking = false;
+    if (err || !s->link_used)
+        return;
+    unlink(s->config->setup_link);
+    s->link_out = false;
+}
+
+/* The file with the link goes soon after the first administrator came, by whatever way. */
+static void look_at_link(struct server *s, int64_t now) {
+    if (!s->link_out || s->link_looking ||
+        now - s->link_looked_ns < (int64_t)LINK_LOOK_MS * 1000000)
+        return;
+    s->link_looked_ns = now;
+    s->link_looking = store_read(s->store, read_setup, s, s->loops[0].loop, setup_read) == ERR_OK;
+}
+
 /* A model server that failed a request counts as not ready until it was asked again, which is done
  * at the next look. */
 static void look(void *arg) {
     struct server *s = arg;
     int64_t now = clock_mono_ns();
+    look_at_link(s, now);
     bool due = now - s->refreshed_ns >= (int64_t)REFRESH_READY_MS * 1000000;
     if (s->refreshing || (!due && upstream_is_ready(s->upstream, NULL)))
         return;
@@ -341,6 +374,7 @@ static enum err open_store(struct server *s, struct errinfo *ei) {
         return e;
     if (interrupted)
         log_event(LOG_WARN, "server.recovered", LF_INT("answers", interrupted));
+    s->link_out = link[0] != 0;
     if (link[0] && s->link.start == 1) {
         printf("Make the first account (the administrator) with this one-time link: %s\n", link);
         fflush(stdout);

@@ -14,6 +14,7 @@ struct embedding { /* a request in work; the loop's thread but for what on_done 
                       posts */
     struct engine *engine;
     struct http_guard *guard;
+    uint64_t job;
     int n, dimensions;
     bool base64;
     int tokens;
@@ -73,9 +74,16 @@ static void reply(struct embedding *e, struct http_request *r) {
     buf_deinit(&out);
 }
 
+static void on_client_gone(void *arg) {
+    struct embedding *e = arg;
+    sched_cancel(e->engine->sched, e->job);
+}
+
 static void on_done_in_loop(void *arg) {
     struct embedding *e = arg;
     struct http_request *r = http_guard_get(e->guard);
+    if (r)
+        http_on_close(r, NULL, NULL);
     if (r && e->err)
         engine_reply_error(r, e->err == ERR_CANCELLED ? ERR_UNAVAILABLE : e->err, &e->ei);
     else if (r)
@@ -170,14 +178,16 @@ void engine_embeddings(struct engine *en, struct http_request *r) {
     if (!err && !(e->guard = http_guard_new(r)))
         err = ERR_NOMEM;
     if (!err)
-        err = sched_embed_submit(en->sched, &job, &ei);
+        err = sched_embed_submit(en->sched, &job, &e->job, &ei);
     job_deinit(&job);
     arena_free(a);
     if (err) {
         if (e)
             embedding_free(e);
         engine_reply_error(r, err, &ei);
+        return;
     }
+    http_on_close(r, on_client_gone, e);
 }
 
 void engine_count(struct engine *en, struct http_request *r) {

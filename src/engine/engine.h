@@ -1,33 +1,38 @@
-/* The engine process: hosts the chat model and the embedding model and speaks the OpenAI-compatible wire format on a Unix
- * socket or a TCP address. It knows nothing of users, roles or conversations but the keys it is given.
+/* The engine process: hosts the chat model and the embedding model and speaks the OpenAI-compatible
+ * wire format on a Unix socket or a TCP address. It knows nothing of users, roles or conversations
+ * but the keys it is given.
  *
  * Wire (what is beyond OpenAI's own is optional, under "parley", and ignored by other servers):
  *   POST /v1/chat/completions   stream and not; "stream_options":{"include_usage":true};
- *        "parley": {"conversation": key for prefix reuse, "user": key for fairness, "continue": true = the last message is
- *                   a partial assistant answer to be continued exactly, "wait": true = queue instead of 429}
- *   POST /v1/embeddings         string, list of strings, token lists; float and base64
- *   POST /v1/tokens/count       {"model","texts":[…]} → {"counts":[…]}   tokens of each text, no special tokens added
- *   GET  /v1/models[/{id}]      data[]: {"id","object","created","owned_by","parley":{"kind":"chat|embedding","context_window":N,"template_overhead":tokens for one message}}
- *   GET  /health                200 {"status":"ok"}; 503 {"status":"loading","progress":0…1}; 500 {"status":"error","error":{…}}
- *   GET  /metrics
- * A client that goes away cancels its request within one step. Errors have the API's shape ({"error":{message,type,param,code}}). */
+ *        "parley": {"conversation": key for prefix reuse, "user": key for fairness, "continue":
+ * true = the last message is a partial assistant answer to be continued exactly, "wait": true =
+ * queue instead of 429} POST /v1/embeddings         string, list of strings, token lists; float and
+ * base64 POST /v1/tokens/count       {"model","texts":[…]} → {"counts":[…]}   tokens of each text,
+ * no special tokens added GET  /v1/models[/{id}]      data[]:
+ * {"id","object","created","owned_by","parley":{"kind":"chat|embedding","context_window":N,"template_overhead":tokens
+ * for one message}} GET  /health                200 {"status":"ok"}; 503
+ * {"status":"loading","progress":0…1}; 500 {"status":"error","error":{…}} GET  /metrics A client
+ * that goes away cancels its request within one step. Errors have the API's shape
+ * ({"error":{message,type,param,code}}). */
 #pragma once
 
 #include "base/err.h"
 
 struct engine_options {
-    const char *listen;        /* "unix:/path" or "HOST:PORT"; used when listen_fd < 0 */
-    int listen_fd;             /* already listening (from the supervisor), or -1 */
-    int lifeline_fd;           /* the engine ends when this descriptor reaches end of file, or -1 */
-    const char *chat_name;     /* the names the API shows */
-    const char *chat_path;     /* GGUF files; a missing or damaged one keeps the process up and /health says what is wrong */
+    const char *listen;    /* "unix:/path" or "HOST:PORT"; used when listen_fd < 0 */
+    int listen_fd;         /* already listening (from the supervisor), or -1 */
+    int lifeline_fd;       /* the engine ends when this descriptor reaches end of file, or -1 */
+    const char *chat_name; /* the names the API shows */
+    const char *chat_path; /* GGUF files; a missing or damaged one keeps the process up and /health
+                              says what is wrong */
     const char *embedding_name;
     const char *embedding_path; /* NULL = no embedding model */
-    const char *api_key;       /* Bearer key that TCP clients must send, NULL = none (Unix sockets: never needed) */
-    int threads;               /* 0 = all cores */
-    int context;               /* tokens of one sequence's window, 0 = min(4096, the model's own) */
-    int slots;                 /* sequences at once, 0 = chosen from memory, at most 16 */
-    int max_queued;            /* requests waiting for a slot, 0 = 256; past it 429 with Retry-After */
+    const char *api_key; /* Bearer key that TCP clients must send, NULL = none (Unix sockets: never
+                            needed) */
+    int threads;         /* 0 = all cores */
+    int context;         /* tokens of one sequence's window, 0 = min(4096, the model's own) */
+    int slots;           /* sequences at once, 0 = chosen from memory, at most 16 */
+    int max_queued;      /* requests waiting for a slot, 0 = 256; past it 429 with Retry-After */
 };
 
 /* Runs until SIGTERM, SIGINT or the lifeline's end; running answers get up to 2 s to finish. */

@@ -21,7 +21,9 @@
 #define EMBED_BATCH                                                                                \
     256 /* tokens of several texts together: longer batches are slower per token                   \
          */
-#define EMBED_TEXTS  32
+#define EMBED_TEXTS 32
+#define EMBED_QUEUED                                                                               \
+    65536 /* tokens of texts that wait; one request may be longer when it is alone */
 #define STEP_JOBS    256
 #define SMOOTH       0.1
 #define RETRY_MIN_MS 1000
@@ -44,7 +46,9 @@ struct job {
 
 struct embed_job {
     struct embed_job *next;
+    uint64_t id;
     struct sched_embed e;
+    int tokens; /* of all texts */
     float *vectors;
     int done;
 };
@@ -59,8 +63,9 @@ struct sched {
     struct model_item *items;
     struct job *waiting, *running; /* in order of arrival */
     struct embed_job *embeds;
-    double decode_ns;  /* of a step without prefill, smoothed */
-    double prefill_ns; /* of one token, smoothed */
+    double decode_ns;       /* of a step without prefill, smoothed */
+    double prefill_ns;      /* of one token, smoothed */
+    int64_t embed_after_ns; /* until then running answers have the cores to themselves */
 
     pthread_mutex_t lock; /* guards down to stop */
     pthread_cond_t wake;
@@ -73,7 +78,9 @@ struct sched {
     uint64_t next_id;
     bool stop;
 
-    atomic_int queued; /* chat requests without a slot */
+    atomic_int queued;       /* chat requests without a slot */
+    atomic_int embed_queued; /* tokens of embedding requests that have not ended */
+    atomic_llong embed_ns;   /* of one such token, smoothed */
     atomic_bool abort;
     atomic_llong request_ns; /* from slot to end, smoothed */
 };
@@ -89,6 +96,7 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
     s->decode_ns = 30e6;
     s->prefill_ns = 7e6;
     atomic_store(&s->request_ns, 2000000000);
+    atomic_store(&s->embed_ns, 300000);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
     s->fairness = fairness_new();
@@ -117,10 +125,14 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
 
 /* ---- from other threads ---- */
 
+static uint32_t retry_ms(int64_t ns) {
+    int64_t ms = ns / 1000000;
+    return ms < RETRY_MIN_MS ? RETRY_MIN_MS : ms > RETRY_MAX_MS ? RETRY_MAX_MS : (uint32_t)ms;
+}
+
 static uint32_t retry_after_ms(struct sched *s) {
     int64_t each = atomic_load(&s->request_ns) / (s->o.slots > 0 ? s->o.slots : 1);
-    int64_t ms = each * (atomic_load(&s->queued) + 1) / 1000000;
-    return ms < RETRY_MIN_MS ? RETRY_MIN_MS : ms > RETRY_MAX_MS ? RETRY_MAX_MS : (uint32_t)ms;
+    return retry_ms(each * (atomic_load(&s->queued) + 1));
 }
 
 static enum err check_chat(struct sched *s, const struct sched_chat *c, struct errinfo *ei) {
@@ -172,20 +184,48 @@ enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_
     return ERR_OK;
 }
 
-enum err sched_embed_submit(struct sched *s, struct sched_embed *e, struct errinfo *ei) {
+/* Takes the tokens into the queue's sum. A chat turn waits for its one text, so single texts are
+ * let in when lists are refused. */
+static enum err queue_embed(struct sched *s, const struct sched_embed *e, int tokens,
+                            struct errinfo *ei) {
+    int before = atomic_fetch_add(&s->embed_queued, tokens);
+    if (before == 0 || before + tokens <= EMBED_QUEUED * (e->n == 1 ? 2 : 1))
+        return ERR_OK;
+    atomic_fetch_sub(&s->embed_queued, tokens);
+    metric_add(M_ENGINE_REFUSED, 1);
+    enum err err = err_set(
+        ei, ERR_OVERLOADED,
+        "the embedding model is busy: texts of %d tokens are waiting already; try again later",
+        before);
+    if (ei)
+        ei->retry_after_ms = retry_ms(atomic_load(&s->embed_ns) * before);
+    return err;
+}
+
+enum err sched_embed_submit(struct sched *s, struct sched_embed *e, uint64_t *ret_id,
+                            struct errinfo *ei) {
+    int tokens = 0;
     if (!s->embedding)
         return err_set(ei, ERR_UNAVAILABLE, "no embedding model is loaded");
+    for (int i = 0; i < e->n; i++)
+        tokens += e->texts[i].n;
+    enum err err = queue_embed(s, e, tokens, ei);
+    if (err)
+        return err;
     struct embed_job *j = calloc(1, sizeof(*j));
     if (j)
         j->vectors =
             calloc((size_t)e->n * (size_t)s->embedding->info.dimensions + 1, sizeof(float));
     if (!j || !j->vectors) {
         free(j);
+        atomic_fetch_sub(&s->embed_queued, tokens);
         return err_set(ei, ERR_NOMEM, NULL);
     }
     j->e = *e;
+    j->tokens = tokens;
     e->texts = NULL;
     pthread_mutex_lock(&s->lock);
+    *ret_id = j->id = ++s->next_id;
     LIST_APPEND(s->embed_inbox, j, struct embed_job);
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
@@ -262,7 +302,9 @@ static void end_job(struct sched *s, struct job *j, enum sched_end end, const st
     free(j);
 }
 
-static void end_embed(struct embed_job *j, enum err err, const struct errinfo *ei) {
+static void end_embed(struct sched *s, struct embed_job *j, enum err err,
+                      const struct errinfo *ei) {
+    atomic_fetch_sub(&s->embed_queued, j->tokens);
     if (err) {
         free(j->vectors);
         j->vectors = NULL;
@@ -280,6 +322,18 @@ static struct job *find_job(struct job *list, uint64_t id) {
     while (list && list->id != id)
         list = list->next;
     return list;
+}
+
+static void cancel_embed(struct sched *s, uint64_t id) {
+    struct embed_job **at = &s->embeds, *j;
+    struct errinfo ei;
+    while (*at && (*at)->id != id)
+        at = &(*at)->next;
+    if ((j = *at) == NULL)
+        return;
+    *at = j->next;
+    err_set(&ei, ERR_CANCELLED, NULL);
+    end_embed(s, j, ERR_CANCELLED, &ei);
 }
 
 static void take_in(struct sched *s) {
@@ -315,6 +369,8 @@ static void take_in(struct sched *s) {
             j = find_job(s->waiting, cancels[i]);
         if (j)
             end_job(s, j, SCHED_CANCELLED, NULL);
+        else
+            cancel_embed(s, cancels[i]);
     }
     free(cancels);
 }
@@ -332,13 +388,18 @@ static void embed_round(struct sched *s) {
         n++;
     }
     size_t dims = (size_t)s->embedding->info.dimensions;
+    int64_t begin = clock_mono_ns();
     enum err e = n == 0 ? ERR_OK
                         : s->embedding->ops->embed(s->embedding, j->e.texts + j->done, n,
                                                    j->vectors + (size_t)j->done * dims, &ei);
+    int64_t end = clock_mono_ns(), each = total ? (end - begin) / total : 0;
+    int64_t old = atomic_load(&s->embed_ns);
+    atomic_store(&s->embed_ns, old + (int64_t)((double)(each - old) * SMOOTH));
+    s->embed_after_ns = end + (end - begin); /* as long as it took, answers go on */
     j->done += n;
     if (e || j->done == j->e.n) {
         s->embeds = j->next;
-        end_embed(j, e, &ei);
+        end_embed(s, j, e, &ei);
     } else if (j->next) { /* a long list lets the next request go between its batches */
         s->embeds = j->next;
         LIST_APPEND(s->embeds, j, struct embed_job);
@@ -607,7 +668,7 @@ static void chat_step(struct sched *s) {
 bool sched_round(struct sched *s) {
     take_in(s);
     bool worked = false;
-    if (s->embeds) {
+    if (s->embeds && (!s->running || clock_mono_ns() >= s->embed_after_ns)) {
         embed_round(s);
         worked = true;
     }
@@ -647,7 +708,7 @@ void sched_free(struct sched *s) {
     while (s->embeds) {
         struct embed_job *j = s->embeds;
         s->embeds = j->next;
-        end_embed(j, ERR_CANCELLED, &ei);
+        end_embed(s, j, ERR_CANCELLED, &ei);
     }
     slots_free(s->slots);
     fairness_free(s->fairness);

@@ -2,7 +2,8 @@
  *
  * Each round of the compute thread:
  *   1. take in what was submitted and cancelled
- *   2. one embedding batch, if any waits (they are short and a chat turn waits for them)
+ *   2. one embedding batch, if any waits (they are short and a chat turn waits for them), unless
+ *      running answers are still to get as much time as the last one took
  *   3. give waiting requests a slot, those of the user who was served least first
  *   4. one step: a token for every running answer, and as much prefill as keeps their pace: short
  * prompts first
@@ -80,9 +81,11 @@ void sched_free(struct sched *s); /* after sched_run() returned; what is left en
  * when the prompt leaves no room for one token. *ret_id names the request in sched_cancel(). */
 enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
                            struct errinfo *ei) ERR_CHECK;
-enum err sched_embed_submit(struct sched *s, struct sched_embed *e, struct errinfo *ei) ERR_CHECK;
-/* Ends a request before the next step, or within this one when nobody else takes part. Unknown ids
- * are fine. */
+/* ERR_OVERLOADED with retry_after_ms when too many tokens of texts wait. *ret_id as above. */
+enum err sched_embed_submit(struct sched *s, struct sched_embed *e, uint64_t *ret_id,
+                            struct errinfo *ei) ERR_CHECK;
+/* Ends a request before the next step, or within this one when nobody else takes part; embeddings
+ * after their batch. Unknown ids are fine. */
 void sched_cancel(struct sched *s, uint64_t id);
 
 void sched_run(

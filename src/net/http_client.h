@@ -9,26 +9,29 @@ struct http_client;
 struct http_call;
 
 enum err http_client_new(struct loop *l, struct http_client **ret, struct errinfo *ei) ERR_CHECK;
-void http_client_free(struct http_client *c); /* cancels its calls without calling them back; not from a callback */
+void http_client_free(
+    struct http_client *c); /* cancels its calls without calling them back; not from a callback */
 
 struct http_call_spec {
-    const char *method;      /* "GET", "POST" … */
-    const char *url;         /* http:// or https:// only; redirects are not followed */
-    const char *unix_socket; /* path, or NULL for TCP */
+    const char *method;         /* "GET", "POST" … */
+    const char *url;            /* http:// or https:// only; redirects are not followed */
+    const char *unix_socket;    /* path, or NULL for TCP */
     const char *const *headers; /* "Name: value" lines, NULL-terminated; may be NULL */
-    struct str body;         /* copied */
-    int connect_timeout_ms;  /* 0 = 3,000 */
-    int total_timeout_ms;    /* 0 = none */
-    int idle_timeout_ms;     /* no byte received for so long ends the call with ERR_TIMEOUT; 0 = none */
+    struct str body;            /* copied */
+    int connect_timeout_ms;     /* 0 = 3,000 */
+    int total_timeout_ms;       /* 0 = none */
+    int idle_timeout_ms; /* no byte received for so long ends the call with ERR_TIMEOUT; 0 = none */
     size_t max_response_bytes; /* 0 = no limit */
 };
 
-/* All three may be NULL and run on the loop. on_status: once, before the body. on_data: pieces as they arrive; return
- * false to end the call (done follows with ERR_CANCELLED). on_done: once, last; err is ERR_OK for every complete
- * HTTP answer whatever its status; status is 0 when none arrived; ei says what failed (name of host, no key). The
- * call is invalid after on_done. Callbacks never run inside http_call_start(). */
+/* All three may be NULL and run on the loop. on_status: once, before the body. on_data: pieces as
+ * they arrive; return false to end the call (done follows with ERR_CANCELLED). on_done: once, last;
+ * err is ERR_OK for every complete HTTP answer whatever its status; status is 0 when none arrived;
+ * ei says what failed (name of host, no key). The call is invalid after on_done. Callbacks never
+ * run inside http_call_start(). */
 struct http_call_callbacks {
-    void (*on_status)(void *ctx, int status, struct str content_type, int64_t retry_after_ms /* -1 = absent */);
+    void (*on_status)(void *ctx, int status, struct str content_type,
+                      int64_t retry_after_ms /* -1 = absent */);
     bool (*on_data)(void *ctx, struct str bytes);
     void (*on_done)(void *ctx, enum err err, int status, const struct errinfo *ei);
 };

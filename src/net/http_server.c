@@ -112,9 +112,8 @@ static struct str input(const struct conn *c) {
 static size_t body_limit(struct conn *c) {
     const struct http_server *s = c->server;
     struct http_request *r = c->req;
-    size_t limit = s->o.body_limit && (r->chunked || r->content_length)
-                       ? s->o.body_limit(r, s->ctx)
-                       : s->o.max_body_bytes;
+    size_t limit = s->o.body_limit && (r->chunked || r->content_length) ? s->o.body_limit(r, s->ctx)
+                                                                        : s->o.max_body_bytes;
     r->body.cap = limit < s->o.max_body_bytes ? limit : s->o.max_body_bytes;
     return r->body.cap;
 }

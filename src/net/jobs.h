@@ -1,5 +1,5 @@
-/* A pool of threads for what takes CPU or blocks (password hashing, say). A job's work runs on one of
- * them; its done runs on the loop that is given. Jobs of one pool start in order. */
+/* A pool of threads for what takes CPU or blocks (password hashing, say). A job's work runs on one
+ * of them; its done runs on the loop that is given. Jobs of one pool start in order. */
 #pragma once
 
 #include "base/err.h"
@@ -8,7 +8,9 @@
 struct jobs;
 
 enum err jobs_new(int threads, size_t max_queued, struct jobs **ret) ERR_CHECK;
-void jobs_free(struct jobs *p); /* waits for running work; what was only queued is dropped, done not called */
+void jobs_free(
+    struct jobs *p); /* waits for running work; what was only queued is dropped, done not called */
 
 /* ERR_OVERLOADED when max_queued jobs wait. done may be NULL; then loop may be, too. */
-enum err jobs_submit(struct jobs *p, loop_fn work, struct loop *loop, loop_fn done, void *arg) ERR_CHECK;
+enum err jobs_submit(struct jobs *p, loop_fn work, struct loop *loop, loop_fn done,
+                     void *arg) ERR_CHECK;

@@ -1,21 +1,24 @@
 /* The store: everything that outlives the process, in the domain's verbs. One implementation today:
  * SQLite (WAL, synchronous=FULL), whose header stays inside this folder.
  *
- * Threads. Work reaches the store as a function that runs inside a transaction on one of the store's own
- * threads: store_read() on a reader (a consistent snapshot), store_write() on the one writer. The writer takes
- * everything that is queued, runs each function in a savepoint of one transaction, syncs once, and only then
- * reports all of them done: done with ERR_OK means durable. A function that fails is rolled back alone. When the
- * commit itself fails, all of its group fail with that error. `done` runs on the given loop. No SQL ever runs on a loop.
+ * Threads. Work reaches the store as a function that runs inside a transaction on one of the
+ * store's own threads: store_read() on a reader (a consistent snapshot), store_write() on the one
+ * writer. The writer takes everything that is queued, runs each function in a savepoint of one
+ * transaction, syncs once, and only then reports all of them done: done with ERR_OK means durable.
+ * A function that fails is rolled back alone. When the commit itself fails, all of its group fail
+ * with that error. `done` runs on the given loop. No SQL ever runs on a loop.
  *
  * A store_fn must be quick, must not block on anything but the store, and must not keep the tx.
- * Results are copied into the arena that the function is given by its own arg (the arena's owner must not touch
- * it until done). Timestamps are Unix milliseconds; 0 = never. Strings are valid UTF-8 and may not contain NUL
- * (ERR_INVALID). JSON fields hold JSON text that their writer has validated.
+ * Results are copied into the arena that the function is given by its own arg (the arena's owner
+ * must not touch it until done). Timestamps are Unix milliseconds; 0 = never. Strings are valid
+ * UTF-8 and may not contain NUL (ERR_INVALID). JSON fields hold JSON text that their writer has
+ * validated.
  *
- * What a done callback is told of a failing database is fit for the network; paths and details are in the log (store.failed)
- * and in what the _wait forms return.
+ * What a done callback is told of a failing database is fit for the network; paths and details are
+ * in the log (store.failed) and in what the _wait forms return.
  *
- * Errors beyond each verb's own: ERR_STORE_BUSY (locked by another process), ERR_DISK_FULL, ERR_IO, ERR_CORRUPT, ERR_NOMEM. */
+ * Errors beyond each verb's own: ERR_STORE_BUSY (locked by another process), ERR_DISK_FULL, ERR_IO,
+ * ERR_CORRUPT, ERR_NOMEM. */
 #pragma once
 
 #include "base/arena.h"
@@ -31,40 +34,51 @@ typedef enum err (*store_fn)(struct store_tx *tx, void *arg, struct errinfo *ei)
 typedef void (*store_done)(void *arg, enum err err, const struct errinfo *ei);
 
 struct store_options {
-    const char *path;    /* database file; its directory exists */
-    int readers;         /* reader threads, 0 = 2 */
-    size_t max_queued;   /* operations waiting at most (each way), 0 = 20,000; past it ERR_OVERLOADED */
+    const char *path; /* database file; its directory exists */
+    int readers;      /* reader threads, 0 = 2 */
+    size_t
+        max_queued; /* operations waiting at most (each way), 0 = 20,000; past it ERR_OVERLOADED */
     int busy_timeout_ms; /* how long a foreign lock is waited for, 0 = 2,000 */
 };
 
-/* Opens or creates the database and runs the migrations that are missing, in a transaction. A database from a newer Parley
- * with a schema this one cannot run beside, a damaged file, a full disk: an error that says what to do. */
-enum err store_open(const struct store_options *o, struct store **ret, struct errinfo *ei) ERR_CHECK;
-void store_close(struct store *s); /* finishes what is queued, checkpoints; done callbacks still posted */
+/* Opens or creates the database and runs the migrations that are missing, in a transaction. A
+ * database from a newer Parley with a schema this one cannot run beside, a damaged file, a full
+ * disk: an error that says what to do. */
+enum err store_open(const struct store_options *o, struct store **ret,
+                    struct errinfo *ei) ERR_CHECK;
+void store_close(
+    struct store *s); /* finishes what is queued, checkpoints; done callbacks still posted */
 
 /* Queue work. On an error return nothing was queued and done is not called. done may be NULL. */
-enum err store_read(struct store *s, store_fn fn, void *arg, struct loop *loop, store_done done) ERR_CHECK;
-enum err store_write(struct store *s, store_fn fn, void *arg, struct loop *loop, store_done done) ERR_CHECK;
+enum err store_read(struct store *s, store_fn fn, void *arg, struct loop *loop,
+                    store_done done) ERR_CHECK;
+enum err store_write(struct store *s, store_fn fn, void *arg, struct loop *loop,
+                     store_done done) ERR_CHECK;
 
 /* The same, waiting for the result: start-up, terminal commands and tests; never on a loop. */
 enum err store_read_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) ERR_CHECK;
 enum err store_write_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) ERR_CHECK;
 
-/* A consistent copy while the store is in use, synced and renamed into place (SQLite's online backup). Blocking. */
+/* A consistent copy while the store is in use, synced and renamed into place (SQLite's online
+ * backup). Blocking. */
 enum err store_backup(const char *db_path, const char *to_path, struct errinfo *ei) ERR_CHECK;
-/* Verifies that from_path is an intact Parley database, then puts it in db_path's place; the old one is kept beside it as
+/* Verifies that from_path is an intact Parley database, then puts it in db_path's place; the old
+ * one is kept beside it as
  * "<db_path>.before-restore". The program must not be running (ERR_STORE_BUSY if it is). */
 enum err store_restore(const char *db_path, const char *from_path, struct errinfo *ei) ERR_CHECK;
 /* PRAGMA integrity_check and foreign_key_check. ERR_CORRUPT names the first problem. */
 enum err store_check(const char *db_path, struct errinfo *ei) ERR_CHECK;
 
-/* Held by the running server, so that a second one on the same data directory is refused (flock on "<path>.lock"). */
+/* Held by the running server, so that a second one on the same data directory is refused (flock on
+ * "<path>.lock"). */
 enum err store_lock(const char *db_path, int *ret_fd, struct errinfo *ei) ERR_CHECK;
 
-/* ---- paging: newest first unless a verb says otherwise. `after` is the last id of the page before; not set = the start ---- */
+/* ---- paging: newest first unless a verb says otherwise. `after` is the last id of the page
+ * before; not set = the start ---- */
 struct page {
     struct uuid after;
-    int64_t after_at; /* conversation_list(): last_updated_at of that one; 0 = it is looked up, and must still be there */
+    int64_t after_at; /* conversation_list(): last_updated_at of that one; 0 = it is looked up, and
+                         must still be there */
     int limit;        /* 1 to 200 */
 };
 
@@ -81,21 +95,32 @@ struct user {
     struct str password_hash; /* never leaves the server */
 };
 
-enum err user_create(struct store_tx *tx, const struct user *u, struct errinfo *ei) ERR_CHECK; /* ERR_CONFLICT + param */
-enum err user_get(struct store_tx *tx, const struct uuid *id, struct arena *a, struct user *ret) ERR_CHECK; /* ERR_NOT_FOUND */
-enum err user_find(struct store_tx *tx, struct str username_or_email, struct arena *a, struct user *ret) ERR_CHECK;
-enum err user_list(struct store_tx *tx, const struct page *p, struct arena *a, struct user **ret, size_t *ret_n) ERR_CHECK;
-enum err user_update(struct store_tx *tx, const struct user *u, struct errinfo *ei) ERR_CHECK; /* all but id, created_at, last_login_at; ERR_CONFLICT also when the last enabled administrator would be lost */
+enum err user_create(struct store_tx *tx, const struct user *u,
+                     struct errinfo *ei) ERR_CHECK; /* ERR_CONFLICT + param */
+enum err user_get(struct store_tx *tx, const struct uuid *id, struct arena *a,
+                  struct user *ret) ERR_CHECK; /* ERR_NOT_FOUND */
+enum err user_find(struct store_tx *tx, struct str username_or_email, struct arena *a,
+                   struct user *ret) ERR_CHECK;
+enum err user_list(struct store_tx *tx, const struct page *p, struct arena *a, struct user **ret,
+                   size_t *ret_n) ERR_CHECK;
+enum err user_update(struct store_tx *tx, const struct user *u, struct errinfo *ei)
+    ERR_CHECK; /* all but id, created_at, last_login_at; ERR_CONFLICT also when the last enabled
+                  administrator would be lost */
 enum err user_set_last_login(struct store_tx *tx, const struct uuid *id, int64_t at) ERR_CHECK;
-enum err user_delete(struct store_tx *tx, const struct uuid *id, struct errinfo *ei) ERR_CHECK; /* and all that is theirs */
+enum err user_delete(struct store_tx *tx, const struct uuid *id,
+                     struct errinfo *ei) ERR_CHECK; /* and all that is theirs */
 enum err user_count(struct store_tx *tx, int64_t *ret_users, int64_t *ret_admins) ERR_CHECK;
 
 /* ---- sessions and API keys: only hashes of the secrets are stored (SHA-256, hex) ---- */
-enum err session_create(struct store_tx *tx, struct str token_hash, const struct uuid *user_id, int64_t expires_at) ERR_CHECK;
+enum err session_create(struct store_tx *tx, struct str token_hash, const struct uuid *user_id,
+                        int64_t expires_at) ERR_CHECK;
 /* The user of a live session or key who is not disabled; ERR_NOT_FOUND otherwise. */
-enum err session_find(struct store_tx *tx, struct str token_hash, struct arena *a, struct user *ret) ERR_CHECK;
-enum err session_delete(struct store_tx *tx, struct str token_hash) ERR_CHECK; /* ERR_OK also when it is gone already */
-enum err session_delete_all(struct store_tx *tx, const struct uuid *user_id, struct str except_hash /* STR_NULL = none */) ERR_CHECK;
+enum err session_find(struct store_tx *tx, struct str token_hash, struct arena *a,
+                      struct user *ret) ERR_CHECK;
+enum err session_delete(struct store_tx *tx,
+                        struct str token_hash) ERR_CHECK; /* ERR_OK also when it is gone already */
+enum err session_delete_all(struct store_tx *tx, const struct uuid *user_id,
+                            struct str except_hash /* STR_NULL = none */) ERR_CHECK;
 enum err session_purge(struct store_tx *tx) ERR_CHECK; /* the expired ones */
 
 struct api_key {
@@ -109,39 +134,57 @@ struct api_key {
     int64_t revoked_at;
 };
 enum err api_key_create(struct store_tx *tx, const struct api_key *k) ERR_CHECK;
-enum err api_key_find(struct store_tx *tx, struct str hash, struct arena *a, struct user *ret_user, struct uuid *ret_key) ERR_CHECK;
-enum err api_key_list(struct store_tx *tx, const struct uuid *user_id, struct arena *a, struct api_key **ret, size_t *ret_n) ERR_CHECK;
-enum err api_key_revoke(struct store_tx *tx, const struct uuid *user_id, const struct uuid *key_id) ERR_CHECK; /* again: ERR_OK, the first time stays */
-enum err api_key_revoke_all(struct store_tx *tx, const struct uuid *user_id, const struct uuid *except /* not set = none */) ERR_CHECK;
+enum err api_key_find(struct store_tx *tx, struct str hash, struct arena *a, struct user *ret_user,
+                      struct uuid *ret_key) ERR_CHECK;
+enum err api_key_list(struct store_tx *tx, const struct uuid *user_id, struct arena *a,
+                      struct api_key **ret, size_t *ret_n) ERR_CHECK;
+enum err
+api_key_revoke(struct store_tx *tx, const struct uuid *user_id,
+               const struct uuid *key_id) ERR_CHECK; /* again: ERR_OK, the first time stays */
+enum err api_key_revoke_all(struct store_tx *tx, const struct uuid *user_id,
+                            const struct uuid *except /* not set = none */) ERR_CHECK;
 enum err api_key_set_used(struct store_tx *tx, const struct uuid *key_id, int64_t at) ERR_CHECK;
 
 /* ---- AssistantRole: the row is its newest version; versions are kept ---- */
 struct role {
     struct uuid role_id;
-    struct str name; /* unique among roles that are not retired, without regard to ASCII case; at most ROLE_NAME_MAX */
+    struct str name; /* unique among roles that are not retired, without regard to ASCII case; at
+                        most ROLE_NAME_MAX */
     struct str description;
     struct str system_prompt;
-    int version; /* 1, 2, …: grows with every change of what shapes answers (prompt, model, parameters) */
+    int version;      /* 1, 2, …: grows with every change of what shapes answers (prompt, model,
+                         parameters) */
     struct str model; /* "" = the default model */
-    double temperature, top_p; /* < 0 = the model's default */
-    int max_tokens;            /* 0 = the model's default */
+    double temperature, top_p;    /* < 0 = the model's default */
+    int max_tokens;               /* 0 = the model's default */
     struct str stop;              /* JSON list of strings */
     struct str starter_questions; /* JSON list of strings */
     int64_t created_at, updated_at;
     int64_t retired_at;
 };
-/* "Travel Assistant" → "travel-assistant": ASCII lower case, runs of what is no letter, digit or non-ASCII byte become one '-'.
- * Returns the length, 0 when the name has nothing to make one of; out is NUL-terminated. Unique as the names are. */
+/* "Travel Assistant" → "travel-assistant": ASCII lower case, runs of what is no letter, digit or
+ * non-ASCII byte become one '-'. Returns the length, 0 when the name has nothing to make one of;
+ * out is NUL-terminated. Unique as the names are. */
 #define ROLE_NAME_MAX  320 /* bytes: 80 characters of any script */
 #define ROLE_SLUG_SIZE (ROLE_NAME_MAX + 4)
 size_t role_slug(struct str name, char *out, size_t size);
-enum err role_create(struct store_tx *tx, const struct role *r, struct errinfo *ei) ERR_CHECK; /* version 1 */
-enum err role_get(struct store_tx *tx, const struct uuid *id, struct arena *a, struct role *ret) ERR_CHECK;
-enum err role_find(struct store_tx *tx, struct str name, struct arena *a, struct role *ret) ERR_CHECK; /* not retired; name, or its slug ("travel-assistant") */
-enum err role_list(struct store_tx *tx, bool with_retired, struct arena *a, struct role **ret, size_t *ret_n) ERR_CHECK; /* oldest first */
-enum err role_update(struct store_tx *tx, const struct role *r, int *ret_version /* may be NULL */, struct errinfo *ei) ERR_CHECK; /* all but id, version, created_at; retired_at retires and restores */
-enum err role_versions(struct store_tx *tx, const struct uuid *id, struct arena *a, struct role **ret, size_t *ret_n) ERR_CHECK; /* newest first; updated_at = when made */
-enum err role_version_get(struct store_tx *tx, const struct uuid *id, int version, struct arena *a, struct role *ret) ERR_CHECK;
+enum err role_create(struct store_tx *tx, const struct role *r,
+                     struct errinfo *ei) ERR_CHECK; /* version 1 */
+enum err role_get(struct store_tx *tx, const struct uuid *id, struct arena *a,
+                  struct role *ret) ERR_CHECK;
+enum err
+role_find(struct store_tx *tx, struct str name, struct arena *a,
+          struct role *ret) ERR_CHECK; /* not retired; name, or its slug ("travel-assistant") */
+enum err role_list(struct store_tx *tx, bool with_retired, struct arena *a, struct role **ret,
+                   size_t *ret_n) ERR_CHECK; /* oldest first */
+enum err role_update(struct store_tx *tx, const struct role *r, int *ret_version /* may be NULL */,
+                     struct errinfo *ei)
+    ERR_CHECK; /* all but id, version, created_at; retired_at retires and restores */
+enum err role_versions(struct store_tx *tx, const struct uuid *id, struct arena *a,
+                       struct role **ret,
+                       size_t *ret_n) ERR_CHECK; /* newest first; updated_at = when made */
+enum err role_version_get(struct store_tx *tx, const struct uuid *id, int version, struct arena *a,
+                          struct role *ret) ERR_CHECK;
 
 /* ---- Conversation ---- */
 enum conversation_status { CONVERSATION_ACTIVE, CONVERSATION_ARCHIVED };
@@ -152,36 +195,54 @@ struct conversation {
     int64_t created_at, last_updated_at;
     struct uuid assistant_role_id;
     enum conversation_status status;
-    struct str title; /* "" = none yet */
-    bool title_is_users;             /* given by a person: never replaced */
-    struct uuid current_message_id;  /* the leaf of the branch that is shown; not set while empty */
-    struct str summary;              /* of what has fallen out of the window */
-    struct uuid summary_until;       /* the last message that the summary covers */
+    struct str title;               /* "" = none yet */
+    bool title_is_users;            /* given by a person: never replaced */
+    struct uuid current_message_id; /* the leaf of the branch that is shown; not set while empty */
+    struct str summary;             /* of what has fallen out of the window */
+    struct uuid summary_until;      /* the last message that the summary covers */
 };
 /* Every verb with user_id answers ERR_NOT_FOUND for what is another user's. */
-enum err conversation_create(struct store_tx *tx, const struct conversation *c, struct errinfo *ei) ERR_CHECK;
-enum err conversation_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id, struct arena *a, struct conversation *ret) ERR_CHECK;
-/* Title, status, role, current message (must be of this conversation). last_updated_at changes only when touch. */
-enum err conversation_update(struct store_tx *tx, const struct uuid *user_id, const struct conversation *c, bool touch, struct errinfo *ei) ERR_CHECK;
-enum err conversation_set_auto_title(struct store_tx *tx, const struct uuid *id, struct str title) ERR_CHECK; /* only while the title is not the user's */
-enum err conversation_set_summary(struct store_tx *tx, const struct uuid *id, struct str summary, const struct uuid *until) ERR_CHECK;
-enum err conversation_delete(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id) ERR_CHECK;
+enum err conversation_create(struct store_tx *tx, const struct conversation *c,
+                             struct errinfo *ei) ERR_CHECK;
+enum err conversation_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
+                          struct arena *a, struct conversation *ret) ERR_CHECK;
+/* Title, status, role, current message (must be of this conversation). last_updated_at changes only
+ * when touch. */
+enum err conversation_update(struct store_tx *tx, const struct uuid *user_id,
+                             const struct conversation *c, bool touch,
+                             struct errinfo *ei) ERR_CHECK;
+enum err conversation_set_auto_title(struct store_tx *tx, const struct uuid *id, struct str title)
+    ERR_CHECK; /* only while the title is not the user's */
+enum err conversation_set_summary(struct store_tx *tx, const struct uuid *id, struct str summary,
+                                  const struct uuid *until) ERR_CHECK;
+enum err conversation_delete(struct store_tx *tx, const struct uuid *user_id,
+                             const struct uuid *id) ERR_CHECK;
 
 struct conversation_hit {
     struct conversation c;
-    struct str snippet;          /* search: the matching text, STR_NULL otherwise; matches stand between \x02 and \x03 */
+    struct str snippet; /* search: the matching text, STR_NULL otherwise; matches stand between \x02
+                           and \x03 */
     struct uuid snippet_message; /* not set when the title matched */
 };
-/* By last_updated_at, newest first. query: words that must all occur in the title or in one message (prefix match on
- * the last word); STR_NULL = no search; a query without any word finds nothing. status < 0 = any. `after` is a conversation
- * id; ERR_NOT_FOUND when it is no longer there and the page does not say after_at. */
-enum err conversation_list(struct store_tx *tx, const struct uuid *user_id, int status, struct str query, const struct page *p, struct arena *a, struct conversation_hit **ret, size_t *ret_n) ERR_CHECK;
+/* By last_updated_at, newest first. query: words that must all occur in the title or in one message
+ * (prefix match on the last word); STR_NULL = no search; a query without any word finds nothing.
+ * status < 0 = any. `after` is a conversation id; ERR_NOT_FOUND when it is no longer there and the
+ * page does not say after_at. */
+enum err conversation_list(struct store_tx *tx, const struct uuid *user_id, int status,
+                           struct str query, const struct page *p, struct arena *a,
+                           struct conversation_hit **ret, size_t *ret_n) ERR_CHECK;
 
 /* ---- Message: a tree by parent_id; a branch is the path from a leaf to its root ---- */
 enum message_sender { SENDER_USER, SENDER_ASSISTANT };
-/*  user messages are COMPLETE; answers:  STREAMING ──→ COMPLETE | STOPPED (by the user) | FAILED (an error)
- *                                          └─────→ INTERRUPTED (the process died; set at the next start) */
-enum message_status { MESSAGE_COMPLETE, MESSAGE_STREAMING, MESSAGE_STOPPED, MESSAGE_FAILED, MESSAGE_INTERRUPTED };
+/*  user messages are COMPLETE; answers:  STREAMING ──→ COMPLETE | STOPPED (by the user) | FAILED
+ * (an error) └─────→ INTERRUPTED (the process died; set at the next start) */
+enum message_status {
+    MESSAGE_COMPLETE,
+    MESSAGE_STREAMING,
+    MESSAGE_STOPPED,
+    MESSAGE_FAILED,
+    MESSAGE_INTERRUPTED
+};
 
 struct message {
     struct uuid message_id;
@@ -190,25 +251,38 @@ struct message {
     enum message_sender sender;
     struct str content;
     int64_t timestamp;
-    int64_t response_latency_ms; /* answers: last byte of the request to the end of the answer; -1 = not known */
+    int64_t response_latency_ms; /* answers: last byte of the request to the end of the answer; -1 =
+                                    not known */
     struct str retrieved_docs;   /* JSON list */
     enum message_status status;
     int64_t ttft_ms; /* answers: to the first content event; -1 = none */
     struct uuid role_id;
     int role_version; /* which version of the role's prompt answered; 0 for user messages */
     struct str model;
-    struct str finish_reason; /* "stop", "length", …; "" = none */
-    struct str error;         /* what went wrong, for FAILED */
+    struct str finish_reason;             /* "stop", "length", …; "" = none */
+    struct str error;                     /* what went wrong, for FAILED */
     int prompt_tokens, completion_tokens; /* -1 = not known */
 };
-enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei) ERR_CHECK; /* also becomes the current message and touches the conversation; ERR_INVALID when the parent is of another conversation */
-enum err message_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id, struct arena *a, struct message *ret) ERR_CHECK;
-enum err message_checkpoint(struct store_tx *tx, const struct uuid *id, struct str content) ERR_CHECK; /* while STREAMING; ERR_NOT_FOUND otherwise */
-enum err message_finish(struct store_tx *tx, const struct message *m) ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts, retrieved_docs; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND otherwise); ERR_INVALID when m->status is STREAMING */
-enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a, struct message **ret, size_t *ret_n) ERR_CHECK; /* the whole tree, oldest first */
+enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei)
+    ERR_CHECK; /* also becomes the current message and touches the conversation; ERR_INVALID when
+                  the parent is of another conversation */
+enum err message_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
+                     struct arena *a, struct message *ret) ERR_CHECK;
+enum err
+message_checkpoint(struct store_tx *tx, const struct uuid *id,
+                   struct str content) ERR_CHECK; /* while STREAMING; ERR_NOT_FOUND otherwise */
+enum err message_finish(struct store_tx *tx, const struct message *m)
+    ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts,
+                  retrieved_docs; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND otherwise);
+                  ERR_INVALID when m->status is STREAMING */
+enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a,
+                      struct message **ret,
+                      size_t *ret_n) ERR_CHECK; /* the whole tree, oldest first */
 /* The path that ends in leaf, root first, at most max messages (the newest ones). */
-enum err message_branch(struct store_tx *tx, const struct uuid *leaf, size_t max, struct arena *a, struct message **ret, size_t *ret_n) ERR_CHECK;
-enum err message_recover(struct store_tx *tx, int64_t *ret_n) ERR_CHECK; /* at start: STREAMING → INTERRUPTED */
+enum err message_branch(struct store_tx *tx, const struct uuid *leaf, size_t max, struct arena *a,
+                        struct message **ret, size_t *ret_n) ERR_CHECK;
+enum err message_recover(struct store_tx *tx,
+                         int64_t *ret_n) ERR_CHECK; /* at start: STREAMING → INTERRUPTED */
 
 /* ---- Feedback ---- */
 enum rating { RATING_THUMBS_UP, RATING_THUMBS_DOWN, RATING_NEUTRAL };
@@ -221,12 +295,19 @@ struct feedback {
     struct str comment; /* "" = none */
     int64_t created_at, updated_at;
 };
-/* One for each user and message: the first creates, later ones change it (feedback_id and created_at stay). ERR_NOT_FOUND when
- * the message is not in one of the user's conversations; ERR_INVALID when it is no answer. */
-enum err feedback_put(struct store_tx *tx, const struct feedback *f, struct arena *a, struct feedback *ret, struct errinfo *ei) ERR_CHECK;
-enum err feedback_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *message_id, struct arena *a, struct feedback *ret) ERR_CHECK;
-enum err feedback_delete(struct store_tx *tx, const struct uuid *user_id, const struct uuid *message_id) ERR_CHECK;
-enum err feedback_of_conversation(struct store_tx *tx, const struct uuid *user_id, const struct uuid *conversation_id, struct arena *a, struct feedback **ret, size_t *ret_n) ERR_CHECK;
+/* One for each user and message: the first creates, later ones change it (feedback_id and
+ * created_at stay). ERR_NOT_FOUND when the message is not in one of the user's conversations;
+ * ERR_INVALID when it is no answer. */
+enum err feedback_put(struct store_tx *tx, const struct feedback *f, struct arena *a,
+                      struct feedback *ret, struct errinfo *ei) ERR_CHECK;
+enum err feedback_get(struct store_tx *tx, const struct uuid *user_id,
+                      const struct uuid *message_id, struct arena *a,
+                      struct feedback *ret) ERR_CHECK;
+enum err feedback_delete(struct store_tx *tx, const struct uuid *user_id,
+                         const struct uuid *message_id) ERR_CHECK;
+enum err feedback_of_conversation(struct store_tx *tx, const struct uuid *user_id,
+                                  const struct uuid *conversation_id, struct arena *a,
+                                  struct feedback **ret, size_t *ret_n) ERR_CHECK;
 
 struct feedback_row { /* with what it speaks about, for administrators */
     struct feedback f;
@@ -237,7 +318,8 @@ struct feedback_row { /* with what it speaks about, for administrators */
     struct str model;
     struct str question, answer;
 };
-enum err feedback_list(struct store_tx *tx, int rating /* < 0 = any */, const struct page *p, struct arena *a, struct feedback_row **ret, size_t *ret_n) ERR_CHECK;
+enum err feedback_list(struct store_tx *tx, int rating /* < 0 = any */, const struct page *p,
+                       struct arena *a, struct feedback_row **ret, size_t *ret_n) ERR_CHECK;
 
 /* ---- Document ---- */
 struct document {
@@ -245,22 +327,30 @@ struct document {
     struct uuid user_id; /* who gave it */
     bool shared;         /* false: only its owner sees it */
     struct str source_name;
-    struct str content;  /* lists leave it STR_NULL */
+    struct str content; /* lists leave it STR_NULL */
     size_t content_bytes;
     struct str metadata; /* JSON: date, tags, type */
     int64_t created_at;
-    int64_t indexed_at;  /* 0 until retrieval has indexed it */
+    int64_t indexed_at; /* 0 until retrieval has indexed it */
 };
-enum err document_create(struct store_tx *tx, const struct document *d, struct errinfo *ei) ERR_CHECK;
-enum err document_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id, struct arena *a, struct document *ret) ERR_CHECK; /* one's own or shared */
-enum err document_list(struct store_tx *tx, const struct uuid *user_id, const struct page *p, struct arena *a, struct document **ret, size_t *ret_n) ERR_CHECK;
-enum err document_delete(struct store_tx *tx, const struct uuid *user_id, bool is_admin, const struct uuid *id) ERR_CHECK; /* owner; shared ones also an administrator */
+enum err document_create(struct store_tx *tx, const struct document *d,
+                         struct errinfo *ei) ERR_CHECK;
+enum err document_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
+                      struct arena *a, struct document *ret) ERR_CHECK; /* one's own or shared */
+enum err document_list(struct store_tx *tx, const struct uuid *user_id, const struct page *p,
+                       struct arena *a, struct document **ret, size_t *ret_n) ERR_CHECK;
+enum err
+document_delete(struct store_tx *tx, const struct uuid *user_id, bool is_admin,
+                const struct uuid *id) ERR_CHECK; /* owner; shared ones also an administrator */
 
 /* ---- settings: small named values of the installation ---- */
-enum err setting_get(struct store_tx *tx, const char *name, struct arena *a, struct str *ret) ERR_CHECK; /* ERR_NOT_FOUND */
-enum err setting_set(struct store_tx *tx, const char *name, struct str value) ERR_CHECK; /* STR_NULL removes */
+enum err setting_get(struct store_tx *tx, const char *name, struct arena *a,
+                     struct str *ret) ERR_CHECK; /* ERR_NOT_FOUND */
+enum err setting_set(struct store_tx *tx, const char *name,
+                     struct str value) ERR_CHECK; /* STR_NULL removes */
 
-/* The names of the enums as the API and the database write them ("thumbs_up", "archived", …); from_name returns -1. */
+/* The names of the enums as the API and the database write them ("thumbs_up", "archived", …);
+ * from_name returns -1. */
 const char *conversation_status_name(enum conversation_status s);
 const char *message_sender_name(enum message_sender s);
 const char *message_status_name(enum message_status s);

@@ -670,7 +670,8 @@ void turn_interrupt(struct turn *t) {
         return;
     bool finishing = is_at(t, step_finish) && t->store_ops > t->checkpointing;
     t->detached = true;
-    err_set(&t->failure, ERR_UNAVAILABLE, "Parley is being restarted; the text so far is kept");
+    if (!finishing) /* else the store reads the row, whose error may be this text */
+        err_set(&t->failure, ERR_UNAVAILABLE, "Parley is being restarted; the text so far is kept");
     if (t->open && !finishing) {
         struct message stored;
         flush(t);

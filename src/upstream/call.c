@@ -55,8 +55,18 @@ void upstream_cancel(struct upstream_call *call) {
         call_free(call);
 }
 
+/* Whether an end says something of the server's health: a refusal of this request does not (any
+ * user can bring one about), one of our key does. */
+static bool tells_health(const struct upstream_call *call, enum err e) {
+    bool refused =
+        call->status >= 400 && call->status < 500 && call->status != 401 && call->status != 403;
+    if (e && refused && e != ERR_NO_MODEL)
+        return call->kind->judges;
+    return e != ERR_CONTEXT && e != ERR_CANCELLED && e != ERR_NOMEM && e != ERR_OVERLOADED;
+}
+
 static void end(struct upstream_call *call, enum err e, const struct errinfo *ei) {
-    bool health = e != ERR_CONTEXT && e != ERR_CANCELLED && e != ERR_NOMEM && e != ERR_OVERLOADED;
+    bool health = tells_health(call, e);
     if (call->http)
         http_call_cancel(call->http);
     call->http = NULL;

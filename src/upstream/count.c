@@ -17,6 +17,7 @@ struct count {
     size_t *ends; /* where each of them ends in texts */
     int *counts;
     size_t n, have; /* have: counted so far */
+    bool parley;    /* as it was at the start: the list of models may be read anew meanwhile */
 };
 
 static struct str text_at(const struct count *c, size_t i) {
@@ -40,7 +41,7 @@ static enum err send_next(struct count *c) {
     if (e)
         return e;
     buf_addc(b, '"');
-    if (upstream_is_parley(u)) {
+    if (c->parley) {
         for (size_t i = 0; i < c->n; i++)
             add_quoted(b, i ? "," : ",\"texts\":[", text_at(c, i));
         buf_addz(b, "]}");
@@ -53,7 +54,8 @@ static enum err send_next(struct count *c) {
 }
 
 static bool take_count(struct count *c, const json_val *v) {
-    if (!yyjson_is_uint((json_val *)v) || yyjson_get_uint((json_val *)v) > INT_MAX / 4)
+    if (c->have >= c->n || !yyjson_is_uint((json_val *)v) ||
+        yyjson_get_uint((json_val *)v) > INT_MAX / 4)
         return false;
     c->counts[c->have++] = (int)yyjson_get_uint((json_val *)v);
     return true;
@@ -68,7 +70,7 @@ static enum err read_counts(struct count *c, struct str body) {
     size_t i, n;
     yyjson_val *v;
     bool good;
-    if (upstream_is_parley(c->call.client->u)) {
+    if (c->parley) {
         good = yyjson_arr_size(counts) == c->n && c->n > 0;
         if (good)
             yyjson_arr_foreach(counts, i, n, v) {
@@ -77,7 +79,7 @@ static enum err read_counts(struct count *c, struct str body) {
     } else if (json_get(root, "count")) {
         good = take_count(c, json_get(root, "count"));
     } else {
-        good = yyjson_is_arr(tokens) && yyjson_arr_size(tokens) <= INT_MAX / 4;
+        good = c->have < c->n && yyjson_is_arr(tokens) && yyjson_arr_size(tokens) <= INT_MAX / 4;
         if (good)
             c->counts[c->have++] = (int)yyjson_arr_size(tokens);
     }
@@ -96,7 +98,8 @@ static bool count_end(struct upstream_call *call, enum err e, const struct errin
             return true;
     }
     if (e && (call->status == 404 || call->status == 405 || call->status == 501)) {
-        atomic_store(&call->client->u->no_counts, true);
+        if (!c->parley && e != ERR_NO_MODEL) /* ours counts; a missing model says nothing of it */
+            atomic_store(&call->client->u->no_counts, true);
         e = ERR_NOT_FOUND;
     }
     c->done(c->ctx, e, e ? NULL : c->counts, e ? 0 : c->n);
@@ -150,6 +153,7 @@ enum err upstream_count_tokens(struct upstream_client *client, struct str model,
     call_init(&c->call, client, &kind);
     c->done = done;
     c->ctx = ctx;
+    c->parley = upstream_is_parley(client->u);
     c->model = model.n ? strndup(model.p, model.n) : NULL;
     enum err e = model.n && !c->model ? ERR_NOMEM : copy_texts(c, texts, n);
     if (!e)

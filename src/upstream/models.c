@@ -54,6 +54,14 @@ static bool read_model(const json_val *v, struct known_model *m, bool *ret_parle
     return m->id != NULL;
 }
 
+/* Holding the lock. */
+static bool same_models(const struct upstream *u, const struct known_model *models, size_t n) {
+    bool same = u->n_models == n;
+    for (size_t i = 0; same && i < n; i++)
+        same = strcmp(u->models[i].id, models[i].id) == 0;
+    return same;
+}
+
 enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei) {
     yyjson_doc *doc;
     if (json_parse(body, &doc, NULL))
@@ -81,6 +89,8 @@ enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei)
         else if (u->model && strcmp(models[i].id, u->model) == 0)
             models[i].embedding = false;
     pthread_mutex_lock(&u->lock);
+    if (!same_models(u, models, n))
+        atomic_store(&u->no_counts, false); /* perhaps another server: ask it again */
     upstream_models_free(u);
     u->models = models;
     u->n_models = n;

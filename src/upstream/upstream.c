@@ -129,7 +129,7 @@ static bool refresh_end(struct upstream_call *call, enum err e, const struct err
 enum err upstream_refresh(struct upstream_client *c,
                           void (*done)(void *ctx, enum err err, const struct errinfo *ei),
                           void *ctx) {
-    static const struct call_kind kind = {.whole = true, .on_end = refresh_end};
+    static const struct call_kind kind = {.whole = true, .judges = true, .on_end = refresh_end};
     struct refresh *r = calloc(1, sizeof *r);
     if (!r)
         return ERR_NOMEM;

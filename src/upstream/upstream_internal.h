@@ -58,7 +58,8 @@ struct upstream_client {
 
 /* What differs between the kinds of call. All run on the loop. */
 struct call_kind {
-    bool whole; /* a good answer is collected in call->answer; else on_data gets it */
+    bool whole;  /* a good answer is collected in call->answer; else on_data gets it */
+    bool judges; /* asks for what every server has: a refusal is the server's fault */
     /* A piece of a good answer. An error ends the call and is reported as it is in ei. */
     enum err (*on_data)(struct upstream_call *c, struct str bytes, struct errinfo *ei);
     void (*on_wait)(struct upstream_call *c); /* tried again soon; may be NULL */

@@ -79,6 +79,13 @@ def test_role_is_made_changed_and_retired(program, parley, tmp_path):
     slugs = [r["slug"] for r in program.admin.get("/api/v1/roles")["data"]]
     assert "poet" in slugs
     parley("role", "edit", "Poet", "--temperature", "hot", code=2)
+    parley("role", "edit", "Poet", "--stop", "THE END\n--", "--starters", 'A "sonnet"?\nA haiku?')
+    role = json.loads(parley("role", "show", "poet", "--json"))
+    assert (role["stop"], role["starter_questions"]) == (["THE END", "--"], ['A "sonnet"?', "A haiku?"])
+    parley("role", "edit", "Poet", "--starters", "")
+    assert json.loads(parley("role", "show", "poet", "--json"))["starter_questions"] == []
+    for wrong in (("--stop", "a\nb\nc\nd\ne"), ("--prompt", "x" * 32001), ("--description", "x" * 1001), ("--name", "..."), ("--name", "x" * 81)):
+        parley("role", "edit", "Poet", *wrong, code=2)
     parley("role", "retire", "Poet")
     assert "poet" not in [r["slug"] for r in program.admin.get("/api/v1/roles")["data"]]
     assert "Poet" not in parley("role", "list") and "Poet" in parley("role", "list", "--all")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from harness import BINARY, Program
+from harness import BINARY, Program, wait_for
 from mock_upstream import MockUpstream
 
 
@@ -169,3 +169,7 @@ def test_continue_goes_on_with_the_role_that_is_named(own, tmp_path):
         subprocess.run([BINARY, "chat", *own.here, "--once", *args], check=True, capture_output=True, env=env, timeout=60)
     last = next(c for c in reversed(own.mock.chats()) if c["messages"][-1]["content"] == "[say: second]")
     assert "travel" in last["messages"][0]["content"].lower() and len(last["messages"]) == 4
+
+
+def test_file_with_the_setup_link_goes_after_the_set_up(own):
+    wait_for(lambda: not os.path.exists(os.path.join(own.data, "setup-link")), "the end of setup-link")

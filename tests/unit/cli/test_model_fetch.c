@@ -176,6 +176,17 @@ static void interrupted_parts_go_on_where_they_stopped(void **state) {
     assert_int_equal(5, file_bytes(calls)); /* one line: "call" */
 }
 
+static void torn_part_is_fetched_again_from_the_start(void **state) {
+    (void)state;
+    char incoming[PATH_MAX];
+    snprintf(incoming, sizeof incoming, "%s/incoming/m", models_dir);
+    assert_int_equal(ERR_OK, folder_make(incoming, NULL));
+    write_halves();
+    write_file(incoming, "w.gguf.part", "the GARBAGE"); /* longer than the first part */
+    assert_int_equal(ERR_OK, fetch(&from_parts, 1, NULL));
+    assert_string_equal(CONTENT, read_whole("w.gguf"));
+}
+
 static void nothing_is_fetched_when_all_is_there(void **state) {
     (void)state;
     write_halves();
@@ -294,6 +305,7 @@ int main(void) {
         T(failed_source_falls_through_to_the_next),
         T(last_error_says_what_failed),
         T(interrupted_parts_go_on_where_they_stopped),
+        T(torn_part_is_fetched_again_from_the_start),
         T(nothing_is_fetched_when_all_is_there),
         T(broken_download_is_resumed),
         T(server_without_ranges_is_asked_again_from_the_start),

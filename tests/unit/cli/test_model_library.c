@@ -190,6 +190,64 @@ static void file_that_is_no_model_is_refused(void **state) {
     assert_non_null(strstr(ei.message, "parley model list"));
 }
 
+static void chat_model_is_pulled_without_a_source_of_embeddings(void **state) {
+    (void)state;
+    struct model_choice c;
+    install("big");
+    assert_int_equal(ERR_OK, models_pull_defaults(&models, &catalogue, 5000, NULL));
+    assert_int_equal(ERR_OK, models_current(dir, &c, NULL));
+    assert_string_equal("big", c.chat_name);
+    assert_string_equal("", c.embedding_name);
+}
+
+/* A header that the engine takes for weights: GGUF version 3, no tensors, an architecture. */
+static void write_gguf(const char *name, char path[PATH_MAX]) {
+    static const char key[] = "general.architecture", value[] = "llama";
+    char header[96] = "GGUF\3";
+    char *p = header + 16;
+    *p = 1; /* pairs */
+    p += 8;
+    *p = sizeof key - 1;
+    memcpy(p + 8, key, sizeof key - 1);
+    p += 8 + sizeof key - 1;
+    *p = 8; /* a string */
+    p += 4;
+    *p = sizeof value - 1;
+    memcpy(p + 8, value, sizeof value - 1);
+    snprintf(path, PATH_MAX, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(sizeof header, fwrite(header, 1, sizeof header, f));
+    fclose(f);
+}
+
+static void damaged_embedding_model_leaves_chat_and_says_so(void **state) {
+    (void)state;
+    struct model_choice c;
+    char path[PATH_MAX];
+    write_gguf("chat.gguf", path);
+    install("big");
+    install("emb");
+    assert_int_equal(ERR_OK, models_use(dir, MODEL_CHAT, "big", NULL, NULL, NULL));
+    assert_int_equal(ERR_OK, models_use(dir, MODEL_EMBEDDING, "emb", NULL, NULL, NULL));
+    write_file("emb.gguf", "ab"); /* and the chat model in use is gone, which is not asked for */
+    write_file("big.gguf", "");
+    assert_int_equal(ERR_OK, models_choose(dir, path, "", &c, NULL));
+    assert_string_equal("chat", c.chat_name);
+    assert_string_equal("", c.embedding_name);
+    assert_string_equal("", c.embedding_path);
+    assert_non_null(strstr(c.notice, "parley model pull emb"));
+}
+
+static void disowned_model_is_set_up_again_by_the_next_pull(void **state) {
+    (void)state;
+    struct model_installed i;
+    install("big");
+    assert_int_equal(ERR_OK, model_disown(dir, "big", NULL));
+    assert_int_equal(ERR_NOT_FOUND, model_installed_get(dir, "big", &i, NULL));
+    assert_int_equal(ERR_OK, model_disown(dir, "big", NULL));
+}
+
 static void model_that_is_not_set_up_says_what_to_do(void **state) {
     (void)state;
     struct model_choice c;
@@ -212,6 +270,9 @@ int main(void) {
         T(damaged_records_are_found),
         T(verify_finds_changed_bytes),
         T(file_that_is_no_model_is_refused),
+        T(chat_model_is_pulled_without_a_source_of_embeddings),
+        T(damaged_embedding_model_leaves_chat_and_says_so),
+        T(disowned_model_is_set_up_again_by_the_next_pull),
         T(model_that_is_not_set_up_says_what_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

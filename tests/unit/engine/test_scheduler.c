@@ -528,20 +528,67 @@ static void on_embed(void *ctx, enum err e, float *vectors, const struct errinfo
     free(vectors);
 }
 
+/* n texts of least, least + 1, … tokens. */
+static uint64_t submit_embed(struct fixture *f, struct embed_caller *c, int n, int least,
+                             struct errinfo *ret_refused) {
+    struct sched_embed e = {.n = n, .on_done = on_embed, .ctx = c};
+    struct errinfo ei = {0};
+    uint64_t id = 0;
+    e.texts = calloc((size_t)n, sizeof(*e.texts));
+    for (int i = 0; i < n; i++)
+        assert_int_equal(tokens_add(&e.texts[i], NULL, least + i), ERR_OK);
+    enum err err = sched_embed_submit(f->s, &e, &id, &ei);
+    assert_int_equal(err, ret_refused ? ERR_OVERLOADED : ERR_OK);
+    for (int i = 0; err && i < n; i++)
+        tokens_deinit(&e.texts[i]);
+    free(e.texts);
+    if (ret_refused)
+        *ret_refused = ei;
+    return id;
+}
+
 static void embeddings_keep_their_order_over_batches(void **state) {
     struct fixture *f = *state;
     struct embed_caller c = {0};
-    struct errinfo ei;
-    struct sched_embed e = {.n = 8, .on_done = on_embed, .ctx = &c};
-    e.texts = calloc(8, sizeof(*e.texts));
-    for (int i = 0; i < 8; i++)
-        assert_int_equal(tokens_add(&e.texts[i], NULL, 60 + i), ERR_OK);
-    assert_int_equal(sched_embed_submit(f->s, &e, &ei), ERR_OK);
+    submit_embed(f, &c, 8, 60, NULL);
     run_all(f);
     assert_int_equal(c.dones, 1);
     for (int i = 0; i < 8; i++)
         assert_int_equal((int)c.first[i], 60 + i);
     assert_true(f->m.steps > 1);
+}
+
+static void embeddings_past_the_queue_are_refused_with_retry_after(void **state) {
+    struct fixture *f = *state;
+    struct embed_caller big = {0}, list = {0}, single = {0}, later = {0};
+    struct errinfo ei;
+    submit_embed(f, &big, 8, 10000, NULL); /* alone it may be longer than the queue */
+    submit_embed(f, &list, 2, 10, &ei);
+    assert_true(ei.retry_after_ms >= 1000);
+    submit_embed(f, &single, 1, 10, NULL);
+    run_all(f);
+    submit_embed(f, &later, 2, 10, NULL);
+    run_all(f);
+    assert_int_equal(list.dones, 0);
+    assert_int_equal(big.dones + single.dones + later.dones, 3);
+}
+
+static void embedding_cancelled_between_batches_ends_once(void **state) {
+    struct fixture *f = *state;
+    struct embed_caller c = {0}, other = {0};
+    struct errinfo ei;
+    uint64_t id = submit_embed(f, &c, 8, 9000, NULL);
+    sched_round(f->s);
+    sched_cancel(f->s, id);
+    sched_round(f->s);
+    assert_int_equal(c.dones, 1);
+    assert_int_equal(c.err, ERR_CANCELLED);
+    assert_int_equal(f->m.steps, 1);
+    submit_embed(f, &other, 8, 9000, NULL); /* what it took of the queue is free again */
+    submit_embed(f, &c, 2, 10, &ei);
+    run_all(f);
+    assert_int_equal(other.dones, 1);
+    assert_int_equal(c.dones, 1);
 }
 
 /* ---- with the compute thread ---- */
@@ -667,6 +714,8 @@ int main(void) {
         TEST(forced_beginning_is_said_first),
         TEST(forced_beginning_that_no_token_fits_ends),
         TEST(embeddings_keep_their_order_over_batches),
+        TEST(embeddings_past_the_queue_are_refused_with_retry_after),
+        TEST(embedding_cancelled_between_batches_ends_once),
         TEST(cancel_within_step_aborts_it),
         TEST(submits_and_cancels_of_many_threads_each_end_once),
     };
