@@ -11,7 +11,13 @@ ARGS ?=
 
 ## Using Parley
 
-run: build models ## Install what is missing, build, get the models and start (ARGS="--port 9000")
+# With another server's model there are no weights to fetch.
+ifneq (,$(findstring --upstream,$(ARGS))$(PARLEY_UPSTREAM))
+run: build
+else
+run: build models
+endif
+run: ## Install what is missing, build, get the models and start (ARGS="--port 9000")
 	@exec build/parley serve $(ARGS)
 
 build: packages web ## Build the program (build/parley) and what it needs

@@ -262,7 +262,7 @@ const routes = [
         const m = db.messages.find((x) => x.conversation_id === c.conversation_id && words.every((w) => x.content.toLowerCase().includes(w)));
         if (m) {
           const at = Math.max(0, m.content.toLowerCase().indexOf(words[0]) - 30);
-          found.push({ ...c, snippet: m.content.slice(at, at + 120), snippet_message_id: m.message_id });
+          found.push({ ...c, snippet: m.content.slice(at, at + 120).replaceAll(new RegExp(words[0].replace(/[^\p{L}\p{N}]/gu, '.'), 'giu'), '\u0002$&\u0003'), snippet_message_id: m.message_id });
         }
       }
     }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sentence } from '../src/api/client.ts';
-import { byteSize, dayGroup, duration, markHits } from '../src/text/format.ts';
+import { byteSize, dayGroup, duration, markHits, snippetParts } from '../src/text/format.ts';
 
 test('duration_by_size', () => {
   assert.equal(duration(412.4), '412 ms');
@@ -39,4 +39,10 @@ test('mark_hits_ignores_case_and_patterns', () => {
 test('sentence_from_a_clause', () => {
   assert.equal(sentence('the model server failed'), 'The model server failed.');
   assert.equal(sentence('Try again?'), 'Try again?');
+});
+
+test('snippet_marks_become_parts', () => {
+  assert.deepEqual(snippetParts('a \u0002cat\u0003 sat'), [{ text: 'a ', hit: false }, { text: 'cat', hit: true }, { text: ' sat', hit: false }]);
+  assert.deepEqual(snippetParts('\u0003x\u0002y'), [{ text: 'x', hit: false }, { text: 'y', hit: true }]);
+  assert.deepEqual(snippetParts(''), []);
 });

@@ -78,7 +78,14 @@ export class Chat {
       const unfinished = tree.data.find((m) => m.status === 'streaming');
       if (unfinished) void this.follow(null, unfinished, null);
     } catch (error) {
-      this.loadError.value = error instanceof ApiError ? error : networkError();
+      const failure = error instanceof ApiError ? error : networkError();
+      batch(() => {
+        this.loadError.value = failure;
+        if (failure.status !== 404) return; // what is on screen stays while the server is away
+        this.loaded.value = false;
+        this.conversation.value = null;
+        this.messages.value = new Map();
+      });
     }
   }
 

@@ -29,7 +29,7 @@ export function chooseNewRole(roleId: string): void {
 export function openChat(id: string): void {
   const open = chats.value.get(id);
   if (open) {
-    if (open.loaded.value && !open.busy.value) void open.load(); // another device may have gone on
+    if ((open.loaded.value || open.loadError.value) && !open.busy.value) void open.load(); // another device may have gone on
     return;
   }
   const made = new Chat(id);

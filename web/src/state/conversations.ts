@@ -1,6 +1,6 @@
 /* The list of conversations in the sidebar: one page at a time, newest first, searched by the server. */
 import { computed, signal } from '@preact/signals';
-import { del, get, patch } from '../api/client.ts';
+import { ApiError, del, get, patch } from '../api/client.ts';
 import type { Conversation, ConversationStatus, List } from '../api/types.ts';
 import { reportError } from './ui.ts';
 
@@ -38,6 +38,8 @@ async function fetchPage(after: string | null): Promise<void> {
     loadState.value = 'idle';
   } catch (error) {
     if (turn !== latest) return;
+    // The conversation that the cursor names is gone: from the start again.
+    if (after && error instanceof ApiError && (error.status === 404 || error.status === 400)) return fetchPage(null);
     loadState.value = 'failed';
     if (after) reportError(error);
   }

@@ -16,6 +16,18 @@ export function writeDraft(key: string, text: string): void {
   }
 }
 
+/** Whose drafts these are. Another person's are removed: they may have left without signing out. */
+const OWNER = 'parley.drafts-of';
+export function claimDrafts(userId: string): void {
+  if (localStorage.getItem(OWNER) === userId) return;
+  clearDrafts();
+  try {
+    localStorage.setItem(OWNER, userId);
+  } catch {
+    /* no storage: no drafts either */
+  }
+}
+
 export function clearDrafts(): void {
   for (const key of Object.keys(localStorage)) {
     if (key.startsWith(PREFIX)) localStorage.removeItem(key);

@@ -3,7 +3,7 @@
 import { computed, signal } from '@preact/signals';
 import { ApiError, del, get, patch, post, refreshStatus, setSignedOutHandler, status, untilBack } from '../api/client.ts';
 import type { User } from '../api/types.ts';
-import { clearDrafts } from './drafts.ts';
+import { claimDrafts, clearDrafts } from './drafts.ts';
 import { navigate, clearSetupToken } from './route.ts';
 
 export type Theme = 'auto' | 'light' | 'dark';
@@ -61,7 +61,16 @@ function rememberTheme(theme: Theme): void {
   else localStorage.setItem(THEME_KEY, theme);
 }
 
+/** Whose conversations this document may hold in memory. */
+let owner: string | null = null;
+
 export function signedIn(account: User): void {
+  claimDrafts(account.user_id);
+  if (owner !== null && owner !== account.user_id) {
+    startAfresh();
+    return;
+  }
+  owner = account.user_id;
   sessionEnded.value = false;
   user.value = account;
   const theme = account.preferences['theme'];
@@ -105,7 +114,11 @@ export async function setUp(token: string, account: { username: string; email: s
 export async function signOut(): Promise<void> {
   await del('/api/v1/sessions/current');
   clearDrafts();
-  // A fresh document: nothing of this person stays in memory.
+  startAfresh();
+}
+
+/** A fresh document: nothing of the person before stays in memory. */
+function startAfresh(): void {
   navigate('/', true);
   location.reload();
 }

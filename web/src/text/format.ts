@@ -47,6 +47,17 @@ export function plural(n: number, one: string, many = one + 's'): string {
   return `${n} ${n === 1 ? one : many}`;
 }
 
+/** The parts of a search's snippet: the server puts each match between U+0002 and U+0003. */
+export function snippetParts(snippet: string): { text: string; hit: boolean }[] {
+  let hit = false;
+  const parts: { text: string; hit: boolean }[] = [];
+  for (const piece of snippet.split(/([\u0002\u0003])/)) {
+    if (piece === '\u0002' || piece === '\u0003') hit = piece === '\u0002';
+    else if (piece !== '') parts.push({ text: piece, hit });
+  }
+  return parts;
+}
+
 /** The parts of `text` that match one of the words, for marking hits. */
 export function markHits(text: string, words: string): { text: string; hit: boolean }[] {
   const parts = words

@@ -9,7 +9,7 @@ import {
 import { conversationId, pathOf } from '../state/route.ts';
 import { preferences, setPreference, signOut, user } from '../state/session.ts';
 import { drawerOpen, reportError, settingsTab, shortcutsOpen, sidebarHidden } from '../state/ui.ts';
-import { dayGroup, markHits, shortTime } from '../text/format.ts';
+import { dayGroup, markHits, shortTime, snippetParts } from '../text/format.ts';
 import { ConversationMenu } from './conversation-menu.tsx';
 import { Icon, Mark } from './icons.tsx';
 import { Menu, type MenuItem } from './menu.tsx';
@@ -46,8 +46,8 @@ function SearchBox(): JSX.Element {
   );
 }
 
-function Marked({ text }: { text: string }): JSX.Element {
-  return <>{markHits(text, query.value).map((part, i) => (part.hit ? <mark key={i}>{part.text}</mark> : part.text))}</>;
+function Marked({ parts }: { parts: { text: string; hit: boolean }[] }): JSX.Element {
+  return <>{parts.map((part, i) => (part.hit ? <mark key={i}>{part.text}</mark> : part.text))}</>;
 }
 
 function Row({ conversation }: { conversation: Conversation }): JSX.Element {
@@ -68,12 +68,12 @@ function Row({ conversation }: { conversation: Conversation }): JSX.Element {
         }}
       >
         <span class="conversation-title">
-          <Marked text={title} />
+          <Marked parts={markHits(title, query.value)} />
         </span>
         {query.value.trim() !== '' && (
           <span class="conversation-snippet">
             {archived && <em>Archived · </em>}
-            {conversation.snippet ? <Marked text={conversation.snippet} /> : shortTime(conversation.last_updated_at)}
+            {conversation.snippet ? <Marked parts={snippetParts(conversation.snippet)} /> : shortTime(conversation.last_updated_at)}
           </span>
         )}
       </a>
