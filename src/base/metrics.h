@@ -7,55 +7,39 @@
 
 #include "base/buf.h"
 
-/* clang-format off: a table is read in columns */
+/* clang-format off */
 /*    id                          kind       name                                     help */
-#define METRICS_TABLE(X)                                                                           \
-    X(M_HTTP_REQUESTS, COUNTER, "parley_http_requests_total", "HTTP requests answered")            \
-    X(M_HTTP_ERRORS, COUNTER, "parley_http_errors_total",                                          \
-      "HTTP requests answered with a status of 500 or more")                                       \
-    X(M_HTTP_SECONDS, HISTOGRAM, "parley_http_request_seconds",                                    \
-      "time from a request's last byte to its answer's first")                                     \
-    X(M_STREAMS_OPEN, GAUGE, "parley_streams_open", "event streams attached now")                  \
-    X(M_STREAMS_DROPPED, COUNTER, "parley_streams_dropped_total",                                  \
-      "event streams dropped because the reader was too slow")                                     \
-    X(M_TURNS, COUNTER, "parley_turns_total", "turns finished")                                    \
-    X(M_TURNS_FAILED, COUNTER, "parley_turns_failed_total", "turns that ended in an error")        \
-    X(M_TURNS_RUNNING, GAUGE, "parley_turns_running", "turns in progress")                         \
-    X(M_TTFT_SECONDS, HISTOGRAM, "parley_ttft_seconds",                                            \
-      "time from a request's last byte to the first content event")                                \
-    X(M_TURN_SECONDS, HISTOGRAM, "parley_turn_seconds",                                            \
-      "time from a request's last byte to the end of the answer")                                  \
-    X(M_TOKENS_OUT, COUNTER, "parley_completion_tokens_total",                                     \
-      "tokens generated, as the upstream counts them")                                             \
-    X(M_TOKENS_IN, COUNTER, "parley_prompt_tokens_total",                                          \
-      "prompt tokens, as the upstream counts them")                                                \
-    X(M_STORE_COMMITS, COUNTER, "parley_store_commits_total", "group commits")                     \
-    X(M_STORE_WRITES, COUNTER, "parley_store_writes_total", "write operations committed")          \
-    X(M_STORE_COMMIT_SECONDS, HISTOGRAM, "parley_store_commit_seconds",                            \
-      "time of one group commit")                                                                  \
-    X(M_STORE_ERRORS, COUNTER, "parley_store_errors_total",                                        \
-      "store operations that failed for want of disk, lock or memory")                             \
-    X(M_UPSTREAM_REQUESTS, COUNTER, "parley_upstream_requests_total",                              \
-      "requests sent to a model server")                                                           \
-    X(M_UPSTREAM_ERRORS, COUNTER, "parley_upstream_errors_total",                                  \
-      "requests to a model server that failed")                                                    \
-    X(M_SIGN_INS, COUNTER, "parley_sign_ins_total", "successful sign-ins")                         \
-    X(M_SIGN_INS_REFUSED, COUNTER, "parley_sign_ins_refused_total",                                \
-      "sign-ins with a wrong name or password")                                                    \
-    X(M_FEEDBACK, COUNTER, "parley_feedback_total", "ratings given or changed")                    \
-    X(M_ENGINE_STEPS, COUNTER, "parley_engine_steps_total", "compute steps")                       \
-    X(M_ENGINE_PREFILL_TOKENS, COUNTER, "parley_engine_prefill_tokens_total",                      \
-      "prompt tokens computed")                                                                    \
-    X(M_ENGINE_REUSED_TOKENS, COUNTER, "parley_engine_reused_tokens_total",                        \
-      "prompt tokens taken from a kept prefix")                                                    \
-    X(M_ENGINE_DECODE_TOKENS, COUNTER, "parley_engine_decode_tokens_total", "tokens generated")    \
-    X(M_ENGINE_RUNNING, GAUGE, "parley_engine_sequences_running", "sequences that generate now")   \
-    X(M_ENGINE_QUEUED, GAUGE, "parley_engine_requests_queued", "requests that wait for a slot")    \
-    X(M_ENGINE_REFUSED, COUNTER, "parley_engine_refused_total",                                    \
-      "requests refused because the queue was full")                                               \
-    X(M_ENGINE_TTFT_SECONDS, HISTOGRAM, "parley_engine_ttft_seconds",                              \
-      "time from a request's arrival to its first token")                                          \
-    X(M_ENGINE_STEP_SECONDS, HISTOGRAM, "parley_engine_step_seconds", "time of one compute step")
+#define METRICS_TABLE(X)                                                                            \
+    X(M_HTTP_REQUESTS,            COUNTER,   "parley_http_requests_total",            "HTTP requests answered") \
+    X(M_HTTP_ERRORS,              COUNTER,   "parley_http_errors_total",              "HTTP requests answered with a status of 500 or more") \
+    X(M_HTTP_SECONDS,             HISTOGRAM, "parley_http_request_seconds",           "time from a request's last byte to its answer's first") \
+    X(M_STREAMS_OPEN,             GAUGE,     "parley_streams_open",                   "event streams attached now") \
+    X(M_STREAMS_DROPPED,          COUNTER,   "parley_streams_dropped_total",          "event streams dropped because the reader was too slow") \
+    X(M_TURNS,                    COUNTER,   "parley_turns_total",                    "turns finished") \
+    X(M_TURNS_FAILED,             COUNTER,   "parley_turns_failed_total",             "turns that ended in an error") \
+    X(M_TURNS_RUNNING,            GAUGE,     "parley_turns_running",                  "turns in progress") \
+    X(M_TTFT_SECONDS,             HISTOGRAM, "parley_ttft_seconds",                   "time from a request's last byte to the first content event") \
+    X(M_TURN_SECONDS,             HISTOGRAM, "parley_turn_seconds",                   "time from a request's last byte to the end of the answer") \
+    X(M_TOKENS_OUT,               COUNTER,   "parley_completion_tokens_total",        "tokens generated, as the upstream counts them") \
+    X(M_TOKENS_IN,                COUNTER,   "parley_prompt_tokens_total",            "prompt tokens, as the upstream counts them") \
+    X(M_STORE_COMMITS,            COUNTER,   "parley_store_commits_total",            "group commits") \
+    X(M_STORE_WRITES,             COUNTER,   "parley_store_writes_total",             "write operations committed") \
+    X(M_STORE_COMMIT_SECONDS,     HISTOGRAM, "parley_store_commit_seconds",           "time of one group commit") \
+    X(M_STORE_ERRORS,             COUNTER,   "parley_store_errors_total",             "store operations that failed for want of disk, lock or memory") \
+    X(M_UPSTREAM_REQUESTS,        COUNTER,   "parley_upstream_requests_total",        "requests sent to a model server") \
+    X(M_UPSTREAM_ERRORS,          COUNTER,   "parley_upstream_errors_total",          "requests to a model server that failed") \
+    X(M_SIGN_INS,                 COUNTER,   "parley_sign_ins_total",                 "successful sign-ins") \
+    X(M_SIGN_INS_REFUSED,         COUNTER,   "parley_sign_ins_refused_total",         "sign-ins with a wrong name or password") \
+    X(M_FEEDBACK,                 COUNTER,   "parley_feedback_total",                 "ratings given or changed") \
+    X(M_ENGINE_STEPS,             COUNTER,   "parley_engine_steps_total",             "compute steps") \
+    X(M_ENGINE_PREFILL_TOKENS,    COUNTER,   "parley_engine_prefill_tokens_total",    "prompt tokens computed") \
+    X(M_ENGINE_REUSED_TOKENS,     COUNTER,   "parley_engine_reused_tokens_total",     "prompt tokens taken from a kept prefix") \
+    X(M_ENGINE_DECODE_TOKENS,     COUNTER,   "parley_engine_decode_tokens_total",     "tokens generated") \
+    X(M_ENGINE_RUNNING,           GAUGE,     "parley_engine_sequences_running",       "sequences that generate now") \
+    X(M_ENGINE_QUEUED,            GAUGE,     "parley_engine_requests_queued",         "requests that wait for a slot") \
+    X(M_ENGINE_REFUSED,           COUNTER,   "parley_engine_refused_total",           "requests refused because the queue was full") \
+    X(M_ENGINE_TTFT_SECONDS,      HISTOGRAM, "parley_engine_ttft_seconds",            "time from a request's arrival to its first token") \
+    X(M_ENGINE_STEP_SECONDS,      HISTOGRAM, "parley_engine_step_seconds",            "time of one compute step")
 /* clang-format on */
 
 enum metric {
