@@ -180,8 +180,8 @@ static void on_done(struct chat *c, const struct event *ev) {
     }
     if (ev->e.end == SCHED_CANCELLED) {
         struct errinfo ei;
-        err_set(&ei, ERR_UNAVAILABLE, "the engine is stopping; try again");
-        fail(c, ERR_UNAVAILABLE, &ei);
+        err_set(&ei, ERR_LOADING, "the engine is being restarted; try again");
+        fail(c, ERR_LOADING, &ei);
         return;
     }
     buf_init(&rest, CHUNK_MAX);

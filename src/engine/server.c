@@ -191,12 +191,12 @@ static void on_waited_too_long(void *arg) {
     struct waiter *w = arg;
     struct http_request *r = http_guard_get(w->guard);
     struct errinfo ei;
-    err_set(&ei, ERR_UNAVAILABLE, "the model is still being loaded (%d %%); try again",
+    err_set(&ei, ERR_LOADING, "the model is still being loaded (%d %%); try again",
             atomic_load(&w->engine->progress) / 10);
     ei.retry_after_ms = 5000;
     waiter_free(w);
     if (r)
-        engine_reply_error(r, ERR_UNAVAILABLE, &ei);
+        engine_reply_error(r, ERR_LOADING, &ei);
 }
 
 static void wait_for_models(struct engine *en, struct http_request *r, route_fn handler) {
@@ -223,8 +223,8 @@ static void wait_for_models(struct engine *en, struct http_request *r, route_fn 
 static void run_route(struct engine *en, struct http_request *r, route_fn handler) {
     struct errinfo ei;
     if (en->ending) {
-        err_set(&ei, ERR_UNAVAILABLE, "the engine is stopping; try again");
-        engine_reply_error(r, ERR_UNAVAILABLE, &ei);
+        err_set(&ei, ERR_LOADING, "the engine is being restarted; try again");
+        engine_reply_error(r, ERR_LOADING, &ei);
     } else if (en->state == ENGINE_BROKEN) {
         err_set(&ei, ERR_UNAVAILABLE, "%s", en->error.message);
         engine_reply_error(r, ERR_UNAVAILABLE, &ei);

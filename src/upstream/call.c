@@ -178,7 +178,7 @@ static void on_done(void *ctx, enum err e, int status, const struct errinfo *htt
     struct errinfo ei;
     call->http = NULL;
     bool absent = status == 0 && (e == ERR_UNAVAILABLE || e == ERR_UPSTREAM || e == ERR_IO);
-    bool loading = e == ERR_OK && status == 503;
+    bool loading = e == ERR_OK && status == 503 && upstream_is_loading(buf_str(&call->answer));
     if ((absent || loading) && wait_and_retry(call))
         return;
     if (call->finishing)

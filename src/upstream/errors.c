@@ -96,3 +96,14 @@ enum err upstream_refusal(int status, struct str body, int64_t retry_after_ms, s
     yyjson_doc_free(doc);
     return e;
 }
+
+bool upstream_is_loading(struct str body) {
+    yyjson_doc *doc;
+    if (json_parse(body, &doc, NULL))
+        return false;
+    const json_val *error = json_get(yyjson_doc_get_root(doc), "error");
+    bool is = str_eqz(json_get_str(error, "code"), err_code(ERR_LOADING)) ||
+              has_word(json_get_str(error, "message"), "loading model"); /* llama-server */
+    yyjson_doc_free(doc);
+    return is;
+}

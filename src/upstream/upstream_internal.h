@@ -4,7 +4,7 @@
  * A call sends one HTTP request at a time and tries again while the server is not there yet:
  *
  *   sending ──→ answering ──→ over (its kind reports; freed)
- *     ↑  └─→ waiting ─┘ (connection refused, 503: until connect_wait_ms have gone)
+ *     ↑  └─→ waiting ─┘ (connection refused, loading: until connect_wait_ms have gone)
  *     └──────────┘
  *
  * Invariants: nothing is reported inside the function that starts a call; a call is freed in one
@@ -110,6 +110,8 @@ enum err upstream_refusal(int status, struct str body, int64_t retry_after_ms, s
 /* The same for an "error" value inside an answer. */
 enum err upstream_error_value(int status, const json_val *error, int64_t retry_after_ms,
                               struct errinfo *ei);
+/* Whether the body of a 503 says that the model is on its way; any other 503 is an answer. */
+bool upstream_is_loading(struct str body);
 
 /* ---- models.c ---- */
 enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei) ERR_CHECK;

@@ -276,6 +276,19 @@ static void chat_waits_for_a_loading_server(void **state) {
     bench_deinit(&b);
 }
 
+static void chat_does_not_wait_for_a_broken_model(void **state) {
+    (void)state;
+    struct bench b;
+    bench_init(&b, NULL, true);
+    b.mock.mode = MOCK_STATUS;
+    b.mock.status = 503;
+    b.mock.raw = "{\"error\":{\"message\":\"x.gguf is damaged\",\"code\":\"unavailable\"}}";
+    chat(&b);
+    assert_int_equal(b.err, ERR_UNAVAILABLE);
+    assert_int_equal(b.queued, 0);
+    bench_deinit(&b);
+}
+
 static void chat_gives_up_on_an_absent_server(void **state) {
     (void)state;
     struct bench b;
@@ -466,6 +479,7 @@ int main(void) {
         cmocka_unit_test(chat_without_a_list_of_models_uses_the_name),
         cmocka_unit_test(chat_refusals_are_told_apart),
         cmocka_unit_test(chat_waits_for_a_loading_server),
+        cmocka_unit_test(chat_does_not_wait_for_a_broken_model),
         cmocka_unit_test(chat_gives_up_on_an_absent_server),
         cmocka_unit_test(chat_broken_answer_is_not_asked_again),
         cmocka_unit_test(chat_silence_ends_the_call),
