@@ -309,7 +309,7 @@ static void on_loaded_in_loop(void *arg) {
         log_event(LOG_INFO, "engine.ready", LF_Z("model", en->o->chat_name),
                   LF_INT("window", en->chat->info.window),
                   LF_INT("memory_mib", en->chat->info.bytes >> 20));
-    } else {
+    } else if (!en->ending) { /* else the loading was broken off, which says nothing of the file */
         log_event(LOG_ERROR, "engine.broken", LF_ERR(&en->error));
     }
     if (en->embed_error.code)
