@@ -513,6 +513,7 @@ static void forced_beginning_that_no_token_fits_ends(void **state) {
 }
 
 struct embed_caller {
+    int texts;
     int dones;
     enum err err;
     float first[8];
@@ -523,7 +524,7 @@ static void on_embed(void *ctx, enum err e, float *vectors, const struct errinfo
     (void)ei;
     c->dones++;
     c->err = e;
-    for (int i = 0; vectors && i < 8; i++)
+    for (int i = 0; vectors && i < c->texts; i++)
         c->first[i] = vectors[i * 4];
     free(vectors);
 }
@@ -534,6 +535,7 @@ static uint64_t submit_embed(struct fixture *f, struct embed_caller *c, int n, i
     struct sched_embed e = {.n = n, .on_done = on_embed, .ctx = c};
     struct errinfo ei = {0};
     uint64_t id = 0;
+    c->texts = n;
     e.texts = calloc((size_t)n, sizeof(*e.texts));
     for (int i = 0; i < n; i++)
         assert_int_equal(tokens_add(&e.texts[i], NULL, least + i), ERR_OK);

@@ -1,4 +1,6 @@
 /* A peer that sends requests and does not read the answers: how much the server keeps for it. */
+#include <stdatomic.h>
+
 #include "unit/net/http_fixture.h"
 
 #include "base/buf.h"
@@ -10,7 +12,7 @@
 
 static struct fixture fx;
 static char answer[ANSWER_BYTES];
-static int handled;
+static atomic_int handled;
 
 static void handle(struct http_request *r, void *ctx) {
     (void)ctx;
