@@ -126,7 +126,7 @@ def quantile(values, q):
     return values[min(len(values) - 1, int(q * len(values)))] if values else float("nan")
 
 
-def summarise(rounds):
+def summarise(rounds, users):
     rows = [r for results, _, _ in rounds for r in results]
     ttft = [r[0] * 1000 for r in rows if r[0] is not None]
     medians = [statistics.median(r[0] * 1000 for r in results if r[0] is not None) for results, _, _ in rounds if results]
@@ -134,7 +134,8 @@ def summarise(rounds):
         "n": len(rows), "errors": sum(len(e) for _, e, _ in rounds),
         "p50": quantile(ttft, 0.5), "p99": quantile(ttft, 0.99), "spread": (min(medians), max(medians)),
         "whole": quantile([r[1] * 1000 for r in rows], 0.5),
-        "rate": sum(r[2] or 0 for r in rows) / sum(w for _, _, w in rounds),
+        # while answering: opening connections and conversations is no token's time
+        "rate": users * sum(r[2] or 0 for r in rows) / max(1e-9, sum(r[1] for r in rows)),
     }
 
 
@@ -167,7 +168,7 @@ def measure(options, model, gguf, user_counts, work, results):
                         rounds[name].append(run_round(systems[name], users, part))
             finally:
                 llama.stop()
-            s = {name: summarise(r) for name, r in rounds.items()}
+            s = {name: summarise(r, users) for name, r in rounds.items()}
             for name, v in s.items():
                 print(f"{users:>5} {name:<13} {v['n']:>4} {v['errors']:>3} {v['p50']:>7.0f}ms {v['spread'][0]:>6.0f}–{v['spread'][1]:.0f}ms "
                       f"{v['p99']:>6.0f}ms {v['whole']:>8.0f}ms {v['rate']:>7.1f}", flush=True)
