@@ -127,6 +127,9 @@ struct turns {
 struct turn_loop *turn_loop_of(struct turns *t, struct loop *l); /* NULL if not attached */
 
 /* ---- turn.c ---- */
+#define MS                 1000000ll
+#define TURN_CHECKPOINT_MS 1000
+
 struct turn {
     struct turns *t;
     struct turn_loop *tl;
@@ -168,11 +171,43 @@ struct turn {
     int finish_tries;
 };
 
-enum err turn_make_timers(struct turn *t) ERR_CHECK;
-void turn_run(struct turn *t); /* from its current step on; the turn may be gone afterwards */
-void turn_stop_now(struct turn *t);
-void turn_interrupt(struct turn *t); /* its loop goes away */
+enum step_result { STEP_DONE, STEP_WAIT, STEP_FAIL };
+
+void turn_run(struct turn *t);      /* from its current step on; the turn may be gone afterwards */
+void turn_continue(struct turn *t); /* what the current step waited for is there */
+/* Before `open` only: nothing is stored. The turn is gone afterwards. */
+void turn_fail(struct turn *t, const struct errinfo *ei);
+bool turn_is_at(const struct turn *t, enum step_result (*run)(struct turn *, struct errinfo *));
+bool turn_is_over(const struct turn *t);
+enum err turn_take(struct turn *t, struct str text) ERR_CHECK; /* a piece through the sinks */
+void turn_release(struct turn *t); /* timers, calls, its place among the running */
 void turn_free(struct turn *t);
+struct errinfo turn_explain(enum err e, const struct errinfo *ei); /* ei's words if they are of e */
+void turn_on_stored(void *arg, enum err e, const struct errinfo *ei); /* of load and append */
+
+/* ---- prepare.c ---- */
+enum step_result turn_step_load(struct turn *t, struct errinfo *ei);
+enum step_result turn_step_check(struct turn *t, struct errinfo *ei);
+enum step_result turn_step_fit(struct turn *t, struct errinfo *ei);
+
+/* ---- answer.c ---- */
+enum step_result turn_step_submit(struct turn *t, struct errinfo *ei);
+enum step_result turn_step_append(struct turn *t, struct errinfo *ei);
+enum step_result turn_step_open(struct turn *t, struct errinfo *ei);
+enum step_result turn_step_answer(struct turn *t, struct errinfo *ei);
+enum err turn_sink_record(struct turn *t, struct str text) ERR_CHECK;
+enum err turn_sink_publish(struct turn *t, struct str text) ERR_CHECK;
+void turn_flush(struct turn *t); /* what of the text did not go out yet goes out */
+void turn_publish_json(struct turn *t, enum stream_kind kind,
+                       void (*fill)(struct buf *b, const struct turn *t));
+void turn_end_answer(struct turn *t); /* nothing more comes from the model */
+void turn_stop_now(struct turn *t);
+
+/* ---- finish.c ---- */
+enum err turn_make_timers(struct turn *t) ERR_CHECK;
+enum step_result turn_step_finish(struct turn *t, struct errinfo *ei);
+enum step_result turn_step_close(struct turn *t, struct errinfo *ei);
+void turn_interrupt(struct turn *t); /* its loop goes away */
 /* The answer as it would be stored now. Strings are borrowed. */
 void turn_describe_answer(const struct turn *t, enum message_status status, struct message *ret);
 
