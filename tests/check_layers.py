@@ -31,6 +31,7 @@ FOREIGN = [
     (r"(event2/.*|event\.h|evhttp\.h)", "net/"),
     (r"sodium(/.*|\.h)", "base/"),
     (r"yyjson\.h", "base/json.h"),
+    (r"unicode/.*", "safety/"),
 ]
 ONE_FILE_ONLY = [r"llama\.h"]
 

@@ -1,0 +1,37 @@
+/* The names of safety.h's enums. */
+#include "safety/safety.h"
+
+static const char *const category_names[] = {
+#define X(id, name) name,
+    SAFETY_CATEGORY_TABLE(X)
+#undef X
+};
+static const char *const action_names[] = {"allow", "annotate", "redact", "warn", "block"};
+static const char *const direction_names[] = {"input", "output", "passage"};
+
+static int from_name(const char *const *names, int n, struct str s) {
+    for (int i = 0; i < n; i++)
+        if (str_eqz(s, names[i]))
+            return i;
+    return -1;
+}
+
+const char *safety_category_name(enum safety_category c) {
+    return category_names[c];
+}
+
+int safety_category_from_name(struct str s) {
+    return from_name(category_names, SAFETY_CATEGORIES, s);
+}
+
+const char *safety_action_name(enum safety_action a) {
+    return action_names[a];
+}
+
+int safety_action_from_name(struct str s) {
+    return from_name(action_names, SAFETY_ACTIONS, s);
+}
+
+const char *safety_direction_name(enum safety_direction d) {
+    return direction_names[d];
+}
