@@ -111,3 +111,8 @@ void base64_add(struct buf *b, const void *p, size_t n) {
         n -= k;
     }
 }
+
+bool base64_read(struct str text, void *out, size_t size, size_t *ret_n) {
+    return text.n && sodium_base642bin(out, size, text.p, text.n, NULL, ret_n, NULL,
+                                       sodium_base64_VARIANT_ORIGINAL) == 0;
+}

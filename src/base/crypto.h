@@ -32,3 +32,5 @@ bool password_verify(struct str password, const char *hash);
 
 /* base64 (RFC 4648, with padding). */
 void base64_add(struct buf *b, const void *p, size_t n);
+/* False when text is no base64 or means more than size bytes. */
+bool base64_read(struct str text, void *out, size_t size, size_t *ret_n);

@@ -37,7 +37,7 @@ static enum err read_key(const char *file, char *out, size_t size, struct errinf
 
 static enum err choose(const struct args *a, const struct config *c, struct model_choice *choice,
                        struct engine_options *o, struct errinfo *ei) {
-    if (args_get(a, "chat-path")) {
+    if (args_get(a, "chat-path") || args_get(a, "embedding-path")) {
         o->chat_name = args_get(a, "chat-name");
         o->chat_path = args_get(a, "chat-path");
         o->embedding_name = args_get(a, "embedding-name");

@@ -256,16 +256,18 @@ static enum err check_weights(const char *path, struct errinfo *ei) {
     return *path ? engine_weights_inspect(path, &info, ei) : ERR_OK;
 }
 
+static enum err find_embedding(const char *dir, const char *setting, struct model_choice *choice,
+                               struct errinfo *ei) {
+    enum err e = *setting ? choose_one(dir, setting, choice->embedding_name,
+                                       sizeof choice->embedding_name, choice->embedding_path, ei)
+                          : current_embedding(dir, choice, ei);
+    return e ? e : check_weights(choice->embedding_path, ei);
+}
+
 /* Without an embedding model people can still chat: what is wrong with it becomes a notice. */
 static void choose_embedding(const char *dir, const char *setting, struct model_choice *choice) {
     struct errinfo why = {0};
-    if (strcmp(setting, "none") == 0)
-        return;
-    enum err e = *setting ? choose_one(dir, setting, choice->embedding_name,
-                                       sizeof choice->embedding_name, choice->embedding_path, &why)
-                          : current_embedding(dir, choice, &why);
-    e = e ? e : check_weights(choice->embedding_path, &why);
-    if (!e)
+    if (strcmp(setting, "none") == 0 || find_embedding(dir, setting, choice, &why) == ERR_OK)
         return;
     *choice->embedding_name = *choice->embedding_path = 0;
     size_t n = strlen(choice->notice);
@@ -285,6 +287,21 @@ enum err models_choose(const char *dir, const char *chat, const char *embedding,
     choose_embedding(dir, embedding, &choice);
     *ret = choice;
     return ERR_OK;
+}
+
+enum err models_choose_embedding(const char *dir, const char *embedding, struct model_choice *ret,
+                                 struct errinfo *ei) {
+    struct model_choice choice = {0};
+    if (strcmp(embedding, "none") == 0)
+        return err_set(ei, ERR_NO_MODEL,
+                       "the embedding model is switched off in the configuration");
+    enum err e = find_embedding(dir, embedding, &choice, ei);
+    if (!e && !choice.embedding_path[0])
+        e = err_set(ei, ERR_NO_MODEL,
+                    "no embedding model is installed: run 'parley model pull all-minilm-l6-v2'");
+    if (!e)
+        *ret = choice;
+    return e;
 }
 
 /* ---- the defaults ---- */

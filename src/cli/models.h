@@ -157,6 +157,10 @@ enum err models_current(const char *dir, struct model_choice *ret, struct errinf
 enum err models_choose(const char *dir, const char *chat, const char *embedding,
                        struct model_choice *ret, struct errinfo *ei) ERR_CHECK;
 
+/* The embedding model alone. ERR_NO_MODEL also for "none". */
+enum err models_choose_embedding(const char *dir, const char *embedding, struct model_choice *ret,
+                                 struct errinfo *ei) ERR_CHECK;
+
 /* Makes a catalogue model or a file the one in use of its kind; clears the notice when it is a chat
  * model. */
 enum err models_use(const char *dir, enum model_kind kind, const char *name, const char *file,

@@ -139,6 +139,7 @@ static enum err make_job(struct embedding *e, const struct embed_request *req,
                          m->info.dimensions);
     e->n = job->n = req->n_inputs;
     e->base64 = req->base64;
+    job->background = req->background;
     e->dimensions = req->dimensions ? req->dimensions : m->info.dimensions;
     job->texts = calloc((size_t)req->n_inputs, sizeof(*job->texts));
     if (!job->texts)
@@ -199,7 +200,7 @@ void engine_count(struct engine *en, struct http_request *r) {
     const struct model *m = en->chat;
     if (!e && req.model.p && en->embedding && str_eqz(req.model, en->o->embedding_name))
         m = en->embedding;
-    else if (!e && req.model.p && !str_eqz(req.model, en->o->chat_name))
+    else if (!e && (!m || (req.model.p && !str_eqz(req.model, en->o->chat_name))))
         e = err_param(&ei, ERR_NO_MODEL, "model", "there is no such model here");
     buf_init(&out, 1 << 20);
     buf_addz(&out, "{\"counts\":[");

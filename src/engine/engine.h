@@ -24,7 +24,7 @@ struct engine_options {
     int lifeline_fd;       /* the engine ends when this descriptor reaches end of file, or -1 */
     const char *chat_name; /* the names the API shows */
     const char *chat_path; /* GGUF files; a missing or damaged one keeps the process up and /health
-                              says what is wrong */
+                              says what is wrong. NULL = embeddings only */
     const char *embedding_name;
     const char *embedding_path; /* NULL = no embedding model */
     const char *api_key; /* Bearer key that TCP clients must send, NULL = none (Unix sockets: never

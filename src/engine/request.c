@@ -399,6 +399,11 @@ enum err embed_request_parse(struct str body, struct arena *a, struct embed_requ
         e = err_param(ei, ERR_INVALID, "encoding_format",
                       "\"encoding_format\" must be float or base64");
     r.base64 = str_eqz(format, "base64");
+    const json_val *parley = field(root, "parley");
+    if (!e && parley && !yyjson_is_obj((json_val *)parley))
+        e = err_param(ei, ERR_INVALID, "parley", "\"parley\" must be an object");
+    if (!e && parley)
+        e = get_bool(parley, "background", &r.background, ei);
     if (!e)
         *ret = r;
     yyjson_doc_free(doc);

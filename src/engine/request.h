@@ -38,7 +38,8 @@ struct embed_request {
     struct embed_input *inputs;
     int n_inputs;
     bool base64;
-    int dimensions; /* 0 = all */
+    int dimensions;  /* 0 = all */
+    bool background; /* "parley": {"background": true} */
 };
 enum err embed_request_parse(struct str body, struct arena *a, struct embed_request *ret,
                              struct errinfo *ei) ERR_CHECK;

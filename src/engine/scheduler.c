@@ -21,6 +21,10 @@
 #define EMBED_BATCH                                                                                \
     256 /* tokens of several texts together: longer batches are slower per token                   \
          */
+#define EMBED_BACKGROUND_BATCH                                                                     \
+    96 /* tokens that somebody who comes meanwhile waits for: some 30 ms on two cores */
+#define EMBED_BACKGROUND_PAUSE                                                                     \
+    9 /* times as long as a background batch took, running answers have the cores */
 #define EMBED_TEXTS 32
 #define EMBED_QUEUED                                                                               \
     65536 /* tokens of texts that wait; one request may be longer when it is alone */
@@ -63,9 +67,10 @@ struct sched {
     struct model_item *items;
     struct job *waiting, *running; /* in order of arrival */
     struct embed_job *embeds;
-    double decode_ns;       /* of a step without prefill, smoothed */
-    double prefill_ns;      /* of one token, smoothed */
-    int64_t embed_after_ns; /* until then running answers have the cores to themselves */
+    double decode_ns;            /* of a step without prefill, smoothed */
+    double prefill_ns;           /* of one token, smoothed */
+    int64_t embed_after_ns;      /* until then running answers have the cores to themselves */
+    int64_t background_after_ns; /* the same for background embeddings */
 
     pthread_mutex_t lock; /* guards down to stop */
     pthread_cond_t wake;
@@ -375,14 +380,26 @@ static void take_in(struct sched *s) {
     free(cancels);
 }
 
-/* As many texts of the first job as make a short batch. */
-static void embed_round(struct sched *s) {
+/* The first job that somebody waits for, else the first of the background whose time has come. */
+static struct embed_job *next_embed(struct sched *s) {
+    int64_t now = clock_mono_ns();
     struct embed_job *j = s->embeds;
+    while (j && j->e.background)
+        j = j->next;
+    if (j)
+        return s->running && now < s->embed_after_ns ? NULL : j;
+    if (s->running ? now < s->background_after_ns : s->waiting != NULL)
+        return NULL;
+    return s->embeds;
+}
+
+/* As many texts of the job as make a short batch. */
+static void embed_round(struct sched *s, struct embed_job *j) {
     struct errinfo ei = {0};
-    int n = 0, total = 0;
+    int n = 0, total = 0, batch = j->e.background ? EMBED_BACKGROUND_BATCH : EMBED_BATCH;
     while (j->done + n < j->e.n && n < EMBED_TEXTS) {
         int tokens = j->e.texts[j->done + n].n;
-        if (n && total + tokens > EMBED_BATCH)
+        if (n && total + tokens > batch)
             break;
         total += tokens;
         n++;
@@ -395,13 +412,19 @@ static void embed_round(struct sched *s) {
     int64_t end = clock_mono_ns(), each = total ? (end - begin) / total : 0;
     int64_t old = atomic_load(&s->embed_ns);
     atomic_store(&s->embed_ns, old + (int64_t)((double)(each - old) * SMOOTH));
-    s->embed_after_ns = end + (end - begin); /* as long as it took, answers go on */
+    if (j->e.background)
+        s->background_after_ns = end + EMBED_BACKGROUND_PAUSE * (end - begin);
+    else
+        s->embed_after_ns = end + (end - begin); /* as long as it took, answers go on */
     j->done += n;
+    struct embed_job **at = &s->embeds;
+    while (*at != j)
+        at = &(*at)->next;
     if (e || j->done == j->e.n) {
-        s->embeds = j->next;
+        *at = j->next;
         end_embed(s, j, e, &ei);
     } else if (j->next) { /* a long list lets the next request go between its batches */
-        s->embeds = j->next;
+        *at = j->next;
         LIST_APPEND(s->embeds, j, struct embed_job);
     }
 }
@@ -668,8 +691,9 @@ static void chat_step(struct sched *s) {
 bool sched_round(struct sched *s) {
     take_in(s);
     bool worked = false;
-    if (s->embeds && (!s->running || clock_mono_ns() >= s->embed_after_ns)) {
-        embed_round(s);
+    struct embed_job *embed = s->embeds ? next_embed(s) : NULL;
+    if (embed) {
+        embed_round(s, embed);
         worked = true;
     }
     if (s->model)

@@ -3,7 +3,8 @@
  * Each round of the compute thread:
  *   1. take in what was submitted and cancelled
  *   2. one embedding batch, if any waits (they are short and a chat turn waits for them), unless
- *      running answers are still to get as much time as the last one took
+ *      running answers are still to get as much time as the last one took (background ones: nine
+ *      times as much)
  *   3. give waiting requests a slot, those of the user who was served least first
  *   4. one step: a token for every running answer, and as much prefill as keeps their pace: short
  * prompts first
@@ -67,6 +68,8 @@ struct sched_chat { /* a request; submit moves prompt out of it and copies the r
 struct sched_embed {      /* submit moves texts out of it; on_done comes exactly once */
     struct tokens *texts; /* malloc'd array of malloc'd tokens, each at most the window */
     int n;
+    bool background; /* documents: only after those for whom somebody waits, in short batches, and
+                        beside answers in a tenth of the time */
     void (*on_done)(void *ctx, enum err e, float *vectors /* n rows, to be freed */,
                     const struct errinfo *ei);
     void *ctx;

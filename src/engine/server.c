@@ -131,6 +131,16 @@ static void get_model(struct engine *en, struct http_request *r) {
     buf_deinit(&out);
 }
 
+static void chat_or_none(struct engine *en, struct http_request *r) {
+    struct errinfo ei;
+    if (en->chat) {
+        engine_chat(en, r);
+        return;
+    }
+    err_set(&ei, ERR_NO_MODEL, "this engine has an embedding model only");
+    engine_reply_error(r, ERR_NO_MODEL, &ei);
+}
+
 /* ---- dispatch ---- */
 
 typedef void (*route_fn)(struct engine *en, struct http_request *r);
@@ -146,7 +156,7 @@ static const struct route {
     {HTTP_GET, "/metrics", get_metrics, false, false},
     {HTTP_GET, "/v1/models", get_models, true, false},
     {HTTP_GET, "/v1/models/*", get_model, true, false},
-    {HTTP_POST, "/v1/chat/completions", engine_chat, true, false},
+    {HTTP_POST, "/v1/chat/completions", chat_or_none, true, false},
     {HTTP_POST, "/v1/embeddings", engine_embeddings, true, false},
     {HTTP_POST, "/v1/tokens/count", engine_count, true, false},
 };
@@ -302,14 +312,18 @@ static void on_loaded_in_loop(void *arg) {
     en->chat = en->loaded_chat;
     en->embedding = en->loaded_embedding;
     en->sched = en->loaded_sched;
-    en->state = en->chat ? ENGINE_READY : ENGINE_BROKEN;
+    bool ready = en->sched && (en->o->chat_path ? en->chat != NULL : en->embedding != NULL);
+    en->state = ready ? ENGINE_READY : ENGINE_BROKEN;
+    if (!en->o->chat_path && !ready)
+        en->error = en->embed_error;
     if (en->chat) {
         en->template_overhead = overhead(en->chat, false);
         en->answer_overhead = overhead(en->chat, true);
         log_event(LOG_INFO, "engine.ready", LF_Z("model", en->o->chat_name),
                   LF_INT("window", en->chat->info.window),
                   LF_INT("memory_mib", en->chat->info.bytes >> 20));
-    } else if (!en->ending) { /* else the loading was broken off, which says nothing of the file */
+    } else if (!ready &&
+               !en->ending) { /* else the loading was broken off, which says nothing of the file */
         log_event(LOG_ERROR, "engine.broken", LF_ERR(&en->error));
     }
     if (en->embed_error.code)
@@ -328,7 +342,8 @@ static enum err load_models(struct engine *en) {
         .abort = should_abort,
         .ctx = en,
     };
-    enum err e = llama_model_open(&o, &en->loaded_chat, &en->load_error);
+    enum err e =
+        en->o->chat_path ? llama_model_open(&o, &en->loaded_chat, &en->load_error) : ERR_OK;
     if (e)
         return e;
     if (en->o->embedding_path) {
@@ -339,10 +354,11 @@ static enum err load_models(struct engine *en) {
         if (llama_model_open(&o, &en->loaded_embedding, &en->load_embed_error))
             en->loaded_embedding = NULL;
     }
+    const struct model *chat = en->loaded_chat;
     const struct sched_options so = {
-        .slots = en->loaded_chat->info.sequences - PREFIXES,
+        .slots = chat ? chat->info.sequences - PREFIXES : 0,
         .prefixes = PREFIXES,
-        .cells = en->loaded_chat->info.cells,
+        .cells = chat ? chat->info.cells : 0,
         .prefix_tokens = PREFIXES * PREFIX_TOKENS,
         .shelf_bytes = SHELF_BYTES,
         .max_queued = en->o->max_queued ? en->o->max_queued : MAX_QUEUED,

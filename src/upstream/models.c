@@ -211,6 +211,38 @@ enum err upstream_add_model(struct upstream *u, struct str model, struct buf *b)
     return name.n ? ERR_OK : ERR_NO_MODEL;
 }
 
+/* Holding the lock; borrowed while it is held, STR_NULL if none. */
+static struct str embedding_model(const struct upstream *u) {
+    if (u->embedding_model)
+        return str_from(u->embedding_model);
+    for (size_t i = 0; i < u->n_models; i++)
+        if (u->models[i].embedding)
+            return str_from(u->models[i].id);
+    return STR_NULL;
+}
+
+enum err upstream_embedding_model(struct upstream *u, struct arena *a, struct str *ret) {
+    pthread_mutex_lock(&u->lock);
+    struct str name = embedding_model(u);
+    enum err e = name.n ? ERR_OK : u->known ? ERR_NO_MODEL : ERR_UNAVAILABLE;
+    struct str copy = name.n ? arena_str(a, name) : STR_NULL;
+    pthread_mutex_unlock(&u->lock);
+    if (e)
+        return e;
+    if (!copy.p)
+        return ERR_NOMEM;
+    *ret = copy;
+    return ERR_OK;
+}
+
+enum err upstream_add_embedding_model(struct upstream *u, struct str model, struct buf *b) {
+    pthread_mutex_lock(&u->lock);
+    struct str name = model.n ? model : embedding_model(u);
+    buf_add_json(b, name);
+    pthread_mutex_unlock(&u->lock);
+    return name.n ? ERR_OK : ERR_NO_MODEL;
+}
+
 int upstream_context_window(struct upstream *u, struct str model) {
     pthread_mutex_lock(&u->lock);
     const struct known_model *m = find(u, model.n ? model : default_model(u));

@@ -103,6 +103,27 @@ enum err upstream_count_tokens(struct upstream_client *c, struct str model, cons
                                void (*done)(void *ctx, enum err err, const int *counts, size_t n),
                                void *ctx, struct upstream_call **ret) ERR_CHECK;
 
+/* ---- embeddings: texts as vectors of length 1 ---- */
+#define UPSTREAM_EMBED_MAX 256 /* texts of one call */
+struct embed_result {
+    enum err err; /* ERR_OK: every text has its vector */
+    const struct errinfo *ei;
+    const float *vectors; /* n rows of `dimensions`, in the order of the texts; borrowed */
+    size_t n;
+    int dimensions;
+    struct str model; /* who made them: vectors of different models do not compare; borrowed */
+};
+/* texts are copied. model STR_NULL = the configured or first listed embedding model; without one
+ * ERR_NO_MODEL comes to done. background: our engine does it only while nobody waits for an
+ * answer, with short pieces. done never runs inside the call; the call is invalid afterwards. */
+enum err upstream_embed(struct upstream_client *c, struct str model, const struct str *texts,
+                        size_t n, bool background,
+                        void (*done)(void *ctx, const struct embed_result *r), void *ctx,
+                        struct upstream_call **ret, struct errinfo *ei) ERR_CHECK;
+/* The embedding model's name. ERR_NO_MODEL: the server lists none. ERR_UNAVAILABLE: it was never
+ * asked. */
+enum err upstream_embedding_model(struct upstream *u, struct arena *a, struct str *ret) ERR_CHECK;
+
 /* ---- forwarding for the compatible API: sends body as it is and hands over what comes back ----
  */
 struct forward_callbacks {

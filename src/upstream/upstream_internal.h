@@ -121,3 +121,6 @@ bool upstream_is_parley(struct upstream *u);
 void upstream_models_free(struct upstream *u);
 /* Appends the name to send: model, else the default one. ERR_NO_MODEL when there is none. */
 enum err upstream_add_model(struct upstream *u, struct str model, struct buf *b) ERR_CHECK;
+/* The same for embeddings. */
+enum err upstream_add_embedding_model(struct upstream *u, struct str model,
+                                      struct buf *b) ERR_CHECK;

@@ -513,6 +513,7 @@ static void forced_beginning_that_no_token_fits_ends(void **state) {
 }
 
 struct embed_caller {
+    bool background;
     int texts;
     int dones;
     enum err err;
@@ -532,7 +533,7 @@ static void on_embed(void *ctx, enum err e, float *vectors, const struct errinfo
 /* n texts of least, least + 1, … tokens. */
 static uint64_t submit_embed(struct fixture *f, struct embed_caller *c, int n, int least,
                              struct errinfo *ret_refused) {
-    struct sched_embed e = {.n = n, .on_done = on_embed, .ctx = c};
+    struct sched_embed e = {.n = n, .background = c->background, .on_done = on_embed, .ctx = c};
     struct errinfo ei = {0};
     uint64_t id = 0;
     c->texts = n;
@@ -558,6 +559,22 @@ static void embeddings_keep_their_order_over_batches(void **state) {
     for (int i = 0; i < 8; i++)
         assert_int_equal((int)c.first[i], 60 + i);
     assert_true(f->m.steps > 1);
+}
+
+static void embeddings_of_documents_let_people_go_first(void **state) {
+    struct fixture *f = *state;
+    struct embed_caller documents = {.background = true}, person = {0};
+    submit_embed(f, &documents, 8, 60, NULL);
+    sched_round(f->s);
+    assert_int_equal(documents.dones, 0);
+    submit_embed(f, &person, 1, 20, NULL);
+    sched_round(f->s);
+    assert_int_equal(person.dones, 1);
+    assert_int_equal(documents.dones, 0);
+    run_all(f);
+    assert_int_equal(documents.dones, 1);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal((int)documents.first[i], 60 + i);
 }
 
 static void embeddings_past_the_queue_are_refused_with_retry_after(void **state) {
@@ -717,6 +734,7 @@ int main(void) {
         TEST(forced_beginning_that_no_token_fits_ends),
         TEST(embeddings_keep_their_order_over_batches),
         TEST(embeddings_past_the_queue_are_refused_with_retry_after),
+        TEST(embeddings_of_documents_let_people_go_first),
         TEST(embedding_cancelled_between_batches_ends_once),
         TEST(cancel_within_step_aborts_it),
         TEST(submits_and_cancels_of_many_threads_each_end_once),

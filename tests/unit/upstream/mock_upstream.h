@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/crypto.h"
 #include "base/json.h"
 #include "net/http_server.h"
 #include "net/sse.h"
@@ -41,8 +42,10 @@ struct mock {
     int models_status; /* 0 = 200 */
     bool no_counts;
     char *asked[MOCK_ASKED_MAX]; /* bodies of chat requests, owned */
-    int n_asked, n_counts, n_models, n_gone;
-    char key[128]; /* the last Authorization */
+    int n_asked, n_counts, n_models, n_gone, n_embeds;
+    enum { EMBED_BASE64, EMBED_REVERSED, EMBED_BROKEN } embed_form;
+    char embed_body[512]; /* of the last request for embeddings */
+    char key[128];        /* the last Authorization */
     struct http_request *held;
     void (*on_asked)(struct mock *m); /* after a chat request was recorded */
 };
@@ -179,6 +182,38 @@ static inline void mock_count(struct mock *m, struct http_request *r) {
     buf_deinit(&b);
 }
 
+/* A vector of three numbers for each text: its length, 1, 0. The second form of embed_form gives
+ * lists, the last one in reverse order. */
+static inline void mock_embed(struct mock *m, struct http_request *r) {
+    yyjson_doc *doc;
+    struct buf b;
+    m->n_embeds++;
+    snprintf(m->embed_body, sizeof m->embed_body, "%.*s", STR_ARG(http_body(r)));
+    assert_int_equal(json_parse(http_body(r), &doc, NULL), ERR_OK);
+    json_val *input = json_get(yyjson_doc_get_root(doc), "input");
+    size_t n = yyjson_arr_size(input);
+    buf_init(&b, 1 << 20);
+    buf_addz(&b, "{\"model\":\"mock-embedding\",\"data\":[");
+    for (size_t k = 0; k < n; k++) {
+        size_t i = m->embed_form == EMBED_REVERSED ? n - 1 - k : k;
+        float v[3] = {(float)json_str(yyjson_arr_get(input, i)).n, 1, 0};
+        buf_addf(&b, "%s{\"index\":%zu,\"embedding\":", k ? "," : "", i);
+        if (m->embed_form == EMBED_BASE64) {
+            buf_addc(&b, '"');
+            base64_add(&b, v, sizeof v);
+            buf_addc(&b, '"');
+        } else {
+            buf_addf(&b, "[%g,%g,%g]", v[0], v[1], v[2]);
+        }
+        buf_addc(&b, '}');
+    }
+    buf_addz(&b, "]}");
+    yyjson_doc_free(doc);
+    http_reply(r, 200, "application/json",
+               m->embed_form == EMBED_BROKEN ? STR("{\"data\":[]}") : buf_str(&b));
+    buf_deinit(&b);
+}
+
 static inline void mock_handle(struct http_request *r, void *ctx) {
     struct mock *m = ctx;
     struct str path = http_path(r);
@@ -187,6 +222,8 @@ static inline void mock_handle(struct http_request *r, void *ctx) {
         mock_chat(m, r);
     } else if (str_eqz(path, "/v1/tokens/count")) {
         mock_count(m, r);
+    } else if (str_eqz(path, "/v1/embeddings")) {
+        mock_embed(m, r);
     } else if (str_eqz(path, "/tokenize")) {
         m->n_counts++;
         http_reply(r, 200, "application/json", STR("{\"tokens\":[1,2,3]}"));

@@ -1,0 +1,183 @@
+/* The child, its socket and a loop that runs only while texts are on their way. */
+#include "cli/embedder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/crypto.h"
+#include "cli/models.h"
+#include "net/http_server.h"
+#include "net/loop.h"
+#include "upstream/upstream.h"
+
+#define BATCH 32
+
+struct embedder {
+    struct loop *loop;
+    struct upstream *upstream;
+    struct upstream_client *client;
+    char folder[64], socket[96], model[256];
+    pid_t child; /* 0 = none: a configured upstream */
+    /* the batch on its way */
+    float *out; /* owned until given away */
+    size_t at, n;
+    int dimensions;
+    enum err err;
+    struct errinfo ei;
+};
+
+/* ---- the child ---- */
+
+static void become_engine(int fd, const struct model_choice *m) {
+    char text[16];
+    int null_fd = open("/dev/null", O_RDWR);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    fcntl(fd, F_SETFD, 0);
+    if (null_fd >= 0) {
+        dup2(null_fd, STDIN_FILENO);
+        dup2(null_fd, STDOUT_FILENO);
+        dup2(null_fd, STDERR_FILENO);
+    }
+    snprintf(text, sizeof text, "%d", fd);
+    execl("/proc/self/exe", "parley", "engine", "--listen-fd", text, "--embedding-name",
+          m->embedding_name, "--embedding-path", m->embedding_path, (char *)NULL);
+    _exit(127);
+}
+
+static enum err start_child(struct embedder *e, const struct config *c, struct errinfo *ei) {
+    struct model_choice m;
+    char address[128];
+    int fd;
+    enum err err = models_choose_embedding(c->models_dir, c->embedding_model, &m, ei);
+    if (err)
+        return err;
+    snprintf(e->folder, sizeof e->folder, "/tmp/parley-embed-XXXXXX");
+    if (!mkdtemp(e->folder)) {
+        e->folder[0] = 0;
+        return err_set(ei, ERR_IO, "no folder for a socket can be made in /tmp");
+    }
+    snprintf(e->socket, sizeof e->socket, "%s/s", e->folder);
+    snprintf(address, sizeof address, "unix:%s", e->socket);
+    err = net_listen(address, false, &fd, ei);
+    if (err)
+        return err;
+    e->child = fork();
+    if (e->child == 0)
+        become_engine(fd, &m);
+    close(fd);
+    if (e->child < 0) {
+        e->child = 0;
+        return err_set(ei, ERR_INTERNAL, "no process can be started");
+    }
+    return ERR_OK;
+}
+
+enum err embedder_open(const struct config *c, struct embedder **ret, struct errinfo *ei) {
+    struct embedder *e = calloc(1, sizeof *e);
+    struct buf key;
+    bool remote = c->upstream[0] != 0;
+    if (!e)
+        return err_set(ei, ERR_NOMEM, NULL);
+    buf_init(&key, 16384);
+    enum err err = net_init(ei);
+    if (!err && (err = crypto_init()) != ERR_OK)
+        err_set(ei, err, "the cryptography library cannot be used");
+    if (!err)
+        err = loop_new(&e->loop, ei);
+    if (!err)
+        err = remote ? config_upstream_key(c, &key, ei) : start_child(e, c, ei);
+    struct upstream_options o = {
+        .base_url = remote ? c->upstream : "http://engine/v1",
+        .unix_socket = remote ? NULL : e->socket,
+        .api_key = remote && key.n ? key.p : NULL,
+        .embedding_model = remote && c->embedding_model[0] ? c->embedding_model : NULL,
+    };
+    if (!err)
+        err = upstream_new(&o, &e->upstream, ei);
+    if (!err)
+        err = upstream_client_new(e->upstream, e->loop, &e->client, ei);
+    buf_deinit(&key);
+    if (err) {
+        embedder_close(e);
+        return err;
+    }
+    *ret = e;
+    return ERR_OK;
+}
+
+void embedder_close(struct embedder *e) {
+    if (!e)
+        return;
+    upstream_client_free(e->client);
+    upstream_free(e->upstream);
+    if (e->child > 0) {
+        kill(e->child, SIGTERM);
+        while (waitpid(e->child, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    if (e->folder[0]) {
+        unlink(e->socket);
+        rmdir(e->folder);
+    }
+    if (e->loop)
+        loop_free(e->loop);
+    free(e->out);
+    free(e);
+}
+
+/* ---- texts ---- */
+
+static void on_embedded(void *ctx, const struct embed_result *r) {
+    struct embedder *e = ctx;
+    e->err = r->err;
+    if (r->err && r->ei)
+        e->ei = *r->ei;
+    if (!r->err && !e->out) {
+        e->dimensions = r->dimensions;
+        e->out = calloc(e->n, (size_t)r->dimensions * sizeof *e->out);
+        snprintf(e->model, sizeof e->model, "%.*s", STR_ARG(r->model));
+        if (!e->out)
+            e->err = err_set(&e->ei, ERR_NOMEM, NULL);
+    }
+    if (!e->err && r->dimensions != e->dimensions)
+        e->err = err_set(&e->ei, ERR_UPSTREAM, "the embedding model changed meanwhile");
+    if (!e->err)
+        memcpy(e->out + e->at * (size_t)e->dimensions, r->vectors,
+               r->n * (size_t)r->dimensions * sizeof *e->out);
+    loop_stop(e->loop);
+}
+
+enum err embedder_run(struct embedder *e, const struct str *texts, size_t n, float **ret_vectors,
+                      int *ret_dimensions, struct errinfo *ei) {
+    struct upstream_call *call;
+    enum err err = n ? ERR_OK : err_set(ei, ERR_INVALID, "there is no text to embed");
+    e->n = n;
+    free(e->out);
+    e->out = NULL;
+    for (e->at = 0; !err && e->at < n; e->at += BATCH) {
+        size_t k = n - e->at < BATCH ? n - e->at : BATCH;
+        err =
+            upstream_embed(e->client, STR_NULL, texts + e->at, k, false, on_embedded, e, &call, ei);
+        if (err)
+            return err;
+        loop_run(e->loop);
+        if ((err = e->err) && ei)
+            *ei = e->ei;
+    }
+    if (err)
+        return err;
+    *ret_vectors = e->out;
+    *ret_dimensions = e->dimensions;
+    e->out = NULL;
+    return ERR_OK;
+}
+
+const char *embedder_model(const struct embedder *e) {
+    return e->model;
+}

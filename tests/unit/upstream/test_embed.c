@@ -1,0 +1,135 @@
+/* Embeddings against a scripted server: both forms of vectors, the default model, broken answers.
+ */
+#include "unit/upstream/mock_upstream.h"
+
+#include <math.h>
+
+#include "upstream/upstream.h"
+
+struct bench {
+    char folder[64];
+    struct loop *loop;
+    struct mock mock;
+    struct upstream *u;
+    struct upstream_client *c;
+    struct upstream_call *call;
+    bool done;
+    enum err err;
+    float vectors[64];
+    size_t n;
+    int dimensions;
+    char model[64];
+};
+
+static int setup(void **state) {
+    struct bench *b = calloc(1, sizeof *b);
+    struct errinfo ei;
+    snprintf(b->folder, sizeof b->folder, "/tmp/parley-test-XXXXXX");
+    assert_non_null(mkdtemp(b->folder));
+    assert_int_equal(net_init(&ei), ERR_OK);
+    assert_int_equal(crypto_init(), ERR_OK);
+    assert_int_equal(loop_new(&b->loop, &ei), ERR_OK);
+    mock_init(&b->mock, b->loop, b->folder);
+    struct upstream_options o = {.base_url = "http://engine/v1", .unix_socket = b->mock.path};
+    assert_int_equal(upstream_new(&o, &b->u, &ei), ERR_OK);
+    assert_int_equal(upstream_client_new(b->u, b->loop, &b->c, &ei), ERR_OK);
+    *state = b;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct bench *b = *state;
+    upstream_client_free(b->c);
+    upstream_free(b->u);
+    mock_deinit(&b->mock);
+    loop_free(b->loop);
+    rmdir(b->folder);
+    free(b);
+    return 0;
+}
+
+static void on_done(void *ctx, const struct embed_result *r) {
+    struct bench *b = ctx;
+    b->done = true;
+    b->err = r->err;
+    if (!r->err) {
+        b->n = r->n;
+        b->dimensions = r->dimensions;
+        snprintf(b->model, sizeof b->model, "%.*s", STR_ARG(r->model));
+        memcpy(b->vectors, r->vectors, r->n * (size_t)r->dimensions * sizeof *r->vectors);
+    }
+    loop_stop(b->loop);
+}
+
+static void embed(struct bench *b, bool background) {
+    struct str texts[2] = {STR("abc"), STR("12345")};
+    struct errinfo ei;
+    b->done = false;
+    assert_int_equal(
+        upstream_embed(b->c, STR_NULL, texts, 2, background, on_done, b, &b->call, &ei), ERR_OK);
+    pump_until(b->loop, &b->done);
+}
+
+static void check_rows(const struct bench *b) {
+    assert_int_equal(b->err, ERR_OK);
+    assert_int_equal(b->n, 2);
+    assert_int_equal(b->dimensions, 3);
+    assert_true(fabs(b->vectors[0] - 3 / sqrt(10)) < 1e-6); /* brought to length 1 */
+    assert_true(fabs(b->vectors[3] - 5 / sqrt(26)) < 1e-6);
+    assert_string_equal(b->model, "mock-embedding");
+}
+
+static void embed_base64_gives_unit_rows_in_order(void **state) {
+    struct bench *b = *state;
+    embed(b, false);
+    check_rows(b);
+    assert_non_null(strstr(b->mock.embed_body, "\"model\":\"mock-embedding\""));
+    assert_null(strstr(b->mock.embed_body, "background"));
+}
+
+static void embed_lists_out_of_order_are_put_in_order(void **state) {
+    struct bench *b = *state;
+    b->mock.embed_form = EMBED_REVERSED;
+    embed(b, true);
+    check_rows(b);
+    assert_non_null(strstr(b->mock.embed_body, "\"background\":true"));
+}
+
+static void embed_missing_rows_are_the_servers_fault(void **state) {
+    struct bench *b = *state;
+    b->mock.embed_form = EMBED_BROKEN;
+    embed(b, false);
+    assert_int_equal(b->err, ERR_UPSTREAM);
+}
+
+static void embed_without_such_a_model_says_so(void **state) {
+    struct bench *b = *state;
+    b->mock.models = "{\"data\":[{\"id\":\"chat\",\"parley\":{\"kind\":\"chat\"}}]}";
+    embed(b, false);
+    assert_int_equal(b->err, ERR_NO_MODEL);
+    assert_int_equal(b->mock.n_embeds, 0);
+}
+
+static void embed_cancelled_calls_nobody(void **state) {
+    struct bench *b = *state;
+    struct str text = STR("a");
+    struct errinfo ei;
+    assert_int_equal(upstream_embed(b->c, STR_NULL, &text, 1, false, on_done, b, &b->call, &ei),
+                     ERR_OK);
+    upstream_cancel(b->call);
+    assert_false(b->done);
+    assert_int_equal(upstream_embed(b->c, STR_NULL, &text, 0, false, on_done, b, &b->call, &ei),
+                     ERR_INVALID);
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(embed_base64_gives_unit_rows_in_order),
+        TEST(embed_lists_out_of_order_are_put_in_order),
+        TEST(embed_missing_rows_are_the_servers_fault),
+        TEST(embed_without_such_a_model_says_so),
+        TEST(embed_cancelled_calls_nobody),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
