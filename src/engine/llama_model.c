@@ -496,9 +496,9 @@ static bool on_progress(float fraction, void *ctx) {
 static enum err load(struct llama_weights *w, const struct llama_open_options *o,
                      const struct plan *p, struct errinfo *ei) {
     struct llama_model_params mp = llama_model_default_params();
-    /* On CPUs with AMX ggml puts weights into tiles, and its product of them crashes on the
-     * encoder's shapes (seen with MiniLM as Q8_0). */
-    mp.use_extra_bufts = !o->embedding;
+    /* On CPUs with AMX ggml lays weights out in tiles, and loading the tiles' configuration is a
+     * SIGSEGV in virtual machines that show AMX without letting it be used. */
+    mp.use_extra_bufts = !ggml_cpu_has_amx_int8();
     mp.progress_callback = on_progress;
     mp.progress_callback_user_data = (void *)o;
     w->model = llama_model_load_from_file(o->path, mp);
