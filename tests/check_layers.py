@@ -14,7 +14,7 @@ import sys
 
 LAYERS = {
     "base": 0,
-    "net": 1, "config": 1,
+    "net": 1, "config": 1, "text": 1,
     "store": 2,
     "auth": 3, "safety": 3, "retrieval": 3, "prompt": 3, "upstream": 3, "engine": 3,
     "turn": 4, "feedback": 4,
@@ -31,7 +31,7 @@ FOREIGN = [
     (r"(event2/.*|event\.h|evhttp\.h)", "net/"),
     (r"sodium(/.*|\.h)", "base/"),
     (r"yyjson\.h", "base/json.h"),
-    (r"unicode/.*", "safety/"),
+    (r"unicode/.*", ("text/", "safety/")),
 ]
 ONE_FILE_ONLY = [r"llama\.h"]
 
@@ -58,7 +58,8 @@ def check_include(path, target, quoted):
     folder = path.split("/")[0]
     for pattern, place in FOREIGN:
         if re.fullmatch(pattern, target) and not path.startswith(place):
-            return f"{target} may be included in src/{place} only"
+            places = place if isinstance(place, str) else " and src/".join(place)
+            return f"{target} may be included in src/{places} only"
     other = target.split("/")[0] if "/" in target else None
     if not quoted or other is None or other == folder:
         return None
