@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Ten thousand users on one server: bench/10k.py [--users 10000] [--seconds 600] [--quick] [--lengths FILE].
+
+A closed loop of signed-in users (ask, read the streamed answer, think 30 s) against the mock model server directly and through
+Parley, alternating; then every answer that a user saw whole is compared with the store. Afterwards as many answers as users stream at
+the same time, spread over two servers. Mock, users and servers share this machine's cores."""
+
+import argparse
+import os
+import sqlite3
+import statistics
+import zlib
+
+from lib.load import Mock, SeededParley, Users, print_results, work_folder
+
+BAD = ("refused", "broken", "wrong", "failed_status", "unfinished")
+
+
+def options():
+    p = argparse.ArgumentParser()
+    p.add_argument("--users", type=int, default=10000)
+    p.add_argument("--seconds", type=int, default=600, help="of the closed loop through Parley")
+    p.add_argument("--direct-seconds", type=int, default=120, help="of each run against the mock alone")
+    p.add_argument("--think-ms", type=int, default=30000)
+    p.add_argument("--rate", type=float, default=30, help="tokens a second of one answer")
+    p.add_argument("--tokens", type=int, default=150)
+    p.add_argument("--lengths", help="a file with one answer length a line instead of --tokens")
+    p.add_argument("--stream-rate", type=float, default=2, help="the same where all stream at once")
+    p.add_argument("--quick", action="store_true", help="1,000 users, half a minute each")
+    o = p.parse_args()
+    if o.quick:
+        o.users, o.seconds, o.direct_seconds, o.think_ms = 1000, 30, 15, 5000
+    return o
+
+
+def errors(r):
+    return sum(r[k] for k in BAD)
+
+
+def compare_with_store(database, log):
+    """How many acknowledged answers are missing or differ, and how many messages there are."""
+    db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    seen, lost = dict(line.split() for line in open(log)), 0
+    for message_id, crc in seen.items():
+        row = db.execute("SELECT a.content, q.content FROM messages a JOIN messages q ON q.message_id = a.parent_id"
+                         " WHERE a.message_id = ? AND a.status = 'complete' AND q.sender = 'user'", (message_id,)).fetchone()
+        lost += row is None or f"{zlib.crc32(row[0].encode()):08x}" != crc
+    total = db.execute("SELECT count(*) FROM messages").fetchone()[0]
+    doubled = db.execute("SELECT count(*) - count(DISTINCT content) FROM messages WHERE sender = 'user'").fetchone()[0]
+    db.close()
+    return len(seen), lost, total, doubled
+
+
+def describe(name, r):
+    print(f"{name:22} answers {r['answers']:>7} ({r['answers_per_s']:.0f}/s)  errors {errors(r)}  most at once {r['most_open']}  "
+          f"TTFT p50 {r['ttft_ms']['p50']:.1f} p99 {r['ttft_ms']['p99']:.1f} p99.9 {r['ttft_ms']['p999']:.1f} ms  "
+          f"gap p50 {r['gap_ms']['p50']:.1f} p99 {r['gap_ms']['p99']:.1f} p99.9 {r['gap_ms']['p999']:.1f} ms", flush=True)
+
+
+def closed_loop(o, work):
+    mock = Mock(work, o.seconds + 3 * o.direct_seconds + 600, rate=o.rate, tokens=o.tokens, lengths=o.lengths)
+    common = ["--think-ms", o.think_ms, *mock.answers]
+    direct = []
+
+    def run_direct():
+        direct.append(Users(mock.port, o.users, o.direct_seconds, "--api", "openai", *common).result())
+        describe("mock directly", direct[-1])
+
+    run_direct()
+    parley = SeededParley(work, "node", o.users, mock.port)
+    log = os.path.join(work, "answers.log")
+    users = Users(parley.port, o.users, o.seconds, "--api", "native", "--credentials", parley.sessions, "--log", log, *common)
+    through, memory, cpu = users.watch(parley)
+    describe("through Parley", through)
+    parley.stop()
+    run_direct()
+    mock.stop()
+    answers, lost, stored, doubled = compare_with_store(parley.database, log)
+    print(f"store: {stored} messages; {answers} answers that users saw whole compared one by one: {lost} missing or different, {doubled} questions doubled")
+
+    def added(kind, quantile):
+        return through[kind][quantile] - statistics.median(d[kind][quantile] for d in direct)
+
+    return [("closed loop: errors", errors(through), "requests", 0, "lower"),
+            ("closed loop: errors against the mock alone", sum(map(errors, direct)), "requests", None, "lower"),
+            *[(f"added TTFT {q}", added("ttft_ms", k), "ms", aim, "lower")
+              for q, k, aim in (("p50", "p50", None), ("p99", "p99", 50), ("p99.9", "p999", None))],
+            *[(f"added inter-token gap {q}", added("gap_ms", k), "ms", aim, "lower")
+              for q, k, aim in (("p50", "p50", None), ("p99", "p99", 50), ("p99.9", "p999", None))],
+            ("server memory", memory, "MB", 400, "lower"),
+            ("server CPU", 100 * cpu, "% of a core", None, "lower"),
+            ("durable messages", 2 * through["answers_per_s"], "1/s", None, "higher"),
+            ("acknowledged answers missing or different", lost, "answers", 0, "lower"),
+            ("questions stored twice", doubled, "questions", 0, "lower")]
+
+
+def all_at_once(o, work):
+    """Every user's answer streams at the same time. A server needs two descriptors for each stream, so that two share them."""
+    tokens, half = 40, o.users // 2
+    long_enough = int(tokens / o.stream_rate) + 40
+    mock = Mock(work, 6 * long_enough, rate=o.stream_rate, tokens=tokens)
+    nodes = [SeededParley(work, f"stream{i}", half, mock.port) for i in range(2)]
+    idle = [n.memory_mb() for n in nodes]
+    runs = [Users(n.port, half, 3 * long_enough, "--api", "native", "--credentials", n.sessions, "--think-ms", 15000, "--requests", 1,
+                  "--tokens", tokens) for n in nodes]
+    results = [r.watch(n) for r, n in zip(runs, nodes)]
+    for i, (r, _, _) in enumerate(results):
+        describe(f"all at once, server {i + 1}", r)
+    for n in nodes:
+        n.stop()
+    mock.stop()
+    most = sum(r["most_open"] for r, _, _ in results)
+    grown = sum(m - i for (_, m, _), i in zip(results, idle))
+    return [("streams at once", most, "streams", None, "higher"),
+            ("all at once: pace of one stream", o.stream_rate, "tokens/s", None, "higher"),
+            ("all at once: errors", sum(errors(r) for r, _, _ in results), "requests", 0, "lower"),
+            ("all at once: gap p99 beyond the pace", max(r["gap_ms"]["p99"] for r, _, _ in results) - 1000 / o.stream_rate, "ms", None, "lower"),
+            ("memory of a stream", 1024 * grown / max(most, 1), "KB", None, "lower")]
+
+
+def main():
+    o = options()
+    with work_folder() as work:
+        rows = closed_loop(o, work)
+        rows += all_at_once(o, work)
+        print_results("10k", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+/* See load.h. */
+#include "load.h"
+
+#include <stdlib.h>
+
+void lengths_read(struct lengths *l, const char *path) {
+    FILE *f = fopen(path, "r");
+    size_t size = 0;
+    unsigned v;
+    if (!f) {
+        perror(path);
+        exit(2);
+    }
+    while (fscanf(f, "%u", &v) == 1) {
+        if (l->n == size)
+            l->table = realloc(l->table, (size = size ? size * 2 : 1024) * sizeof *l->table);
+        if (!l->table)
+            abort();
+        l->table[l->n++] = v < 1 ? 1 : v > 4000 ? 4000 : v;
+    }
+    fclose(f);
+    if (!l->n) {
+        fprintf(stderr, "%s: no lengths in it\n", path);
+        exit(2);
+    }
+}
+
+uint32_t crc32_add(uint32_t crc, const void *p, size_t n) {
+    static uint32_t table[256];
+    if (!table[1])
+        for (uint32_t i = 0; i < 256; i++) {
+            uint32_t c = i;
+            for (int k = 0; k < 8; k++)
+                c = c & 1 ? 0xedb88320u ^ (c >> 1) : c >> 1;
+            table[i] = c;
+        }
+    crc = ~crc;
+    for (size_t i = 0; i < n; i++)
+        crc = table[(crc ^ ((const unsigned char *)p)[i]) & 255] ^ (crc >> 8);
+    return ~crc;
+}
+
+static size_t bucket_of(int64_t us) {
+    uint64_t v = us < 0 ? 0 : (uint64_t)us;
+    if (v < 32)
+        return (size_t)v;
+    unsigned top = 63 - (unsigned)__builtin_clzll(v); /* >= 5 */
+    size_t b = (size_t)(top - 4) * 32 + (size_t)((v >> (top - 5)) & 31);
+    return b < HISTOGRAM_BUCKETS ? b : HISTOGRAM_BUCKETS - 1;
+}
+
+void histogram_add(struct histogram *h, int64_t us) {
+    h->buckets[bucket_of(us)]++;
+    h->n++;
+    if (us > h->most)
+        h->most = us;
+}
+
+double histogram_ms(const struct histogram *h, double quantile) {
+    uint64_t want = (uint64_t)(quantile * (double)h->n), seen = 0;
+    if (!h->n)
+        return 0;
+    for (size_t b = 0; b < HISTOGRAM_BUCKETS; b++) {
+        seen += h->buckets[b];
+        if (seen > want || seen == h->n) {
+            double low = b < 32 ? (double)b : (double)((32 + b % 32) << (b / 32 - 1));
+            double width = b < 32 ? 1 : (double)(1ull << (b / 32 - 1));
+            double middle = (low + width / 2) / 1000, most = (double)h->most / 1000;
+            return middle < most ? middle : most;
+        }
+    }
+    return (double)h->most / 1000;
+}

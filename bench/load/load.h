@@ -1,0 +1,62 @@
+/* What the load programs share: the answer that the mock gives to a question, histograms, a
+ * checksum.
+ *
+ * The mock's answer is a function of the question's text alone, so whoever asked can tell whether
+ * every byte of it arrived, and what is in the store can be checked the same way. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <time.h>
+
+static inline int64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* FNV-1a, 64 bits. */
+static inline uint64_t text_hash(const char *p, size_t n) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ (unsigned char)p[i]) * 0x100000001b3u;
+    return h;
+}
+
+/* The i-th token of the answer to a question with that hash: 6 bytes, " abcde". */
+#define TOKEN_BYTES 6
+static inline void answer_token(uint64_t question, uint32_t i, char out[TOKEN_BYTES]) {
+    uint64_t x = question + (uint64_t)i * 0x9e3779b97f4a7c15u;
+    x ^= x >> 30, x *= 0xbf58476d1ce4e5b9u, x ^= x >> 27, x *= 0x94d049bb133111ebu, x ^= x >> 31;
+    out[0] = ' ';
+    for (int k = 1; k < TOKEN_BYTES; k++, x >>= 5)
+        out[k] = (char)('a' + (x & 31) % 26);
+}
+
+/* How many tokens the answer has: `most` when it is a fixed length, otherwise drawn from a table by
+ * the question's hash. */
+struct lengths {
+    uint32_t fixed;
+    uint32_t *table; /* owned; NULL = fixed */
+    size_t n;
+};
+static inline uint32_t answer_length(const struct lengths *l, uint64_t question) {
+    return l->table ? l->table[(question >> 17) % l->n] : l->fixed;
+}
+/* One number a line; ends the program when there is none. */
+void lengths_read(struct lengths *l, const char *path);
+
+/* CRC-32 (IEEE 802.3), as zlib's crc32(). */
+uint32_t crc32_add(uint32_t crc, const void *p, size_t n);
+
+/* Microseconds in buckets that are 1/32 of a power of two wide: within 3 % of the value. */
+#define HISTOGRAM_BUCKETS (32 * 40)
+struct histogram {
+    uint64_t buckets[HISTOGRAM_BUCKETS];
+    uint64_t n;
+    int64_t most;
+};
+void histogram_add(struct histogram *h, int64_t us);
+double histogram_ms(const struct histogram *h, double quantile); /* milliseconds; 0 when empty */

@@ -1,0 +1,588 @@
+/* Users in a closed loop: each asks, reads the streamed answer to its end, thinks, asks again.
+ *
+ *   load_users --port N [--users 100] [--seconds 60] [--think-ms 30000] [--credentials FILE]
+ *              [--api native|openai] [--model NAME] [--tokens 150 | --lengths FILE] [--log FILE]
+ *              [--plain yes] [--requests N]
+ *
+ * native: Parley's own API with session cookies, one conversation for each user; openai: chat
+ * completions, with API keys when credentials are given. FILE has one credential a line. --plain
+ * asks for answers that are not streamed; --requests ends each user after so many. The first
+ * question comes at a random moment of the think time. Every answer is compared with the one that
+ * the mock gives (load.h); --log writes "message_id crc32" of each whole answer.
+ *
+ * Prints one JSON object with what was seen. One thread, epoll; think times in a heap. */
+#include <errno.h>
+#include <math.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "load.h"
+
+#define LINE_MAX_BYTES (1u << 20)
+#define GIVE_UP_US     60000000
+
+static struct {
+    int port, users, seconds, think_ms;
+    long requests;
+    bool native, plain;
+    const char *credentials, *log, *model;
+    struct lengths lengths;
+} options = {
+    .users = 100, .seconds = 60, .think_ms = 30000, .model = "mock", .lengths = {.fixed = 150}};
+
+enum state { THINKING, STARTING_CONVERSATION, ASKING };
+
+struct user {
+    int fd, id;
+    enum state state;
+    const char *credential;
+    char conversation[37];
+    char message[37];
+    uint32_t asked; /* questions so far */
+    uint64_t question;
+    int64_t due, sent_us, last_us; /* last_us: the last content */
+    uint64_t random;
+    /* the answer */
+    char *line; /* bytes of the body that do not make a whole line yet, or of the head */
+    size_t line_n, line_size;
+    bool in_head, chunked, skip_line;
+    int status;
+    size_t left;     /* of the body or the current chunk */
+    int chunk_state; /* 0 size line, 1 data, 2 its CRLF */
+    bool ended;      /* done was seen */
+    size_t text_n;   /* bytes of the answer */
+    bool text_wrong;
+    uint32_t crc;
+    char event[16];
+    size_t heap_at;
+};
+
+static struct {
+    struct histogram ttft, gap, whole;
+    long answers, refused, broken, wrong, failed_status, events, conversations;
+    long statuses[600];
+} seen;
+
+static int epfd;
+static struct user **heap;
+static size_t heap_n;
+static int64_t stop_us;
+static FILE *log_file;
+static int open_answers, most_open;
+
+/* ---- a heap of users by due time ---- */
+
+static void heap_put(size_t i, struct user *u) {
+    heap[i] = u;
+    u->heap_at = i;
+}
+
+static void sift(size_t i) {
+    struct user *u = heap[i];
+    for (; i > 1 && heap[i / 2]->due > u->due; i /= 2)
+        heap_put(i, heap[i / 2]);
+    for (size_t child; (child = 2 * i) <= heap_n; i = child) {
+        if (child < heap_n && heap[child + 1]->due < heap[child]->due)
+            child++;
+        if (heap[child]->due >= u->due)
+            break;
+        heap_put(i, heap[child]);
+    }
+    heap_put(i, u);
+}
+
+static void wake_at(struct user *u, int64_t due) {
+    u->due = due;
+    if (!u->heap_at)
+        heap_put(++heap_n, u);
+    sift(u->heap_at);
+}
+
+static void heap_remove(struct user *u) {
+    size_t i = u->heap_at;
+    if (!i)
+        return;
+    u->heap_at = 0;
+    struct user *last = heap[heap_n--];
+    if (last != u) {
+        heap_put(i, last);
+        sift(i);
+    }
+}
+
+/* ---- asking ---- */
+
+static double uniform(struct user *u) {
+    u->random ^= u->random << 13, u->random ^= u->random >> 7, u->random ^= u->random << 17;
+    return (double)(u->random >> 11) / 9007199254740992.0;
+}
+
+static void think(struct user *u) {
+    double ms = options.think_ms ? -log(1 - uniform(u)) * options.think_ms : 0;
+    u->state = THINKING;
+    if (options.requests && u->asked >= (uint32_t)options.requests)
+        return;
+    wake_at(u, now_us() + (int64_t)(ms * 1000));
+}
+
+static void hang_up(struct user *u) {
+    if (u->fd >= 0)
+        close(u->fd);
+    u->fd = -1;
+    if (u->state == ASKING)
+        open_answers--;
+}
+
+static void broken(struct user *u) {
+    seen.broken++;
+    hang_up(u);
+    think(u);
+}
+
+static bool dial(struct user *u) {
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)options.port)};
+    int on = 1;
+    if (u->fd >= 0)
+        return true;
+    u->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (u->fd < 0 || connect(u->fd, (struct sockaddr *)&at, sizeof at)) {
+        hang_up(u);
+        return false;
+    }
+    setsockopt(u->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = u};
+    epoll_ctl(epfd, EPOLL_CTL_ADD, u->fd, &e);
+    return true;
+}
+
+static bool post(struct user *u, const char *path, const char *accept, const char *body) {
+    char text[4096], who[256] = "";
+    if (u->credential && options.native)
+        snprintf(who, sizeof who, "Cookie: parley_session=%s\r\n", u->credential);
+    else if (u->credential)
+        snprintf(who, sizeof who, "Authorization: Bearer %s\r\n", u->credential);
+    int n = snprintf(text, sizeof text,
+                     "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%sContent-Type: "
+                     "application/json\r\nAccept: %s\r\n"
+                     "Content-Length: %zu\r\n\r\n%s",
+                     path, options.port, who, accept, strlen(body), body);
+    u->in_head = true;
+    u->line_n = 0;
+    u->chunked = u->ended = u->text_wrong = u->skip_line = false;
+    u->text_n = 0;
+    u->crc = 0;
+    u->chunk_state = 0;
+    u->event[0] = u->message[0] = 0;
+    return dial(u) && send(u->fd, text, (size_t)n, MSG_NOSIGNAL) == n;
+}
+
+static void ask(struct user *u) {
+    char body[1024], path[128], question[160];
+    const char *accept = options.plain ? "application/json" : "text/event-stream";
+    int n = snprintf(question, sizeof question,
+                     "Question %u of user %d: what should I know about item %llu?", u->asked++,
+                     u->id, (unsigned long long)(u->random % 100000));
+    u->question = text_hash(question, (size_t)n);
+    u->state = ASKING;
+    open_answers++;
+    if (open_answers > most_open)
+        most_open = open_answers;
+    u->sent_us = now_us();
+    u->last_us = 0;
+    if (options.native) {
+        snprintf(path, sizeof path, "/api/v1/conversations/%s/messages", u->conversation);
+        snprintf(body, sizeof body, "{\"content\":\"%s\"}", question);
+    } else {
+        snprintf(path, sizeof path, "/v1/chat/completions");
+        snprintf(body, sizeof body,
+                 "{\"model\":\"%s\",\"stream\":%s,\"messages\":[{\"role\":\"system\",\"content\":"
+                 "\"You are a helpful assistant.\"},"
+                 "{\"role\":\"user\",\"content\":\"%s\"}]}",
+                 options.model, options.plain ? "false" : "true", question);
+    }
+    if (!post(u, path, accept, body))
+        broken(u);
+    else
+        wake_at(u, u->sent_us + GIVE_UP_US);
+}
+
+static void begin(struct user *u) {
+    if (!options.native || u->conversation[0]) {
+        ask(u);
+        return;
+    }
+    u->state = STARTING_CONVERSATION;
+    if (!post(u, "/api/v1/conversations", "application/json", "{}"))
+        broken(u);
+    else
+        wake_at(u, now_us() + GIVE_UP_US);
+}
+
+/* ---- reading ---- */
+
+static void take_text(struct user *u, const char *p, size_t n) {
+    int64_t now = now_us();
+    if (!u->last_us)
+        histogram_add(&seen.ttft, now - u->sent_us);
+    else
+        histogram_add(&seen.gap, now - u->last_us);
+    u->last_us = now;
+    seen.events++;
+    u->crc = crc32_add(u->crc, p, n);
+    for (size_t i = 0; i < n; i++, u->text_n++) {
+        char token[TOKEN_BYTES];
+        answer_token(u->question, (uint32_t)(u->text_n / TOKEN_BYTES), token);
+        if (token[u->text_n % TOKEN_BYTES] != p[i])
+            u->text_wrong = true;
+    }
+}
+
+/* The value of a string field of a JSON line; the mock's texts need no escapes. */
+static const char *field(const char *line, const char *name, size_t *ret_n) {
+    const char *at = strstr(line, name);
+    if (!at)
+        return NULL;
+    at += strlen(name);
+    const char *end = strchr(at, '"');
+    if (!end)
+        return NULL;
+    *ret_n = (size_t)(end - at);
+    return at;
+}
+
+static void copy_id(char out[37], const char *line, const char *name) {
+    size_t n;
+    const char *p = field(line, name, &n);
+    if (p && n == 36)
+        memcpy(out, p, 36), out[36] = 0;
+}
+
+static void take_line(struct user *u, const char *line) {
+    size_t n;
+    if (u->state == STARTING_CONVERSATION) {
+        copy_id(u->conversation, line, "\"conversation_id\":\"");
+        return;
+    }
+    if (options.plain) {
+        const char *p = options.native ? strstr(line, "\"message\":{") : line;
+        if (p && (p = field(p, "\"content\":\"", &n)))
+            take_text(u, p, n), u->ended = true;
+        return;
+    }
+    if (strncmp(line, "event: ", 7) == 0) {
+        snprintf(u->event, sizeof u->event, "%s", line + 7);
+        return;
+    }
+    if (strncmp(line, "data: ", 6) != 0)
+        return;
+    const char *p;
+    if (!options.native) {
+        if (strcmp(line + 6, "[DONE]") == 0)
+            u->ended = true;
+        else if ((p = field(line, "\"content\":\"", &n)) && n)
+            take_text(u, p, n);
+    } else if (strcmp(u->event, "token") == 0 && (p = field(line, "\"text\":\"", &n))) {
+        take_text(u, p, n);
+    } else if (strcmp(u->event, "created") == 0) {
+        const char *answer = strstr(line, ",\"message\":{");
+        copy_id(u->message, answer ? answer : line, "\"message_id\":\"");
+    } else if (strcmp(u->event, "done") == 0) {
+        u->ended = true;
+    }
+}
+
+static void answered(struct user *u) {
+    enum state was = u->state;
+    heap_remove(u);
+    if (u->status >= 0 && u->status < 600)
+        seen.statuses[u->status]++;
+    if (was == STARTING_CONVERSATION) {
+        if (u->conversation[0])
+            seen.conversations++, ask(u);
+        else
+            seen.failed_status++, think(u);
+        return;
+    }
+    open_answers--;
+    if (u->status == 429 || u->status == 503)
+        seen.refused++;
+    else if (u->status < 200 || u->status > 299)
+        seen.failed_status++;
+    else if (!u->ended || u->text_wrong ||
+             u->text_n != (size_t)answer_length(&options.lengths, u->question) * TOKEN_BYTES)
+        seen.wrong++;
+    else {
+        seen.answers++;
+        histogram_add(&seen.whole, now_us() - u->sent_us);
+        if (log_file && u->message[0])
+            fprintf(log_file, "%s %08x\n", u->message, u->crc);
+    }
+    think(u);
+}
+
+static void keep(struct user *u, const char *p, size_t n) {
+    if (u->line_n + n + 1 > LINE_MAX_BYTES)
+        n = 0;
+    if (u->line_n + n + 1 > u->line_size) {
+        u->line = realloc(u->line, u->line_size = u->line_n + n + 512);
+        if (!u->line)
+            abort();
+    }
+    memcpy(u->line + u->line_n, p, n);
+    u->line_n += n;
+    u->line[u->line_n] = 0;
+}
+
+static void take_body(struct user *u, const char *p, size_t n) {
+    while (n) {
+        const char *end = memchr(p, '\n', n);
+        keep(u, p, end ? (size_t)(end - p) : n);
+        if (!end)
+            return;
+        if (u->line_n && u->line[u->line_n - 1] == '\r')
+            u->line[--u->line_n] = 0;
+        take_line(u, u->line);
+        u->line_n = 0;
+        n -= (size_t)(end + 1 - p);
+        p = end + 1;
+    }
+}
+
+static void end_body(struct user *u) {
+    if (u->line_n)
+        take_line(u, u->line);
+    u->line_n = 0;
+    answered(u);
+}
+
+/* Returns how many bytes were the head's; 0: not whole yet. */
+static size_t take_head(struct user *u, const char *p, size_t n) {
+    size_t before = u->line_n;
+    keep(u, p, n);
+    char *end = strstr(u->line, "\r\n\r\n");
+    if (!end)
+        return 0;
+    size_t head = (size_t)(end - u->line) + 4, used = head - before;
+    *end = 0;
+    u->status = atoi(u->line + 9);
+    u->chunked = strcasestr(u->line, "\r\ntransfer-encoding: chunked") != NULL;
+    char *length = strcasestr(u->line, "\r\ncontent-length:");
+    u->left = length ? strtoul(length + 17, NULL, 10) : 0;
+    u->in_head = false;
+    u->line_n = 0;
+    return used;
+}
+
+/* False: the answer is over. */
+static bool take_chunked(struct user *u, const char **p, size_t *n) {
+    static const char *const crlf = "\r\n";
+    if (u->chunk_state == 1) {
+        size_t take = *n < u->left ? *n : u->left;
+        take_body(u, *p, take);
+        *p += take, *n -= take;
+        if (!(u->left -= take))
+            u->chunk_state = 2, u->left = 2;
+        return true;
+    }
+    char c = **p;
+    ++*p, --*n;
+    if (u->chunk_state == 2) {
+        if (!--u->left)
+            u->chunk_state = 0, u->left = 0;
+        return true;
+    }
+    if (u->chunk_state == 3) /* the last CRLF */
+        return c != crlf[1];
+    if (c == '\n') {
+        u->chunk_state = u->left ? 1 : 3;
+    } else if (c != '\r') {
+        unsigned digit = c >= 'a'   ? (unsigned)c - 'a' + 10
+                         : c >= 'A' ? (unsigned)c - 'A' + 10
+                                    : (unsigned)c - '0';
+        u->left = u->left * 16 + (digit & 15);
+    }
+    return true;
+}
+
+static void take(struct user *u, const char *p, size_t n) {
+    while (n && u->state != THINKING) {
+        if (u->in_head) {
+            size_t used = take_head(u, p, n);
+            if (!used)
+                return;
+            p += used, n -= used;
+            if (u->chunked)
+                u->left = 0;
+            else if (!u->left) {
+                end_body(u);
+                return;
+            }
+        } else if (u->chunked) {
+            if (!take_chunked(u, &p, &n)) {
+                end_body(u);
+                return;
+            }
+        } else {
+            size_t part = n < u->left ? n : u->left;
+            take_body(u, p, part);
+            p += part, n -= part;
+            if (!(u->left -= part)) {
+                end_body(u);
+                return;
+            }
+        }
+    }
+}
+
+static void readable(struct user *u) {
+    char buffer[16384];
+    if (u->fd < 0)
+        return;
+    ssize_t n = recv(u->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+    if (n > 0)
+        take(u, buffer, (size_t)n);
+    else if (n == 0 || errno != EAGAIN) {
+        if (u->state == THINKING)
+            hang_up(u); /* an idle connection that the server closed */
+        else
+            broken(u);
+    }
+}
+
+/* ---- the run ---- */
+
+static void due(struct user *u) {
+    heap_remove(u);
+    if (u->state == THINKING)
+        begin(u);
+    else
+        broken(u);
+}
+
+/* At the end running answers are read to their end, nobody asks anew. */
+static void run(void) {
+    static struct epoll_event events[1024];
+    int64_t end = stop_us + GIVE_UP_US;
+    for (;;) {
+        int64_t now = now_us();
+        if (now >= end || (now >= stop_us && !open_answers) || (!heap_n && !open_answers))
+            return;
+        while (heap_n && heap[1]->due <= now) {
+            struct user *u = heap[1];
+            if (now >= stop_us && u->state == THINKING)
+                heap_remove(u);
+            else
+                due(u);
+        }
+        int64_t left = heap_n ? heap[1]->due - now_us() : 10000;
+        left = left > 10000 ? 10000 : left;
+        int n = epoll_wait(epfd, events, 1024, left <= 0 ? 0 : (int)((left + 999) / 1000));
+        for (int i = 0; i < n; i++)
+            readable(events[i].data.ptr);
+    }
+}
+
+static void print_histogram(const char *name, const struct histogram *h) {
+    printf("\"%s\":{\"n\":%llu,\"p50\":%.3f,\"p99\":%.3f,\"p999\":%.3f,\"max\":%.3f},", name,
+           (unsigned long long)h->n, histogram_ms(h, .5), histogram_ms(h, .99),
+           histogram_ms(h, .999), (double)h->most / 1000);
+}
+
+static char **read_credentials(void) {
+    char **list = calloc((size_t)options.users, sizeof *list), line[300];
+    FILE *f = options.credentials ? fopen(options.credentials, "r") : NULL;
+    if (!list || (options.credentials && !f)) {
+        perror("load_users: credentials");
+        exit(2);
+    }
+    for (int i = 0; f && i < options.users && fgets(line, sizeof line, f); i++) {
+        line[strcspn(line, "\r\n")] = 0;
+        list[i] = strdup(line);
+    }
+    if (f)
+        fclose(f);
+    return list;
+}
+
+static void read_options(int argc, char **argv) {
+    for (int i = 1; i + 1 < argc; i += 2) {
+        const char *o = argv[i], *v = argv[i + 1];
+        if (!strcmp(o, "--port"))
+            options.port = atoi(v);
+        else if (!strcmp(o, "--users"))
+            options.users = atoi(v);
+        else if (!strcmp(o, "--seconds"))
+            options.seconds = atoi(v);
+        else if (!strcmp(o, "--think-ms"))
+            options.think_ms = atoi(v);
+        else if (!strcmp(o, "--requests"))
+            options.requests = atol(v);
+        else if (!strcmp(o, "--credentials"))
+            options.credentials = v;
+        else if (!strcmp(o, "--model"))
+            options.model = v;
+        else if (!strcmp(o, "--log"))
+            options.log = v;
+        else if (!strcmp(o, "--api"))
+            options.native = strcmp(v, "native") == 0;
+        else if (!strcmp(o, "--plain"))
+            options.plain = strcmp(v, "yes") == 0;
+        else if (!strcmp(o, "--tokens"))
+            options.lengths.fixed = (uint32_t)atoi(v);
+        else if (!strcmp(o, "--lengths"))
+            lengths_read(&options.lengths, v);
+        else {
+            fprintf(stderr, "load_users: unknown option %s\n", o);
+            exit(2);
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    struct rlimit files;
+    read_options(argc, argv);
+    if (!getrlimit(RLIMIT_NOFILE, &files)) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    char **credentials = read_credentials();
+    struct user *users = calloc((size_t)options.users, sizeof *users);
+    heap = calloc((size_t)options.users + 2, sizeof *heap);
+    epfd = epoll_create1(EPOLL_CLOEXEC);
+    if (options.log && !(log_file = fopen(options.log, "w"))) {
+        perror(options.log);
+        return 2;
+    }
+    int64_t start = now_us();
+    stop_us = start + (int64_t)options.seconds * 1000000;
+    for (int i = 0; i < options.users; i++) {
+        struct user *u = &users[i];
+        u->fd = -1;
+        u->id = i;
+        u->credential = credentials[i];
+        u->random = 0x9e3779b97f4a7c15u * (uint64_t)(i + 1);
+        wake_at(u, start + (int64_t)(uniform(u) * options.think_ms * 1000));
+    }
+    run();
+    double took = (double)(now_us() - start) / 1e6;
+    printf("{");
+    print_histogram("ttft_ms", &seen.ttft);
+    print_histogram("gap_ms", &seen.gap);
+    print_histogram("whole_ms", &seen.whole);
+    printf("\"answers\":%ld,\"refused\":%ld,\"broken\":%ld,\"wrong\":%ld,\"failed_status\":%ld,"
+           "\"events\":%ld,"
+           "\"unfinished\":%d,\"most_open\":%d,\"seconds\":%.1f,\"answers_per_s\":%.1f}\n",
+           seen.answers, seen.refused, seen.broken, seen.wrong, seen.failed_status, seen.events,
+           open_answers, most_open, took, (double)seen.answers / took);
+    if (log_file)
+        fclose(log_file);
+    return 0;
+}
