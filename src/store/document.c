@@ -1,11 +1,19 @@
 /* Documents and settings. A document is seen by its owner and, when shared, by everybody. */
 #include "store/store_internal.h"
 
-#define COLUMNS                                                                                    \
-    "doc_id, user_id, shared, source_name, content_bytes, metadata, created_at, indexed_at"
-#define COLUMNS_N 8
+static const char *const status_names[] = {"pending", "indexed", "failed"};
 
-static void document_read(struct query *q, struct arena *a, struct document *ret) {
+const char *document_status_name(enum document_status s) {
+    return status_names[s];
+}
+
+static enum document_status status_from_name(struct str s) {
+    return str_eqz(s, "indexed")  ? DOCUMENT_INDEXED
+           : str_eqz(s, "failed") ? DOCUMENT_FAILED
+                                  : DOCUMENT_PENDING;
+}
+
+void document_read(struct query *q, struct arena *a, struct document *ret) {
     *ret = (struct document){
         .doc_id = query_id(q, 0),
         .user_id = query_id(q, 1),
@@ -15,6 +23,16 @@ static void document_read(struct query *q, struct arena *a, struct document *ret
         .metadata = query_str(q, 5, a),
         .created_at = query_int(q, 6),
         .indexed_at = query_int(q, 7),
+        .collection_id = query_id(q, 8),
+        .status = status_from_name(query_str(q, 9, a)),
+        .error = query_str(q, 10, a),
+        .title = query_str(q, 11, a),
+        .media_type = query_str(q, 12, a),
+        .content_hash = query_str(q, 13, a),
+        .uri = query_str(q, 14, a),
+        .updated_at = query_int(q, 15),
+        .chunk_count = (int)query_int(q, 16),
+        .updating = query_int(q, 17) != 0,
     };
 }
 
@@ -23,7 +41,10 @@ enum err document_create(struct store_tx *tx, const struct document *d, struct e
         return err_param(ei, ERR_INVALID, "source_name", "a document needs a name");
     struct query q;
     query_begin(&q, tx,
-                "INSERT INTO documents (" COLUMNS ", content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                "INSERT INTO documents (doc_id, user_id, shared, source_name, content_bytes,"
+                " metadata, created_at, indexed_at, content, collection_id, title, media_type,"
+                " content_hash, uri, updated_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, ''), ?, ?, ?, ?, ?)");
     query_bind_id(&q, &d->doc_id);
     query_bind_id(&q, &d->user_id);
     query_bind_int(&q, d->shared);
@@ -33,6 +54,12 @@ enum err document_create(struct store_tx *tx, const struct document *d, struct e
     query_bind_int(&q, d->created_at);
     query_bind_int(&q, d->indexed_at);
     query_bind_str(&q, d->content);
+    query_bind_id(&q, &d->collection_id);
+    query_bind_str(&q, d->title);
+    query_bind_str(&q, d->media_type.n ? d->media_type : STR("text/plain"));
+    query_bind_str(&q, d->content_hash);
+    query_bind_str(&q, d->uri);
+    query_bind_int(&q, d->created_at);
     return query_run(&q);
 }
 
@@ -41,14 +68,14 @@ enum err document_get(struct store_tx *tx, const struct uuid *user_id, const str
     struct query q;
     struct document d = {0};
     query_begin(&q, tx,
-                "SELECT " COLUMNS
-                ", content FROM documents WHERE doc_id = ? AND (user_id = ? OR shared = 1)");
+                "SELECT " DOCUMENT_COLUMNS
+                ", content FROM documents d WHERE doc_id = ? AND (user_id = ? OR shared = 1)");
     query_bind_id(&q, id);
     query_bind_id(&q, user_id);
     bool found = query_next(&q);
     if (found) {
         document_read(&q, a, &d);
-        d.content = query_str(&q, COLUMNS_N, a);
+        d.content = query_str(&q, DOCUMENT_COLUMNS_N, a);
     }
     enum err e = query_end(&q);
     if (e)
@@ -68,9 +95,9 @@ enum err document_list(struct store_tx *tx, const struct uuid *user_id, const st
     struct query q;
     struct rows rows = {0};
     query_begin(&q, tx,
-                "SELECT " COLUMNS
-                " FROM documents WHERE user_id = ?1 AND doc_id < coalesce(?2, 'g')"
-                " UNION ALL SELECT " COLUMNS " FROM documents"
+                "SELECT " DOCUMENT_COLUMNS
+                " FROM documents d WHERE user_id = ?1 AND doc_id < coalesce(?2, 'g')"
+                " UNION ALL SELECT " DOCUMENT_COLUMNS " FROM documents d"
                 " WHERE shared = 1 AND user_id <> ?1 AND doc_id < coalesce(?2, 'g')"
                 " ORDER BY doc_id DESC LIMIT ?3");
     query_bind_id(&q, user_id);

@@ -8,6 +8,7 @@
 #include "store/store_internal.h"
 
 #include "base/clock.h"
+#include "store/migrations.h"
 
 struct migration {
     int version;
@@ -202,6 +203,7 @@ static const struct migration migrations[] = {
      1,
      "the six entities, accounts and search",
      {sql_accounts, sql_roles, sql_conversations, sql_search}},
+    {2, 1, "collections, chunks and vectors", {sql_documents, sql_chunks, sql_index_changes}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

@@ -48,6 +48,12 @@ void query_bind_id(struct query *q, const struct uuid *id) {
         check_rc(q, sqlite3_bind_text(q->stmt, ++q->bound, id->s, UUID_LEN, SQLITE_STATIC));
 }
 
+void query_bind_blob(struct query *q, struct str bytes) {
+    if (!q->err)
+        check_rc(q, sqlite3_bind_blob64(q->stmt, ++q->bound, bytes.n ? bytes.p : "", bytes.n,
+                                        SQLITE_STATIC));
+}
+
 void query_bind_int(struct query *q, int64_t v) {
     if (!q->err)
         check_rc(q, sqlite3_bind_int64(q->stmt, ++q->bound, v));
@@ -109,6 +115,17 @@ struct str query_str(struct query *q, int col, struct arena *a) {
     const unsigned char *p = sqlite3_column_text(q->stmt, col);
     size_t n = (size_t)sqlite3_column_bytes(q->stmt, col);
     struct str copy = p ? arena_str(a, (struct str){(const char *)p, n}) : STR_NULL;
+    if (!copy.p)
+        q->err = ERR_NOMEM;
+    return copy;
+}
+
+struct str query_blob(struct query *q, int col, struct arena *a) {
+    if (q->err || sqlite3_column_type(q->stmt, col) == SQLITE_NULL)
+        return STR_NULL;
+    const void *p = sqlite3_column_blob(q->stmt, col);
+    size_t n = (size_t)sqlite3_column_bytes(q->stmt, col);
+    struct str copy = arena_str(a, (struct str){p, n});
     if (!copy.p)
         q->err = ERR_NOMEM;
     return copy;

@@ -321,11 +321,25 @@ struct feedback_row { /* with what it speaks about, for administrators */
 enum err feedback_list(struct store_tx *tx, int rating /* < 0 = any */, const struct page *p,
                        struct arena *a, struct feedback_row **ret, size_t *ret_n) ERR_CHECK;
 
-/* ---- Document ---- */
+/* ---- Document (its versions, chunks and collections: store/chunk.h) ---- */
+enum document_status {
+    DOCUMENT_PENDING, /* no version of it is searchable yet */
+    DOCUMENT_INDEXED,
+    DOCUMENT_FAILED, /* `error` says why */
+};
 struct document {
     struct uuid doc_id;
-    struct uuid user_id; /* who gave it */
-    bool shared;         /* false: only its owner sees it */
+    struct uuid user_id;       /* who gave it */
+    bool shared;               /* false: only its owner sees it */
+    struct uuid collection_id; /* not set: the shared one, or the owner's private one */
+    enum document_status status;
+    struct str error; /* also of a newer version that failed while an older one is served */
+    struct str title, media_type;
+    struct str content_hash; /* of the bytes that are served, as their giver counts it */
+    struct str uri;          /* where it comes from, unique in its collection; "" = given by hand */
+    int64_t updated_at;
+    int chunk_count;
+    bool updating; /* a newer version waits to be indexed */
     struct str source_name;
     struct str content; /* lists leave it STR_NULL */
     size_t content_bytes;
@@ -355,5 +369,6 @@ const char *conversation_status_name(enum conversation_status s);
 const char *message_sender_name(enum message_sender s);
 const char *message_status_name(enum message_status s);
 const char *rating_name(enum rating r);
+const char *document_status_name(enum document_status s);
 int conversation_status_from_name(struct str s);
 int rating_from_name(struct str s);

@@ -70,7 +70,8 @@ struct query {
     int bound; /* parameters bound so far */
 };
 void query_begin(struct query *q, struct store_tx *tx, const char *sql);
-void query_bind_str(struct query *q, struct str s);         /* ERR_INVALID for NUL or bad UTF-8 */
+void query_bind_str(struct query *q, struct str s); /* ERR_INVALID for NUL or bad UTF-8 */
+void query_bind_blob(struct query *q, struct str bytes);
 void query_bind_id(struct query *q, const struct uuid *id); /* NULL when not set */
 void query_bind_int(struct query *q, int64_t v);
 void query_bind_num(struct query *q, double v);
@@ -82,8 +83,9 @@ enum err query_run_one(struct query *q) ERR_CHECK;
 
 int64_t query_int(struct query *q, int col);
 double query_num(struct query *q, int col);
-struct uuid query_id(struct query *q, int col);                  /* not set for NULL */
-struct str query_str(struct query *q, int col, struct arena *a); /* a copy; STR_NULL for NULL */
+struct uuid query_id(struct query *q, int col);                   /* not set for NULL */
+struct str query_str(struct query *q, int col, struct arena *a);  /* a copy; STR_NULL for NULL */
+struct str query_blob(struct query *q, int col, struct arena *a); /* the same */
 
 /* A list that grows in an arena while rows arrive. */
 struct rows {
@@ -105,6 +107,14 @@ enum err page_check(const struct page *p) ERR_CHECK;
     "u.user_id, u.username, u.email, u.created_at, u.last_login_at, u.preferences, u.is_admin, "   \
     "u.disabled, u.password_hash"
 #define USER_COLUMNS_N 9
+/* Of "documents d". */
+#define DOCUMENT_COLUMNS                                                                           \
+    "d.doc_id, d.user_id, d.shared, d.source_name, d.content_bytes, d.metadata, d.created_at,"     \
+    " d.indexed_at, d.collection_id, d.status, d.error, d.title, d.media_type, d.content_hash,"    \
+    " d.uri, d.updated_at, d.chunk_count,"                                                         \
+    " EXISTS (SELECT 1 FROM document_uploads u WHERE u.doc_id = d.doc_id)"
+#define DOCUMENT_COLUMNS_N 18
+void document_read(struct query *q, struct arena *a, struct document *ret);
 void user_read(struct query *q, int col, struct arena *a, struct user *ret);
 int message_sender_from_name(struct str s);
 int message_status_from_name(struct str s);

@@ -1,0 +1,183 @@
+/* Retrieval: the passages of the documents that a person may read, for a question.
+ *
+ *   question ─┬─→ words  ─→ BM25 over the inverted index ─┐
+ *             └─→ vector ─→ nearest over int8 vectors ────┴→ fuse → weights → diversity → hits
+ *
+ * Both run at once on retrieval's own threads; the question's vector comes from the upstream. What
+ * is not there within the time budget is left out, and the trace says so. Access is part of the
+ * search: it reads the collections of its scope and no others, and each hit is read from the store
+ * against that scope again, so that a deleted document is never a hit.
+ *
+ * The index is in memory, made from the store at start and kept by following the store's log of
+ * changes: after a kill at any moment it equals what the store holds. While it is being made,
+ * searches find what is there so far and say so. Documents are indexed in the background
+ * (retrieval_poke() says that there are new ones). */
+#pragma once
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "store/chunk.h"
+#include "text/doc_text.h"
+#include "upstream/upstream.h"
+
+struct retrieval;
+struct retrieval_loop;
+struct retrieval_call;
+
+/* Bytes of a document as text; blocking, on retrieval's thread. Errors refuse the document (their
+ * message is shown to its owner), but ERR_TIMEOUT, ERR_NOMEM, ERR_OVERLOADED, ERR_IO and
+ * ERR_UNAVAILABLE are tried again later. `ret` and its strings in the arena. */
+typedef enum err (*retrieval_extract)(void *ctx, struct str bytes, struct str media_type,
+                                      struct str source_name, struct arena *a, struct doc_text *ret,
+                                      struct errinfo *ei);
+
+struct retrieval_options {
+    struct store *store;
+    struct upstream *upstream;
+    retrieval_extract extract; /* NULL: bytes are taken as plain text when they are UTF-8 */
+    void *extract_ctx;
+    int threads;      /* searching, 0 = 2 */
+    int budget_ms;    /* of a search, 0 = 250 */
+    int max_queued;   /* searches that wait, 0 = 256; past it ERR_OVERLOADED */
+    bool no_indexing; /* terminal commands: search only, documents wait for the server */
+};
+enum err retrieval_new(const struct retrieval_options *o, struct retrieval **ret,
+                       struct errinfo *ei) ERR_CHECK;
+/* Begins to make the index and to index what waits: on the loop whose client embeds documents. */
+enum err retrieval_start(struct retrieval *r, struct loop *l, struct upstream_client *c,
+                         struct errinfo *ei) ERR_CHECK;
+void retrieval_stop(struct retrieval *r); /* on that loop, before its client goes; no callback of
+                                             retrieval's comes to it afterwards */
+void retrieval_free(struct retrieval *r); /* before the store is closed */
+
+/* Something was submitted or deleted: look now rather than within a second. Any thread. */
+void retrieval_poke(struct retrieval *r);
+
+struct retrieval_state {
+    bool loading;    /* the index is being made from the store */
+    bool rebuilding; /* the embedding model changed: new vectors are being made, old ones serve */
+    int64_t documents, chunks, vectors, bytes; /* in the index; bytes of memory */
+    int64_t waiting;                           /* documents to be indexed */
+    int64_t indexed, failed, embedded, reused; /* since the start: documents, chunks */
+};
+void retrieval_get_state(struct retrieval *r, struct retrieval_state *ret);
+
+/* ---- searching ---- */
+
+struct retrieval_scope { /* collection_scope() fills it, inside the caller's read */
+    struct uuid collections[COLLECTIONS_MAX];
+    size_t n;
+};
+
+struct retrieval_filter {   /* borrowed; nothing set = everything */
+    struct str source;      /* part of the source's name or address, without regard to ASCII case */
+    const struct str *tags; /* all of them */
+    size_t n_tags;
+    struct str type;         /* metadata's type */
+    int64_t from, to;        /* metadata's date, else when it was last changed; 0 = open */
+    const struct uuid *docs; /* only these documents */
+    size_t n_docs;
+};
+
+enum retrieval_need {
+    NEED_DECIDE, /* "thanks!" needs none */
+    NEED_ALWAYS,
+};
+
+struct retrieval_request { /* borrowed for the call; copied */
+    struct str query;
+    /* What was said before, oldest first: a follow-up ("and in winter?") is searched with it. */
+    const struct str *history;
+    size_t n_history;
+    const struct retrieval_scope *scope;
+    struct retrieval_filter filter;
+    struct uuid role_id; /* whose weights count; not set = none */
+    enum retrieval_need need;
+    int k;               /* hits at most, 0 = 8, at most 200 */
+    int budget_ms;       /* 0 = the options' */
+    double recency_days; /* the age at which a document counts half; 0 = age does not count */
+    bool no_lexical, no_vector;
+    bool keep_duplicates;
+};
+
+struct retrieval_hit {
+    struct uuid doc_id;
+    int64_t chunk_id; /* this version's */
+    uint64_t key;     /* of the passage: the same in each version that has its text */
+    int n;            /* the chunk's place in its document */
+    struct str source_name, title, uri, heading, text;
+    size_t char_from, char_to;     /* in the document's text */
+    int page_from, page_to;        /* 0 = no pages */
+    int rank;                      /* from 1 */
+    int lexical_rank, vector_rank; /* 0 = not found by it */
+    double lexical, vector;        /* BM25; cosine */
+    double fused;                  /* 0 to 1 */
+    double weight;                 /* of the feedback; 1 = none */
+    double score;                  /* what ranks it */
+};
+
+struct retrieval_trace { /* what was done, for people */
+    bool searched;       /* false: it was decided that none is needed, or nothing may be read */
+    const char *why;     /* "smalltalk", "no documents", "follow-up", … static */
+    bool lexical_done, vector_done; /* false: left out, for want of time or of a model */
+    bool loading;
+    bool words_left_out; /* common words of a long question did not count */
+    bool exact;          /* every vector was compared */
+    int64_t embed_us, lexical_us, vector_us, fuse_us, total_us;
+    int64_t candidates;
+    int follow_up; /* messages of the history that were searched with */
+};
+
+struct retrieval_result {
+    enum err err; /* ERR_OK also when nothing was found */
+    const struct errinfo *ei;
+    const struct retrieval_hit *hits; /* borrowed for the call, best first */
+    size_t n;
+    struct retrieval_trace trace;
+    const float *query_vector; /* borrowed, NULL = there is none */
+    int dimensions;
+};
+
+/* On a loop; done runs on it, once, never inside the call. */
+enum err retrieval_search(struct retrieval *r, struct loop *l, struct upstream_client *c,
+                          const struct retrieval_request *q,
+                          void (*done)(void *ctx, const struct retrieval_result *res), void *ctx,
+                          struct retrieval_call **ret, struct errinfo *ei) ERR_CHECK;
+void retrieval_cancel(struct retrieval_call *call); /* on its loop; done is not called */
+
+/* ---- what ratings teach (filled by learning) ---- */
+
+enum retrieval_signal { /* of a hit, for the re-ranker; each about 0 to 1 */
+                        SIGNAL_FUSED,
+                        SIGNAL_LEXICAL,   /* BM25, by the best hit's */
+                        SIGNAL_VECTOR,    /* cosine */
+                        SIGNAL_RANK_BOTH, /* found by both */
+                        SIGNAL_TITLE,     /* share of the question's words in title and heading */
+                        SIGNAL_COVERAGE,  /* share of the question's words in the text */
+                        SIGNAL_RECENCY,
+                        SIGNAL_LENGTH,
+                        SIGNAL_COUNT
+};
+extern const char *const retrieval_signal_names[SIGNAL_COUNT];
+
+struct chunk_factor {
+    uint64_t key;  /* retrieval_hit.key */
+    double factor; /* of the score, clamped to 0.1 … 10 */
+};
+struct role_factors {
+    struct uuid role_id;          /* not set: for every role */
+    struct chunk_factor *factors; /* sorted by key, each once */
+    size_t n;
+};
+/* Immutable once it was given; retrieval frees it with `free` when the last search lets go. */
+struct retrieval_weights {
+    const struct role_factors *roles;
+    size_t n_roles;
+    bool rerank; /* score = bias + Σ w·signal instead of the fused score */
+    double bias, signal[SIGNAL_COUNT];
+    void (*free)(struct retrieval_weights *w);
+};
+/* Takes w (NULL = none); searches that run go on with what they had. Any thread. */
+void retrieval_set_weights(struct retrieval *r, struct retrieval_weights *w);
+/* The passage's key, for those who count by it. */
+uint64_t retrieval_key(const struct uuid *doc_id, const unsigned char hash[CHUNK_HASH_LEN]);

@@ -1,0 +1,6 @@
+/* The SQL of each migration that has a file of its own; migrate.c lists them in order. */
+#pragma once
+
+extern const char sql_documents[];     /* migration_documents.c: collections, versions */
+extern const char sql_chunks[];        /* chunks and their vectors */
+extern const char sql_index_changes[]; /* what the search index follows */
