@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 # Options for the program or the tests: make run ARGS="--port 9000", make test ARGS="-L unit"
 ARGS ?=
 
-.PHONY: help run test build web deps models packages asan tsan fuzz bench-ttft bench-10k load llama-server \
+.PHONY: help run test build web deps models packages asan tsan fuzz bench-ttft bench-engine bench-10k load llama-server \
 	format format-check test-clean clean
 
 ## Using Parley
@@ -61,6 +61,9 @@ format-check: ## Say which C files clang-format would change
 
 bench-ttft: build models ## Time to first token: the whole program against llama-server
 	@exec scripts/bench-ttft $(ARGS)
+
+bench-engine: build models ## The engine alone against llama-server and the library (ARGS=--quick: 2 minutes)
+	@exec bench/engine $(ARGS)
 
 load: packages # the programs that make load for the two below
 	@scripts/build build -- load

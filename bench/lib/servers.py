@@ -35,6 +35,18 @@ def http_status(port, path):
         return 0
 
 
+def http_post(port, path, body):
+    """The JSON that a server without accounts answers."""
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    c.request("POST", path, json.dumps(body), {"Content-Type": "application/json", "Connection": "close"})
+    r = c.getresponse()
+    text = r.read()
+    c.close()
+    if r.status != 200:
+        raise SystemExit(f"bench: POST {path} answered {r.status}: {text[:300]!r}")
+    return json.loads(text)
+
+
 class Process:
     """A child in a group of its own; stop() ends the whole group and nothing else."""
 
@@ -114,13 +126,20 @@ class Parley:
         self.process.stop()
 
 
+def library_flags():
+    """What the library needs wherever it runs: with AMX it would lay the weights out in tiles, which is a SIGSEGV in virtual machines
+    that show AMX without letting it be used (src/engine/llama_model.c does the same)."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
+        return ["--no-repack"] if " amx_int8" in f.read() else []
+
+
 class LlamaServer:
     """llama-server on the same weights, with as many slots as users and the window that Parley gives each."""
 
     def __init__(self, binary, work, gguf, slots, context, threads):
         self.port = free_port()
         self.process = Process([binary, "-m", gguf, "--host", "127.0.0.1", "--port", str(self.port), "-np", str(slots), "-c",
-                                str(slots * context), "-t", str(threads), "--no-webui"],
+                                str(slots * context), "-t", str(threads), "--no-webui", *library_flags()],
                                os.path.join(work, "llama-server.log"))
         wait_until(lambda: http_status(self.port, "/health") == 200, 120, "llama-server")
 

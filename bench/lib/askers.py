@@ -1,0 +1,227 @@
+"""Chat requests to an OpenAI-compatible server from many users at once, on one thread. Standard library only.
+
+A load generator that shares two cores with what it measures must be light: one epoll loop, sockets without layers, and nothing
+parsed that is not needed (a chunk's JSON is looked at once for its text). Each request has a connection of its own, because
+llama-server closes kept-alive ones.
+
+TTFT: from the request's last byte handed to the kernel to the first content received.
+"""
+
+import json
+import selectors
+import socket
+import time
+
+
+class Answer:
+    """What came of one request. Times are seconds of time.perf_counter()."""
+
+    __slots__ = ("user", "begun", "sent", "status", "first", "times", "texts", "ended", "usage", "finish", "error", "retry_after")
+
+    def __init__(self, user):
+        self.user, self.begun, self.sent = user, time.perf_counter(), None
+        self.status, self.first, self.ended = 0, None, None
+        self.times, self.texts = [], []
+        self.usage = self.finish = self.error = None
+        self.retry_after = 0.0
+
+    @property
+    def ttft(self):
+        return self.first - self.sent if self.first else None
+
+    @property
+    def refused(self):
+        return self.status == 429
+
+    @property
+    def good(self):
+        return self.status == 200 and self.finish is not None and self.error is None
+
+    @property
+    def text(self):
+        return "".join(self.texts)
+
+
+class _Connection:
+    """One request on its way: sends it, reads head, chunks and events."""
+
+    def __init__(self, port, body, answer):
+        self.answer = answer
+        data = json.dumps(body).encode()
+        self.out = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                    b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(data)) + data
+        self.raw, self.text, self.chunked, self.head = b"", b"", False, False
+        self.s = socket.socket()
+        self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.s.connect(("127.0.0.1", port))
+        self.s.setblocking(False)
+        self.send()
+
+    def send(self):
+        try:
+            self.out = self.out[self.s.send(self.out):]
+        except BlockingIOError:
+            pass
+        if not self.out and self.answer.sent is None:
+            self.answer.sent = time.perf_counter()
+
+    def receive(self):
+        """True when the answer has ended."""
+        try:
+            data = self.s.recv(1 << 16)
+        except BlockingIOError:
+            return False
+        except OSError as e:
+            self.answer.error = self.answer.error or str(e)
+            return True
+        now = time.perf_counter()
+        self.raw += data
+        if not self.head and not self.read_head():
+            return not data
+        self.read_body()
+        self.read_events(now)
+        if not data:
+            self.end(now)
+        return not data
+
+    def read_head(self):
+        at = self.raw.find(b"\r\n\r\n")
+        if at < 0:
+            return False
+        lines = self.raw[:at].decode("latin-1").split("\r\n")
+        self.raw, self.head = self.raw[at + 4:], True
+        self.answer.status = int(lines[0].split()[1])
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            name, value = name.lower(), value.strip()
+            if name == "transfer-encoding":
+                self.chunked = "chunked" in value
+            elif name == "retry-after-ms":
+                self.answer.retry_after = float(value) / 1000
+            elif name == "retry-after" and not self.answer.retry_after:
+                self.answer.retry_after = float(value)
+        return True
+
+    def read_body(self):
+        if not self.chunked:
+            self.text, self.raw = self.text + self.raw, b""
+            return
+        while True:
+            at = self.raw.find(b"\r\n")
+            if at < 0:
+                return
+            size = int(self.raw[:at].split(b";")[0] or b"0", 16)
+            if len(self.raw) < at + 2 + size + 2:
+                return
+            self.text += self.raw[at + 2:at + 2 + size]
+            self.raw = self.raw[at + 4 + size:]
+
+    def read_events(self, now):
+        a = self.answer
+        if a.status != 200:
+            return
+        *lines, self.text = self.text.split(b"\n")
+        for line in lines:
+            if not line.startswith(b"data: {"):
+                continue
+            event = json.loads(line[6:])
+            if "error" in event:
+                a.error = str(event["error"].get("message"))
+                continue
+            if event.get("usage"):
+                a.usage = event["usage"]
+            for choice in event.get("choices", ()):
+                content = choice["delta"].get("content")
+                if content:
+                    a.first = a.first or now
+                    a.times.append(now)
+                    a.texts.append(content)
+                a.finish = choice.get("finish_reason") or a.finish
+
+    def end(self, now):
+        a = self.answer
+        a.ended = now
+        if a.status != 200 and not a.refused:
+            a.error = a.error or f"{a.status} {self.text[:200]!r}"
+        elif a.status == 200 and not a.finish:
+            a.error = a.error or "the answer was cut"
+
+
+class Load:
+    """A loop that holds any number of requests in the air."""
+
+    def __init__(self, port):
+        self.port, self.selector, self.n = port, selectors.DefaultSelector(), 0
+        self.later = []  # (when, function)
+
+    def start(self, user, body, on_end, on_piece=None):
+        """on_end(answer) when it has ended; on_piece(answer) after each arrival."""
+        answer = Answer(user)
+        c = _Connection(self.port, body, answer)
+        self.selector.register(c.s, selectors.EVENT_READ | (selectors.EVENT_WRITE if c.out else 0), (c, on_end, on_piece))
+        self.n += 1
+        return answer
+
+    def run(self, until=None, enough=lambda: False):
+        """Until nothing is in the air, that time, or enough(); what is then still in the air is closed (a client that leaves)."""
+        while (self.n or self.later) and not enough():
+            now = time.perf_counter()
+            if until and now >= until:
+                break
+            for entry in [e for e in self.later if e[0] <= now]:
+                self.later.remove(entry)
+                entry[1]()
+            for key, mask in self.selector.select(0.01 if self.later or until else 1.0):
+                c, on_end, on_piece = key.data
+                if mask & selectors.EVENT_WRITE:
+                    c.send()
+                    if not c.out:
+                        self.selector.modify(c.s, selectors.EVENT_READ, key.data)
+                if mask & selectors.EVENT_READ:
+                    ended = c.receive()
+                    if on_piece:
+                        on_piece(c.answer)
+                    if ended:
+                        self.drop(key)
+                        c.answer.ended = c.answer.ended or time.perf_counter()
+                        on_end(c.answer)
+        for key in list(self.selector.get_map().values()):
+            self.drop(key)
+        self.later.clear()
+
+    def drop(self, key):
+        self.selector.unregister(key.fileobj)
+        key.fileobj.close()
+        self.n -= 1
+
+
+def ask(port, body):
+    """One request by itself."""
+    load, got = Load(port), []
+    load.start(0, body, got.append)
+    load.run()
+    return got[0]
+
+
+def closed_loop(port, users, seconds, make_body):
+    """Each user asks, reads, asks again; one who was refused comes back after Retry-After. make_body(user, n) gives a body.
+    Returns the answers that ended, those still running at the end, and the seconds it took."""
+    load, ended, running, count = Load(port), [], {}, [0] * users
+    begin = time.perf_counter()
+
+    def again(user):
+        count[user] += 1
+        running[user] = load.start(user, make_body(user, count[user]), on_end)
+
+    def on_end(answer):
+        ended.append(answer)
+        running.pop(answer.user, None)
+        if answer.refused or answer.error:
+            load.later.append((time.perf_counter() + max(0.1, answer.retry_after), lambda: again(answer.user)))
+        else:
+            again(answer.user)
+
+    for user in range(users):
+        again(user)
+    load.run(begin + seconds)
+    return ended, list(running.values()), time.perf_counter() - begin
