@@ -17,7 +17,7 @@ LAYERS = {
     "net": 1, "config": 1, "text": 1,
     "store": 2,
     "auth": 3, "safety": 3, "retrieval": 3, "prompt": 3, "upstream": 3, "engine": 3,
-    "turn": 4, "feedback": 4,
+    "turn": 4, "learn": 4,
     "api": 5,
     "supervisor": 6, "cli": 7, "main": 8,
 }  # the top layer of the design is split in three: main calls cli, cli calls supervisor

@@ -1,0 +1,262 @@
+/* Evidence, the ranker and its proof, on a small world made by hand. */
+#include "learn_fixture.h"
+
+#include "learn/evidence.h"
+#include "learn/replay.h"
+
+#define DIMS  8
+#define DOCS  12
+#define ASKED 6
+
+static float vectors[DOCS][DIMS], question_vectors[ASKED][DIMS];
+static struct ranker_question questions[ASKED];
+static const char *const texts[ASKED] = {"train to Oslo",       "trains for Oslo",
+                                         "ferry to Crete",      "ferries near Crete",
+                                         "visa rules for Peru", "Peru visa rule"};
+
+static void unit(float *v, int axis, float off, int to) {
+    memset(v, 0, DIMS * sizeof *v);
+    v[axis] = 1;
+    v[to] += off;
+    float n = sqrtf((float)(v[axis] * v[axis] + off * off));
+    for (int i = 0; i < DIMS; i++)
+        v[i] /= n;
+}
+
+static void passages_of(struct ranker_passage *p) {
+    memset(p, 0, DOCS * sizeof *p);
+    for (int i = 0; i < DOCS; i++) {
+        p[i].key = (uint64_t)i + 100;
+        p[i].vector = vectors[i];
+        p[i].signals[RANKER_FUSED] = 1.0 / (i + 1);
+    }
+    ranker_fill_signals(p, DOCS, DIMS);
+}
+
+static int make_world(void **state) {
+    (void)state;
+    for (int i = 0; i < DOCS; i++)
+        unit(vectors[i], i % DIMS, 0.1f * (float)i, (i + 3) % DIMS);
+    for (int i = 0; i < ASKED; i++) {
+        unit(question_vectors[i], i / 2, 0.1f * (float)(i % 2), 7);
+        questions[i] = (struct ranker_question){str_from(texts[i]), question_vectors[i], 1};
+    }
+    return 0;
+}
+
+/* Question q likes passage 5 + q / 2 and nothing else. */
+static struct ranker *trained(bool memory, size_t repeat) {
+    static struct ranker_rating r[ASKED * DOCS * 8];
+    struct ranker_passage p[DOCS];
+    struct ranker *ret = NULL;
+    size_t n = 0;
+    passages_of(p);
+    for (size_t k = 0; k < repeat; k++)
+        for (size_t q = 0; q < ASKED; q += 2)
+            for (size_t d = 0; d < DOCS; d++)
+                r[n++] = (struct ranker_rating){q, p[d], d == 5 + q / 2, 1};
+    struct ranker_input in = {questions, ASKED, r, n, DIMS, true, memory};
+    assert_ok(ranker_train(&in, &ret));
+    return ret;
+}
+
+static size_t best_for(const struct ranker *r, size_t q) {
+    struct ranker_passage p[DOCS];
+    double s[DOCS];
+    size_t best = 0;
+    passages_of(p);
+    ranker_score(r, &questions[q], p, DOCS, s);
+    for (size_t i = 0; i < DOCS; i++)
+        if (s[i] > s[best])
+            best = i;
+    return best;
+}
+
+static size_t place_of(const struct ranker *r, size_t q, size_t passage) {
+    struct ranker_passage p[DOCS];
+    double s[DOCS];
+    size_t before = 0;
+    passages_of(p);
+    ranker_score(r, &questions[q], p, DOCS, s);
+    for (size_t i = 0; i < DOCS; i++)
+        before += s[i] > s[passage];
+    return before;
+}
+
+static void ranker_without_ratings_keeps_the_order(void **state) {
+    struct ranker *r = NULL;
+    struct ranker_input in = {questions, ASKED, NULL, 0, DIMS, true, true};
+    (void)state;
+    assert_ok(ranker_train(&in, &r));
+    assert_int_equal(best_for(r, 0), 0);
+    ranker_free(r);
+}
+
+static void ranker_remembers_and_carries_over_to_like_questions(void **state) {
+    struct ranker *r = trained(true, 4);
+    (void)state;
+    for (size_t q = 0; q < ASKED; q++) /* the odd ones were never rated */
+        assert_int_equal(best_for(r, q), 5 + q / 2);
+    ranker_free(r);
+}
+
+static void one_rating_does_not_bury_a_document(void **state) {
+    struct ranker_passage p[DOCS];
+    struct ranker *r = NULL;
+    (void)state;
+    passages_of(p);
+    struct ranker_rating angry[1] = {{0, p[0], 0, 1}};
+    struct ranker_input in = {questions, ASKED, angry, 1, DIMS, true, true};
+    assert_ok(ranker_train(&in, &r));
+    assert_true(place_of(r, 0, 0) <= 5); /* for that very question it falls some places */
+    assert_int_equal(best_for(r, 4), 0);
+    assert_true(fabs(ranker_chunk_weight(r, 1, p[0].key)) < 0.25);
+    ranker_free(r);
+}
+
+static void ranker_saved_and_loaded_orders_the_same(void **state) {
+    struct ranker *r = trained(true, 2), *again = NULL;
+    struct buf b;
+    (void)state;
+    buf_init(&b, 1 << 20);
+    ranker_save(r, &b);
+    assert_ok(buf_err(&b));
+    assert_ok(ranker_load(buf_str(&b), &again));
+    for (size_t q = 0; q < ASKED; q++)
+        assert_int_equal(best_for(again, q), best_for(r, q));
+    assert_int_equal(ranker_pairs(again), ranker_pairs(r));
+    ranker_free(again);
+    for (size_t i = 0; i < b.n; i += 7) { /* every damage is found */
+        b.p[i] ^= 0x20;
+        assert_err(ranker_load(buf_str(&b), &again), ERR_CORRUPT);
+        b.p[i] ^= 0x20;
+        assert_err(ranker_load((struct str){b.p, i}, &again), ERR_CORRUPT);
+    }
+    buf_deinit(&b);
+    ranker_free(r);
+}
+
+static void replay(const struct ranker *r, struct replay_result *ret) {
+    static struct ranker_passage p[ASKED][DOCS];
+    static double values[ASKED][DOCS], weights[DOCS];
+    struct replay_turn t[ASKED];
+    for (size_t q = 0; q < ASKED; q++) {
+        passages_of(p[q]);
+        for (size_t d = 0; d < DOCS; d++) {
+            values[q][d] = d == 5 + q / 2;
+            weights[d] = 1;
+        }
+        t[q] = (struct replay_turn){questions[q], q, q % 2 == 1, p[q], values[q], weights, DOCS};
+    }
+    assert_ok(replay_rankers(r, NULL, t, ASKED, ret));
+}
+
+static void replay_proves_what_is_better_and_catches_reversed_weights(void **state) {
+    struct ranker *r = trained(true, 4);
+    struct replay_result result;
+    (void)state;
+    replay(r, &result);
+    assert_true(replay_is_proof(&result));
+    assert_true(result.gain.low > 0.2 && result.questions == ASKED);
+    ranker_reverse(r);
+    replay(r, &result);
+    assert_false(replay_is_proof(&result));
+    assert_true(result.gain.high < 0.1);
+    ranker_free(r);
+}
+
+static void replay_of_few_questions_proves_nothing(void **state) {
+    struct replay_result r = {.gain = {0.5, 0.4, 0.6, 4}, .questions = REPLAY_QUESTIONS_MIN - 1};
+    (void)state;
+    assert_false(replay_is_proof(&r));
+    r.questions = REPLAY_QUESTIONS_MIN;
+    assert_true(replay_is_proof(&r));
+    r.gain_new = (struct interval){-0.2, -0.3, -0.1, REPLAY_QUESTIONS_MIN};
+    assert_false(replay_is_proof(&r)); /* new questions fare worse */
+}
+
+static void ranker_refuses_what_is_out_of_range(void **state) {
+    struct ranker_passage p[DOCS];
+    struct ranker *r = NULL;
+    (void)state;
+    passages_of(p);
+    struct ranker_rating bad[1] = {{ASKED, p[0], 1, 1}};
+    struct ranker_input in = {questions, ASKED, bad, 1, DIMS, true, true};
+    assert_err(ranker_train(&in, &r), ERR_INVALID);
+    bad[0] = (struct ranker_rating){0, p[0], 2, 1};
+    assert_err(ranker_train(&in, &r), ERR_INVALID);
+}
+
+static void worth_of_a_rating_stands_before_signals(void **state) {
+    (void)state;
+    struct worth w = evidence_worth(0, 1u << IMPLICIT_REGENERATED);
+    assert_true(w.value == 1 && w.weight == 1);
+    w = evidence_worth(-1, 1u << IMPLICIT_REGENERATED | 1u << IMPLICIT_STOPPED);
+    assert_true(w.value < 0.5 && w.weight > 0 && w.weight <= 0.5);
+    w = evidence_worth(-1, 0);
+    assert_true(w.weight == 0);
+}
+
+/* Nine honest people and one who always says the opposite, about twenty things. */
+static void evidence_finds_who_says_the_opposite(void **state) {
+    struct judgement j[200];
+    struct person people[10] = {0};
+    (void)state;
+    for (size_t p = 0; p < 10; p++) {
+        people[p].earlier = 50;
+        for (size_t t = 0; t < 20; t++)
+            j[p * 20 + t] = (struct judgement){
+                p, t, (int64_t)(p * 20 + t) * 1000000, {(t % 2 == 0) != (p == 9), 1}};
+    }
+    assert_ok(evidence_weigh(j, 200, people, 10, 20));
+    assert_true(people[0].reliability > 0.9);
+    assert_true(people[9].reliability < 0.2);
+    assert_true(j[199].worth.weight < 0.2 && j[0].worth.weight > 0.9);
+}
+
+static void evidence_weighs_new_flagged_and_hasty_people_less(void **state) {
+    struct judgement j[42];
+    struct person people[3] = {{.earlier = 50}, {.flagged = true, .earlier = 50}, {0}};
+    (void)state;
+    for (size_t i = 0; i < 40; i++) /* forty within a minute */
+        j[i] = (struct judgement){0, i, (int64_t)i * 1000, {1, 1}};
+    j[40] = (struct judgement){1, 40, 5, {0, 1}};
+    j[41] = (struct judgement){2, 41, 5, {0, 1}};
+    assert_ok(evidence_weigh(j, 42, people, 3, 42));
+    double sum = 0;
+    for (size_t i = 0; i < 40; i++)
+        sum += j[i].worth.weight;
+    assert_near(sum, EVIDENCE_BURST, 1);
+    assert_true(j[40].worth.weight == 0);
+    assert_near(j[41].worth.weight, EVIDENCE_NEW, 0.01);
+    j[0].thing = 99;
+    assert_err(evidence_weigh(j, 42, people, 3, 42), ERR_INVALID);
+}
+
+static void words_meet_in_their_stems(void **state) {
+    struct words a, b;
+    (void)state;
+    words_of(STR("What are the heated wings?"), &a);
+    words_of(STR("heating of a wing"), &b);
+    assert_int_equal(a.n, 2);
+    assert_near(words_alike(&a, &b, NULL, NULL), 1, 1e-9);
+    words_of(STR(""), &b);
+    assert_true(words_alike(&a, &b, NULL, NULL) == 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranker_without_ratings_keeps_the_order),
+        cmocka_unit_test(ranker_remembers_and_carries_over_to_like_questions),
+        cmocka_unit_test(one_rating_does_not_bury_a_document),
+        cmocka_unit_test(ranker_saved_and_loaded_orders_the_same),
+        cmocka_unit_test(replay_proves_what_is_better_and_catches_reversed_weights),
+        cmocka_unit_test(replay_of_few_questions_proves_nothing),
+        cmocka_unit_test(ranker_refuses_what_is_out_of_range),
+        cmocka_unit_test(worth_of_a_rating_stands_before_signals),
+        cmocka_unit_test(evidence_finds_who_says_the_opposite),
+        cmocka_unit_test(evidence_weighs_new_flagged_and_hasty_people_less),
+        cmocka_unit_test(words_meet_in_their_stems),
+    };
+    return cmocka_run_group_tests(tests, make_world, NULL);
+}
