@@ -88,8 +88,7 @@ static void begin(struct relay *x) {
 }
 
 /* False: the reader was too slow and is gone. */
-static bool send_event(struct relay *x, struct str data) {
-    sse_write(&x->out, -1, NULL, data);
+static bool flush_out(struct relay *x) {
     enum err e = buf_err(&x->out);
     if (e)
         http_stream_abort(x->r);
@@ -103,10 +102,17 @@ static bool send_event(struct relay *x, struct str data) {
     return false;
 }
 
+static bool send_event(struct relay *x, struct str data) {
+    sse_write(&x->out, -1, NULL, data);
+    return flush_out(x);
+}
+
 static bool on_event(const struct sse_event *e, void *ctx) {
     struct relay *x = ctx;
     struct buf data;
     bool alive;
+    if (!x->r)
+        return false;
     if (!x->begun)
         begin(x);
     if (str_eq(e->data, STR("[DONE]"))) {
@@ -118,6 +124,19 @@ static bool on_event(const struct sse_event *e, void *ctx) {
     alive = send_event(x, buf_str(&data));
     buf_deinit(&data);
     return alive;
+}
+
+/* "queued": the place in the engine's queue. */
+static void on_comment(struct str text, void *ctx) {
+    struct relay *x = ctx;
+    if (!x->r)
+        return;
+    if (!x->begun)
+        begin(x);
+    buf_addz(&x->out, ": ");
+    buf_adds(&x->out, text);
+    buf_addz(&x->out, "\n\n");
+    (void)flush_out(x);
 }
 
 static void finish_stream(struct relay *x, enum err err, const struct errinfo *ei) {
@@ -192,6 +211,8 @@ static void on_status(void *ctx, int status, struct str content_type, int64_t re
     x->retry_after_ms = retry_after_ms;
     if (x->o->stream && status == 200 && str_starts(content_type, STR("text/event-stream")))
         x->parser = sse_parser_new(EVENT_CAP);
+    if (x->parser)
+        sse_parser_on_comment(x->parser, on_comment);
 }
 
 static bool on_data(void *ctx, struct str bytes) {

@@ -2,8 +2,9 @@
  *
  * What changes: model becomes the upstream's name; members that are null go (servers differ in
  * taking them); a role's system prompt goes in front and its parameters fill in what the client
- * left out; our own engine gets "parley" with the user and a conversation key, and a "parley" of
- * the client's never gets through. All else is handed on as it came. */
+ * left out; our own engine gets "parley" with the user and a conversation key, and of a "parley" of
+ * the client's what concerns his own waiting only ("wait", "wait_ms", "deadline_ms"). All else is
+ * handed on as it came. */
 #include <stdio.h>
 
 #include "api/handlers.h"
@@ -101,6 +102,16 @@ static void conversation_key(const yyjson_doc *doc, const struct uuid *user, str
     sha256_final(h, hex);
 }
 
+/* How long the client would wait, for the engine to check. */
+static void copy_wishes(yyjson_mut_doc *d, yyjson_mut_val *parley, const json_val *wishes) {
+    static const char *const names[] = {"wait", "wait_ms", "deadline_ms"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        json_val *v = json_get(wishes, names[i]);
+        if (v)
+            yyjson_mut_obj_put(parley, yyjson_mut_str(d, names[i]), yyjson_val_mut_copy(d, v));
+    }
+}
+
 enum err openai_rewrite(const yyjson_doc *doc, const struct openai_target *t,
                         const struct uuid *user, struct buf *out, struct errinfo *ei) {
     char key[SHA256_HEX_LEN + 1];
@@ -110,6 +121,7 @@ enum err openai_rewrite(const yyjson_doc *doc, const struct openai_target *t,
         yyjson_mut_doc_free(d);
         return err_set(ei, ERR_NOMEM, NULL);
     }
+    const json_val *wishes = json_get(yyjson_doc_get_root((yyjson_doc *)doc), "parley");
     remove_nulls(root);
     yyjson_mut_obj_remove_key(root, "parley");
     if (t->model.p)
@@ -119,6 +131,7 @@ enum err openai_rewrite(const yyjson_doc *doc, const struct openai_target *t,
     if (user) {
         yyjson_mut_val *parley = yyjson_mut_obj(d);
         set_str(d, parley, "user", uuid_str(user));
+        copy_wishes(d, parley, wishes);
         conversation_key(doc, user, t->model, key);
         if (key[0] && yyjson_mut_obj_get(root, "messages"))
             set_str(d, parley, "conversation", str_from(key));

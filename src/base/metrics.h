@@ -37,7 +37,21 @@
     X(M_ENGINE_DECODE_TOKENS,     COUNTER,   "parley_engine_decode_tokens_total",     "tokens generated") \
     X(M_ENGINE_RUNNING,           GAUGE,     "parley_engine_sequences_running",       "sequences that generate now") \
     X(M_ENGINE_QUEUED,            GAUGE,     "parley_engine_requests_queued",         "requests that wait for a slot") \
-    X(M_ENGINE_REFUSED,           COUNTER,   "parley_engine_refused_total",           "requests refused because the queue was full") \
+    X(M_ENGINE_REFUSED,           COUNTER,   "parley_engine_refused_total",           "requests refused because they would have waited too long") \
+    X(M_ENGINE_LATE,              COUNTER,   "parley_engine_late_total",              "of the refused, those that were let in and missed their deadline") \
+    X(M_ENGINE_QUEUE_SECONDS,     HISTOGRAM, "parley_engine_queue_seconds",           "time that a request waited for a slot") \
+    X(M_ENGINE_TOKEN_SECONDS,     HISTOGRAM, "parley_engine_token_seconds",           "time between the tokens of an answer") \
+    X(M_ENGINE_SLOTS,             GAUGE,     "parley_engine_slots",                   "sequences that can generate at once") \
+    X(M_ENGINE_STEP_SEQUENCES,    COUNTER,   "parley_engine_step_sequences_total",    "sequences that took part in steps; by steps_total: how full they are") \
+    X(M_ENGINE_KV_TOKENS,         GAUGE,     "parley_engine_kv_tokens",               "tokens whose keys and values are kept; shared ones count for each") \
+    X(M_ENGINE_KV_CELLS,          GAUGE,     "parley_engine_kv_cells",                "tokens that there is room for") \
+    X(M_ENGINE_PREFIX_HITS,       COUNTER,   "parley_engine_prefix_hits_total",       "requests that began from a kept prefix") \
+    X(M_ENGINE_SHELF_HITS,        COUNTER,   "parley_engine_shelf_hits_total",        "of these, from one that had been put into RAM") \
+    X(M_ENGINE_EVICTIONS,         COUNTER,   "parley_engine_evictions_total",         "conversations that had to leave their slot") \
+    X(M_ENGINE_SHELVED,           COUNTER,   "parley_engine_shelved_total",           "of these, those that were put into RAM") \
+    X(M_ENGINE_SHELF_BYTES,       GAUGE,     "parley_engine_shelf_bytes",             "RAM that these take") \
+    X(M_ENGINE_GUESSED_TOKENS,    COUNTER,   "parley_engine_guessed_tokens_total",    "tokens guessed from the prompt and computed on trust") \
+    X(M_ENGINE_RIGHT_TOKENS,      COUNTER,   "parley_engine_guessed_right_total",     "of these, the right ones") \
     X(M_ENGINE_TTFT_SECONDS,      HISTOGRAM, "parley_engine_ttft_seconds",            "time from a request's arrival to its first token") \
     X(M_ENGINE_STEP_SECONDS,      HISTOGRAM, "parley_engine_step_seconds",            "time of one compute step")
 /* clang-format on */

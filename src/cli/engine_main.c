@@ -70,6 +70,7 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         .context = (int)c->context,
         .slots = (int)c->slots,
         .max_queued = (int)c->engine_max_queued,
+        .deadline_ms = (int)c->engine_deadline_ms,
     };
     enum err e = choice ? read_key(args_get(a, "key-file"), key, sizeof key, ei) : ERR_NOMEM;
     if (!e)

@@ -43,7 +43,8 @@ struct config {
     int64_t slots;          /* 0 = chosen by the engine */
     int64_t engine_threads; /* 0 = all cores */
     int64_t engine_max_queued;
-    int64_t signup; /* enum config_signup */
+    int64_t engine_deadline_ms; /* 0 = none */
+    int64_t signup;             /* enum config_signup */
     int64_t session_days;
     int64_t secure_cookies; /* 0 or 1 */
     int64_t loops;          /* 0 = cores */

@@ -3,6 +3,7 @@
  * A struct chat belongs to the loop's thread. The compute thread knows its address only to post
  * events to the loop; the last event is the one with done, and with it the chat is freed. The
  * client may be gone long before. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -27,7 +28,8 @@ struct chat {
     struct buf body;     /* the whole answer, when it is not streamed */
     struct buf logprobs; /* of tokens not yet sent */
     int tokens;
-    bool begun;    /* the stream's head was sent */
+    bool opened;   /* the stream's head was sent */
+    bool begun;    /* and its first chunk */
     bool finished; /* nothing more is to be sent */
 };
 
@@ -79,13 +81,31 @@ static void send_chunk(struct chat *c, bool role, struct str content, const char
     buf_deinit(&json);
 }
 
+static void open_stream(struct chat *c) {
+    if (c->opened || !c->http)
+        return;
+    c->opened = true;
+    http_set_header(c->http, "Cache-Control", "no-cache");
+    http_stream_begin(c->http, 200, "text/event-stream");
+}
+
 static void begin_stream(struct chat *c) {
     if (c->begun || !c->http)
         return;
+    open_stream(c);
     c->begun = true;
-    http_set_header(c->http, "Cache-Control", "no-cache");
-    http_stream_begin(c->http, 200, "text/event-stream");
     send_chunk(c, true, STR_NULL, NULL);
+}
+
+/* A comment, which clients that do not know it pass over. */
+static void on_queued(struct chat *c, int position) {
+    char text[64];
+    int n = snprintf(text, sizeof(text), ": queued {\"position\":%d}\n\n", position);
+    if (!c->request.stream || !c->http || c->begun)
+        return;
+    open_stream(c);
+    if (http_stream_write(c->http, (struct str){text, (size_t)n}))
+        on_client_gone(c);
 }
 
 static void give_text(struct chat *c, struct str text) {
@@ -135,7 +155,7 @@ static void fail(struct chat *c, enum err err, const struct errinfo *ei) {
     c->finished = true;
     if (!r)
         return;
-    if (!c->begun) {
+    if (!c->opened) {
         c->http = NULL;
         http_on_close(r, NULL, NULL);
         engine_reply_error(r, err, ei);
@@ -196,7 +216,9 @@ static void on_done(struct chat *c, const struct event *ev) {
 static void on_event_in_loop(void *arg) {
     struct event *ev = arg;
     struct chat *c = ev->chat;
-    if (!c->finished && !ev->e.done)
+    if (!c->finished && ev->e.queued)
+        on_queued(c, ev->e.position);
+    else if (!c->finished && !ev->e.done)
         on_token(c, &ev->e);
     else if (!c->finished)
         on_done(c, ev);
@@ -278,6 +300,9 @@ static enum err submit(struct chat *c, struct errinfo *ei) {
         .conversation = c->request.conversation,
         .user = c->request.user,
         .wait = c->request.wait,
+        .wait_ms = c->request.wait_ms,
+        .deadline_ms = c->request.deadline_ms,
+        .background = c->request.background,
         .arrived_ns = http_request_arrived_ns(c->http),
         .on_event = on_event,
         .ctx = c,

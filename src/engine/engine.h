@@ -2,18 +2,29 @@
  * wire format on a Unix socket or a TCP address. It knows nothing of users, roles or conversations
  * but the keys it is given.
  *
- * Wire (what is beyond OpenAI's own is optional, under "parley", and ignored by other servers):
- *   POST /v1/chat/completions   stream and not; "stream_options":{"include_usage":true};
- *        "parley": {"conversation": key for prefix reuse, "user": key for fairness, "continue":
- * true = the last message is a partial assistant answer to be continued exactly, "wait": true =
- * queue instead of 429} POST /v1/embeddings         string, list of strings, token lists; float and
- * base64 POST /v1/tokens/count       {"model","texts":[…]} → {"counts":[…]}   tokens of each text,
- * no special tokens added GET  /v1/models[/{id}]      data[]:
- * {"id","object","created","owned_by","parley":{"kind":"chat|embedding","context_window":N,"template_overhead":tokens
- * for one message}} GET  /health                200 {"status":"ok"}; 503
- * {"status":"loading","progress":0…1}; 500 {"status":"error","error":{…}} GET  /metrics A client
- * that goes away cancels its request within one step. Errors have the API's shape
- * ({"error":{message,type,param,code}}). */
+ * Wire. What is beyond OpenAI's own stands under "parley", is optional, and is ignored by others:
+ *
+ * - POST /v1/chat/completions, streamed or not; "stream_options":{"include_usage":true}. Its
+ * parley:
+ *   - "conversation": key for prefix reuse; "user": key for fairness
+ *   - "continue": true = the last message is a partial assistant answer to be continued exactly
+ *   - "deadline_ms": 429 with Retry-After unless the first token will come by then (0 = none;
+ *     without it, the engine's own)
+ *   - "wait": true = queue instead; a stream then begins with its place in comments,
+ *     ": queued {"position":n}" (n others are before it). "wait_ms": unless that would take longer
+ *   - "background": true = behind everybody else
+ * - POST /v1/embeddings: string, list of strings, token lists; float and base64. Its parley:
+ *   "background"
+ * - POST /v1/tokens/count: {"model","texts":[…]} → {"counts":[…]}, tokens of each text, no special
+ *   tokens added
+ * - GET /v1/models[/{id}]: data[]: {"id","object","created","owned_by","parley":
+ *   {"kind":"chat|embedding","context_window":N,"template_overhead":tokens for one message}}
+ * - GET /health: 200 {"status":"ok"}; 503 {"status":"loading","progress":0…1}; 500
+ *   {"status":"error","error":{…}}
+ * - GET /metrics
+ *
+ * A client that goes away cancels its request within one step. Errors have the API's shape
+ * ({"error":{message,type,param,code}}); a 429 also has Retry-After-Ms. */
 #pragma once
 
 #include "base/err.h"
@@ -32,6 +43,7 @@ struct engine_options {
     int threads;         /* 0 = all cores */
     int context;         /* tokens of one sequence's window, 0 = min(4096, the model's own) */
     int slots;           /* sequences at once, 0 = chosen from memory, at most 16 */
+    int deadline_ms;     /* for the first token of requests that state none, 0 = none */
     int max_queued;      /* requests waiting for a slot, 0 = 256; past it 429 with Retry-After */
 };
 

@@ -559,6 +559,7 @@ static void describe(struct llama_weights *w, const struct llama_open_options *o
     i->sequences = o->embedding ? EMBED_SEQUENCES : p->sequences;
     i->cells = p->cells;
     i->step_tokens = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
+    i->cuts = w->partial;
     i->dimensions = o->embedding ? llama_model_n_embd_out(w->model) : 0;
     i->bytes = p->bytes;
 }

@@ -42,6 +42,7 @@ struct model_info {
     int sequences;   /* sequence numbers, 0 for embedding models */
     int cells;       /* tokens that the slots' sequences may hold together (prefixes come on top) */
     int step_tokens; /* items in one step at most; tokens in one embed() at most */
+    bool cuts;       /* sequences can be cut and copied in parts */
     int dimensions;  /* of an embedding */
     int64_t bytes;   /* weights and KV */
 };

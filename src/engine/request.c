@@ -5,6 +5,8 @@
 
 #include "base/json.h"
 
+#define DEADLINE_MAX_MS 86400000
+
 /* A field's value; NULL for absent and for null. */
 static json_val *field(const json_val *obj, const char *name) {
     json_val *v = json_get(obj, name);
@@ -269,6 +271,12 @@ static enum err get_parley(const json_val *root, struct arena *a, struct chat_re
         e = get_bool(p, "continue", &r->proceed, ei);
     if (!e && p)
         e = get_bool(p, "wait", &r->wait, ei);
+    if (!e && p)
+        e = get_bool(p, "background", &r->background, ei);
+    if (!e && p)
+        e = get_int(p, "wait_ms", 0, DEADLINE_MAX_MS, &r->wait_ms, ei);
+    if (!e && p)
+        e = get_int(p, "deadline_ms", 0, DEADLINE_MAX_MS, &r->deadline_ms, ei);
     r->conversation = key_of(conversation);
     r->user = key_of(user);
     if (!e && r->proceed && !str_eqz(r->messages[r->n_messages - 1].role, "assistant"))
@@ -307,6 +315,7 @@ enum err chat_request_parse(struct str body, struct arena *a, struct chat_reques
     if (e)
         return e;
     const json_val *root = yyjson_doc_get_root(doc);
+    r->deadline_ms = -1;
     e = get_string(root, "model", a, &r->model, ei);
     if (!e)
         e = get_messages(root, a, r, ei);

@@ -16,9 +16,12 @@ struct chat_request {
     struct model_message *messages;
     int n_messages;
     bool stream, include_usage;
-    bool proceed;   /* the last message is a partial answer to be continued */
-    bool wait;      /* in the queue, however long it takes */
-    int max_tokens; /* 0 = as many as the window holds */
+    bool proceed;    /* the last message is a partial answer to be continued */
+    bool wait;       /* in the queue rather than being refused */
+    bool background; /* behind everybody else */
+    int wait_ms;     /* at most so long, as predicted; 0 = however long */
+    int deadline_ms; /* for the first token; 0 = none, -1 = the usual one */
+    int max_tokens;  /* 0 = as many as the window holds */
     struct sampler_params sampling;
     bool seeded;
     struct str stops[TEXT_STOPS_MAX];

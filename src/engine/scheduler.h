@@ -1,21 +1,26 @@
 /* Decides what the compute thread does next: continuous batching over all sequences.
  *
  * Each round of the compute thread:
- *   1. take in what was submitted and cancelled
+ *   1. end what was cancelled, and what has missed its deadline
  *   2. one embedding batch, if any waits (they are short and a chat turn waits for them), unless
  *      running answers are still to get as much time as the last one took (background ones: nine
  *      times as much)
- *   3. give waiting requests a slot, those of the user who was served least first
- *   4. one step: a token for every running answer, and as much prefill as keeps their pace: short
- * prompts first
+ *   3. give waiting requests a slot: people before the background, then those of the user who was
+ *      served least
+ *   4. one step: a token for every running answer (and guesses of the next ones where that pays),
+ *      and as much prefill as keeps their pace: short prompts first
  *   5. sample, and tell each request's owner
  *
  * A request:  waiting ─▶ prefilling ─▶ generating ─▶ done
- *                └───────────┴────────────┴──▶ done (cancelled, failed)
+ *                └───────────┴────────────┴──▶ done (cancelled, failed, late)
  *
- * Threads: submit, cancel and stop from any thread. sched_run() or sched_round() on the one compute
- * thread, where also the callbacks run: they must be short and must not call back into the
- * scheduler (but cancel and submit). */
+ * A request that has a deadline is let in only when its first token is predicted to come before it
+ * (forecast.h), and ended when it has not: nothing is late in silence. One that waits is told how
+ * many are before it.
+ *
+ * Threads: submit, cancel and stop from any thread; whether a request is let in is said at once,
+ * also in the middle of a step. sched_run() or sched_round() on the one compute thread, where also
+ * the callbacks run: they must be short and must not call back into the scheduler (but cancel). */
 #pragma once
 
 #include "base/err.h"
@@ -34,12 +39,18 @@ struct sched_options {
     int cells;          /* tokens that the slots hold together */
     size_t shelf_bytes; /* RAM for conversations without a slot */
     int max_queued;     /* chat requests that wait */
+    int deadline_ms;    /* for the first token of those that state none, 0 = none */
+    bool no_guesses;    /* never guess tokens that may follow */
+    /* What a step costs as far as it is known: see forecast.h. 0 = not known. */
+    double base_ns, answer_ns, prompt_ns;
 };
 
 enum sched_end { SCHED_STOP, SCHED_LENGTH, SCHED_CANCELLED, SCHED_FAILED };
 
 struct sched_event {
-    bool done;            /* the last event; token is then not set */
+    bool done;   /* the last event; token is then not set */
+    bool queued; /* it waits: position others are before it; nothing else is set */
+    int position;
     struct sampled token; /* borrowed for the call */
     int forced;           /* the first bytes of the token's text that were sched_chat.forced */
     enum sched_end end;
@@ -59,6 +70,9 @@ struct sched_chat { /* a request; submit moves prompt out of it and copies the r
     char forced[SCHED_FORCED_MAX];
     int n_forced;
     bool wait; /* rather than being refused: SCHED_PATIENT times as many such requests may queue */
+    int64_t wait_ms;     /* with wait: as long as that at most, as predicted; 0 = however long */
+    int64_t deadline_ms; /* from arrived_ns to the first token; 0 = none, -1 = the usual one */
+    bool background;     /* behind everybody else */
     uint64_t conversation, user; /* keys, 0 = none */
     int64_t arrived_ns;
     void (*on_event)(void *ctx, const struct sched_event *e); /* a done event comes exactly once */
@@ -80,8 +94,9 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
                    struct sched **ret) ERR_CHECK;
 void sched_free(struct sched *s); /* after sched_run() returned; what is left ends as cancelled */
 
-/* ERR_OVERLOADED with a computed retry_after_ms when too many wait; ERR_CONTEXT with the numbers
- * when the prompt leaves no room for one token. *ret_id names the request in sched_cancel(). */
+/* ERR_OVERLOADED with a computed retry_after_ms when too many wait or the first token would come
+ * too late; ERR_CONTEXT with the numbers when the prompt leaves no room for one token. *ret_id
+ * names the request in sched_cancel(). */
 enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
                            struct errinfo *ei) ERR_CHECK;
 /* ERR_OVERLOADED with retry_after_ms when too many tokens of texts wait. *ret_id as above. */
@@ -96,3 +111,6 @@ void sched_run(
 bool sched_round(struct sched *s); /* one round without sleeping; false: there was nothing to do */
 void sched_stop(struct sched *s);  /* running answers end as cancelled */
 bool sched_should_abort(struct sched *s); /* for the model's abort hook; any thread */
+/* What a step costs, as learnt; false: not enough was computed to say. Any thread. */
+bool sched_costs(struct sched *s, double *ret_base_ns, double *ret_answer_ns,
+                 double *ret_prompt_ns);

@@ -38,6 +38,8 @@ void engine_reply_error(struct http_request *r, enum err e, const struct errinfo
     if (ei && ei->retry_after_ms) {
         snprintf(seconds, sizeof(seconds), "%u", (ei->retry_after_ms + 999) / 1000);
         http_set_header(r, "Retry-After", seconds);
+        snprintf(seconds, sizeof(seconds), "%u", ei->retry_after_ms);
+        http_set_header(r, "Retry-After-Ms", seconds); /* for those who can wait more exactly */
     }
     buf_init(&out, 64 << 10);
     render_error(&out, e, ei);
@@ -362,6 +364,7 @@ static enum err load_models(struct engine *en) {
         .prefix_tokens = PREFIXES * PREFIX_TOKENS,
         .shelf_bytes = SHELF_BYTES,
         .max_queued = en->o->max_queued ? en->o->max_queued : MAX_QUEUED,
+        .deadline_ms = en->o->deadline_ms,
     };
     e = sched_new(en->loaded_chat, en->loaded_embedding, &so, &en->loaded_sched);
     return e ? err_set(&en->load_error, e, NULL) : ERR_OK;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/metrics.h"
+
 #define SHELF_MAX   256 /* states at most */
 #define WORTH_STATE 64  /* tokens that a state must save to be worth its copy */
 
@@ -85,6 +87,13 @@ size_t slots_shelf_bytes(const struct slots *s) {
     return s->shelf_bytes;
 }
 
+int slots_tokens(const struct slots *s) {
+    int n = 0;
+    for (int i = 0; i < s->o.slots + s->o.prefixes; i++)
+        n += s->slots[i].computed;
+    return n;
+}
+
 static int common(const struct tokens *a, int a_n, const struct tokens *b, int b_n) {
     int n = a_n < b_n ? a_n : b_n, i = 0;
     while (i < n && a->p[i] == b->p[i])
@@ -138,6 +147,7 @@ static void shelve(struct slots *s, const struct slot *slot) {
         tokens_deinit(&st.tokens);
         return;
     }
+    metric_add(M_ENGINE_SHELVED, 1);
     s->shelf[s->n_shelf++] = st;
     s->shelf_bytes += n;
 }
@@ -163,6 +173,7 @@ bool slots_evict(struct slots *s) {
             victim = &s->slots[i];
     if (!victim)
         return false;
+    metric_add(M_ENGINE_EVICTIONS, 1);
     shelve(s, victim);
     slots_clear(s, victim);
     return true;
@@ -197,6 +208,10 @@ static struct source find_source(struct slots *s, const struct tokens *prompt,
             best = (struct source){.shelf = i, .n = n, .same = true};
     }
     return best;
+}
+
+int slots_held(struct slots *s, const struct tokens *prompt, uint64_t conversation) {
+    return find_source(s, prompt, conversation).n;
 }
 
 /* Whether the prompt may take the source's own slot: nothing that others could want is lost. */
@@ -267,6 +282,7 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
             return NULL;
         if (slot->computed) {
             /* The shelf may drop the state that is wanted to make room: it is looked for again. */
+            metric_add(M_ENGINE_EVICTIONS, 1);
             shelve(s, slot);
             slots_clear(s, slot);
             from = find_source(s, prompt, conversation);

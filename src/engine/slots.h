@@ -57,4 +57,7 @@ void slots_clear(struct slots *s, struct slot *slot);
 void slots_keep_prefix(struct slots *s, const struct slot *slot, int n);
 /* Gives up an idle slot's contents to make room. False: nothing left to give. */
 bool slots_evict(struct slots *s);
+/* How many of the prompt's tokens need not be computed, as slots_acquire() would find now. */
+int slots_held(struct slots *s, const struct tokens *prompt, uint64_t conversation);
 size_t slots_shelf_bytes(const struct slots *s);
+int slots_tokens(const struct slots *s); /* with keys and values, those of prefixes too */

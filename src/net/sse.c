@@ -43,7 +43,8 @@ struct sse_parser {
     struct buf id;    /* the last id, which outlives its event */
     bool has_id;
     bool skip_lf; /* the last byte was CR: an LF that follows belongs to it */
-    bool started; /* the place of a byte order mark is past */
+    void (*on_comment)(struct str text, void *ctx); /* may be NULL */
+    bool started;                                   /* the place of a byte order mark is past */
 };
 
 struct sse_parser *sse_parser_new(size_t max_event_bytes) {
@@ -56,6 +57,10 @@ struct sse_parser *sse_parser_new(size_t max_event_bytes) {
     buf_init(&p->event, max_event_bytes);
     buf_init(&p->id, max_event_bytes);
     return p;
+}
+
+void sse_parser_on_comment(struct sse_parser *p, void (*fn)(struct str text, void *ctx)) {
+    p->on_comment = fn;
 }
 
 void sse_parser_free(struct sse_parser *p) {
@@ -90,6 +95,8 @@ static enum err field(struct sse_parser *p, struct str line, sse_fn fn, void *ct
     struct str name = str_cut(&value, ':'); /* a comment has the empty name */
     if (value.n && value.p[0] == ' ')
         value = str_sub(value, 1, value.n);
+    if (name.n == 0 && p->on_comment)
+        p->on_comment(value, ctx);
     if (str_eq(name, STR("data"))) {
         buf_adds(&p->data, value);
         buf_addc(&p->data, '\n');

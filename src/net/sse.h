@@ -23,6 +23,10 @@ typedef bool (*sse_fn)(const struct sse_event *e, void *ctx);
 struct sse_parser;
 struct sse_parser *sse_parser_new(size_t max_event_bytes); /* NULL when out of memory */
 void sse_parser_free(struct sse_parser *p);
+/* What comes as a comment (": text") goes to fn from now on, with feed's ctx; borrowed for the
+ * call.
+ */
+void sse_parser_on_comment(struct sse_parser *p, void (*fn)(struct str text, void *ctx));
 /* Feeds bytes. ERR_TOO_LARGE: an event is longer than the cap. ERR_CANCELLED: the callback returned
  * false. */
 enum err sse_parser_feed(struct sse_parser *p, struct str bytes, sse_fn fn, void *ctx) ERR_CHECK;

@@ -52,7 +52,13 @@ static void add_tail(struct buf *b, const struct chat_request *r) {
 }
 
 static void add_parley(struct buf *b, const struct chat_request *r) {
-    buf_addf(b, ",\"parley\":{\"wait\":%s", r->background ? "true" : "false");
+    /* Somebody who reads along sees his place in the queue and would rather wait than be refused,
+     * unless that takes too long to sit through. */
+    buf_addz(b, ",\"parley\":{\"wait\":true");
+    if (r->background)
+        buf_addz(b, ",\"background\":true");
+    else
+        buf_addf(b, ",\"wait_ms\":%d", UPSTREAM_WAIT_MS);
     if (r->continue_last)
         buf_addz(b, ",\"continue\":true");
     if (r->conversation_key.n)
@@ -85,6 +91,12 @@ static void on_text(void *ctx, struct str text) {
     struct chat *c = ctx;
     if (!c->call.cancelled)
         c->cb.on_token(c->ctx, text);
+}
+
+static void on_position(void *ctx, int position) {
+    struct chat *c = ctx;
+    if (!c->call.cancelled && c->cb.on_queued)
+        c->cb.on_queued(c->ctx, position);
 }
 
 static enum err chat_data(struct upstream_call *call, struct str bytes, struct errinfo *ei) {
@@ -171,6 +183,8 @@ enum err upstream_chat(struct upstream_client *client, const struct chat_request
     c->cb = *cb;
     c->ctx = ctx;
     c->stream = chat_stream_new(on_text, c);
+    if (c->stream)
+        chat_stream_on_queued(c->stream, on_position);
     c->model = r->model.n ? strndup(r->model.p, r->model.n) : NULL;
     add_tail(&c->tail, r);
     add_parley(&c->parley, r);

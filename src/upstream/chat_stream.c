@@ -15,6 +15,7 @@
 
 struct chat_stream {
     void (*on_text)(void *ctx, struct str text);
+    void (*on_queued)(void *ctx, int position); /* may be NULL */
     void *ctx;
     enum { FORM_UNKNOWN, FORM_EVENTS, FORM_WHOLE } form;
     struct sse_parser *events;
@@ -30,6 +31,23 @@ struct chat_stream {
     struct errinfo ei;
 };
 
+static void on_comment(struct str text, void *ctx) {
+    struct chat_stream *s = ctx;
+    struct str rest = text;
+    yyjson_doc *doc;
+    if (!s->on_queued || !str_eq(str_cut(&rest, ' '), STR("queued")) ||
+        json_parse(rest, &doc, NULL))
+        return;
+    int64_t n = json_get_int(yyjson_doc_get_root(doc), "position", -1);
+    yyjson_doc_free(doc);
+    if (n >= 0 && n <= INT_MAX)
+        s->on_queued(s->ctx, (int)n);
+}
+
+void chat_stream_on_queued(struct chat_stream *s, void (*fn)(void *ctx, int position)) {
+    s->on_queued = fn;
+}
+
 struct chat_stream *chat_stream_new(void (*on_text)(void *ctx, struct str text), void *ctx) {
     struct chat_stream *s = calloc(1, sizeof *s);
     if (!s)
@@ -44,6 +62,7 @@ struct chat_stream *chat_stream_new(void (*on_text)(void *ctx, struct str text),
         free(s);
         return NULL;
     }
+    sse_parser_on_comment(s->events, on_comment);
     return s;
 }
 

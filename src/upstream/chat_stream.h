@@ -6,6 +6,7 @@
  *            "data: {"choices":[],"usage":{"prompt_tokens":n,"completion_tokens":n}}"  (perhaps)
  *            "data: {"error":{…}}"                                                      (instead)
  *            "data: [DONE]"                                                             (perhaps)
+ *            ": queued {"position":n}"                    (before the rest, from our own engine)
  *   whole:   {"choices":[{"message":{"content":"…"},"finish_reason":"stop"}],"usage":{…}}
  *
  * An answer is complete with [DONE] or a finish_reason; a connection that ends before has broken.
@@ -19,6 +20,8 @@ struct chat_stream;
 
 /* on_text gets whole characters, borrowed for the call. NULL when out of memory. */
 struct chat_stream *chat_stream_new(void (*on_text)(void *ctx, struct str text), void *ctx);
+/* The request waits: so many are before it. Told by our own engine in comments. */
+void chat_stream_on_queued(struct chat_stream *s, void (*fn)(void *ctx, int position));
 void chat_stream_free(struct chat_stream *s);
 
 /* Errors stick: what is fed afterwards is ignored and the error returned again. */

@@ -57,7 +57,8 @@ static enum err refuse(int status, struct str code, struct str type, struct str 
     else if (str_eqz(code, "insufficient_quota"))
         e = err_set(ei, ERR_UPSTREAM, "the model server's account is used up%s%s", sep, words);
     else if (status == 429)
-        e = err_set(ei, ERR_OVERLOADED, "the model is busy; try again in a moment");
+        e = err_set(ei, ERR_OVERLOADED, "%s",
+                    words[0] ? words : "the model is busy; try again in a moment");
     else if (status == 503)
         e = err_set(ei, ERR_UNAVAILABLE, "the model server is not ready%s%s", sep, words);
     else if (status >= 400 && status < 500)

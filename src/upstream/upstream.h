@@ -84,7 +84,7 @@ struct chat_result {
 };
 struct chat_callbacks { /* never run inside upstream_chat() */
     void (*on_queued)(void *ctx,
-                      int position); /* may be NULL; also while the engine loads (position 0) */
+                      int position); /* others before it; may be NULL; 0 also while it loads */
     void (*on_token)(void *ctx, struct str text); /* whole UTF-8 characters */
     void (*on_done)(void *ctx,
                     const struct chat_result *r); /* once, last; the call is invalid afterwards */

@@ -201,6 +201,7 @@ void scripted_init(struct scripted_model *m) {
         .sequences = SCRIPTED_SEQUENCES,
         .cells = 16 * SCRIPTED_WINDOW,
         .step_tokens = 256,
+        .cuts = true,
         .dimensions = 4,
     };
     pthread_mutex_init(&m->lock, NULL);

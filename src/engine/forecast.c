@@ -1,0 +1,150 @@
+#include "engine/forecast.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FORGET      0.97 /* of what a step taught, for each later step */
+#define HOLD        0.05 /* how strongly what no step has told about stays as it was */
+#define ANSWERS_OF  8.0  /* scale of tokens with logits in the fit, so that all three are alike */
+#define PROMPTS_OF  64.0 /* the same for tokens of prompts */
+#define OUTLIER     4    /* a step is never taken for slower than so many times its prediction */
+#define SETTLED     16   /* steps after which outliers are told from news */
+#define MARGIN_MIN  1.05
+#define MARGIN_MAX  2.5
+#define MARGIN_STEP 0.08
+#define HOLDS       0.98 /* the share of predictions that the margin is to make good */
+#define SMOOTH      0.05
+#define SPREAD      1.3 /* of an exponential: nine in ten stay below 2.3 times the mean */
+
+void forecast_init(struct forecast *f, double base_ns, double answer_ns, double prompt_ns) {
+    *f = (struct forecast){.base_ns = base_ns,
+                           .answer_ns = answer_ns,
+                           .prompt_ns = prompt_ns,
+                           .margin = 1.25,
+                           .answer_tokens = 128};
+}
+
+double forecast_step_ns(const struct forecast *f, int with_logits, int without) {
+    return f->base_ns + f->answer_ns * with_logits + f->prompt_ns * without;
+}
+
+/* Solves a·x = b by elimination with pivots; a is positive definite. */
+static void solve(double a[3][3], double b[3], double x[3]) {
+    for (int c = 0; c < 3; c++) {
+        int best = c;
+        for (int r = c + 1; r < 3; r++)
+            best = fabs(a[r][c]) > fabs(a[best][c]) ? r : best;
+        for (int k = 0; k < 3; k++) {
+            double t = a[c][k];
+            a[c][k] = a[best][k];
+            a[best][k] = t;
+        }
+        double t = b[c];
+        b[c] = b[best];
+        b[best] = t;
+        for (int r = c + 1; r < 3; r++) {
+            double by = a[r][c] / a[c][c];
+            for (int k = c; k < 3; k++)
+                a[r][k] -= by * a[c][k];
+            b[r] -= by * b[c];
+        }
+    }
+    for (int c = 2; c >= 0; c--) {
+        x[c] = b[c];
+        for (int k = c + 1; k < 3; k++)
+            x[c] -= a[c][k] * x[k];
+        x[c] /= a[c][c];
+    }
+}
+
+void forecast_learn(struct forecast *f, int with_logits, int without, double took_ns) {
+    const double x[3] = {1, with_logits / ANSWERS_OF, without / PROMPTS_OF};
+    double theta[3] = {f->base_ns, f->answer_ns * ANSWERS_OF, f->prompt_ns * PROMPTS_OF};
+    double most = forecast_step_ns(f, with_logits, without) * OUTLIER;
+    double y = f->seen >= SETTLED && took_ns > most ? most : took_ns;
+    double weight = 1 / (1 + x[1] + x[2]); /* noise grows with a step's length */
+    double a[3][3], b[3], change[3];
+    if (took_ns <= 0)
+        return; /* the clock cannot tell */
+    for (int i = 0; i < 3; i++) {
+        for (int j = 0; j < 3; j++)
+            f->xx[i][j] = f->xx[i][j] * FORGET + weight * x[i] * x[j];
+        f->xy[i] = f->xy[i] * FORGET + weight * x[i] * y;
+    }
+    for (int i = 0; i < 3; i++) {
+        b[i] = f->xy[i];
+        for (int j = 0; j < 3; j++) {
+            a[i][j] = f->xx[i][j] + (i == j ? HOLD : 0);
+            b[i] -= f->xx[i][j] * theta[j];
+        }
+    }
+    solve(a, b, change);
+    f->base_ns = fmax(theta[0] + change[0], 1e3);
+    f->answer_ns = fmax((theta[1] + change[1]) / ANSWERS_OF, 1e2);
+    f->prompt_ns = fmax((theta[2] + change[2]) / PROMPTS_OF, 1e2);
+    f->seen++;
+}
+
+/* Moves the margin to where HOLDS of the predictions hold (the stochastic quantile estimate of
+ * Robbins and Monro, on a logarithmic scale). */
+void forecast_check(struct forecast *f, double predicted_ns, double took_ns) {
+    bool held = took_ns <= predicted_ns * f->margin;
+    f->margin *= exp(held ? -MARGIN_STEP * (1 - HOLDS) : MARGIN_STEP * HOLDS);
+    f->margin = fmin(fmax(f->margin, MARGIN_MIN), MARGIN_MAX);
+}
+
+void forecast_answered(struct forecast *f, int tokens) {
+    f->answer_tokens += (tokens - f->answer_tokens) * SMOOTH;
+}
+
+static int by_left(const void *a, const void *b) {
+    const struct forecast_running *x = a, *y = b;
+    return (x->left > y->left) - (x->left < y->left);
+}
+
+/* Of n answers whose lengths are spread exponentially about their mean, by when the one at place i
+ * has very likely ended; never later than it must. The first to end is spread as widely as one
+ * answer is, later ones are spread less. */
+static double ends_after(const struct forecast *f, int left, int i, int n) {
+    double likely = -f->answer_tokens * log(1 - (i + 1.0) / (n + 1.0));
+    likely *= 1 + SPREAD / sqrt(i + 1.0);
+    return likely < left ? likely : left;
+}
+
+double forecast_first_token(const struct forecast *f, struct forecast_state *s,
+                            const struct forecast_request *r) {
+    double prefill = s->ahead_ns, slot = 0;
+    int answering = 0, ended = 0, whole = s->short_prompt;
+    for (int i = 0; i < s->n_running; i++)
+        answering += s->running[i].todo == 0;
+    double step = forecast_step_ns(f, answering, 0);
+    double beside = answering ? step : f->base_ns; /* what goes along with each prompt */
+    for (int i = 0; i < s->n_running; i++) {
+        int todo = s->running[i].todo;
+        if (todo && (todo <= whole || todo <= r->fresh))
+            prefill += beside + todo * f->prompt_ns;
+    }
+    qsort(s->running, (size_t)s->n_running, sizeof(*s->running), by_left);
+    for (int i = 0; i <= s->n_ahead; i++) {
+        const struct forecast_request *q = i < s->n_ahead ? &s->ahead[i] : r;
+        while ((s->idle == 0 || s->cells < q->reserve) && ended < s->n_running) {
+            slot = step * ends_after(f, s->running[ended].left, ended, s->n_running);
+            s->cells += s->running[ended++].reserved;
+            s->idle++;
+        }
+        if (s->idle == 0 || s->cells < q->reserve) {
+            /* All that run now have ended; those that followed them are taken for alike. */
+            slot += step * fmin(f->answer_tokens, q->most) / (s->n_running ? s->n_running : 1);
+            s->idle = 1;
+            s->cells = q->reserve;
+        }
+        s->idle--;
+        s->cells -= q->reserve;
+        if (q == r || q->fresh <= whole || q->fresh <= r->fresh)
+            prefill =
+                fmax(prefill, slot) + beside +
+                q->fresh * f->prompt_ns * (q->fresh > whole && answering ? s->chunk_share : 1);
+    }
+    return prefill + f->answer_ns;
+}

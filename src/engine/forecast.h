@@ -1,0 +1,59 @@
+/* What a step costs on this machine, learnt while it runs, and what follows from it for a request
+ * that asks when its first word would come.
+ *
+ * A step's time is taken as base + answer × (tokens whose logits are wanted) + prompt × (other
+ * tokens): the weights are read once whatever takes part, then each token is computed. The three
+ * are fitted by least squares with forgetting (recursive least squares; Haykin, Adaptive Filter
+ * Theory), so they follow the machine when other programs take its cores.
+ *
+ * Nothing here has threads or a clock of its own. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct forecast {
+    double base_ns, answer_ns, prompt_ns; /* of a step, of a token with logits, of one without */
+    double xx[3][3], xy[3];               /* the fit's sums */
+    int seen;                             /* steps learnt from */
+    /* A prediction times margin held in all but a fiftieth of the cases so far. */
+    double margin;
+    double answer_tokens; /* of an answer, smoothed */
+};
+
+/* Starts from the given costs, which are believed until steps say otherwise. */
+void forecast_init(struct forecast *f, double base_ns, double answer_ns, double prompt_ns);
+void forecast_learn(struct forecast *f, int with_logits, int without, double took_ns);
+double forecast_step_ns(const struct forecast *f, int with_logits, int without);
+/* A first token that was predicted after predicted_ns came after took_ns. */
+void forecast_check(struct forecast *f, double predicted_ns, double took_ns);
+void forecast_answered(struct forecast *f, int tokens); /* an answer ended by itself */
+
+struct forecast_running { /* a request that has its slot */
+    int left;             /* tokens that it may still say at most */
+    int reserved;         /* tokens that its slot may come to hold */
+    int todo;             /* tokens of its prompt still to be computed, 0 = it is answering */
+};
+
+struct forecast_request { /* one that waits, or asks */
+    int fresh;            /* tokens of its prompt that must be computed */
+    int most;             /* of its answer */
+    int reserve;
+};
+
+struct forecast_state {
+    struct forecast_running *running; /* the order is changed */
+    int n_running;
+    const struct forecast_request *ahead; /* those that go before, in their order */
+    int n_ahead;
+    int idle;           /* slots */
+    int64_t cells;      /* tokens of room beside what the running ones have reserved */
+    int short_prompt;   /* prompts up to so many tokens are computed in order of arrival, before
+                           longer   ones */
+    double chunk_share; /* by how much longer prompts take in chunks beside answers */
+    double ahead_ns;    /* what is computed before any prompt: the rest of this step, texts */
+};
+
+/* Nanoseconds until the request's first token. Changes state's numbers. */
+double forecast_first_token(const struct forecast *f, struct forecast_state *state,
+                            const struct forecast_request *r);

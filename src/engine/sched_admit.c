@@ -1,0 +1,293 @@
+/* Who may come in, who is next, and what those who wait are told. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "engine/sched_internal.h"
+
+#define RETRY_MIN_MS 100
+#define RETRY_MAX_MS 60000
+#define TELL_NS      (200 * MS)  /* positions are told at most so often */
+#define REMIND_NS    (5000 * MS) /* and at least so often, so that nobody takes silence for an end */
+#define ALONE        2           /* see deadline_of() */
+#define RUNNING_MAX  256
+
+/* ---- the forecast ---- */
+
+/* Whether a goes before b, which came later: people before the background, then who was served
+ * least. */
+static bool goes_before(const struct sched *s, const struct job *a, const struct job *b) {
+    if (a->chat.background != b->chat.background)
+        return b->chat.background;
+    return fairness_served(s->fairness, a->chat.user) <= fairness_served(s->fairness, b->chat.user);
+}
+
+/* What a request's sequence holds at most. */
+static int most_tokens(const struct sched *s, const struct job *j) {
+    int64_t n = (int64_t)j->prompt_tokens + j->chat.max_tokens;
+    return n < s->model->info.window ? (int)n : s->model->info.window;
+}
+
+static int64_t reserved(const struct sched *s) {
+    int64_t n = 0;
+    for (const struct job *j = s->running; j; j = j->next)
+        n += j->slot->reserved;
+    return n;
+}
+
+/* What is computed before any prompt that comes now: the rest of the running step and the texts
+ * that somebody waits for. */
+static double busy_ns(const struct sched *s, int64_t now) {
+    double ns = s->step_ends_ns > now ? (double)(s->step_ends_ns - now) : 0;
+    for (const struct embed_job *e = s->embeds; e; e = e->next)
+        if (!e->e.background)
+            ns += s->embed_ns * e->tokens;
+    return ns;
+}
+
+/* From now to the job's first token; 0 when there is no memory to say. */
+static double predict(struct sched *s, const struct job *j, int64_t now) {
+    struct forecast_running running[RUNNING_MAX];
+    struct forecast_request *ahead = calloc((size_t)s->n_waiting + 1, sizeof(*ahead));
+    struct forecast_state st = {.running = running,
+                                .ahead = ahead,
+                                .idle = slots_idle(s->slots),
+                                .cells = s->o.cells - reserved(s),
+                                .short_prompt = SHORT_PROMPT,
+                                .chunk_share = 1 + 1.0 / PACE,
+                                .ahead_ns = busy_ns(s, now)};
+    if (!ahead)
+        return 0;
+    for (const struct job *r = s->running; r && st.n_running < RUNNING_MAX; r = r->next) {
+        /* The background makes room. */
+        if (r->chat.background && !j->chat.background) {
+            st.idle++;
+            st.cells += r->slot->reserved;
+            continue;
+        }
+        running[st.n_running++] =
+            (struct forecast_running){.left = r->chat.max_tokens - r->answer_tokens,
+                                      .reserved = r->slot->reserved,
+                                      .todo = job_generating(r) ? 0 : job_todo(r)};
+    }
+    for (const struct job *w = s->waiting; w; w = w->next)
+        if (goes_before(s, w, j))
+            ahead[st.n_ahead++] = (struct forecast_request){
+                .fresh = w->fresh, .most = w->chat.max_tokens, .reserve = most_tokens(s, w)};
+    const struct forecast_request me = {
+        .fresh = j->fresh, .most = j->chat.max_tokens, .reserve = most_tokens(s, j)};
+    double ns = forecast_first_token(&s->forecast, &st, &me);
+    free(ahead);
+    return ns;
+}
+
+/* ---- coming in ---- */
+
+/* When one who is refused may come back: when what is before him will have been worked off so far
+ * that he makes it, and not at the same moment as those who were refused before him. */
+static uint32_t retry_after_ms(struct sched *s, double wait_ns, int64_t now) {
+    int64_t at = now + (int64_t)wait_ns;
+    if (slots_idle(s->slots) == 0 && s->retry_ns > at)
+        at = s->retry_ns;
+    s->retry_ns = at + (int64_t)(s->request_ns / (s->o.slots > 0 ? s->o.slots : 1));
+    int64_t ms = (at - now) / MS;
+    return ms < RETRY_MIN_MS ? RETRY_MIN_MS : ms > RETRY_MAX_MS ? RETRY_MAX_MS : (uint32_t)ms;
+}
+
+static enum err refuse(struct sched *s, double wait_ns, int64_t now, const char *why,
+                       struct errinfo *ei) {
+    uint32_t ms = retry_after_ms(s, wait_ns, now);
+    metric_add(M_ENGINE_REFUSED, 1);
+    enum err e = err_set(ei, ERR_OVERLOADED, "%s; try again in %.1f s", why, ms / 1000.0);
+    if (ei)
+        ei->retry_after_ms = ms;
+    return e;
+}
+
+/* Nanoseconds, 0 = none. The usual deadline is there to spare people a wait that coming back later
+ * would spare them, too. So it does not hold for one who comes when nobody else is there; and a
+ * prompt that takes longer even when it is alone has ALONE times that long. */
+static int64_t deadline_of(const struct sched *s, const struct job *j) {
+    if (j->chat.wait || j->chat.background)
+        return 0;
+    if (j->chat.deadline_ms >= 0)
+        return j->chat.deadline_ms * MS;
+    if (!s->running && !s->waiting)
+        return 0;
+    double alone = forecast_step_ns(&s->forecast, 1, j->fresh) * s->forecast.margin;
+    int64_t usual = s->o.deadline_ms * MS;
+    return usual == 0 || alone <= (double)usual ? usual : (int64_t)(ALONE * alone);
+}
+
+enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
+    int64_t now = clock_mono_ns();
+    char why[256];
+    j->submitted_ns = now;
+    j->fresh = j->prompt_tokens - slots_held(s->slots, &j->chat.prompt, j->chat.conversation);
+    double ns = j->predicted_ns = predict(s, j, now);
+    if (s->n_waiting >= (int64_t)s->o.max_queued * (j->chat.wait ? SCHED_PATIENT : 1)) {
+        snprintf(why, sizeof(why), "the model is busy: %d requests are waiting already",
+                 s->n_waiting);
+        return refuse(s, ns, now, why, ei);
+    }
+    if (j->chat.wait && j->chat.wait_ms > 0 && ns > (double)(j->chat.wait_ms * MS)) {
+        snprintf(why, sizeof(why),
+                 "the model is busy: the first word would come in about %.0f s, which is longer "
+                 "than the %.0f s that this request would wait",
+                 ns / 1e9, (double)j->chat.wait_ms / 1e3);
+        return refuse(s, ns - (double)(j->chat.wait_ms * MS), now, why, ei);
+    }
+    int64_t deadline = deadline_of(s, j);
+    if (deadline == 0)
+        return ERR_OK;
+    j->deadline_ns = (j->chat.arrived_ns ? j->chat.arrived_ns : now) + deadline;
+    double left = (double)(j->deadline_ns - now);
+    if (ns * s->forecast.margin <= left)
+        return ERR_OK;
+    double alone = forecast_step_ns(&s->forecast, 1, j->fresh) * s->forecast.margin;
+    if (alone > left)
+        snprintf(
+            why, sizeof(why),
+            "this prompt has %d new tokens, which alone take about %.1f s to read, longer than "
+            "the %.1f s that were asked for; ask for more time",
+            j->fresh, alone / 1e9, (double)deadline / 1e9);
+    else
+        snprintf(why, sizeof(why),
+                 "the model is busy: the first word would come in about %.1f s, later than the "
+                 "%.1f s that were asked for",
+                 ns * s->forecast.margin / 1e9, (double)deadline / 1e9);
+    return refuse(s, ns * s->forecast.margin - left, now, why, ei);
+}
+
+void sched_refuse_late(struct sched *s) {
+    int64_t now = clock_mono_ns();
+    struct errinfo ei;
+    for (int pass = 0; pass < 2; pass++)
+        for (struct job *j = pass ? s->running : s->waiting, *next; j; j = next) {
+            next = j->next;
+            if (!j->deadline_ns || j->answer_tokens > 0 || now < j->deadline_ns)
+                continue;
+            metric_add(M_ENGINE_LATE, 1);
+            forecast_check(&s->forecast, j->predicted_ns, (double)(now - j->submitted_ns) * 2);
+            refuse(s, s->request_ns, now,
+                   "the model is busy: the first word did not come in the time that was asked for",
+                   &ei);
+            sched_end_job(s, j, SCHED_FAILED, &ei);
+        }
+}
+
+/* ---- getting a slot ---- */
+
+static struct job *next_waiting(struct sched *s) {
+    struct job *best = NULL;
+    for (struct job *j = s->waiting; j; j = j->next)
+        if (!best || !goes_before(s, best, j))
+            best = j;
+    return best;
+}
+
+/* The last background answer gives its slot back and goes on later, from where it is. */
+static bool make_way(struct sched *s) {
+    struct job *victim = NULL;
+    for (struct job *j = s->running; j; j = j->next)
+        if (j->chat.background)
+            victim = j;
+    if (!victim || tokens_add(&victim->chat.prompt, victim->slot->tokens.p, victim->slot->tokens.n))
+        return false;
+    slots_release(s->slots, victim->slot);
+    victim->slot = NULL;
+    sched_unlink(&s->running, victim);
+    victim->next = s->waiting;
+    s->waiting = victim;
+    metric_set(M_ENGINE_QUEUED, ++s->n_waiting);
+    metric_add(M_ENGINE_RUNNING, -1);
+    return true;
+}
+
+static void count_source(enum slots_source source, int reused) {
+    metric_add(M_ENGINE_REUSED_TOKENS, reused);
+    if (source != SLOTS_NONE)
+        metric_add(M_ENGINE_PREFIX_HITS, 1);
+    if (source == SLOTS_SHELF)
+        metric_add(M_ENGINE_SHELF_HITS, 1);
+}
+
+/* False: it got none, and nobody else will before something ends. */
+static bool give_slot(struct sched *s, struct job *j) {
+    enum slots_source source;
+    int most = most_tokens(s, j);
+    while (slots_idle(s->slots) == 0 || !slots_fit(s->slots, most))
+        if (j->chat.background || !make_way(s))
+            return false;
+    struct tokens *p = &j->chat.prompt;
+    for (int i = p->n > SAMPLER_RECENT ? p->n - SAMPLER_RECENT : 0; !j->started_ns && i < p->n; i++)
+        sampler_see(j->sampler, p->p[i], i >= p->n - j->chat.partial);
+    struct slot *slot = slots_acquire(s->slots, p, most, j->chat.conversation, &source);
+    if (!slot) {
+        struct errinfo ei;
+        err_set(&ei, ERR_NOMEM, NULL);
+        sched_end_job(s, j, SCHED_FAILED, &ei);
+        return true;
+    }
+    sched_unlink(&s->waiting, j);
+    LIST_APPEND(s->running, j, struct job);
+    j->slot = slot;
+    j->served_ns = clock_mono_ns();
+    if (!j->started_ns) {
+        j->started_ns = j->served_ns;
+        j->cached_tokens = slot->computed;
+        metric_observe(M_ENGINE_QUEUE_SECONDS, (double)(j->started_ns - j->submitted_ns) / 1e9);
+    }
+    count_source(source, slot->computed);
+    metric_set(M_ENGINE_QUEUED, --s->n_waiting);
+    metric_add(M_ENGINE_RUNNING, 1);
+    return true;
+}
+
+void sched_admit(struct sched *s) {
+    /* Nobody overtakes one that does not fit yet: it fits when others end. */
+    while (s->waiting && give_slot(s, next_waiting(s)))
+        ;
+}
+
+/* ---- what those who wait are told ---- */
+
+struct rank {
+    struct job *job;
+    double served;
+    int arrival;
+};
+
+static int by_rank(const void *a, const void *b) {
+    const struct rank *x = a, *y = b;
+    if (x->job->chat.background != y->job->chat.background)
+        return x->job->chat.background - y->job->chat.background;
+    if (x->served != y->served)
+        return x->served < y->served ? -1 : 1;
+    return x->arrival - y->arrival;
+}
+
+void sched_tell_positions(struct sched *s) {
+    int64_t now = clock_mono_ns();
+    int n = 0;
+    if (!s->waiting || now - s->told_ns < TELL_NS)
+        return;
+    struct rank *ranks = calloc((size_t)s->n_waiting, sizeof(*ranks));
+    if (!ranks)
+        return;
+    for (struct job *j = s->waiting; j; j = j->next, n++)
+        ranks[n] = (struct rank){j, fairness_served(s->fairness, j->chat.user), n};
+    qsort(ranks, (size_t)n, sizeof(*ranks), by_rank);
+    for (int i = 0; i < n; i++) {
+        struct job *j = ranks[i].job;
+        if (!j->chat.wait || (j->told == i && now - j->told_ns < REMIND_NS))
+            continue;
+        j->told = i;
+        j->told_ns = now;
+        const struct sched_event e = {.queued = true, .position = i};
+        j->chat.on_event(j->chat.ctx, &e);
+    }
+    free(ranks);
+    s->told_ns = now;
+}

@@ -1,0 +1,158 @@
+/* The scheduler's embeddings: short batches between the steps. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "engine/sched_internal.h"
+
+#define BATCH 256 /* tokens of several texts together: longer batches are slower per token */
+#define BACKGROUND_BATCH                                                                           \
+    96 /* tokens that somebody who comes meanwhile waits for: some 30 ms on two cores */
+#define BACKGROUND_PAUSE                                                                           \
+    9 /* times as long as a background batch took, running answers have the cores */
+#define TEXTS        32
+#define QUEUED       65536 /* tokens of texts that wait; one request may be longer when it is alone */
+#define RETRY_MIN_MS 1000
+#define RETRY_MAX_MS 60000
+
+/* Takes the tokens into the queue's sum. A chat turn waits for its one text, so single texts are
+ * let in when lists are refused. */
+static enum err take_room(struct sched *s, const struct sched_embed *e, int tokens,
+                          struct errinfo *ei) {
+    int before = s->embed_queued;
+    if (before == 0 || before + tokens <= QUEUED * (e->n == 1 ? 2 : 1)) {
+        s->embed_queued += tokens;
+        return ERR_OK;
+    }
+    metric_add(M_ENGINE_REFUSED, 1);
+    enum err err = err_set(
+        ei, ERR_OVERLOADED,
+        "the embedding model is busy: texts of %d tokens are waiting already; try again later",
+        before);
+    double ms = s->embed_ns * before / (double)MS;
+    if (ei)
+        ei->retry_after_ms = ms < RETRY_MIN_MS   ? RETRY_MIN_MS
+                             : ms > RETRY_MAX_MS ? RETRY_MAX_MS
+                                                 : (uint32_t)ms;
+    return err;
+}
+
+enum err sched_embed_submit(struct sched *s, struct sched_embed *e, uint64_t *ret_id,
+                            struct errinfo *ei) {
+    int tokens = 0;
+    if (!s->embedding)
+        return err_set(ei, ERR_UNAVAILABLE, "no embedding model is loaded");
+    for (int i = 0; i < e->n; i++)
+        tokens += e->texts[i].n;
+    struct embed_job *j = calloc(1, sizeof(*j));
+    if (j)
+        j->vectors =
+            calloc((size_t)e->n * (size_t)s->embedding->info.dimensions + 1, sizeof(float));
+    if (!j || !j->vectors) {
+        free(j);
+        return err_set(ei, ERR_NOMEM, NULL);
+    }
+    j->tokens = tokens;
+    pthread_mutex_lock(&s->state);
+    enum err err = take_room(s, e, tokens, ei);
+    if (err) {
+        pthread_mutex_unlock(&s->state);
+        free(j->vectors);
+        free(j);
+        return err;
+    }
+    j->e = *e;
+    e->texts = NULL;
+    *ret_id = j->id = sched_wake(s);
+    LIST_APPEND(s->embeds, j, struct embed_job);
+    pthread_mutex_unlock(&s->state);
+    return ERR_OK;
+}
+
+void sched_embed_end(struct sched *s, struct embed_job *j, enum err err, const struct errinfo *ei) {
+    s->embed_queued -= j->tokens;
+    if (err) {
+        free(j->vectors);
+        j->vectors = NULL;
+    }
+    for (int i = 0; i < j->e.n; i++)
+        tokens_deinit(&j->e.texts[i]);
+    free(j->e.texts);
+    j->e.on_done(j->e.ctx, err, j->vectors, ei);
+    free(j);
+}
+
+void sched_embed_cancel(struct sched *s, uint64_t id) {
+    struct embed_job **at = &s->embeds, *j;
+    struct errinfo ei;
+    while (*at && (*at)->id != id)
+        at = &(*at)->next;
+    if ((j = *at) == NULL)
+        return;
+    *at = j->next;
+    err_set(&ei, ERR_CANCELLED, NULL);
+    sched_embed_end(s, j, ERR_CANCELLED, &ei);
+}
+
+/* The first job that somebody waits for, else the first of the background whose time has come. */
+static struct embed_job *next_embed(struct sched *s, int64_t now) {
+    struct embed_job *j = s->embeds;
+    while (j && j->e.background)
+        j = j->next;
+    if (j)
+        return s->running && now < s->embed_after_ns ? NULL : j;
+    if (s->running ? now < s->background_after_ns : s->waiting != NULL)
+        return NULL;
+    return s->embeds;
+}
+
+/* How many texts of the job make a short batch, and their tokens. */
+static int batch_of(const struct embed_job *j, int *ret_tokens) {
+    int n = 0, total = 0, most = j->e.background ? BACKGROUND_BATCH : BATCH;
+    while (j->done + n < j->e.n && n < TEXTS) {
+        int tokens = j->e.texts[j->done + n].n;
+        if (n && total + tokens > most)
+            break;
+        total += tokens;
+        n++;
+    }
+    *ret_tokens = total;
+    return n;
+}
+
+bool sched_embed_round(struct sched *s) {
+    struct errinfo ei = {0};
+    int total;
+    int64_t begin = clock_mono_ns();
+    struct embed_job *j = next_embed(s, begin);
+    if (!j)
+        return false;
+    size_t dims = (size_t)s->embedding->info.dimensions;
+    int n = batch_of(j, &total);
+    s->step_ends_ns = begin + (int64_t)(s->embed_ns * total);
+    pthread_mutex_unlock(&s->state); /* only this thread takes jobs off the list or frees them */
+    enum err e = n == 0 ? ERR_OK
+                        : s->embedding->ops->embed(s->embedding, j->e.texts + j->done, n,
+                                                   j->vectors + (size_t)j->done * dims, &ei);
+    pthread_mutex_lock(&s->state);
+    int64_t end = clock_mono_ns();
+    s->step_ends_ns = 0;
+    if (total)
+        s->embed_ns += ((double)(end - begin) / total - s->embed_ns) * SMOOTH;
+    if (j->e.background)
+        s->background_after_ns = end + BACKGROUND_PAUSE * (end - begin);
+    else
+        s->embed_after_ns = end + (end - begin); /* as long as it took, answers go on */
+    j->done += n;
+    struct embed_job **at = &s->embeds;
+    while (*at != j)
+        at = &(*at)->next;
+    if (e || j->done == j->e.n) {
+        *at = j->next;
+        sched_embed_end(s, j, e, &ei);
+    } else if (j->next) { /* a long list lets the next request go between its batches */
+        *at = j->next;
+        LIST_APPEND(s->embeds, j, struct embed_job);
+    }
+    return true;
+}

@@ -1,0 +1,130 @@
+/* What the scheduler's files share: scheduler.c (rounds, and what other threads ask for),
+ * sched_admit.c (who may come in, who is next), sched_step.c (what a step computes and what comes
+ * of it), sched_embed.c (batches of texts).
+ *
+ * Two locks. `state` is held by the compute thread all the time but while the model computes, and
+ * by who submits: the lists, slots and the forecast are read for an answer at once, in a step's
+ * middle. `lock` is held for moments only and never while `state` is waited for. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/fairness.h"
+#include "engine/forecast.h"
+#include "engine/lookup.h"
+#include "engine/scheduler.h"
+#include "engine/slots.h"
+
+#define SHORT_PROMPT 96 /* fresh tokens computed in one go: the standard prompt of a turn */
+#define PACE         2  /* a chunk of a long prompt may take as long as so many plain steps */
+#define SMOOTH       0.1
+#define MS           1000000ll
+
+struct job {
+    struct job *next;
+    uint64_t id;
+    struct sched_chat chat;
+    struct sampler *sampler;
+    struct slot *slot; /* NULL while waiting */
+    int64_t submitted_ns;
+    int64_t started_ns;  /* when it first got a slot, 0 = not yet */
+    int64_t served_ns;   /* when it got its slot or its last chunk of prefill */
+    int64_t token_ns;    /* when it got its last token */
+    int64_t deadline_ns; /* without a first token then it is refused; 0 = none */
+    double predicted_ns; /* from submission to the first token */
+    int fresh;           /* tokens of the prompt that had to be computed when it came */
+    int told;            /* the position it was last told, -1 = none */
+    int64_t told_ns;
+    int prompt_tokens, cached_tokens, answer_tokens;
+    int item;           /* the step's first item whose logits are its own, -1 = none */
+    int computed_after; /* slot->computed when the step has succeeded */
+    bool prefix_kept;
+    int forced_done; /* bytes of chat.forced that were said */
+    struct lookup lookup;
+    int32_t draft[LOOKUP_MAX]; /* tokens that are computed in this step on trust */
+    int n_draft;
+};
+
+struct embed_job {
+    struct embed_job *next;
+    uint64_t id;
+    struct sched_embed e;
+    int tokens; /* of all texts */
+    float *vectors;
+    int done;
+};
+
+struct sched {
+    struct model *model, *embedding;
+    struct sched_options o;
+
+    pthread_mutex_t state; /* guards down to embed_queued */
+    struct slots *slots;
+    struct fairness *fairness;
+    struct forecast forecast;
+    struct job *waiting, *running; /* in order of arrival */
+    struct embed_job *embeds;
+    int n_waiting;
+    int embed_queued;     /* tokens of embedding requests that have not ended */
+    double embed_ns;      /* of one such token, smoothed */
+    double request_ns;    /* from slot to end, smoothed */
+    int64_t step_ends_ns; /* when the running step should end, 0 = none runs */
+    int64_t retry_ns;     /* when the last one that was refused may come back */
+    int64_t told_ns;      /* when positions were last told */
+
+    /* compute thread only */
+    struct model_item *items;
+    int64_t embed_after_ns;      /* until then running answers have the cores to themselves */
+    int64_t background_after_ns; /* the same for background embeddings */
+    int background_steps;        /* steps in which background answers stood back */
+
+    pthread_mutex_t lock; /* guards down to stop */
+    pthread_cond_t wake;
+    uint64_t *cancels; /* owned */
+    int n_cancels, cancels_size;
+    uint64_t *live; /* who takes part in the running step and is not cancelled */
+    int n_live;
+    uint64_t next_id;
+    bool news; /* something was submitted */
+    bool stop;
+
+    atomic_bool abort;
+};
+
+#define LIST_APPEND(list, entry, type)                                                             \
+    do {                                                                                           \
+        type **at_ = &(list);                                                                      \
+        while (*at_)                                                                               \
+            at_ = &(*at_)->next;                                                                   \
+        (entry)->next = NULL;                                                                      \
+        *at_ = (entry);                                                                            \
+    } while (0)
+
+static inline int job_todo(const struct job *j) { /* tokens without keys and values */
+    return j->slot->tokens.n - j->slot->computed;
+}
+
+static inline bool job_generating(const struct job *j) {
+    return j->answer_tokens > 0 && job_todo(j) == 1;
+}
+
+/* ---- scheduler.c; all with the state locked ---- */
+void sched_unlink(struct job **list, struct job *j);
+void sched_end_job(struct sched *s, struct job *j, enum sched_end end, const struct errinfo *ei);
+uint64_t sched_wake(struct sched *s); /* something was submitted: returns its id */
+
+/* ---- sched_admit.c; all with the state locked ---- */
+/* Whether the job may come in, from what is known now: sets its deadline and prediction. */
+enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) ERR_CHECK;
+void sched_refuse_late(struct sched *s); /* ends those whose deadline has passed */
+void sched_admit(struct sched *s);       /* gives waiting requests a slot */
+void sched_tell_positions(struct sched *s);
+
+/* ---- sched_step.c; with the state locked ---- */
+void sched_chat_step(struct sched *s);
+
+/* ---- sched_embed.c; all with the state locked ---- */
+bool sched_embed_round(struct sched *s); /* false: nothing was due */
+void sched_embed_cancel(struct sched *s, uint64_t id);
+void sched_embed_end(struct sched *s, struct embed_job *j, enum err err, const struct errinfo *ei);

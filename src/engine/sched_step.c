@@ -1,0 +1,344 @@
+/* One step: what takes part in it, and what comes of it. */
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "engine/sched_internal.h"
+
+#define JOIN_TOKENS                                                                                \
+    64               /* prompts that are computed together: past it a token costs as much alone    \
+                      */
+#define CHUNK_MIN 16 /* tokens of a long prompt in a step beside running answers */
+#define PATIENCE_NS                                                                                \
+    (2000 * MS)         /* a prompt without a chunk for so long goes before shorter ones           \
+                         */
+#define STAND_BACK 8    /* the background takes part in every so many-th step beside people */
+#define WORTH      1.15 /* guesses must pay by so much by the forecast */
+
+/* ---- building ---- */
+
+static void add_item(struct sched *s, int at, int sequence, int position, int32_t token,
+                     bool logits) {
+    s->items[at] = (struct model_item){
+        .sequence = sequence, .position = position, .token = token, .logits = logits};
+}
+
+static int add_items(struct sched *s, struct job *j, int at, int n) {
+    struct slot *slot = j->slot;
+    for (int i = 0; i < n; i++)
+        add_item(s, at + i, slot->sequence, slot->computed + i, slot->tokens.p[slot->computed + i],
+                 slot->computed + i == slot->tokens.n - 1);
+    j->computed_after = slot->computed + n;
+    if (n && s->items[at + n - 1].logits)
+        j->item = at + n - 1;
+    s->live[s->n_live++] = j->id;
+    return at + n;
+}
+
+/* Adds what may follow an answer's last token, as far as computing it too is worth its time. With d
+ * answers a guessed token costs answer_ns, and a right one saves the d-th part of a step. */
+static int add_guesses(struct sched *s, struct job *j, int at, int room, int decodes) {
+    const struct forecast *f = &s->forecast;
+    const struct slot *slot = j->slot;
+    double worth = WORTH * f->answer_ns * decodes / forecast_step_ns(f, decodes, 0);
+    int left = j->chat.max_tokens - j->answer_tokens - 1;
+    int window = s->model->info.window - slot->tokens.n - 1;
+    int max = left < room ? left : room;
+    max = max < window ? max : window;
+    max = max < LOOKUP_MAX ? max : LOOKUP_MAX;
+    if (worth >= 1 || max < 1 || j->forced_done < j->chat.n_forced)
+        return at;
+    j->n_draft = lookup_guess(&j->lookup, slot->tokens.p, slot->tokens.n, max, worth, j->draft);
+    for (int i = 0; i < j->n_draft; i++)
+        add_item(s, at + i, slot->sequence, slot->tokens.n + i, j->draft[i], true);
+    j->computed_after += j->n_draft;
+    return at + j->n_draft;
+}
+
+/* Whether a's prompt is to be computed before b's, which started later. One that has waited too
+ * long since its last chunk goes first, once: a long prompt is not starved and does not lead every
+ * step either. Short ones go in order of arrival, so that what each was promised holds; then the
+ * shortest rest. */
+static bool computed_before(const struct job *a, const struct job *b, int64_t now) {
+    bool late_a = now - a->served_ns > PATIENCE_NS, late_b = now - b->served_ns > PATIENCE_NS;
+    bool short_a = job_todo(a) <= SHORT_PROMPT, short_b = job_todo(b) <= SHORT_PROMPT;
+    if (late_a != late_b)
+        return late_a;
+    if (late_a || (short_a && short_b))
+        return true;
+    return short_a != short_b ? short_a : job_todo(a) <= job_todo(b);
+}
+
+static bool stands_back(const struct job *j, bool people) {
+    return j->chat.background && people;
+}
+
+static struct job *next_prefill(struct sched *s, int64_t now, bool people) {
+    struct job *best = NULL;
+    for (struct job *j = s->running; j; j = j->next)
+        if (!job_generating(j) && j->computed_after == j->slot->computed &&
+            !stands_back(j, people) && (!best || !computed_before(best, j, now)))
+            best = j;
+    return best;
+}
+
+/* Tokens of prefill in one step. Without answers to keep going there is no reason to hold back. */
+static int prefill_budget(const struct sched *s, int decodes) {
+    if (decodes == 0)
+        return s->model->info.step_tokens;
+    const struct forecast *f = &s->forecast;
+    int n = (int)(PACE * forecast_step_ns(f, decodes, 0) / f->prompt_ns);
+    return n < CHUNK_MIN ? CHUNK_MIN : n;
+}
+
+/* Whether somebody's answer is on its way beside the background's; every so often that is
+ * overlooked. */
+static bool people_run(struct sched *s) {
+    bool people = false, background = false;
+    for (const struct job *j = s->running; j; j = j->next) {
+        people |= !j->chat.background;
+        background |= j->chat.background;
+    }
+    return people && background ? ++s->background_steps % STAND_BACK != 0 : people;
+}
+
+/* Gives prompts their part of the step; returns how many items there are now. */
+static int add_prefill(struct sched *s, int n, int decodes, bool people) {
+    int budget = prefill_budget(s, decodes), room = s->model->info.step_tokens - n, prefill = 0;
+    int64_t now = clock_mono_ns();
+    for (struct job *j; room > 0 && (j = next_prefill(s, now, people)) != NULL;) {
+        int want = job_todo(j);
+        /* A standard prompt goes through whole: its first word is what somebody waits for. Others
+         * join it only as long as that costs it next to nothing, so that the first to be computed
+         * is the first to be answered. */
+        if (prefill > 0 && prefill + want > JOIN_TOKENS)
+            break;
+        int take = want <= SHORT_PROMPT || want < budget ? want : budget;
+        take = take < room ? take : room;
+        n = add_items(s, j, n, take);
+        prefill += take;
+        room -= take;
+    }
+    return n;
+}
+
+struct step { /* what takes part */
+    int items, with_logits, prefill, sequences;
+};
+
+/* Fills s->items. */
+static struct step build_step(struct sched *s) {
+    struct step step = {0};
+    int n = 0, decodes = 0, waiting = 0;
+    bool people = people_run(s);
+    pthread_mutex_lock(&s->lock);
+    s->n_live = 0;
+    for (struct job *j = s->running; j; j = j->next) {
+        j->item = -1;
+        j->n_draft = 0;
+        j->computed_after = j->slot->computed;
+        decodes += job_generating(j) && !stands_back(j, people);
+        waiting += !job_generating(j);
+    }
+    int outputs = s->model->info.sequences;
+    for (struct job *j = s->running; j; j = j->next) {
+        if (!job_generating(j) || stands_back(j, people))
+            continue;
+        n = add_items(s, j, n, 1);
+        /* Nothing is guessed while somebody waits for a first word. */
+        if (!s->o.no_guesses && s->model->info.cuts && waiting == 0)
+            n = add_guesses(s, j, n, outputs - decodes - (n - s->n_live), decodes);
+    }
+    int answers = n;
+    n = add_prefill(s, n, decodes, people);
+    step.sequences = s->n_live;
+    pthread_mutex_unlock(&s->lock);
+    for (int i = 0; i < n; i++)
+        step.with_logits += s->items[i].logits;
+    step.items = n;
+    step.prefill = n - answers;
+    return step;
+}
+
+/* ---- what comes of it ---- */
+
+static void tell_token(struct job *j, const struct sampled *token, int forced) {
+    const struct sched_event e = {
+        .token = *token,
+        .forced = forced,
+        .prompt_tokens = j->prompt_tokens,
+        .cached_tokens = j->cached_tokens,
+        .answer_tokens = j->answer_tokens,
+    };
+    j->chat.on_event(j->chat.ctx, &e);
+}
+
+/* Leaves the tokens whose text goes along the bytes that must come; all of them when none does. */
+static void keep_forced(struct sched *s, struct job *j, float *logits) {
+    const char *rest = j->chat.forced + j->forced_done;
+    int left = j->chat.n_forced - j->forced_done, fitting = 0;
+    char piece[512];
+    for (int pass = 0; pass < 2; pass++)
+        for (int32_t t = 0; t < s->model->info.vocabulary; t++) {
+            int n = s->model->ops->piece(s->model, t, piece, sizeof(piece));
+            bool fits = n > 0 && memcmp(piece, rest, (size_t)(n < left ? n : left)) == 0;
+            if (pass == 0)
+                fitting += fits;
+            else if (!fits && fitting)
+                logits[t] = -INFINITY;
+        }
+    if (!fitting)
+        j->forced_done = j->chat.n_forced;
+}
+
+/* The bytes of the token that were forced. */
+static int forced_bytes(struct sched *s, struct job *j, int32_t token) {
+    char piece[512];
+    if (j->forced_done >= j->chat.n_forced)
+        return 0;
+    int n = s->model->ops->piece(s->model, token, piece, sizeof(piece));
+    int left = j->chat.n_forced - j->forced_done;
+    n = n < left ? n : left;
+    j->forced_done += n;
+    return n;
+}
+
+static void measure(struct sched *s, struct job *j) {
+    int64_t now = clock_mono_ns();
+    if (j->answer_tokens == 0) {
+        metric_observe(M_ENGINE_TTFT_SECONDS, (double)(now - j->chat.arrived_ns) / 1e9);
+        if (j->deadline_ns)
+            forecast_check(&s->forecast, j->predicted_ns, (double)(now - j->submitted_ns));
+    } else {
+        metric_observe(M_ENGINE_TOKEN_SECONDS, (double)(now - j->token_ns) / 1e9);
+    }
+    j->token_ns = now;
+    metric_add(M_ENGINE_DECODE_TOKENS, 1);
+}
+
+/* Chooses a job's next token; -1: it was the last, and the job is gone. */
+static int32_t sample(struct sched *s, struct job *j, int item) {
+    struct sampled token;
+    float *logits = s->model->ops->logits(s->model, item);
+    if (j->forced_done < j->chat.n_forced)
+        keep_forced(s, j, logits);
+    sampler_next(j->sampler, logits, &token);
+    int forced = forced_bytes(s, j, token.token);
+    fairness_charge(s->fairness, j->chat.user,
+                    2); /* a decoded token costs about two prefilled ones */
+    if (s->model->ops->is_end(s->model, token.token)) {
+        sched_end_job(s, j, SCHED_STOP, NULL);
+        return -1;
+    }
+    measure(s, j);
+    j->answer_tokens++;
+    tell_token(j, &token, forced);
+    if (j->answer_tokens >= j->chat.max_tokens || j->slot->tokens.n >= s->model->info.window) {
+        sched_end_job(s, j, SCHED_LENGTH, NULL);
+        return -1;
+    }
+    if (tokens_add(&j->slot->tokens, &token.token, 1)) {
+        struct errinfo ei;
+        err_set(&ei, ERR_NOMEM, NULL);
+        sched_end_job(s, j, SCHED_FAILED, &ei);
+        return -1;
+    }
+    return token.token;
+}
+
+/* The next token, and as many more as were guessed right: after each right guess the logits that
+ * follow it are there already. */
+static void sample_all(struct sched *s, struct job *j) {
+    struct slot *slot = j->slot;
+    int guessed = j->n_draft, right = 0, first = j->item, after = slot->computed;
+    slot->computed -= guessed;
+    metric_add(M_ENGINE_GUESSED_TOKENS, guessed);
+    for (;;) {
+        int32_t token = sample(s, j, first + right);
+        if (token < 0)
+            return; /* with its slot cut to what is right */
+        if (right == guessed || token != j->draft[right])
+            break;
+        right++;
+        slot->computed++;
+        metric_add(M_ENGINE_RIGHT_TOKENS, 1);
+    }
+    if (guessed)
+        lookup_learn(&j->lookup, guessed, right);
+    if (slot->computed < after)
+        (void)s->model->ops->seq_trim(s->model, slot->sequence, slot->computed);
+}
+
+static void after_step(struct sched *s) {
+    int64_t now = clock_mono_ns();
+    for (struct job *j = s->running, *next; j; j = next) {
+        next = j->next;
+        if (!job_generating(j))
+            fairness_charge(s->fairness, j->chat.user, j->computed_after - j->slot->computed);
+        if (j->computed_after > j->slot->computed)
+            j->served_ns = now;
+        j->slot->computed = j->computed_after;
+        if (!j->prefix_kept && j->slot->computed >= j->chat.prefix) {
+            slots_keep_prefix(s->slots, j->slot, j->chat.prefix);
+            j->prefix_kept = true;
+        }
+        if (j->item >= 0)
+            sample_all(s, j);
+    }
+}
+
+/* The step's sequences are cut back to what they held before; a failure that is not an abort ends
+ * the requests. */
+static void after_failure(struct sched *s, enum err e, const struct errinfo *ei) {
+    for (struct job *j = s->running, *next; j; j = next) {
+        next = j->next;
+        if (j->computed_after == j->slot->computed)
+            continue;
+        if (e == ERR_CANCELLED &&
+            s->model->ops->seq_trim(s->model, j->slot->sequence, j->slot->computed))
+            continue;
+        if (e == ERR_CANCELLED) { /* cannot be cut: its tokens are computed again */
+            j->slot->computed = 0;
+            continue;
+        }
+        slots_clear(s->slots, j->slot);
+        sched_end_job(s, j, SCHED_FAILED, ei);
+    }
+}
+
+static enum err compute(struct sched *s, const struct step *step, struct errinfo *ei) {
+    int64_t begin = clock_mono_ns();
+    s->step_ends_ns = begin + (int64_t)forecast_step_ns(&s->forecast, step->with_logits,
+                                                        step->items - step->with_logits);
+    pthread_mutex_unlock(&s->state);
+    enum err e = s->model->ops->step(s->model, s->items, step->items, ei);
+    pthread_mutex_lock(&s->state);
+    double took = (double)(clock_mono_ns() - begin);
+    s->step_ends_ns = 0;
+    metric_add(M_ENGINE_STEPS, 1);
+    metric_observe(M_ENGINE_STEP_SECONDS, took / 1e9);
+    if (!e)
+        forecast_learn(&s->forecast, step->with_logits, step->items - step->with_logits, took);
+    return e;
+}
+
+void sched_chat_step(struct sched *s) {
+    struct errinfo ei = {0};
+    struct step step = build_step(s);
+    enum err e = compute(s, &step, &ei);
+    while (e == ERR_OVERLOADED && slots_evict(s->slots))
+        e = compute(s, &step, &ei);
+    pthread_mutex_lock(&s->lock);
+    s->n_live = 0;
+    pthread_mutex_unlock(&s->lock);
+    if (e) {
+        after_failure(s, e, &ei);
+        return;
+    }
+    metric_add(M_ENGINE_PREFILL_TOKENS, step.prefill);
+    metric_add(M_ENGINE_STEP_SEQUENCES, step.sequences);
+    after_step(s);
+    metric_set(M_ENGINE_KV_TOKENS, slots_tokens(s->slots));
+    metric_set(M_ENGINE_SHELF_BYTES, (int64_t)slots_shelf_bytes(s->slots));
+}

@@ -1,0 +1,170 @@
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine/forecast.h"
+
+#define MS 1e6
+
+static bool near(double value, double wanted, double share) {
+    return fabs(value - wanted) <= wanted * share;
+}
+
+static void costs_are_learnt_from_steps(void **state) {
+    (void)state;
+    struct forecast f;
+    forecast_init(&f, 20 * MS, 8 * MS, 5 * MS);
+    for (int i = 0; i < 400; i++) {
+        int answers = i % 5, prompt = i % 3 ? 0 : 48;
+        forecast_learn(&f, answers + 1, prompt, (10 + 2 * (answers + 1) + 1.5 * prompt) * MS);
+    }
+    assert_true(near(f.base_ns, 10 * MS, 0.1));
+    assert_true(near(f.answer_ns, 2 * MS, 0.1));
+    assert_true(near(f.prompt_ns, 1.5 * MS, 0.1));
+    assert_true(near(forecast_step_ns(&f, 4, 10), 33 * MS, 0.1));
+}
+
+static void one_slow_step_changes_little(void **state) {
+    (void)state;
+    struct forecast f;
+    forecast_init(&f, 10 * MS, 1 * MS, 1 * MS);
+    for (int i = 0; i < 100; i++)
+        forecast_learn(&f, 4, 0, 14 * MS);
+    forecast_learn(&f, 4, 0, 5000 * MS);
+    assert_true(forecast_step_ns(&f, 4, 0) < 20 * MS);
+}
+
+static void what_no_step_told_stays(void **state) {
+    (void)state;
+    struct forecast f;
+    forecast_init(&f, 10 * MS, 1 * MS, 7 * MS);
+    for (int i = 0; i < 200; i++)
+        forecast_learn(&f, 1 + i % 4, 0, (10 + 1 + i % 4) * MS);
+    assert_true(near(f.prompt_ns, 7 * MS, 0.05));
+    forecast_learn(&f, 1, 0, 0); /* a clock that stands still */
+    assert_true(near(f.base_ns, 10 * MS, 0.1));
+}
+
+static void margin_covers_what_was_missed(void **state) {
+    (void)state;
+    struct forecast f;
+    forecast_init(&f, MS, MS, MS);
+    for (int i = 0; i < 2000; i++) /* one in ten takes twice as long as predicted */
+        forecast_check(&f, 100, i % 10 ? 90 : 200);
+    assert_true(f.margin > 1.7);
+    for (int i = 0; i < 5000; i++)
+        forecast_check(&f, 100, 90);
+    assert_true(f.margin < 1.1);
+}
+
+static struct forecast simple(void) {
+    struct forecast f;
+    forecast_init(&f, 10 * MS, 0, MS);
+    f.answer_tokens = 1000;
+    return f;
+}
+
+static double first(const struct forecast *f, struct forecast_state st, int fresh, int most) {
+    const struct forecast_request r = {.fresh = fresh, .most = most, .reserve = fresh + most};
+    st.short_prompt = 96;
+    st.chunk_share = 1.5;
+    return forecast_first_token(f, &st, &r);
+}
+
+static void idle_engine_takes_the_prompt_alone(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    struct forecast_state st = {.idle = 4, .cells = 1000};
+    assert_true(near(first(&f, st, 40, 10), 50 * MS, 0.01));
+}
+
+static void prompts_before_add_up(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    const struct forecast_request ahead[] = {{40, 10, 50}, {30, 10, 40}};
+    struct forecast_state st = {.idle = 4, .cells = 1000, .ahead = ahead, .n_ahead = 2};
+    st.ahead_ns = 5 * MS;
+    assert_true(near(first(&f, st, 40, 10), 145 * MS, 0.01));
+}
+
+static void longer_prompts_before_do_not_count(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    const struct forecast_request ahead[] = {{900, 10, 910}};
+    struct forecast_state st = {.idle = 4, .cells = 9000, .ahead = ahead, .n_ahead = 1};
+    assert_true(near(first(&f, st, 40, 10), 50 * MS, 0.01));
+    assert_true(first(&f, st, 1000, 10) > 1900 * MS);
+}
+
+static void full_slots_wait_for_the_first_end(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    struct forecast_running running[] = {{.left = 50, .reserved = 100},
+                                         {.left = 20, .reserved = 100}};
+    struct forecast_state st = {.running = running, .n_running = 2, .cells = 1000};
+    assert_true(near(first(&f, st, 40, 10), (200 + 10 + 40) * MS, 0.01));
+    struct forecast_running again[] = {{.left = 50, .reserved = 100},
+                                       {.left = 20, .reserved = 100}};
+    const struct forecast_request ahead[] = {{40, 10, 50}};
+    struct forecast_state two = {
+        .running = again, .n_running = 2, .cells = 1000, .ahead = ahead, .n_ahead = 1};
+    assert_true(near(first(&f, two, 40, 10), (500 + 10 + 40) * MS, 0.01));
+}
+
+static void full_cells_wait_too(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    struct forecast_running running[] = {{.left = 30, .reserved = 100}};
+    struct forecast_state st = {.running = running, .n_running = 1, .idle = 3, .cells = 10};
+    assert_true(near(first(&f, st, 40, 10), (300 + 10 + 40) * MS, 0.01));
+}
+
+static void answers_end_earlier_than_they_must(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    f.answer_tokens = 60;
+    struct forecast_running running[4];
+    for (int i = 0; i < 4; i++)
+        running[i] = (struct forecast_running){.left = 4000, .reserved = 100};
+    struct forecast_state st = {.running = running, .n_running = 4, .cells = 1000};
+    double ns = first(&f, st, 40, 10);
+    assert_true(ns > 200 * MS && ns < 500 * MS); /* a quarter of 60 tokens, about, and its spread */
+}
+
+static void endless_queue_grows(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    f.answer_tokens = 50;
+    struct forecast_request ahead[100];
+    for (int i = 0; i < 100; i++)
+        ahead[i] = (struct forecast_request){40, 50, 90};
+    struct forecast_state st = {.idle = 2, .cells = 1000, .ahead = ahead};
+    double before = 0;
+    for (int n = 0; n < 100; n += 10) {
+        st.n_ahead = n;
+        double ns = first(&f, st, 40, 10);
+        assert_true(ns > before);
+        before = ns;
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(costs_are_learnt_from_steps),
+        cmocka_unit_test(one_slow_step_changes_little),
+        cmocka_unit_test(what_no_step_told_stays),
+        cmocka_unit_test(margin_covers_what_was_missed),
+        cmocka_unit_test(idle_engine_takes_the_prompt_alone),
+        cmocka_unit_test(prompts_before_add_up),
+        cmocka_unit_test(longer_prompts_before_do_not_count),
+        cmocka_unit_test(full_slots_wait_for_the_first_end),
+        cmocka_unit_test(full_cells_wait_too),
+        cmocka_unit_test(answers_end_earlier_than_they_must),
+        cmocka_unit_test(endless_queue_grows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

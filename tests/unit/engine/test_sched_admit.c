@@ -1,0 +1,302 @@
+#include "unit/engine/sched_fixture.h"
+
+static void request_that_makes_its_deadline_is_let_in(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c = {0};
+    struct errinfo ei;
+    fixture_init(&f, 2);
+    struct sched_chat chat = request(&f, &c, "a question of some forty letters, or so>", 10);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    run_all(&f);
+    assert_int_equal(c.n, 10);
+    fixture_deinit(&f);
+}
+
+static void request_past_its_deadline_is_refused_at_once(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[3] = {0};
+    struct errinfo ei;
+    fixture_init(&f, 1);
+    /* An answer of 200 tokens has the slot for some 2 s. */
+    struct sched_chat chat = request(&f, &c[0], "long>", 200);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s);
+    int64_t refused = metric_get(M_ENGINE_REFUSED);
+    chat = request(&f, &c[2], "one more>", 10);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OVERLOADED);
+    assert_true(ei.retry_after_ms >= 100);
+    assert_non_null(strstr(ei.message, "later than the 1.0 s"));
+    assert_non_null(strstr(ei.message, "try again in"));
+    assert_int_equal(metric_get(M_ENGINE_REFUSED) - refused, 1);
+    run_all(&f);
+    assert_int_equal(c[2].dones, 0);
+    chat = request(&f, &c[2], "one more>", 10);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK); /* now there is room */
+    run_all(&f);
+    assert_int_equal(c[2].n, 10);
+    fixture_deinit(&f);
+}
+
+static void own_deadline_goes_before_the_usual_one(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[4] = {0};
+    struct errinfo ei;
+    fixture_init(&f, 2);
+    for (int i = 0; i < 2; i++) {
+        struct sched_chat chat = request(&f, &c[i], "long>", 200);
+        assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    }
+    sched_round(f.s);
+    struct sched_chat chat = request(&f, &c[2], "one more>", 10);
+    chat.deadline_ms = 60000;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    chat = request(&f, &c[3], "one more>", 10);
+    chat.deadline_ms = 0; /* none */
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    run_all(&f);
+    assert_int_equal(c[2].n + c[3].n, 20);
+    fixture_deinit(&f);
+}
+
+static void those_refused_together_are_told_different_times(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[5] = {0};
+    struct errinfo ei;
+    uint32_t before = 0;
+    fixture_init(&f, 1);
+    struct sched_chat chat = request(&f, &c[0], "long>", 200);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s);
+    for (int i = 1; i < 5; i++) {
+        chat = request(&f, &c[i], "one more>", 10);
+        assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OVERLOADED);
+        assert_true(ei.retry_after_ms > before);
+        before = ei.retry_after_ms;
+    }
+    fixture_deinit(&f);
+}
+
+static void prompt_longer_than_any_deadline_is_let_in_when_alone(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c = {0};
+    struct errinfo ei;
+    char prompt[SCRIPTED_WINDOW - 8];
+    fixture_init(&f, 2);
+    memset(prompt, 'x', sizeof(prompt) - 1);
+    prompt[sizeof(prompt) - 1] = 0;
+    struct sched_chat chat = request(&f, &c, prompt, 4);
+    chat.deadline_ms = 100; /* stated: it is meant */
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OVERLOADED);
+    assert_non_null(strstr(ei.message, "this prompt has 247 new tokens"));
+    fixture_deinit(&f);
+    fixture_init(&f, 2);
+    sched_free(f.s);
+    const struct sched_options o = {.slots = 2,
+                                    .cells = 2 * SCRIPTED_WINDOW,
+                                    .max_queued = 8,
+                                    .deadline_ms = 100,
+                                    .base_ns = 10e6,
+                                    .answer_ns = 1e6,
+                                    .prompt_ns = 1e6};
+    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
+    chat = request(&f, &c, prompt, 4);
+    assert_int_equal(submit(&f, &chat, NULL, &ei),
+                     ERR_OK); /* the usual one: coming back is no help */
+    run_all(&f);
+    assert_int_equal(c.n, 4);
+    fixture_deinit(&f);
+}
+
+static void missed_deadline_ends_waiting_and_prefilling_requests(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[3] = {0};
+    struct errinfo ei;
+    fixture_init(&f, 1);
+    for (int i = 0; i < 3; i++) {
+        struct sched_chat chat = request(&f, &c[i], "question>", 5);
+        assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    }
+    sched_round(f.s);
+    assert_int_equal(c[0].n, 1); /* it has its first word and may go on */
+    clock_test_advance(1001);
+    int64_t late = metric_get(M_ENGINE_LATE);
+    sched_round(f.s);
+    assert_int_equal(c[1].dones + c[2].dones, 2);
+    assert_int_equal(c[1].err, ERR_OVERLOADED);
+    assert_true(c[1].retry_after_ms > 0);
+    assert_int_equal(metric_get(M_ENGINE_LATE) - late, 2);
+    run_all(&f);
+    assert_int_equal(c[0].n, 5);
+    fixture_deinit(&f);
+}
+
+static void waiting_requests_are_told_their_positions(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[4] = {0};
+    struct errinfo ei;
+    uint64_t id[4];
+    fixture_init(&f, 1);
+    for (int i = 0; i < 4; i++) {
+        struct sched_chat chat = request(&f, &c[i], "question>", 100);
+        chat.wait = true;
+        chat.user = (uint64_t)i + 1;
+        assert_int_equal(submit(&f, &chat, &id[i], &ei), ERR_OK);
+    }
+    sched_round(f.s);
+    assert_int_equal(c[0].told, 0);
+    for (int i = 1; i < 4; i++) {
+        assert_int_equal(c[i].told, 1);
+        assert_int_equal(c[i].position, i - 1);
+    }
+    sched_round(f.s);
+    assert_int_equal(c[3].told, 1); /* nothing has changed */
+    sched_cancel(f.s, id[1]);
+    clock_test_advance(300);
+    sched_round(f.s);
+    assert_int_equal(c[3].position, 1);
+    assert_int_equal(c[2].told, 2);
+    clock_test_advance(6000);
+    sched_round(f.s);
+    assert_int_equal(c[3].told, 3); /* a sign of life */
+    run_all(&f);
+    assert_int_equal(c[3].n, 100);
+    fixture_deinit(&f);
+}
+
+static void wait_that_is_too_long_is_refused(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[3] = {0};
+    struct errinfo ei;
+    fixture_init(&f, 1);
+    struct sched_chat chat = request(&f, &c[0], "long>", 240);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s);
+    chat = request(&f, &c[1], "question>", 5);
+    chat.wait = true;
+    chat.wait_ms = 200;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OVERLOADED);
+    assert_non_null(strstr(ei.message, "would wait"));
+    chat = request(&f, &c[1], "question>", 5);
+    chat.wait = true;
+    chat.wait_ms = 60000;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    run_all(&f);
+    assert_int_equal(c[1].n, 5);
+    fixture_deinit(&f);
+}
+
+static void thousand_at_once_are_answered_or_refused(void **state) {
+    (void)state;
+    struct fixture f;
+    static struct caller c[1000];
+    struct errinfo ei;
+    int refused = 0, answered = 0;
+    fixture_init(&f, 16);
+    memset(c, 0, sizeof(c));
+    for (int i = 0; i < 1000; i++) {
+        struct sched_chat chat = request(&f, &c[i], "a question of some forty letters, or so>", 3);
+        chat.user = (uint64_t)(i % 50);
+        refused += submit(&f, &chat, NULL, &ei) == ERR_OVERLOADED;
+    }
+    run_all(&f);
+    for (int i = 0; i < 1000; i++)
+        answered += c[i].dones == 1 && c[i].n == 3;
+    assert_int_equal(answered + refused, 1000);
+    assert_in_range(answered, 5, 200);
+    fixture_deinit(&f);
+}
+
+static void background_waits_behind_people(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller title = {0}, person = {0};
+    struct errinfo ei;
+    fixture_init(&f, 1);
+    struct sched_chat chat = request(&f, &title, "title>", 5);
+    chat.background = chat.wait = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    chat = request(&f, &person, "question>", 5);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s);
+    assert_int_equal(person.n, 1);
+    assert_int_equal(title.n, 0);
+    run_all(&f);
+    assert_int_equal(title.n + person.n, 10);
+    fixture_deinit(&f);
+}
+
+/* Each step's answer of the scripted model depends on all before: what was lost would show. */
+static void background_gives_its_slot_back_and_goes_on(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller alone = {0}, title = {0}, person = {0};
+    struct errinfo ei;
+    fixture_init(&f, 1);
+    struct sched_chat chat = request(&f, &alone, "title>", 20);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    run_all(&f);
+    fixture_deinit(&f);
+    fixture_init(&f, 1);
+    chat = request(&f, &title, "title>", 20);
+    chat.background = chat.wait = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    for (int i = 0; i < 5; i++)
+        sched_round(f.s);
+    assert_true(title.n >= 5 && title.n < 20);
+    chat = request(&f, &person, "question>", 5);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    int said = title.n;
+    sched_round(f.s);
+    assert_int_equal(person.n, 1);
+    assert_int_equal(title.n, said);
+    run_all(&f);
+    assert_int_equal(person.n, 5);
+    assert_int_equal(title.dones, 1);
+    assert_string_equal(title.text, alone.text);
+    fixture_deinit(&f);
+}
+
+static void background_beside_people_gets_few_steps(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller title = {0}, person = {0};
+    struct errinfo ei;
+    fixture_init(&f, 2);
+    struct sched_chat chat = request(&f, &person, "question>", 60);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    chat = request(&f, &title, "title>", 60);
+    chat.background = chat.wait = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    while (person.dones == 0)
+        sched_round(f.s);
+    assert_in_range(title.n, 1, 12);
+    run_all(&f);
+    assert_int_equal(title.n, 60);
+    fixture_deinit(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(request_that_makes_its_deadline_is_let_in),
+        cmocka_unit_test(request_past_its_deadline_is_refused_at_once),
+        cmocka_unit_test(own_deadline_goes_before_the_usual_one),
+        cmocka_unit_test(those_refused_together_are_told_different_times),
+        cmocka_unit_test(prompt_longer_than_any_deadline_is_let_in_when_alone),
+        cmocka_unit_test(missed_deadline_ends_waiting_and_prefilling_requests),
+        cmocka_unit_test(waiting_requests_are_told_their_positions),
+        cmocka_unit_test(wait_that_is_too_long_is_refused),
+        cmocka_unit_test(thousand_at_once_are_answered_or_refused),
+        cmocka_unit_test(background_waits_behind_people),
+        cmocka_unit_test(background_gives_its_slot_back_and_goes_on),
+        cmocka_unit_test(background_beside_people_gets_few_steps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
