@@ -1,0 +1,171 @@
+/* Encoded fragments: base64 (RFC 4648, both alphabets), hexadecimal and ROT13. A fragment counts
+ * only when what comes out reads as text; so a hash, a key or an image stays what it is. */
+#include "safety/normalise_internal.h"
+
+#define ENCODED_MIN 12 /* characters of base64 or hex: shorter ones carry no request */
+#define ROT13_WORDS 3  /* words in a row */
+
+struct found {
+    decode_fn take;
+    void *ctx;
+    int left; /* fragments that are still taken */
+};
+
+static int base64_value(char c) {
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+}
+
+static int hex_value(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* UTF-8 that is mostly letters, and no control characters. */
+static bool reads_as_text(struct str s) {
+    size_t letters = 0, spaces = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if ((c < 32 && c != '\n' && c != '\t' && c != '\r') || c == 127)
+            return false;
+        letters += is_letter(s.p[i]) || c >= 128;
+        spaces += c == ' ';
+    }
+    return s.n >= 6 && letters * 10 >= s.n * 6 && (spaces > 0 || letters == s.n) && utf8_valid(s);
+}
+
+static void decode_base64(struct str s, struct buf *out) {
+    uint32_t bits = 0;
+    int n = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        int v = base64_value(s.p[i]);
+        if (v < 0) /* a line break inside, or '=' */
+            continue;
+        bits = bits << 6 | (uint32_t)v;
+        if ((n += 6) >= 8)
+            buf_addc(out, (char)(bits >> (n -= 8) & 255));
+    }
+}
+
+static void decode_hex(struct str s, struct buf *out) {
+    for (size_t i = 0; i + 1 < s.n; i += 2)
+        buf_addc(out, (char)(hex_value(s.p[i]) * 16 + hex_value(s.p[i + 1])));
+}
+
+static void offer(struct found *f, struct str s, size_t from,
+                  void (*decode)(struct str, struct buf *), struct buf *out, unsigned how) {
+    buf_clear(out);
+    decode(s, out);
+    if (buf_err(out) || !reads_as_text(buf_str(out)))
+        return;
+    f->take(f->ctx, buf_str(out), from, from + s.n, how);
+    f->left--;
+}
+
+static void find_encoded(struct str s, struct buf *out, struct found *f) {
+    for (size_t i = 0; i < s.n && f->left > 0;) {
+        size_t from = i;
+        bool hex = true;
+        while (i < s.n && base64_value(s.p[i]) >= 0) {
+            hex = hex && hex_value(s.p[i]) >= 0;
+            i++;
+        }
+        struct str run = {s.p + from, i - from};
+        if (run.n >= ENCODED_MIN && hex && run.n % 2 == 0)
+            offer(f, run, from, decode_hex, out, NORMAL_HEX);
+        else if (run.n >= ENCODED_MIN)
+            offer(f, run, from, decode_base64, out, NORMAL_BASE64);
+        while (i < s.n && base64_value(s.p[i]) < 0)
+            i++;
+    }
+}
+
+/* ---- ROT13 ---- */
+
+/* What nearly every English sentence has some of. */
+static const char *const common[] = {
+    "a",    "about", "all",  "an",    "and",  "any",    "are",  "as",   "at",      "be",    "by",
+    "can",  "do",    "for",  "from",  "get",  "give",   "has",  "have", "he",      "her",   "his",
+    "how",  "i",     "if",   "in",    "into", "is",     "it",   "kill", "make",    "me",    "my",
+    "not",  "of",    "on",   "or",    "out",  "please", "she",  "so",   "some",    "steps", "tell",
+    "that", "the",   "them", "they",  "this", "to",     "up",   "use",  "us",      "want",  "was",
+    "we",   "what",  "when", "where", "who",  "why",    "will", "with", "without", "you",   "your"};
+
+static char rot13(char c) {
+    if (c >= 'a' && c <= 'z')
+        return (char)('a' + (c - 'a' + 13) % 26);
+    return c >= 'A' && c <= 'Z' ? (char)('A' + (c - 'A' + 13) % 26) : c;
+}
+
+static bool is_common(struct str w, bool turned) {
+    char low[8];
+    if (w.n == 0 || w.n > 7)
+        return false;
+    for (size_t i = 0; i < w.n; i++)
+        low[i] = (char)((turned ? rot13(w.p[i]) : w.p[i]) | 32);
+    for (size_t lo = 0, hi = sizeof common / sizeof *common; lo < hi;) {
+        size_t mid = (lo + hi) / 2;
+        int d = strncmp(low, common[mid], w.n);
+        if (d == 0 && common[mid][w.n])
+            d = -1;
+        if (d == 0)
+            return true;
+        if (d < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return false;
+}
+
+static void decode_rot13(struct str s, struct buf *out) {
+    for (size_t i = 0; i < s.n; i++)
+        buf_addc(out, rot13(s.p[i]));
+}
+
+/* Runs of words that are no common English, of which at least two are when turned. */
+static void find_rot13(struct str s, struct buf *out, struct found *f) {
+    size_t run_from = 0, run_to = 0, words = 0, hits = 0;
+    for (size_t i = 0; i <= s.n && f->left > 0;) {
+        size_t from = i;
+        while (i < s.n && is_letter(s.p[i]))
+            i++;
+        struct str w = {s.p + from, i - from};
+        bool ends = i >= s.n;
+        bool breaks = w.n > 0 && is_common(w, false) && !is_common(w, true);
+        if (w.n > 0 && !breaks) {
+            if (words++ == 0)
+                run_from = from;
+            run_to = i;
+            hits += is_common(w, true);
+        }
+        if (breaks || ends) {
+            if (words >= ROT13_WORDS && hits >= 2 && hits * 5 >= words)
+                offer(f, (struct str){s.p + run_from, run_to - run_from}, run_from, decode_rot13,
+                      out, NORMAL_ROT13);
+            words = hits = 0;
+        }
+        if (ends)
+            break;
+        while (i < s.n && !is_letter(s.p[i]))
+            i++;
+    }
+}
+
+void decode_fragments(struct str original, struct buf *out, decode_fn take, void *ctx) {
+    struct found f = {take, ctx, NORMAL_FRAGMENTS};
+    find_encoded(original, out, &f);
+    find_rot13(original, out, &f);
+}

@@ -1,0 +1,284 @@
+/* The normaliser's passes. See normalise.h. */
+#include "safety/normalise_internal.h"
+
+#define LETTERS_MIN 3 /* single letters in a row that are one word spelled out */
+
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (unsigned char)c >= 128;
+}
+
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+/* ---- fold: characters ---- */
+
+static void fold_ascii(struct folded *f, char c, struct normal_source s) {
+    if (c >= 'A' && c <= 'Z')
+        c = (char)(c + 32);
+    if (c == '\r' || c == '\t' || c == '\v' || c == '\f')
+        c = ' ';
+    if ((unsigned char)c < 32 && c != '\n')
+        return;
+    size_t n =
+        f->text->n; /* two spaces part words whose letters are spaced out; more say no more */
+    if (c == ' ' && n >= 2 && f->text->p[n - 1] == ' ' && f->text->p[n - 2] == ' ')
+        return;
+    folded_add(f, c, s);
+}
+
+/* base: added to the offsets. whole: all of it stands for that piece of the original. */
+static void fold(struct str text, const struct normal_source *whole, struct folded *f,
+                 unsigned *found) {
+    char out[UNICODE_FOLD_MAX];
+    for (size_t i = 0; i < text.n;) {
+        struct normal_source s = {(uint32_t)i, (uint32_t)i + 1};
+        if ((unsigned char)text.p[i] < 128) {
+            fold_ascii(f, text.p[i], whole ? *whole : s);
+            i++;
+            continue;
+        }
+        int32_t c;
+        size_t n = unicode_next(text.p + i, text.n - i, &c);
+        s.to = (uint32_t)(i + n);
+        i += n;
+        if (c < 0) {
+            *found |= NORMAL_INVALID;
+            continue;
+        }
+        size_t m = unicode_fold(c, out, found);
+        for (size_t k = 0; k < m; k++)
+            if ((unsigned char)out[k] < 128)
+                fold_ascii(f, out[k], whole ? *whole : s);
+            else
+                folded_add(f, out[k], whole ? *whole : s);
+    }
+}
+
+/* ---- undisguise: words ---- */
+
+/* Digits and signs that stand for letters; what is none here is 0. */
+static char leet(char c) {
+    switch (c) {
+    case '0':
+        return 'o';
+    case '1':
+    case '!':
+        return 'i';
+    case '3':
+        return 'e';
+    case '4':
+    case '@':
+        return 'a';
+    case '5':
+    case '$':
+        return 's';
+    case '7':
+    case '+':
+        return 't';
+    case '8':
+        return 'b';
+    case '9':
+        return 'g';
+    default:
+        return 0;
+    }
+}
+
+struct word {
+    size_t from, to;
+};
+
+/* Signs of leetspeak stand between letters; an address, a number with a unit, a version and a code
+ * do not count. */
+static bool is_leet(struct str w, bool text_is_leet) {
+    size_t letters = 0, inside = 0, edge = 0, digits = 0;
+    for (size_t i = 0; i < w.n; i++) {
+        char c = w.p[i];
+        digits = is_digit(c) ? digits + 1 : 0;
+        if (is_letter(c)) {
+            letters++;
+        } else if (!leet(c) || digits > 2 || (c == '@' && i > 0 && memchr(w.p + i, '.', w.n - i))) {
+            return false;
+        } else if (i > 0 && i + 1 < w.n && w.p[i - 1] != c) {
+            inside += letters > 0 || !is_digit(c);
+        } else {
+            edge += c != '!' && c != '+';
+        }
+    }
+    if (letters == 0 || w.n < 2)
+        return false;
+    return inside > 0 ? w.n >= 3 || text_is_leet : text_is_leet && edge > 0;
+}
+
+static bool is_word_byte(char c) {
+    return is_letter(c) || is_digit(c) || c == '@' || c == '$' || c == '!' || c == '+';
+}
+
+/* The next word from `at` on: letters, digits and leet signs, without signs at its end. */
+static bool next_word(struct str s, size_t at, struct word *ret) {
+    while (at < s.n && !is_word_byte(s.p[at]))
+        at++;
+    ret->from = at;
+    while (at < s.n && (is_word_byte(s.p[at]) || (s.p[at] == '.' && at + 1 < s.n &&
+                                                  memchr(s.p + ret->from, '@', at - ret->from))))
+        at++;
+    ret->to = at;
+    while (ret->to > ret->from && (s.p[ret->to - 1] == '!' || s.p[ret->to - 1] == '+'))
+        ret->to--;
+    if (ret->to == ret->from)
+        ret->to = at;
+    return ret->to > ret->from;
+}
+
+static bool text_is_leet(struct str s) {
+    size_t n = 0;
+    struct word w = {0, 0};
+    while (n < 2 && next_word(s, w.to, &w))
+        n += is_leet((struct str){s.p + w.from, w.to - w.from}, false);
+    return n >= 2;
+}
+
+/* "k i l l", "b.o.m.b": how many single letters stand from `at` on with one and the same separator
+ * between them, and where they end. */
+static size_t spelled(struct str s, size_t at, size_t *ret_end) {
+    static const char separators[] = " .-_*|/,+~";
+    size_t n = 0;
+    char sep = 0;
+    if (at > 0 && (is_letter(s.p[at - 1]) || is_digit(s.p[at - 1])))
+        return 0;
+    for (;;) {
+        bool single = at < s.n && (unsigned char)s.p[at] < 128 &&
+                      (is_letter(s.p[at]) || (n > 0 && leet(s.p[at]))) &&
+                      (at + 1 >= s.n || !(is_letter(s.p[at + 1]) || is_digit(s.p[at + 1])));
+        if (!single)
+            return n;
+        n++;
+        *ret_end = at + 1;
+        if (at + 1 >= s.n || !strchr(separators, s.p[at + 1]) || (sep && s.p[at + 1] != sep))
+            return n;
+        sep = s.p[at + 1];
+        at += 2;
+    }
+}
+
+static void copy_map(struct folded *to, const struct folded *from, size_t at, char c) {
+    folded_add(to, c, ((const struct normal_source *)from->map->p)[at]);
+}
+
+static size_t join_spelled(const struct folded *in, size_t at, size_t end, struct folded *out) {
+    const char *p = in->text->p;
+    for (size_t i = at; i < end; i += 2)
+        copy_map(out, in, i, is_letter(p[i]) ? p[i] : leet(p[i]));
+    return end;
+}
+
+/* How many bytes at `at` are one letter drawn out ("killlll"), and how many of them stay: English
+ * doubles consonants, e and o. 0 = it is none. */
+static size_t stretched(struct str s, size_t at, size_t *ret_keep) {
+    size_t n = 1;
+    if (s.p[at] < 'a' || s.p[at] > 'z')
+        return 0;
+    while (at + n < s.n && s.p[at + n] == s.p[at])
+        n++;
+    *ret_keep = strchr("aiu", s.p[at]) ? 1 : 2;
+    return n >= 3 ? n : 0;
+}
+
+static void undisguise(const struct folded *in, struct folded *out, unsigned *found) {
+    struct str s = buf_str(in->text);
+    bool leety = text_is_leet(s);
+    struct word w = {0, 0};
+    bool have = next_word(s, 0, &w);
+    for (size_t i = 0; i < s.n;) {
+        size_t end = i;
+        if (is_letter(s.p[i]) && spelled(s, i, &end) >= LETTERS_MIN) {
+            *found |= NORMAL_SPACED;
+            i = join_spelled(in, i, end, out);
+            continue;
+        }
+        while (have && w.to <= i)
+            have = next_word(s, w.to, &w);
+        if (have && i == w.from && is_leet((struct str){s.p + i, w.to - i}, leety)) {
+            *found |= NORMAL_LEET;
+            for (; i < w.to; i++)
+                copy_map(out, in, i, is_letter(s.p[i]) ? s.p[i] : leet(s.p[i]));
+            continue;
+        }
+        size_t keep = 1, run = stretched(s, i, &keep);
+        for (size_t k = 0; k < keep; k++)
+            copy_map(out, in, i + k, s.p[i]);
+        i += run ? run : 1;
+    }
+}
+
+/* ---- all of it ---- */
+
+struct decoding {
+    struct safety_normal *n;
+    struct folded all;
+};
+
+static void take_decoded(void *ctx, struct str decoded, size_t from, size_t to, unsigned how) {
+    struct decoding *d = ctx;
+    struct normal_source whole = {(uint32_t)from, (uint32_t)to};
+    struct folded step = {&d->n->step, &d->n->step_map};
+    d->n->found |= how;
+    buf_clear(step.text);
+    buf_clear(step.map);
+    fold(decoded, &whole, &step, &d->n->found);
+    folded_add(&d->all, '\n', whole);
+    undisguise(&step, &d->all, &d->n->found);
+}
+
+void safety_normal_init(struct safety_normal *n) {
+    size_t cap = NORMAL_INPUT_MAX * NORMAL_GROWTH;
+    *n = (struct safety_normal){0};
+    buf_init(&n->text, cap);
+    buf_init(&n->step, cap);
+    buf_init(&n->piece, NORMAL_INPUT_MAX);
+    buf_init(&n->map, cap * sizeof(struct normal_source));
+    buf_init(&n->step_map, cap * sizeof(struct normal_source));
+}
+
+void safety_normal_deinit(struct safety_normal *n) {
+    buf_deinit(&n->text);
+    buf_deinit(&n->step);
+    buf_deinit(&n->piece);
+    buf_deinit(&n->map);
+    buf_deinit(&n->step_map);
+}
+
+enum err safety_normalise(struct safety_normal *n, struct str original) {
+    struct folded step = {&n->step, &n->step_map}, all = {&n->text, &n->map};
+    struct decoding d = {n, all};
+    if (original.n > NORMAL_INPUT_MAX)
+        return ERR_TOO_LARGE;
+    buf_clear(&n->text);
+    buf_clear(&n->map);
+    buf_clear(&n->step);
+    buf_clear(&n->step_map);
+    n->found = 0;
+    fold(original, NULL, &step, &n->found);
+    undisguise(&step, &all, &n->found);
+    n->decoded_from = n->text.n;
+    decode_fragments(original, &n->piece, take_decoded, &d);
+    enum err e = buf_err(&n->text);
+    if (!e)
+        e = buf_err(&n->map);
+    if (!e)
+        e = buf_err(&n->step);
+    return e ? e : buf_err(&n->step_map);
+}
+
+struct normal_source safety_normal_span(const struct safety_normal *n, size_t from, size_t to) {
+    const struct normal_source *map = (const struct normal_source *)n->map.p;
+    struct normal_source s = {0, 0};
+    for (size_t i = from; i < to && i < n->text.n; i++) {
+        if (i == from || map[i].from < s.from)
+            s.from = map[i].from;
+        if (map[i].to > s.to)
+            s.to = map[i].to;
+    }
+    return s;
+}

@@ -1,0 +1,29 @@
+/* Between the files of the normaliser. A folded text is a buf of bytes and a buf of as many struct
+ * normal_source; both grow together. */
+#pragma once
+
+#include "safety/normalise.h"
+
+struct folded {
+    struct buf *text, *map;
+};
+
+static inline void folded_add(struct folded *f, char c, struct normal_source s) {
+    buf_addc(f->text, c);
+    buf_add(f->map, &s, sizeof s);
+}
+
+/* ---- unicode.c ---- */
+/* Decodes the sequence at p (n > 0 bytes): its length, and the character or -1 for one byte that is
+ * no UTF-8. */
+size_t unicode_next(const char *p, size_t n, int32_t *ret);
+/* What character c (not ASCII) is read as, in UTF-8; 0 bytes for what is invisible or a mark. */
+#define UNICODE_FOLD_MAX 64
+size_t unicode_fold(int32_t c, char out[UNICODE_FOLD_MAX], unsigned *found);
+bool unicode_is_letter(int32_t c);
+
+/* ---- decode.c ---- */
+/* Finds fragments of `original` that are encoded, and calls take(ctx, decoded, from, to, how) for
+ * each. out is for their bytes. */
+typedef void (*decode_fn)(void *ctx, struct str decoded, size_t from, size_t to, unsigned how);
+void decode_fragments(struct str original, struct buf *out, decode_fn take, void *ctx);

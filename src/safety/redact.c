@@ -1,0 +1,106 @@
+/* Replacing personal data and putting it back. See pii.h. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "safety/pii.h"
+
+struct kept {
+    enum pii_kind kind;
+    int number; /* within its kind, from 1 */
+    char *value;
+    size_t n;
+};
+
+struct pii_vault {
+    struct kept list[PII_VAULT_MAX];
+    size_t n;
+    int counts[PII_KINDS];
+};
+
+struct pii_vault *pii_vault_new(void) {
+    return calloc(1, sizeof(struct pii_vault));
+}
+
+void pii_vault_free(struct pii_vault *v) {
+    for (size_t i = 0; v && i < v->n; i++) {
+        explicit_bzero(v->list[i].value, v->list[i].n);
+        free(v->list[i].value);
+    }
+    free(v);
+}
+
+size_t pii_vault_count(const struct pii_vault *v) {
+    return v->n;
+}
+
+/* The number of this value, or 0 when the vault is full. */
+static enum err keep(struct pii_vault *v, enum pii_kind kind, struct str s, int *ret) {
+    *ret = 0;
+    for (size_t i = 0; i < v->n; i++)
+        if (v->list[i].kind == kind && str_eq((struct str){v->list[i].value, v->list[i].n}, s)) {
+            *ret = v->list[i].number;
+            return ERR_OK;
+        }
+    if (v->n == PII_VAULT_MAX)
+        return ERR_OK;
+    char *copy = malloc(s.n + 1);
+    if (!copy)
+        return ERR_NOMEM;
+    memcpy(copy, s.p, s.n);
+    *ret = ++v->counts[kind];
+    v->list[v->n++] = (struct kept){kind, *ret, copy, s.n};
+    return ERR_OK;
+}
+
+enum err pii_redact(struct pii_vault *v, struct str text, const struct pii_hit *hits, size_t n,
+                    struct buf *out) {
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        int number;
+        if (hits[i].from < at || hits[i].to > text.n)
+            continue;
+        enum err e =
+            keep(v, hits[i].kind, str_sub(text, hits[i].from, hits[i].to - hits[i].from), &number);
+        if (e)
+            return e;
+        buf_add(out, text.p + at, hits[i].from - at);
+        if (number)
+            buf_addf(out, "[%s_%d]", pii_label(hits[i].kind), number);
+        else
+            buf_addf(out, "[%s]", pii_label(hits[i].kind));
+        at = hits[i].to;
+    }
+    buf_add(out, text.p + at, text.n - at);
+    return buf_err(out);
+}
+
+/* The value whose placeholder stands at the start of s, and the placeholder's length. */
+static const struct kept *placeholder(const struct pii_vault *v, struct str s, size_t *ret_n) {
+    for (size_t i = 0; i < v->n; i++) {
+        char mark[PII_PLACEHOLDER_MAX];
+        int n =
+            snprintf(mark, sizeof mark, "[%s_%d]", pii_label(v->list[i].kind), v->list[i].number);
+        if (str_starts(s, (struct str){mark, (size_t)n})) {
+            *ret_n = (size_t)n;
+            return &v->list[i];
+        }
+    }
+    return NULL;
+}
+
+enum err pii_restore(const struct pii_vault *v, struct str text, struct buf *out) {
+    size_t at = 0;
+    for (size_t i = 0; i < text.n && v->n > 0;) {
+        size_t n = 1;
+        const struct kept *k =
+            text.p[i] == '[' ? placeholder(v, str_sub(text, i, text.n), &n) : NULL;
+        if (k) {
+            buf_add(out, text.p + at, i - at);
+            buf_add(out, k->value, k->n);
+            at = i + n;
+        }
+        i += n;
+    }
+    buf_add(out, text.p + at, text.n - at);
+    return buf_err(out);
+}

@@ -1,0 +1,214 @@
+/* Secrets. See secrets.h. Values that documentation uses as examples are no secrets. */
+#include "safety/secrets.h"
+
+#include <math.h>
+
+enum charset { HEX = 1, ALNUM, ALNUM_UPPER, WORD /* alnum _ - */, BASE64 };
+
+static const struct {
+    const char *prefix;
+    uint8_t n;
+    enum charset set;
+    uint8_t min, max; /* of what follows the prefix */
+    const char *name;
+} forms[] = {
+#define F(prefix, set, min, max, name)                                                             \
+    { prefix, sizeof prefix - 1, set, min, max, name }
+    F("AKIA", ALNUM_UPPER, 16, 16, "aws_access_key"),
+    F("ASIA", ALNUM_UPPER, 16, 16, "aws_access_key"),
+    F("AIza", WORD, 35, 35, "google_api_key"),
+    F("AGE-SECRET-KEY-1", ALNUM_UPPER, 58, 58, "age_key"),
+    F("ATATT3", WORD, 100, 250, "atlassian_token"),
+    F("GOCSPX-", WORD, 28, 28, "google_oauth_secret"),
+    F("SG.", WORD, 20, 90, "sendgrid_key"),
+    F("dapi", HEX, 32, 34, "databricks_token"),
+    F("dckr_pat_", WORD, 20, 40, "docker_token"),
+    F("dop_v1_", HEX, 64, 64, "digitalocean_token"),
+    F("dp.pt.", ALNUM, 40, 44, "doppler_token"),
+    F("eyJ", WORD, 0, 0, "jwt"), /* three parts, see below */
+    F("ghp_", ALNUM, 36, 36, "github_token"),
+    F("gho_", ALNUM, 36, 36, "github_token"),
+    F("ghu_", ALNUM, 36, 36, "github_token"),
+    F("ghs_", ALNUM, 36, 36, "github_token"),
+    F("ghr_", ALNUM, 36, 76, "github_token"),
+    F("github_pat_", WORD, 60, 90, "github_token"),
+    F("glpat-", WORD, 20, 40, "gitlab_token"),
+    F("glsa_", WORD, 32, 48, "grafana_token"),
+    F("hf_", ALNUM, 30, 40, "huggingface_token"),
+    F("hvs.", WORD, 24, 120, "vault_token"),
+    F("key-", HEX, 32, 32, "mailgun_key"),
+    F("lin_api_", ALNUM, 40, 40, "linear_key"),
+    F("npm_", ALNUM, 36, 36, "npm_token"),
+    F("nvapi-", WORD, 40, 80, "nvidia_key"),
+    F("parley_", ALNUM, 40, 40, "parley_key"),
+    F("pypi-AgE", WORD, 50, 250, "pypi_token"),
+    F("rk_live_", ALNUM, 16, 99, "stripe_key"),
+    F("shpat_", HEX, 32, 32, "shopify_token"),
+    F("shpss_", HEX, 32, 32, "shopify_token"),
+    F("sk-ant-", WORD, 30, 120, "anthropic_key"),
+    F("sk-proj-", WORD, 30, 180, "openai_key"),
+    F("sk-", ALNUM, 20, 60, "openai_key"),
+    F("sk_live_", ALNUM, 16, 99, "stripe_key"),
+    F("sk_test_", ALNUM, 16, 99, "stripe_key"),
+    F("sq0atp-", WORD, 22, 22, "square_token"),
+    F("sq0csp-", WORD, 43, 43, "square_token"),
+    F("whsec_", BASE64, 32, 64, "stripe_key"),
+    F("xapp-", WORD, 30, 120, "slack_token"),
+    F("xoxa-", WORD, 20, 120, "slack_token"),
+    F("xoxb-", WORD, 20, 120, "slack_token"),
+    F("xoxp-", WORD, 20, 120, "slack_token"),
+    F("xoxr-", WORD, 20, 120, "slack_token"),
+    F("xoxs-", WORD, 20, 120, "slack_token"),
+    F("ya29.", WORD, 40, 250, "google_oauth_token"),
+#undef F
+};
+
+static bool in_set(char c, enum charset set) {
+    bool d = c >= '0' && c <= '9', l = c >= 'a' && c <= 'z', u = c >= 'A' && c <= 'Z';
+    switch (set) {
+    case HEX:
+        return d || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+    case ALNUM:
+        return d || l || u;
+    case ALNUM_UPPER:
+        return d || u;
+    case WORD:
+        return d || l || u || c == '_' || c == '-';
+    case BASE64:
+        return d || l || u || c == '+' || c == '/' || c == '=';
+    }
+    return false;
+}
+
+static size_t run_of(struct str s, enum charset set) {
+    size_t n = 0;
+    while (n < s.n && in_set(s.p[n], set))
+        n++;
+    return n;
+}
+
+/* Shannon's entropy of the bytes, in bits for each. */
+static double entropy(struct str s) {
+    int count[256] = {0};
+    double h = 0;
+    for (size_t i = 0; i < s.n; i++)
+        count[(unsigned char)s.p[i]]++;
+    for (int i = 0; i < 256; i++)
+        if (count[i])
+            h -= (double)count[i] / (double)s.n * log2((double)count[i] / (double)s.n);
+    return h;
+}
+
+static bool is_example(struct str s) {
+    static const char *const marks[] = {"EXAMPLE",    "example",  "xxxx",       "XXXX",
+                                        "your",       "YOUR",     "....",       "0000000",
+                                        "1234567890", "changeme", "placeholder"};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (str_find(s, str_from(marks[i])) != SIZE_MAX)
+            return true;
+    return false;
+}
+
+static bool take(struct pii_hit *h, const char *name, struct str s, size_t at, size_t from,
+                 size_t n) {
+    if (is_example(str_sub(s, from, n)))
+        return false;
+    *h = (struct pii_hit){PII_SECRET, name, at + from, at + from + n};
+    return true;
+}
+
+static bool find_jwt(struct str s, size_t at, struct pii_hit *h) {
+    size_t a = run_of(s, WORD);
+    if (a < 17 || a >= s.n || s.p[a] != '.')
+        return false;
+    size_t b = run_of(str_sub(s, a + 1, s.n), WORD);
+    size_t end = a + 1 + b;
+    if (b < 10 || end >= s.n || s.p[end] != '.')
+        return false;
+    size_t c = run_of(str_sub(s, end + 1, s.n), WORD);
+    return c >= 10 && take(h, "jwt", s, at, 0, end + 1 + c);
+}
+
+static bool find_form(struct str s, size_t at, struct pii_hit *h) {
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (s.p[0] != forms[i].prefix[0] || s.n < forms[i].n ||
+            memcmp(s.p, forms[i].prefix, forms[i].n) != 0)
+            continue;
+        if (forms[i].max == 0)
+            return find_jwt(s, at, h);
+        struct str body = str_sub(s, forms[i].n, s.n);
+        size_t n = run_of(body, forms[i].set);
+        if (str_eqz((struct str){s.p, forms[i].n}, "SG.") && n < body.n && body.p[n] == '.')
+            n += 1 + run_of(str_sub(body, n + 1, s.n), WORD);
+        bool whole = n == body.n || !in_set(body.p[n], WORD);
+        if (n >= forms[i].min && n <= forms[i].max && whole && entropy(str_sub(body, 0, n)) > 2.2)
+            return take(h, forms[i].name, s, at, 0, forms[i].n + n);
+    }
+    return false;
+}
+
+/* RFC 7468: the block to its end, or to the text's. */
+static bool find_private_key(struct str text, size_t at, struct pii_hit *h) {
+    struct str rest = str_sub(text, at, text.n);
+    struct str head = str_sub(rest, 0, 64);
+    size_t mark =
+        str_starts(head, STR("-----BEGIN ")) ? str_find(head, STR("PRIVATE KEY")) : SIZE_MAX;
+    if (mark == SIZE_MAX)
+        return false;
+    struct str body = str_sub(rest, 0, 16384);
+    size_t end = str_find(body, STR("-----END "));
+    if (end != SIZE_MAX) {
+        size_t last = str_find(str_sub(body, end + 9, body.n), STR("-----"));
+        end = last == SIZE_MAX ? body.n : end + 9 + last + 5;
+    }
+    *h = (struct pii_hit){PII_SECRET, "private_key", at, at + (end == SIZE_MAX ? body.n : end)};
+    return true;
+}
+
+/* "password: …", "API_KEY = '…'": a value of at least eight characters that is no word. */
+static bool find_assigned(struct str s, size_t at, struct pii_hit *h) {
+    static const char *const keys[] = {
+        "password",      "passwd",     "pwd",          "secret",         "api_key",
+        "apikey",        "api-key",    "access_token", "auth_token",     "token",
+        "client_secret", "secret_key", "AccountKey",   "SharedAccessKey"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        struct str key = str_from(keys[i]);
+        if (s.n < key.n + 10 || !str_eq_nocase(str_sub(s, 0, key.n), key))
+            continue;
+        size_t v = key.n;
+        while (v < s.n && (s.p[v] == ' ' || s.p[v] == '"' || s.p[v] == '\''))
+            v++;
+        if (v >= s.n || (s.p[v] != '=' && s.p[v] != ':'))
+            continue;
+        v++;
+        while (v < s.n && (s.p[v] == ' ' || s.p[v] == '"' || s.p[v] == '\''))
+            v++;
+        size_t n = 0, digits = 0, letters = 0;
+        for (;
+             v + n < s.n && (unsigned char)s.p[v + n] > ' ' && !strchr("\"'`,;<>(){}", s.p[v + n]);
+             n++) {
+            digits += s.p[v + n] >= '0' && s.p[v + n] <= '9';
+            letters += in_set(s.p[v + n], ALNUM);
+        }
+        if (n >= 8 && digits > 0 && letters > digits && entropy(str_sub(s, v, n)) > 2.7)
+            return take(h, "assigned_secret", s, at, v, n);
+    }
+    return false;
+}
+
+bool secret_find(struct str text, size_t at, struct pii_hit *ret) {
+    struct str s = str_sub(text, at, 1024);
+    if (s.p[0] == '-')
+        return find_private_key(text, at, ret);
+    return find_form(s, at, ret) || find_assigned(s, at, ret);
+}
+
+bool secret_find_telegram(struct str s, size_t at, struct pii_hit *ret) {
+    size_t d = 0;
+    while (d < s.n && s.p[d] >= '0' && s.p[d] <= '9')
+        d++;
+    if (d < 8 || d > 10 || d >= s.n || s.p[d] != ':')
+        return false;
+    size_t n = run_of(str_sub(s, d + 1, s.n), WORD);
+    return n == 35 && take(ret, "telegram_token", s, at, 0, d + 1 + n);
+}

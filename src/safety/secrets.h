@@ -1,0 +1,9 @@
+/* Keys and tokens of well-known services, by the forms that their makers publish, and passwords
+ * that are assigned ("api_key = …"). Inside src/safety only. */
+#pragma once
+
+#include "safety/pii.h"
+
+/* Tries the place `at` of the text, where a word begins. */
+bool secret_find(struct str text, size_t at, struct pii_hit *ret);
+bool secret_find_telegram(struct str s, size_t at, struct pii_hit *ret); /* s begins at `at` */
