@@ -1,0 +1,433 @@
+/* The cascade. See guard.h. What a judgement needs to work in (the normaliser's buffers, the
+ * automaton's state) is kept in a list of benches, one for each thread that judges at once. */
+#include "safety/guard.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "safety/literals.h"
+#include "safety/normalise.h"
+#include "safety/words.h"
+
+#define BENCHES_KEPT   16
+#define BENCH_KEPT_MAX ((size_t)1 << 20) /* bytes of text whose buffers are kept for the next */
+#define PII_HITS_MAX   256
+#define PIECE_OVERLAP  512
+
+struct bench {
+    struct bench *next;
+    struct policy *policy; /* whose words the scanner reads; a reference */
+    struct words_scanner *scanner;
+    struct safety_normal normal, joined;
+    struct buf context;
+    struct pii_hit hits[PII_HITS_MAX];
+    unsigned char *matched; /* of each rule: 1 = it, 2 = its exception */
+    struct {
+        size_t from, to;
+    } * spans;
+    size_t n_rules;
+};
+
+struct safety {
+    const struct safety_scorer *scorer;
+    pthread_mutex_t lock;
+    struct policy *policy;
+    struct bench *benches;
+    int n_benches;
+};
+
+/* ---- life ---- */
+
+enum err safety_new(const struct safety_options *o, struct safety **ret, struct errinfo *ei) {
+    struct policy *p = NULL;
+    enum err e =
+        policy_parse(o->policy.p ? o->policy : policy_default_text(), o->policy_version, &p, ei);
+    if (e)
+        return e;
+    struct safety *g = calloc(1, sizeof *g);
+    if (!g) {
+        policy_unref(p);
+        return err_set(ei, ERR_NOMEM, NULL);
+    }
+    pthread_mutex_init(&g->lock, NULL);
+    g->policy = p;
+    g->scorer = o->scorer;
+    *ret = g;
+    return ERR_OK;
+}
+
+static void bench_free(struct bench *b) {
+    if (!b)
+        return;
+    words_scanner_free(b->scanner);
+    policy_unref(b->policy);
+    safety_normal_deinit(&b->normal);
+    safety_normal_deinit(&b->joined);
+    buf_deinit(&b->context);
+    free(b->matched);
+    free(b->spans);
+    free(b);
+}
+
+void safety_free(struct safety *g) {
+    if (!g)
+        return;
+    while (g->benches) {
+        struct bench *b = g->benches;
+        g->benches = b->next;
+        bench_free(b);
+    }
+    policy_unref(g->policy);
+    pthread_mutex_destroy(&g->lock);
+    free(g);
+}
+
+void safety_set_policy(struct safety *g, struct policy *p) {
+    pthread_mutex_lock(&g->lock);
+    struct policy *old = g->policy;
+    g->policy = p;
+    pthread_mutex_unlock(&g->lock);
+    policy_unref(old);
+}
+
+struct policy *safety_get_policy(struct safety *g) {
+    pthread_mutex_lock(&g->lock);
+    struct policy *p = policy_ref(g->policy);
+    pthread_mutex_unlock(&g->lock);
+    return p;
+}
+
+const struct safety_scorer *safety_get_scorer(const struct safety *g) {
+    return g->scorer;
+}
+
+/* ---- benches ---- */
+
+static struct bench *bench_new(void) {
+    struct bench *b = calloc(1, sizeof *b);
+    if (!b)
+        return NULL;
+    safety_normal_init(&b->normal);
+    safety_normal_init(&b->joined);
+    buf_init(&b->context, NORMAL_INPUT_MAX);
+    return b;
+}
+
+static bool bench_fit(struct bench *b, const struct policy *p) {
+    if (b->policy == p)
+        return true;
+    words_scanner_free(b->scanner);
+    free(b->matched);
+    free(b->spans);
+    policy_unref(b->policy);
+    b->policy = policy_ref((struct policy *)p);
+    b->n_rules = p->n_rules;
+    b->scanner = words_scanner_new(p->words);
+    b->matched = calloc(p->n_rules + 1, 1);
+    b->spans = calloc(p->n_rules + 1, sizeof *b->spans);
+    return b->scanner && b->matched && b->spans;
+}
+
+static struct bench *bench_take(struct safety *g, const struct policy *p) {
+    struct bench **at, *b = NULL;
+    pthread_mutex_lock(&g->lock);
+    for (at = &g->benches; *at && (*at)->policy != p; at = &(*at)->next)
+        ;
+    if (!*at)
+        at = &g->benches;
+    if ((b = *at)) {
+        *at = b->next;
+        g->n_benches--;
+    }
+    pthread_mutex_unlock(&g->lock);
+    if (!b)
+        b = bench_new();
+    if (b && !bench_fit(b, p)) {
+        bench_free(b);
+        b = NULL;
+    }
+    return b;
+}
+
+static void bench_put(struct safety *g, struct bench *b) {
+    bool keep = b->normal.text.size + b->joined.text.size < BENCH_KEPT_MAX;
+    pthread_mutex_lock(&g->lock);
+    if (keep && g->n_benches < BENCHES_KEPT) {
+        b->next = g->benches;
+        g->benches = b;
+        g->n_benches++;
+        b = NULL;
+    }
+    pthread_mutex_unlock(&g->lock);
+    bench_free(b);
+}
+
+/* ---- findings ---- */
+
+struct judging {
+    const struct safety_request *r;
+    const struct policy *p;
+    const struct policy_role *role;
+    struct bench *b;
+    struct safety_verdict *v;
+    const struct safety_normal *normal; /* being scanned */
+    size_t skip;                        /* bytes before the judged text in what is scanned */
+};
+
+static bool stronger(const struct safety_finding *a, const struct safety_finding *b) {
+    return a->action != b->action ? a->action > b->action : a->score > b->score;
+}
+
+/* Keeps the strongest findings, in order. */
+static void verdict_add(struct safety_verdict *v, const struct safety_finding *f) {
+    size_t at = v->n;
+    if (f->action == SAFETY_ALLOW)
+        return;
+    while (at > 0 && stronger(f, &v->findings[at - 1]))
+        at--;
+    if (at == SAFETY_FINDINGS_MAX)
+        return;
+    if (v->n < SAFETY_FINDINGS_MAX)
+        v->n++;
+    memmove(&v->findings[at + 1], &v->findings[at], (v->n - at - 1) * sizeof *f);
+    v->findings[at] = *f;
+    v->action = v->findings[0].action;
+    v->category = v->findings[0].category;
+}
+
+static void raise_score(struct safety_verdict *v, enum safety_category c, float score) {
+    if (score > v->scores[c])
+        v->scores[c] = score;
+}
+
+/* ---- rules ---- */
+
+static void on_hit(void *ctx, uint32_t id, size_t from, size_t to) {
+    struct judging *j = ctx;
+    size_t rule = id / 2;
+    if (id % 2) {
+        j->b->matched[rule] |= 2;
+        return;
+    }
+    if (!j->p->rules[rule].on[j->r->direction])
+        return;
+    struct normal_source s = safety_normal_span(j->normal, from, to);
+    if (s.to <= j->skip + j->r->fresh_from)
+        return; /* in an earlier message, or judged before */
+    if (j->b->matched[rule] & 1)
+        return;
+    j->b->matched[rule] |= 1;
+    j->b->spans[rule].from = s.from > j->skip ? s.from - j->skip : 0;
+    j->b->spans[rule].to = s.to - j->skip;
+}
+
+static void scan_rules(struct judging *j, const struct safety_normal *n, size_t skip) {
+    struct str text = buf_str(&n->text);
+    j->normal = n;
+    j->skip = skip;
+    words_scan(j->b->scanner, text, on_hit, j);
+    literals_scan(j->p->literals, text, on_hit, j);
+}
+
+static void take_rules(struct judging *j) {
+    for (size_t i = 0; i < j->p->n_rules; i++) {
+        const struct policy_rule *rule = &j->p->rules[i];
+        unsigned char matched = j->b->matched[i];
+        j->b->matched[i] = 0;
+        if (matched != 1)
+            continue;
+        raise_score(j->v, rule->category, rule->score);
+        struct safety_finding f = {
+            .category = rule->category,
+            .action = policy_action(j->role, rule->category, j->r->direction, rule->score),
+            .score = rule->score,
+            .from = j->b->spans[i].from,
+            .to = j->b->spans[i].to,
+        };
+        snprintf(f.source, sizeof f.source, "rule:%.*s", STR_ARG(rule->id));
+        verdict_add(j->v, &f);
+    }
+}
+
+/* The new message behind the earlier ones: what is said in pieces. */
+static enum err scan_joined(struct judging *j) {
+    struct buf *all = &j->b->context;
+    if (!j->r->context.n || j->r->direction != SAFETY_INPUT)
+        return ERR_OK;
+    buf_clear(all);
+    buf_adds(all, j->r->context);
+    for (size_t i = 0; i < all->n; i++)
+        if (all->p[i] == '\n')
+            all->p[i] = ' ';
+    buf_addc(all, ' ');
+    size_t skip = all->n;
+    buf_adds(all, j->r->text);
+    enum err e = buf_err(all);
+    if (!e)
+        e = safety_normalise(&j->b->joined, buf_str(all));
+    if (!e)
+        scan_rules(j, &j->b->joined, skip);
+    return e;
+}
+
+/* ---- personal data ---- */
+
+static enum err take_pii(struct judging *j) {
+    const struct safety_request *r = j->r;
+    struct pii_hit *hits = j->b->hits;
+    size_t n = pii_scan(r->text, hits, PII_HITS_MAX), redact = 0;
+    for (size_t i = 0; i < n; i++) {
+        enum safety_action a = j->role->pii[hits[i].kind][r->direction];
+        if (hits[i].to <= r->fresh_from)
+            continue;
+        struct safety_finding f = {SAFETY_PRIVACY, a, 1, hits[i].from, hits[i].to, ""};
+        snprintf(f.source, sizeof f.source, "pii:%s.%s", pii_name(hits[i].kind), hits[i].detail);
+        verdict_add(j->v, &f);
+        if (a == SAFETY_REDACT)
+            hits[redact++] = hits[i];
+    }
+    if (redact == 0 || !r->vault || !r->redacted)
+        return ERR_OK;
+    return pii_redact(r->vault, r->text, hits, redact, r->redacted);
+}
+
+/* ---- the classifier ---- */
+
+static void take_scores(struct safety *g, struct judging *j) {
+    const struct safety_request *r = j->r;
+    struct str folded = buf_str(&j->b->normal.text), text = r->text;
+    float best[SAFETY_CATEGORIES] = {0};
+    if (!g->scorer) {
+        j->v->degraded = true;
+        return;
+    }
+    bool valid = utf8_valid(text);
+    if (!valid) /* the classifier reads what the normaliser made of it */
+        text = folded;
+    bool whole = text.n <= SAFETY_TEXT_MAX && folded.n <= SAFETY_TEXT_MAX;
+    for (size_t at = 0; at < text.n || at == 0; at += SAFETY_TEXT_MAX - PIECE_OVERLAP) {
+        float scores[SAFETY_CATEGORIES] = {0};
+        struct safety_text t = {.text = text,
+                                .folded = folded,
+                                .context = r->context,
+                                .direction = r->direction,
+                                .embedding = whole ? r->embedding : NULL};
+        if (!whole) {
+            t.text = str_sub(text, at, SAFETY_TEXT_MAX);
+            t.text.n = utf8_cut(t.text, t.text.n);
+            t.folded = str_sub(folded, at, SAFETY_TEXT_MAX);
+            while (t.text.n && ((unsigned char)t.text.p[0] & 0xC0) == 0x80)
+                t.text.p++, t.text.n--;
+        }
+        g->scorer->score(g->scorer->ctx, &t, scores);
+        for (int c = 0; c < SAFETY_CATEGORIES; c++)
+            if (scores[c] > best[c])
+                best[c] = scores[c];
+        if (whole)
+            break;
+    }
+    for (int c = 0; c < SAFETY_CATEGORIES; c++) {
+        struct safety_finding f = {
+            .category = (enum safety_category)c,
+            .action = policy_action(j->role, (enum safety_category)c, r->direction, best[c]),
+            .score = best[c]};
+        snprintf(f.source, sizeof f.source, "model:%s", g->scorer->name);
+        raise_score(j->v, (enum safety_category)c, best[c]);
+        verdict_add(j->v, &f);
+    }
+}
+
+/* ---- all of it ---- */
+
+static void take_canary(struct judging *j) {
+    const struct safety_request *r = j->r;
+    size_t at =
+        r->canary.n && r->direction == SAFETY_OUTPUT ? str_find(r->text, r->canary) : SIZE_MAX;
+    if (at == SIZE_MAX)
+        return;
+    struct safety_finding f = {SAFETY_PROMPT_INJECTION, SAFETY_BLOCK, 1, at,
+                               at + r->canary.n,        "canary"};
+    raise_score(j->v, f.category, 1);
+    verdict_add(j->v, &f);
+}
+
+static void find_band(struct judging *j) {
+    for (int c = 0; c < SAFETY_CATEGORIES; c++)
+        if (j->v->scores[c] >= j->p->band_from && j->v->scores[c] < j->p->band_to)
+            j->v->uncertain = true;
+    if (j->v->action == SAFETY_BLOCK)
+        j->v->uncertain = false;
+}
+
+static enum err judge(struct safety *g, struct judging *j) {
+    enum err e = safety_normalise(&j->b->normal, j->r->text);
+    if (e)
+        return e;
+    scan_rules(j, &j->b->normal, 0);
+    e = scan_joined(j);
+    take_rules(j);
+    if (!e)
+        e = take_pii(j);
+    if (e)
+        return e;
+    take_canary(j);
+    take_scores(g, j);
+    find_band(j);
+    return ERR_OK;
+}
+
+enum err safety_judge(struct safety *g, const struct safety_request *r,
+                      struct safety_verdict *ret) {
+    struct policy *p = r->policy ? policy_ref((struct policy *)r->policy) : safety_get_policy(g);
+    struct bench *b = bench_take(g, p);
+    struct safety_verdict v = {.policy_version = p->version};
+    enum err e = ERR_NOMEM;
+    if (b) {
+        struct judging j = {.r = r, .p = p, .role = policy_for(p, r->role), .b = b, .v = &v};
+        e = judge(g, &j);
+        bench_put(g, b);
+    }
+    policy_unref(p);
+    if (!e)
+        *ret = v;
+    return e;
+}
+
+void safety_add_guard(const struct policy *p, struct str role, enum safety_direction d,
+                      const char *model, enum safety_category c, float score,
+                      struct safety_verdict *v) {
+    struct safety_finding f = {
+        .category = c, .action = policy_action(policy_for(p, role), c, d, score), .score = score};
+    snprintf(f.source, sizeof f.source, "guard:%s", model);
+    raise_score(v, c, score);
+    verdict_add(v, &f);
+    v->uncertain = false;
+}
+
+void safety_verdict_json(const struct safety_verdict *v, struct buf *b) {
+    const char *comma = "";
+    buf_addf(b, "{\"action\":\"%s\",\"category\":", safety_action_name(v->action));
+    if (v->action == SAFETY_ALLOW)
+        buf_addz(b, "null,\"scores\":{");
+    else
+        buf_addf(b, "\"%s\",\"scores\":{", safety_category_name(v->category));
+    for (int c = 0; c < SAFETY_CATEGORIES; c++) {
+        if (v->scores[c] < 0.01f)
+            continue;
+        buf_addf(b, "%s\"%s\":%.3f", comma, safety_category_name((enum safety_category)c),
+                 (double)v->scores[c]);
+        comma = ",";
+    }
+    buf_addz(b, "},\"findings\":[");
+    for (size_t i = 0; i < v->n; i++) {
+        const struct safety_finding *f = &v->findings[i];
+        buf_addf(b, "%s{\"category\":\"%s\",\"action\":\"%s\",\"score\":%.3f,\"source\":\"",
+                 i ? "," : "", safety_category_name(f->category), safety_action_name(f->action),
+                 (double)f->score);
+        buf_add_json(b, str_from(f->source));
+        buf_addf(b, "\",\"from\":%zu,\"to\":%zu}", f->from, f->to);
+    }
+    buf_addf(b, "],\"policy_version\":%d,\"degraded\":%s}", v->policy_version,
+             v->degraded ? "true" : "false");
+}

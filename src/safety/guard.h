@@ -1,0 +1,78 @@
+/* The guard: one cascade for every text on its way in or out.
+ *
+ *   text ─→ normalise ─┬→ rules (words.h, literals.h) ─┐
+ *                      ├→ personal data (pii.h) ───────┼→ policy of the role ─→ verdict
+ *                      └→ classifier (the scorer) ─────┘
+ *
+ * Judging is CPU work (tens of microseconds to some milliseconds, and longer for long texts): it
+ * belongs on a job pool, or on a thread of its own. A struct safety is shared by all threads. It
+ * keeps no text and logs nothing. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "safety/pii.h"
+#include "safety/policy.h"
+#include "safety/safety.h"
+
+struct safety;
+
+struct safety_options {
+    struct str policy;                  /* JSON; STR_NULL = the built-in one */
+    int policy_version;                 /* of it, for verdicts */
+    const struct safety_scorer *scorer; /* borrowed; NULL = rules and personal data only, and every
+                                           verdict says `degraded` */
+};
+/* ERR_INVALID: the policy is damaged. ERR_UNAVAILABLE: the Unicode data are missing. */
+enum err safety_new(const struct safety_options *o, struct safety **ret,
+                    struct errinfo *ei) ERR_CHECK;
+void safety_free(struct safety *g);
+
+/* The policy in force. Verdicts that are being made keep the one they began with. */
+void safety_set_policy(struct safety *g, struct policy *p /* a reference, taken */);
+struct policy *safety_get_policy(struct safety *g);                    /* a reference */
+const struct safety_scorer *safety_get_scorer(const struct safety *g); /* NULL = none */
+
+struct safety_request {
+    struct str text;    /* any bytes; at most NORMAL_INPUT_MAX */
+    struct str context; /* earlier messages of the same person, newest last, parted by newlines */
+    enum safety_direction direction;
+    struct str role;             /* its slug; "" = the base policy */
+    const float *embedding;      /* see safety_text; NULL = none */
+    const struct policy *policy; /* NULL = the one in force */
+    size_t
+        fresh_from; /* what ends at or before this byte was judged already and is not found again */
+    struct str canary; /* SAFETY_OUTPUT: what only the system prompt holds; "" = nothing */
+    /* Where a finding says redact and both are given, the text with the spans replaced is appended
+     * to *redacted (and only then). */
+    struct pii_vault *vault;
+    struct buf *redacted;
+};
+
+/* Fills *ret. An error (ERR_NOMEM, ERR_TOO_LARGE) is no verdict: whoever asked must not let the
+ * text through. */
+enum err safety_judge(struct safety *g, const struct safety_request *r,
+                      struct safety_verdict *ret) ERR_CHECK;
+
+/* Adds what a guard model on an upstream found (guard_model.h) to a verdict that was uncertain. */
+void safety_add_guard(const struct policy *p, struct str role, enum safety_direction d,
+                      const char *model, enum safety_category c, float score,
+                      struct safety_verdict *v);
+
+/* Appends the verdict as the JSON that is stored with a message, sent in events and shown by the
+ * API: {"action","category","scores":{…},"findings":[{"category","action","score","source","from",
+ * "to"}],"policy_version","degraded"}. Scores below 0.01 are left out. No text. */
+void safety_verdict_json(const struct safety_verdict *v, struct buf *out);
+
+/* ---- passages of documents and web pages, before they enter a prompt ---- */
+struct safety_passage {
+    struct buf kept; /* the text without what was left out; initialised by the callee, deinit by the
+                        caller */
+    size_t removed;  /* sentences left out */
+    struct safety_verdict verdict; /* findings with their spans in the passage */
+};
+/* Sentences that give orders to a model are left out; a passage that is blocked for another reason
+ * (or holds the markers of a chat template) comes back empty. On an error ret->kept is not
+ * initialised and the passage must not be used. */
+enum err safety_scan_passage(struct safety *g, struct str text, struct str role,
+                             struct safety_passage *ret) ERR_CHECK;
