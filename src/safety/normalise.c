@@ -147,6 +147,9 @@ static size_t spelled(struct str s, size_t at, size_t *ret_end) {
     char sep = 0;
     if (at > 0 && (is_letter(s.p[at - 1]) || is_digit(s.p[at - 1])))
         return 0;
+    if (s.p[at] == 'a' && at > 2 && s.p[at - 1] == ' ' && is_letter(s.p[at - 2]) &&
+        is_letter(s.p[at - 3])) /* the article, before a word that is spelled out */
+        return 0;
     for (;;) {
         bool single = at < s.n && (unsigned char)s.p[at] < 128 &&
                       (is_letter(s.p[at]) || (n > 0 && leet(s.p[at]))) &&
@@ -160,6 +163,12 @@ static size_t spelled(struct str s, size_t at, size_t *ret_end) {
         sep = s.p[at + 1];
         at += 2;
     }
+}
+
+/* Between double spaces: a short word among others that are spelled out. */
+static bool is_apart(struct str s, size_t from, size_t to) {
+    return (from >= 2 && s.p[from - 1] == ' ' && s.p[from - 2] == ' ') ||
+           (to + 1 < s.n && s.p[to] == ' ' && s.p[to + 1] == ' ');
 }
 
 static void copy_map(struct folded *to, const struct folded *from, size_t at, char c) {
@@ -181,8 +190,10 @@ static size_t stretched(struct str s, size_t at, size_t *ret_keep) {
         return 0;
     while (at + n < s.n && s.p[at + n] == s.p[at])
         n++;
+    if (n < 3)
+        return 0;
     *ret_keep = strchr("aiu", s.p[at]) ? 1 : 2;
-    return n >= 3 ? n : 0;
+    return n;
 }
 
 static void undisguise(const struct folded *in, struct folded *out, unsigned *found) {
@@ -192,7 +203,8 @@ static void undisguise(const struct folded *in, struct folded *out, unsigned *fo
     bool have = next_word(s, 0, &w);
     for (size_t i = 0; i < s.n;) {
         size_t end = i;
-        if (is_letter(s.p[i]) && spelled(s, i, &end) >= LETTERS_MIN) {
+        size_t letters = is_letter(s.p[i]) ? spelled(s, i, &end) : 0;
+        if (letters >= LETTERS_MIN || (letters == 2 && is_apart(s, i, end))) {
             *found |= NORMAL_SPACED;
             i = join_spelled(in, i, end, out);
             continue;

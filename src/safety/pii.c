@@ -306,6 +306,8 @@ static bool find_phone(struct str s, const struct run *r, const struct context *
     if (end < s.n &&
         (s.p[end] == '%' || (s.p[end] == '.' && end + 1 < s.n && is_digit(s.p[end + 1]))))
         return false;
+    if (r->groups == 3 && r->group[0] == 3 && r->group[1] == 2 && r->group[2] == 4)
+        return false; /* a social security number that nobody has */
     bool international = r->plus || (r->n >= 10 && memcmp(r->digits, "00", 2) == 0);
     bool north_american = r->n == 10 && r->groups == 3 && r->group[0] == 3 && r->group[1] == 3 &&
                           r->digits[0] >= '2' && r->digits[3] >= '2';
@@ -398,8 +400,8 @@ static bool find_ipv6(struct str s, size_t at, struct pii_hit *h) {
             groups += digits == 0;
             if (++digits > 4)
                 return false;
-        } else if (c == ':' && i + 1 < s.n && (s.p[i + 1] == ':' || digits > 0)) {
-            doubles += digits == 0 && i > 0;
+        } else if (c == ':' && i + 1 < s.n && i > 0) {
+            doubles += digits == 0;
             digits = 0;
         } else {
             break;
@@ -425,12 +427,16 @@ static bool find_number(struct str text, size_t at, struct pii_hit *h) {
         return false;
     if (run && find_card(s, &r, at, h))
         return true;
+    if (find_ipv6(s, at, h))
+        return true;
     context_take(&c, text, at, at + r.length);
     if (run && (find_ssn(s, &r, &c, at, h) || find_ipv4(s, &r, &c, at, h)))
         return true;
     if (is_digit(s.p[0]) && (find_national(s, &c, at, h) || find_licence(s, &c, at, h)))
         return true;
-    return run && find_phone(s, &r, &c, at, h);
+    bool goes_on = at > 1 && is_digit(text.p[at - 2]) && strchr(" -./", text.p[at - 1]) &&
+                   is_digit(s.p[0]); /* the rest of a longer number */
+    return run && !goes_on && find_phone(s, &r, &c, at, h);
 }
 
 static bool find_token(struct str text, size_t at, struct pii_hit *h) {

@@ -10,13 +10,14 @@
 
 #define TEXT_MAX      4000
 #define PATTERN_MAX   2000
+#define PATH_SIZE     128
 #define PATTERNS_MAX  500 /* of one rule */
 #define COUNTRIES_MAX 300
 
 struct reading {
     struct policy_data *d;
     struct errinfo *ei;
-    char path[128]; /* of the value at hand */
+    char path[PATH_SIZE]; /* of the value at hand */
 };
 
 static enum err bad(struct reading *r, const char *what) {
@@ -87,7 +88,7 @@ static int direction_of(struct str s) {
 struct limits_target {
     struct policy_limits *limits; /* of POLICY_DIRECTIONS */
     int direction;                /* < 0 = all */
-    char where[100];
+    char where[PATH_SIZE];
 };
 
 static enum err limits_member(struct reading *r, struct str key, json_val *v, void *arg) {
@@ -147,7 +148,7 @@ static enum err pii_member(struct reading *r, struct str key, json_val *v, void 
     if (k < 0)
         return bad(r, "is no kind of personal data");
     if (yyjson_is_obj(v)) {
-        char where[100];
+        char where[PATH_SIZE];
         snprintf(where, sizeof where, "%s", r->path);
         return each_member(r, v, where, pii_direction_member, role->pii[k]);
     }
@@ -184,7 +185,7 @@ static enum err resource_member(struct reading *r, struct str key, json_val *v, 
 /* What the base and each role may say. */
 static enum err common_member(struct reading *r, struct str key, json_val *v,
                               struct policy_role *role) {
-    char where[100];
+    char where[PATH_SIZE];
     snprintf(where, sizeof where, "%s", r->path);
     if (str_eqz(key, "categories"))
         return each_member(r, v, where, category_member, role);
@@ -211,7 +212,7 @@ static enum err role_field_member(struct reading *r, struct str key, json_val *v
 
 static enum err role_member(struct reading *r, struct str key, json_val *v, void *arg) {
     struct policy_data *d = arg;
-    char where[100];
+    char where[PATH_SIZE];
     if (d->p.n_roles == POLICY_ROLES_MAX)
         return bad(r, "there are too many roles");
     struct policy_role *role = &d->roles[d->p.n_roles++];
@@ -281,7 +282,7 @@ struct rule_target {
 
 static enum err rule_member(struct reading *r, struct str key, json_val *v, void *arg) {
     struct rule_target *t = arg;
-    char where[100];
+    char where[PATH_SIZE];
     double x = 0;
     enum err e;
     snprintf(where, sizeof where, "%s", r->path);
