@@ -71,3 +71,22 @@ fetch_sdist() {
     rm -rf "$work"
     echo "$target"
 }
+
+# python_environment NAME FILE: a private Python with the packages that FILE pins by hash, made when it is
+# missing or out of date. Prints its python3.
+python_environment() {
+    local name=$1 file=$2 key venv
+    key=$( (cat "$root/$file"; python3 --version) | hash_text)
+    venv="$cache/$name-python-$key"
+    if [ ! -e "$venv/ready" ]; then
+        say "installing Python packages ($file)"
+        rm -rf "$venv"
+        mkdir -p "$cache"
+        python3 -m venv "$venv" || die "python3 -m venv failed; on Debian it needs the package python3-venv"
+        "$venv/bin/python3" -m pip install --disable-pip-version-check --quiet --no-deps --only-binary :all: \
+            --require-hashes -r "$root/$file" >&2 ||
+            die "could not install $file. Check the network and proxy settings, then run this again."
+        touch "$venv/ready"
+    fi
+    echo "$venv/bin/python3"
+}
