@@ -1,0 +1,390 @@
+/* Inference of the guard's classifier. Sums over the table are integers, so that they are the same
+ * in any order and on any machine; the network on top is a few ten thousand multiplications. */
+#include "safety/classifier.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crypto.h"
+
+#define MAGIC         "PARLEYG1"
+#define NAME_LEN      32
+#define HEAD_LEN      24
+#define FILE_MAX      ((size_t)8 << 20)
+#define BITS_MAX      18u
+#define DIM_MAX       64u
+#define EMBEDDING_MAX 4096u
+#define HIDDEN_MAX    512u
+#define FLAGS         3u    /* has embedding, is an answer, is a passage */
+#define PIECE_MAX     4096u /* bytes of folded text that one pass looks at; features.py: MAX_BYTES */
+#define FNV_PRIME     16777619u
+#define FNV_BASIS     2166136261u
+
+enum head { HEAD_HARMFUL = SAFETY_CATEGORIES, HEAD_KINDS };
+
+struct classifier {
+    char name[NAME_LEN];
+    uint32_t bits, dim, embedding, hidden, heads, inputs;
+    int kind[CLASSIFIER_HEADS_MAX]; /* a safety_category or HEAD_HARMFUL */
+    const int8_t *table;            /* these point into data */
+    const float *row_scale, *w1, *b1, *w2, *w3, *b2, *calibration;
+    char *data; /* owned; aligned for float */
+};
+
+/* ---- the file ---- */
+
+struct reader {
+    const char *p;
+    size_t left;
+};
+
+static const void *take(struct reader *r, size_t count, size_t size) {
+    if (size && count > r->left / size)
+        return NULL;
+    const void *p = r->p;
+    r->p += count * size;
+    r->left -= count * size;
+    return p;
+}
+
+static bool read_sizes(struct classifier *c, struct reader *r) {
+    const uint32_t *v = take(r, 6, sizeof *v);
+    if (!v || v[0] != 1)
+        return false;
+    c->bits = v[1];
+    c->dim = v[2];
+    c->embedding = v[3];
+    c->hidden = v[4];
+    c->heads = v[5];
+    if (c->bits < 1 || c->bits > BITS_MAX || c->dim < 1 || c->dim > DIM_MAX || c->dim % 4 ||
+        c->embedding > EMBEDDING_MAX || c->hidden < 1 || c->hidden > HIDDEN_MAX || c->heads < 1 ||
+        c->heads > CLASSIFIER_HEADS_MAX)
+        return false;
+    c->inputs = c->embedding + c->dim + FLAGS;
+    const char *name = take(r, NAME_LEN, 1);
+    if (!name || !name[0] || name[NAME_LEN - 1])
+        return false;
+    memcpy(c->name, name, NAME_LEN);
+    return true;
+}
+
+static bool read_heads(struct classifier *c, struct reader *r) {
+    const char *names = take(r, c->heads, HEAD_LEN);
+    bool seen[HEAD_KINDS] = {false};
+    for (uint32_t i = 0; names && i < c->heads; i++) {
+        const char *name = names + (size_t)i * HEAD_LEN;
+        if (name[HEAD_LEN - 1])
+            return false;
+        int kind = safety_category_from_name(str_from(name));
+        if (kind < 0 && strcmp(name, "harmful") == 0)
+            kind = HEAD_HARMFUL;
+        if (kind < 0 || seen[kind])
+            return false;
+        seen[kind] = true;
+        c->kind[i] = kind;
+    }
+    return names && seen[HEAD_HARMFUL];
+}
+
+static bool all_finite(const float *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(p[i]))
+            return false;
+    return true;
+}
+
+static bool read_weights(struct classifier *c, struct reader *r) {
+    const size_t in = c->inputs, hid = c->hidden, heads = c->heads;
+    struct {
+        const float **to;
+        size_t n;
+    } parts[] = {{&c->w1, in * hid},   {&c->b1, hid},   {&c->w2, hid * heads},
+                 {&c->w3, in * heads}, {&c->b2, heads}, {&c->calibration, 4 * heads}};
+    c->row_scale = take(r, c->dim, sizeof(float));
+    c->table = take(r, (size_t)c->dim << c->bits, 1);
+    if (!c->row_scale || !c->table || !all_finite(c->row_scale, c->dim))
+        return false;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        *parts[i].to = take(r, parts[i].n, sizeof(float));
+        if (!*parts[i].to || !all_finite(*parts[i].to, parts[i].n))
+            return false;
+    }
+    return r->left == 0;
+}
+
+static bool digest_fits(struct str bytes) {
+    char hex[SHA256_HEX_LEN + 1], stored[SHA256_HEX_LEN + 1];
+    const size_t body = bytes.n - SHA256_LEN;
+    sha256_hex(str_sub(bytes, 0, body), hex);
+    for (size_t i = 0; i < SHA256_LEN; i++)
+        snprintf(stored + 2 * i, 3, "%02x", (unsigned)(unsigned char)bytes.p[body + i]);
+    return memcmp(hex, stored, SHA256_HEX_LEN) == 0;
+}
+
+enum err classifier_parse(struct str bytes, struct classifier **ret, struct errinfo *ei) {
+    if (bytes.n < sizeof MAGIC + SHA256_LEN || bytes.n > FILE_MAX ||
+        memcmp(bytes.p, MAGIC, sizeof MAGIC - 1) != 0)
+        return err_set(ei, ERR_CORRUPT, "this is no model of the safety classifier");
+    if (!digest_fits(bytes))
+        return err_set(ei, ERR_CORRUPT,
+                       "the safety classifier's model is damaged: its checksum "
+                       "does not fit");
+    struct classifier *c = calloc(1, sizeof *c);
+    if (c)
+        c->data = malloc(bytes.n);
+    if (!c || !c->data) {
+        classifier_free(c);
+        return err_set(ei, ERR_NOMEM, NULL);
+    }
+    memcpy(c->data, bytes.p, bytes.n);
+    struct reader r = {c->data + sizeof MAGIC - 1, bytes.n - SHA256_LEN - (sizeof MAGIC - 1)};
+    if (!read_sizes(c, &r) || !read_heads(c, &r) || !read_weights(c, &r)) {
+        classifier_free(c);
+        return err_set(ei, ERR_CORRUPT,
+                       "the safety classifier's model has sizes or numbers that "
+                       "cannot be; take the file that belongs to this version");
+    }
+    *ret = c;
+    return ERR_OK;
+}
+
+enum err classifier_open(const char *path, struct classifier **ret, struct errinfo *ei) {
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return err_set(ei, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO,
+                       "cannot open the safety classifier's model %s: %s", path, strerror(errno));
+    struct buf b;
+    char part[1 << 14];
+    size_t n;
+    buf_init(&b, FILE_MAX);
+    while ((n = fread(part, 1, sizeof part, f)) > 0 && !buf_err(&b))
+        buf_add(&b, part, n);
+    enum err e = ferror(f) ? ERR_IO : buf_err(&b) == ERR_NOMEM ? ERR_NOMEM : ERR_OK;
+    fclose(f);
+    if (e)
+        err_set(ei, e, "cannot read the safety classifier's model %s", path);
+    else if (buf_err(&b))
+        e = err_set(ei, ERR_CORRUPT, "%s is too large for a model of the classifier", path);
+    else
+        e = classifier_parse(buf_str(&b), ret, ei);
+    buf_deinit(&b);
+    return e;
+}
+
+extern const unsigned char safety_model_bin[];
+extern const size_t safety_model_bin_size;
+
+enum err classifier_open_builtin(struct classifier **ret, struct errinfo *ei) {
+    return classifier_parse((struct str){(const char *)safety_model_bin, safety_model_bin_size},
+                            ret, ei);
+}
+
+void classifier_free(struct classifier *c) {
+    if (c)
+        free(c->data);
+    free(c);
+}
+
+/* ---- features ---- */
+
+/* Folds from *at on into out (PIECE_MAX bytes) and moves *at past what was taken. When the text is
+ * longer, a piece ends at a space if it has one. Returns the number of bytes; 1 = no word. */
+static size_t fold(struct str text, size_t *at, uint8_t out[PIECE_MAX]) {
+    size_t n = 0, word_at = *at, word_n = 0, i;
+    out[n++] = ' ';
+    for (i = *at; i < text.n; i++) {
+        uint8_t b = (uint8_t)text.p[i];
+        if (b >= 'A' && b <= 'Z')
+            b = (uint8_t)(b + 32);
+        else if (b < 128 && !(b >= 'a' && b <= 'z') && !(b >= '0' && b <= '9'))
+            b = ' ';
+        if (b == ' ' && out[n - 1] == ' ')
+            continue;
+        if (n == PIECE_MAX - 1 && b != ' ') { /* room is kept for the space at the end */
+            if (word_n > 1) {
+                n = word_n;
+                i = word_at;
+            }
+            break;
+        }
+        if (b == ' ') {
+            word_n = n + 1;
+            word_at = i + 1;
+        }
+        out[n++] = b;
+        if (n == PIECE_MAX) {
+            i++;
+            break;
+        }
+    }
+    *at = i;
+    if (out[n - 1] != ' ')
+        out[n++] = ' ';
+    return n;
+}
+
+static uint32_t mix(uint32_t h) { /* the finaliser of MurmurHash3 (Appleby) */
+    h ^= h >> 16;
+    h *= 0x85ebca6bu;
+    h ^= h >> 13;
+    h *= 0xc2b2ae35u;
+    return h ^ h >> 16;
+}
+
+static void add_row(const struct classifier *c, uint32_t hash, int32_t *sum) {
+    const int8_t *row = c->table + (size_t)(mix(hash) >> (32 - c->bits)) * c->dim;
+    for (uint32_t d = 0; d < c->dim; d++)
+        sum[d] += row[d];
+}
+
+static void add_part(const struct classifier *c, const int32_t *sum, size_t n, float *z) {
+    if (n == 0)
+        return;
+    const float by = 1.0f / sqrtf((float)n);
+    for (uint32_t d = 0; d < c->dim; d++)
+        z[d] += (float)sum[d] * c->row_scale[d] * by;
+}
+
+/* z of one folded piece; dim numbers are added. */
+static void bag(const struct classifier *c, const uint8_t *p, size_t n, float *z) {
+    int32_t pieces[DIM_MAX] = {0}, words[DIM_MAX] = {0};
+    size_t n_pieces = 0, n_words = 0;
+    for (size_t i = 0; i + 3 <= n; i++)
+        for (size_t k = 3; k <= 5 && i + k <= n; k++) {
+            uint32_t h = FNV_BASIS + (uint32_t)k;
+            for (size_t j = 0; j < k; j++)
+                h = (h ^ p[i + j]) * FNV_PRIME;
+            add_row(c, h, pieces);
+            n_pieces++;
+        }
+    uint32_t before = 0;
+    bool first = true;
+    for (size_t i = 1; i < n;) {
+        uint32_t h = FNV_BASIS;
+        for (; p[i] != ' '; i++)
+            h = (h ^ p[i]) * FNV_PRIME;
+        i++;
+        add_row(c, h, words);
+        n_words++;
+        if (!first) {
+            add_row(c, before * 0x9e3779b1u ^ h, words);
+            n_words++;
+        }
+        before = h;
+        first = false;
+    }
+    add_part(c, pieces, n_pieces, z);
+    add_part(c, words, n_words, z);
+}
+
+/* ---- the network ---- */
+
+static void run_network(const struct classifier *c, const float *x, float *ret) {
+    float h[HIDDEN_MAX];
+    memcpy(h, c->b1, c->hidden * sizeof *h);
+    memcpy(ret, c->b2, c->heads * sizeof *ret);
+    for (uint32_t i = 0; i < c->inputs; i++) {
+        if (x[i] == 0)
+            continue;
+        const float *w1 = c->w1 + (size_t)i * c->hidden, *w3 = c->w3 + (size_t)i * c->heads;
+        for (uint32_t j = 0; j < c->hidden; j++)
+            h[j] += x[i] * w1[j];
+        for (uint32_t j = 0; j < c->heads; j++)
+            ret[j] += x[i] * w3[j];
+    }
+    for (uint32_t i = 0; i < c->hidden; i++) {
+        if (h[i] <= 0)
+            continue;
+        const float *w2 = c->w2 + (size_t)i * c->heads;
+        for (uint32_t j = 0; j < c->heads; j++)
+            ret[j] += h[i] * w2[j];
+    }
+}
+
+static void piece_logits(const struct classifier *c, const uint8_t *p, size_t n,
+                         const float *embedding, enum safety_direction direction, float *ret) {
+    float x[EMBEDDING_MAX + DIM_MAX + FLAGS] = {0};
+    if (embedding)
+        memcpy(x, embedding, c->embedding * sizeof *x);
+    if (n > 2)
+        bag(c, p, n, x + c->embedding);
+    float *flags = x + c->embedding + c->dim;
+    flags[0] = embedding ? 1 : 0;
+    flags[1] = direction == SAFETY_OUTPUT ? 1 : 0;
+    flags[2] = direction == SAFETY_PASSAGE ? 1 : 0;
+    run_network(c, x, ret);
+}
+
+size_t classifier_logits(const struct classifier *c, struct str text, const float *embedding,
+                         enum safety_direction direction, float ret[CLASSIFIER_HEADS_MAX]) {
+    uint8_t folded[PIECE_MAX];
+    size_t at = 0, n = fold(text, &at, folded);
+    piece_logits(c, folded, n, embedding, direction, ret);
+    return c->heads;
+}
+
+/* ---- scores ---- */
+
+/* Raises p, by kind of head, to the probabilities of one piece. */
+static void raise_scores(const struct classifier *c, const uint8_t *piece, size_t n,
+                         const float *embedding, enum safety_direction direction, float *p) {
+    float logits[CLASSIFIER_HEADS_MAX];
+    piece_logits(c, piece, n, embedding, direction, logits);
+    const float *ab = c->calibration + (embedding ? 2 * c->heads : 0);
+    for (uint32_t i = 0; i < c->heads; i++) {
+        const float q = 1.0f / (1.0f + expf(-(ab[2 * i] * logits[i] + ab[2 * i + 1])));
+        if (q > p[c->kind[i]])
+            p[c->kind[i]] = q;
+    }
+}
+
+static void score_text(const struct classifier *c, struct str text, const float *embedding,
+                       enum safety_direction direction, float *p) {
+    uint8_t piece[PIECE_MAX];
+    size_t at = 0;
+    for (bool first = true; at < text.n || first; first = false) {
+        size_t n = fold(text, &at, piece);
+        if (n > 1)
+            raise_scores(c, piece, n, first ? embedding : NULL, direction, p);
+    }
+}
+
+/* Whether two texts have the same features, at least in their first piece. */
+static bool same_features(struct str a, struct str b) {
+    uint8_t pa[PIECE_MAX], pb[PIECE_MAX];
+    size_t at_a = 0, at_b = 0;
+    size_t na = fold(a, &at_a, pa), nb = fold(b, &at_b, pb);
+    return na == nb && memcmp(pa, pb, na) == 0 && a.n - at_a == b.n - at_b;
+}
+
+void classifier_score(const struct classifier *c, const struct safety_text *t,
+                      float ret[SAFETY_CATEGORIES], float *ret_harmful) {
+    float p[HEAD_KINDS] = {0};
+    score_text(c, t->text, t->embedding, t->direction, p);
+    if (t->folded.n && !same_features(t->text, t->folded))
+        score_text(c, t->folded, NULL, t->direction, p);
+    /* The whole speaks through its strongest category, which is the likeliest name for it. */
+    int strongest = 0;
+    for (int k = 0; k < SAFETY_PROMPT_INJECTION; k++) {
+        if (p[k] > p[strongest])
+            strongest = k;
+        if (p[k] > p[HEAD_HARMFUL])
+            p[k] = p[HEAD_HARMFUL];
+    }
+    p[strongest] = p[HEAD_HARMFUL];
+    memcpy(ret, p, SAFETY_CATEGORIES * sizeof *ret);
+    *ret_harmful = p[HEAD_HARMFUL];
+}
+
+static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]) {
+    float harmful;
+    classifier_score(ctx, t, ret, &harmful);
+}
+
+struct safety_scorer classifier_scorer(const struct classifier *c) {
+    return (struct safety_scorer){
+        .name = c->name, .embedding_dims = c->embedding, .score = score, .ctx = c};
+}

@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""Trains and measures the guard's classifier; see docs/safety-model-card.md.
+
+    train.py --model FOLDER --shared FOLDER [--cache FOLDER] loo [SOURCE…]   leave one source out: the table of the model card
+    train.py …                                              final OUT.bin    train on everything, calibrate, write the model
+
+FOLDER of --model holds the published all-MiniLM-L6-v2 (tokenizer.json, model.safetensors); --shared is the folder of the public
+sets. Needs numpy, scikit-learn, jax, tokenizers and safetensors. Prints counts and measures, never a text.
+"""
+import argparse
+import hashlib
+import json
+import os
+import struct
+import sys
+import time
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+import data
+import features
+import model
+from minilm import Embedder
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SCALE = 16.0  # embeddings are of length 1; their numbers become about 1 with this, and the weights take it back at the end
+HARMFUL = model.HEADS.index("harmful")
+START = time.time()
+
+
+def log(text):
+    print(f"[{time.time() - START:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+class Set:
+    def __init__(self, a):
+        self.rows = data.load(a.corpus, a.shared)
+        log(f"{len(self.rows)} rows")
+        embedder = Embedder(a.model, a.cache)
+        self.embedding = embedder.embed([r["text"] for r in self.rows], log) * SCALE
+        self.bags = model.Bags([r["text"] for r in self.rows])
+        n = len(self.rows)
+        self.flags = np.array([[1, *r["flags"]] for r in self.rows], np.float32)
+        self.labels = np.zeros((n, len(model.HEADS)), np.float32)
+        self.known = np.ones((n, len(model.HEADS)), np.float32)
+        for i, r in enumerate(self.rows):
+            for j, c in enumerate(model.HEADS):
+                value = {"harmful": r["harmful"], "prompt_injection": r["injection"], "jailbreak": r["jailbreak"]}.get(
+                    c, None if r["categories"] is None else int(c in r["categories"]))
+                self.known[i, j] = value is not None
+                self.labels[i, j] = value or 0
+        # A category's few positive rows count more, up to eight times.
+        positives = (self.labels * self.known).sum(0)
+        boost = np.clip(4000 / np.maximum(positives, 1), 1, 8)
+        boost[HARMFUL] = 1
+        self.weights = self.known * np.array(data.weights(self.rows), np.float32)[:, None] * (1 + self.labels * (boost - 1))
+        self.weights[:, HARMFUL] *= 3
+        self.source = np.array([r["source"] for r in self.rows])
+        self.split = np.array([r["split"] for r in self.rows])
+        log("features ready")
+
+    def train(self, rows, **more):
+        return model.train(self.bags, self.embedding, self.flags, self.labels, self.weights, np.asarray(rows), **more)
+
+    def harm(self, params, rows, with_embedding=True):
+        return model.predict(params, self.bags, self.embedding, self.flags, np.asarray(rows), with_embedding)
+
+
+# ---- calibration ----
+
+def calibrate(logits, labels, weights):
+    """a and b so that sigmoid(a logit + b) is a probability (Platt 1999), a > 0."""
+    from sklearn.linear_model import LogisticRegression
+    if weights.sum() == 0 or labels[weights > 0].min() == labels[weights > 0].max():
+        return 1.0, 0.0
+    keep = weights > 0
+    lr = LogisticRegression(C=10.0).fit(logits[keep, None], labels[keep], sample_weight=weights[keep])
+    return max(float(lr.coef_[0, 0]), 0.05), float(lr.intercept_[0])
+
+
+def calibration(s, params, rows):
+    """[with embedding][head][a, b]"""
+    out = np.zeros((2, len(model.HEADS), 2), np.float32)
+    for mode in (0, 1):
+        logits = s.harm(params, rows, bool(mode))
+        for j in range(len(model.HEADS)):
+            known = s.known[rows, j] > 0
+            base = s.weights[rows, -1] / 3 if j == HARMFUL else np.minimum(s.weights[rows, j], 1)
+            out[mode, j] = calibrate(logits[:, j], s.labels[rows, j], base * known)
+    return out
+
+
+# ---- the model file (src/safety/classifier.h) ----
+
+def quantise(params):
+    """The weights as the file has them: the table in 8 bits, the rest with the embedding's scale taken back."""
+    table = np.asarray(params["table"])
+    row_scale = (np.abs(table).max(0) / 127).astype("<f4")
+    q = np.clip(np.round(table / row_scale), -127, 127).astype(np.int8)
+    w1, w3 = (np.array(params[k], np.float32) for k in ("w1", "w3"))
+    w1[:model.EMBEDDING] *= SCALE
+    w3[:model.EMBEDDING] *= SCALE
+    return {"row_scale": row_scale, "table": q, "w1": w1, "b1": np.asarray(params["b1"]), "w2": np.asarray(params["w2"]), "w3": w3,
+            "b2": np.asarray(params["b2"])}
+
+
+def write_model(path, q, cal, name):
+    out = b"PARLEYG1" + struct.pack("<6I", 1, features.BITS, model.DIM, model.EMBEDDING, model.HIDDEN, len(model.HEADS))
+    out += name.encode().ljust(32, b"\0") + b"".join(h.encode().ljust(24, b"\0") for h in model.HEADS)
+    for key in ("row_scale", "table", "w1", "b1", "w2", "w3", "b2"):
+        out += q[key].astype(np.int8 if key == "table" else "<f4").tobytes()
+    out += cal.astype("<f4").tobytes()
+    out += hashlib.sha256(out).digest()
+    with open(path, "wb") as f:
+        f.write(out)
+    log(f"{path}: {len(out)} bytes")
+
+
+def reference(q, text, embedding, flags):
+    """The logits as the program computes them, in 64 bits."""
+    a, b = features.buckets(text)
+    z = sum((q["table"][i].astype(np.int64).sum(0) * q["row_scale"].astype(float) / np.sqrt(len(i)) for i in (a, b) if len(i)),
+            np.zeros(model.DIM))
+    x = np.concatenate([embedding, z, flags])
+    return np.maximum(x @ q["w1"] + q["b1"], 0) @ q["w2"] + x @ q["w3"] + q["b2"]
+
+
+CHECKS = ["", "hello", "How do I sharpen a kitchen knife?", "  What's   the CAPITAL of France?! ", "ein schöner Tag für Größe",
+          "東京でおすすめの場所は?", "kill a process that hangs", "a b c d e f g", "don't-stop_me now 42 x2", "?!... \n\t",
+          "Ignore the footnotes and summarise the text above in three sentences.", "word " * 300]
+
+
+def write_checks(path, q):
+    """Texts with the logits that src/safety/classifier.c must give; the embedding of row i is a formula of i."""
+    with open(path, "w", encoding="utf-8") as f:
+        for i, text in enumerate(CHECKS):
+            for direction, flags in (("input", (0, 0)), ("output", (1, 0)), ("passage", (0, 1))):
+                has = (i + len(direction)) % 2
+                e = np.sin(np.arange(model.EMBEDDING) * 0.37 + i) * 0.07 * has
+                logits = reference(q, text, e, [has, *flags])
+                f.write(json.dumps({"text": text, "direction": direction, "embedding": i if has else None,
+                                    "logits": [round(float(x), 4) for x in logits]}, ensure_ascii=False) + "\n")
+
+
+def final(a, s):
+    train_rows, dev = np.where(s.split == "train")[0], np.where(s.split == "dev")[0]
+    params = s.train(train_rows, epochs=a.epochs, log=log)
+    cal = calibration(s, params, dev)
+    q = quantise(params)
+    write_model(a.out, q, cal, a.name)
+    write_checks(os.path.splitext(a.out)[0] + "-check.jsonl", q)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--model", required=True, help="folder of all-MiniLM-L6-v2")
+    p.add_argument("--shared", help="folder of the public sets")
+    p.add_argument("--cache", default=os.path.join(os.path.expanduser("~"), ".cache", "parley-safety"))
+    p.add_argument("--corpus", default=os.path.join(ROOT, "data", "safety", "corpus"))
+    p.add_argument("--epochs", type=int, default=6)
+    sub = p.add_subparsers(dest="command", required=True)
+    f = sub.add_parser("final")
+    f.add_argument("out")
+    f.add_argument("--name", default="parley-guard-1")
+    a = p.parse_args()
+    final(a, Set(a))
+
+
+if __name__ == "__main__":
+    main()
