@@ -60,6 +60,7 @@ enum err migrate(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK
 /* ERR_CORRUPT: no Parley database. ERR_CONFLICT: its schema is too new for this program. */
 enum err migrate_check(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK;
 int migrate_newest(void);
+int migrate_count(void); /* numbers may have gaps */
 
 /* ---- stmt.c: one statement's life inside a verb. The first failure sticks in err; what follows
  * does nothing, so a verb binds, steps and reads and checks once, in query_end(). ---- */

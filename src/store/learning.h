@@ -1,0 +1,193 @@
+/* What learning keeps in the store. Verbs run inside a transaction, as store.h says; a record's and
+ * a candidate's JSON is made and read by who writes it (src/turn, src/learn). */
+#pragma once
+
+#include "store/store.h"
+
+/* ---- a turn's record: how an answer came about ---- */
+struct turn_record {
+    struct uuid message_id, user_id, role_id;
+    int role_version;
+    struct str model;
+    int64_t at;
+    struct uuid arm_id; /* not set = the role as it is */
+    double arm_chance;  /* with which it was drawn, 1 where nothing was tried */
+    struct uuid candidate_id;
+    bool ranked;
+    double ranked_chance; /* with which this turn had (or, unranked, had not) the candidate */
+    int64_t ttft_ms, latency_ms;
+    enum message_status status;
+    bool unsafe;           /* the guard stopped or changed the answer */
+    struct uuid answer_id; /* an approved answer was served */
+    int passages;
+    struct str vector_model, vector; /* of the question: floats as bytes; "" and STR_NULL = none */
+    struct str record;               /* JSON, see docs/learning.md */
+};
+enum err turn_record_put(struct store_tx *tx, const struct turn_record *r) ERR_CHECK;
+enum err turn_record_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
+                         struct arena *a, struct turn_record *ret) ERR_CHECK;
+/* kind: "copied", "regenerated", "edited", "stopped". ERR_NOT_FOUND: no answer of this user. Again:
+ * ERR_OK, the first time stays. */
+enum err turn_signal_put(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
+                         const char *kind, int64_t at) ERR_CHECK;
+
+/* Records with what people said of them, oldest first: the newest `max` after `since`. */
+struct evidence_row {
+    struct turn_record r;
+    struct str question;
+    int rating;                  /* enum rating, -1 = none */
+    int64_t rated_at;            /* 0 = not rated */
+    struct str reasons, sources; /* JSON lists; "[]" */
+    unsigned signals;            /* bit k: the k-th of copied, regenerated, edited, stopped */
+    bool flagged;                /* the person is */
+    int64_t user_since;
+};
+enum err evidence_list(struct store_tx *tx, int64_t since, int max, struct arena *a,
+                       struct evidence_row **ret, size_t *ret_n) ERR_CHECK;
+
+/* ---- ratings: reasons and sources ---- */
+enum err feedback_set_reasons(struct store_tx *tx, const struct uuid *user_id,
+                              const struct uuid *message_id, struct str reasons,
+                              struct str sources) ERR_CHECK; /* JSON lists */
+enum err user_flag(struct store_tx *tx, const struct uuid *user_id, bool flagged) ERR_CHECK;
+enum err user_flagged(struct store_tx *tx, const struct uuid *user_id, bool *ret) ERR_CHECK;
+
+/* ---- arms ---- */
+struct arm {
+    struct uuid arm_id, role_id;
+    struct str name;
+    struct str system_prompt, model; /* STR_NULL = the role's */
+    double temperature, top_p;       /* < 0 = the role's */
+    int passages;                    /* 0 = the usual number */
+    struct str state, why;           /* "running", "stopped", "kept" */
+    int64_t created_at, changed_at;
+};
+#define ARMS_PER_ROLE 8
+enum err arm_create(struct store_tx *tx, const struct arm *r, struct errinfo *ei)
+    ERR_CHECK; /* ERR_CONFLICT past ARMS_PER_ROLE running ones; ERR_NOT_FOUND: no such role */
+enum err arm_get(struct store_tx *tx, const struct uuid *id, struct arena *a,
+                 struct arm *ret) ERR_CHECK;
+enum err arm_list(struct store_tx *tx, const struct uuid *role_id /* not set = all */,
+                  struct arena *a, struct arm **ret, size_t *ret_n) ERR_CHECK; /* oldest first */
+enum err arm_set_state(struct store_tx *tx, const struct uuid *id, const char *state,
+                       struct str why) ERR_CHECK;
+/* What each arm of a role did (arm_id not set: the role as it is), for the bandit. Ratings are
+ * worth 1, 0.5 or 0. */
+struct arm_totals {
+    struct uuid arm_id, role_id;
+    double good, bad, turns, unsafe, failed, ttft_n, ttft_sum, ttft_squares; /* ttft: logarithms */
+};
+enum err arm_totals_list(struct store_tx *tx, int64_t since, struct arena *a,
+                         struct arm_totals **ret, size_t *ret_n) ERR_CHECK;
+
+/* ---- candidates and events ---- */
+struct candidate {
+    struct uuid candidate_id;
+    struct str kind;  /* "ranker" */
+    struct str state; /* "refused", "trial", "half", "all", "replaced", "rolled_back" */
+    int64_t created_at, changed_at, ratings;
+    struct str proof; /* JSON */
+    struct str words;
+    struct str body; /* lists leave it STR_NULL */
+};
+enum err candidate_put(struct store_tx *tx, const struct candidate *c) ERR_CHECK; /* or replaces */
+enum err candidate_get(struct store_tx *tx, const struct uuid *id, struct arena *a,
+                       struct candidate *ret) ERR_CHECK;
+/* The one in trial, half or all; ERR_NOT_FOUND: none. */
+enum err candidate_active(struct store_tx *tx, const char *kind, struct arena *a,
+                          struct candidate *ret) ERR_CHECK;
+enum err candidate_set_state(struct store_tx *tx, const struct uuid *id, const char *state,
+                             bool drop_body) ERR_CHECK;
+enum err candidate_list(struct store_tx *tx, const struct page *p, struct arena *a,
+                        struct candidate **ret, size_t *ret_n) ERR_CHECK; /* newest first */
+
+struct learn_event {
+    struct uuid event_id;
+    int64_t at;
+    struct str kind; /* "refused", "trial", "half", "all", "rolled_back", "arm_stopped", … */
+    struct uuid subject_id;
+    struct str words;
+};
+#define LEARN_EVENTS_MAX 10000 /* older ones are forgotten */
+enum err learn_event_add(struct store_tx *tx, const char *kind, const struct uuid *subject,
+                         struct str words) ERR_CHECK;
+enum err learn_event_list(struct store_tx *tx, const struct page *p, struct arena *a,
+                          struct learn_event **ret, size_t *ret_n) ERR_CHECK;
+
+/* ---- approved answers ---- */
+struct approved_answer {
+    struct uuid answer_id, role_id;
+    struct str question, answer;
+    struct str sources; /* JSON: [{"doc_id":…,"indexed_at":…}] */
+    struct str state;   /* "proposed", "approved", "stale", "retired" */
+    struct uuid message_id, made_by;
+    int64_t created_at, changed_at, served;
+    struct str vector_model, vector;
+};
+enum err approved_put(struct store_tx *tx, const struct approved_answer *p) ERR_CHECK;
+enum err approved_get(struct store_tx *tx, const struct uuid *id, struct arena *a,
+                      struct approved_answer *ret) ERR_CHECK;
+enum err approved_list(struct store_tx *tx, const char *state /* NULL = any */,
+                       const struct page *p, struct arena *a, struct approved_answer **ret,
+                       size_t *ret_n) ERR_CHECK; /* newest first */
+enum err approved_set_state(struct store_tx *tx, const struct uuid *id,
+                            const char *state) ERR_CHECK;
+enum err approved_set_vector(struct store_tx *tx, const struct uuid *id, struct str model,
+                             struct str vector) ERR_CHECK;
+enum err approved_count_served(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
+enum err approved_delete(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
+/* Approved ones whose documents were changed or deleted since become stale. */
+enum err approved_check_sources(struct store_tx *tx, int64_t *ret_stale) ERR_CHECK;
+/* True when every doc_id of the JSON list is of a document that more than one person may read. */
+enum err sources_are_public(struct store_tx *tx, struct str sources, bool *ret) ERR_CHECK;
+
+/* Of each document that people other than its owner may read. */
+enum err document_public_ids(struct store_tx *tx, struct arena *a, struct uuid **ret,
+                             size_t *ret_n) ERR_CHECK; /* sorted */
+
+/* ---- analytics: satisfaction is (good + half of the neutral ones) / rated ---- */
+enum analytics_by { BY_ROLE, BY_MODEL, BY_VERSION, BY_DOCUMENT, BY_DAY, BY_ARM, BY_REASON };
+struct analytics_row {
+    struct str key, label;
+    int64_t turns, rated;
+    double good;         /* weighted sum */
+    double mean_ttft_ms; /* < 0 = none */
+};
+enum err analytics_list(struct store_tx *tx, enum analytics_by by, int64_t since, struct arena *a,
+                        struct analytics_row **ret, size_t *ret_n) ERR_CHECK; /* at most 1,000 */
+
+struct analytics_turn { /* worst answers, unanswered questions */
+    struct uuid message_id;
+    int64_t at;
+    struct str role_name, question, answer, comment, reasons;
+    int rating;
+};
+/* unanswered: failed, empty, or without a passage where the role looks into documents. */
+enum err analytics_turns(struct store_tx *tx, bool unanswered, int64_t since, int limit,
+                         struct arena *a, struct analytics_turn **ret, size_t *ret_n) ERR_CHECK;
+
+struct analytics_document {
+    struct uuid doc_id;
+    struct str source_name;
+    int64_t used, liked, disliked;
+};
+/* never_used: those that no answer has used since; else those disliked more often than liked. */
+enum err analytics_documents(struct store_tx *tx, bool never_used, int64_t since, int limit,
+                             struct arena *a, struct analytics_document **ret,
+                             size_t *ret_n) ERR_CHECK;
+
+/* Comments and bad ratings for clustering, newest first. */
+enum err complaint_list(struct store_tx *tx, int64_t since, int limit, struct arena *a,
+                        struct analytics_turn **ret, size_t *ret_n) ERR_CHECK;
+
+/* ---- the export for training: rated turns of people who agreed (preferences.training_consent),
+ * in the order of their ids ---- */
+struct training_row {
+    struct uuid message_id, parent_id, conversation_id;
+    int rating;
+    struct str system_prompt, model;
+    int role_version;
+    struct str question, answer;
+};
+enum err training_list(struct store_tx *tx, const struct uuid *after, int limit, struct arena *a,
+                       struct training_row **ret, size_t *ret_n) ERR_CHECK;
