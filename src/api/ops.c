@@ -13,9 +13,20 @@ void api_health_answer(struct call *c) {
     api_call_reply(c);
 }
 
-void api_metrics_answer(struct call *c) {
-    metrics_render(&c->out);
+#define ENGINE_METRICS "parley_engine_"
+
+static void on_engine_metrics(void *ctx, enum err e, struct str text) {
+    struct call *c = ctx;
+    if (!e) /* else it is away just now, and what it counted with it */
+        metrics_add_lines(&c->out, text, ENGINE_METRICS);
     api_call_reply(c);
+}
+
+void api_metrics_answer(struct call *c) {
+    struct upstream_call *up;
+    metrics_render_without(&c->out, ENGINE_METRICS);
+    if (!c->api->o.upstream_is_engine || upstream_metrics(c->client, on_engine_metrics, c, &up))
+        api_call_reply(c);
 }
 
 void api_openapi_answer(struct call *c) {

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum kind { COUNTER, GAUGE, HISTOGRAM };
@@ -114,7 +115,27 @@ static void render_process(struct buf *b) {
 }
 
 void metrics_render(struct buf *b) {
+    metrics_render_without(b, NULL);
+}
+
+void metrics_add_lines(struct buf *b, struct str text, const char *prefix) {
+    while (text.n) {
+        struct str line = str_cut(&text, '\n'), name = line;
+        if (str_starts(line, STR("# "))) { /* "# HELP name …", "# TYPE name …" */
+            name = str_sub(line, 2, SIZE_MAX);
+            (void)str_cut(&name, ' ');
+        }
+        if (!str_starts(name, str_from(prefix)))
+            continue;
+        buf_adds(b, line);
+        buf_addc(b, '\n');
+    }
+}
+
+void metrics_render_without(struct buf *b, const char *prefix) {
     for (int i = 0; i < M_COUNT; i++) {
+        if (prefix && strncmp(table[i].name, prefix, strlen(prefix)) == 0)
+            continue;
         head(b, table[i].name, kind_names[table[i].kind], table[i].help);
         if (table[i].kind == HISTOGRAM)
             render_histogram(b, (enum metric)i);

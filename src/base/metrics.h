@@ -70,3 +70,7 @@ int64_t metric_get(enum metric m);                  /* counters and gauges; a hi
 
 /* Renders every metric of the table. Start and resident size of the process are added. */
 void metrics_render(struct buf *b);
+/* The same without those whose names begin with prefix: another process counts them. */
+void metrics_render_without(struct buf *b, const char *prefix);
+/* Appends the lines of another process's rendering that are about such metrics. */
+void metrics_add_lines(struct buf *b, struct str text, const char *prefix);

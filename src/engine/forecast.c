@@ -125,7 +125,8 @@ double forecast_first_token(const struct forecast *f, struct forecast_state *s,
         if (todo && (todo <= whole || todo <= r->fresh))
             prefill += beside + todo * f->prompt_ns;
     }
-    qsort(s->running, (size_t)s->n_running, sizeof(*s->running), by_left);
+    if (s->n_running > 1)
+        qsort(s->running, (size_t)s->n_running, sizeof(*s->running), by_left);
     for (int i = 0; i <= s->n_ahead; i++) {
         const struct forecast_request *q = i < s->n_ahead ? &s->ahead[i] : r;
         while ((s->idle == 0 || s->cells < q->reserve) && ended < s->n_running) {

@@ -124,6 +124,11 @@ enum err upstream_embed(struct upstream_client *c, struct str model, const struc
  * asked. */
 enum err upstream_embedding_model(struct upstream *u, struct arena *a, struct str *ret) ERR_CHECK;
 
+/* ---- what the engine counts: the text of its /metrics, borrowed for the call ---- */
+enum err upstream_metrics(struct upstream_client *c,
+                          void (*done)(void *ctx, enum err e, struct str text), void *ctx,
+                          struct upstream_call **ret) ERR_CHECK;
+
 /* ---- forwarding for the compatible API: sends body as it is and hands over what comes back ----
  */
 struct forward_callbacks {

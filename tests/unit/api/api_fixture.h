@@ -156,6 +156,9 @@ static void script_handle(struct http_request *r, void *ctx) {
                 "\"parley\":{\"kind\":\"chat\",\"context_window\":2048,\"template_overhead\":4}},"
                 "{\"id\":\"embed\",\"object\":\"model\",\"created\":1,\"owned_by\":\"parley\","
                 "\"parley\":{\"kind\":\"embedding\"}}]}"));
+    else if (str_eq(path, STR("/metrics")))
+        http_reply(r, 200, "text/plain",
+                   STR("parley_http_requests_total 5\nparley_engine_steps_total 41\n"));
     else if (str_eq(path, STR("/v1/chat/completions")))
         script_chat(r);
     else if (str_eq(path, STR("/v1/embeddings"))) {

@@ -55,6 +55,8 @@ static void metrics_loopbackYes_proxiedNeedsAdmin(void **state) {
     struct reply r = call("GET", "/metrics", NULL, NULL);
     expect(r, 200);
     assert_non_null(strstr(r.body, "parley_http_requests_total"));
+    assert_null(strstr(r.body, "parley_http_requests_total 5"));
+    assert_non_null(strstr(r.body, "parley_engine_steps_total 41\n")); /* as the engine counts */
     reply_free(&r);
     r = call("GET", "/metrics", "X-Forwarded-For: 203.0.113.9\r\n", NULL);
     expect_error(r, 401, "unauthorized", "(none)");

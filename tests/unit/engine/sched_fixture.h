@@ -93,7 +93,7 @@ static enum err submit(struct fixture *f, struct sched_chat *chat, uint64_t *ret
     return e;
 }
 
-static void run_all(struct fixture *f) {
+static inline void run_all(struct fixture *f) {
     while (sched_round(f->s))
         ;
 }

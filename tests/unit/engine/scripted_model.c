@@ -60,6 +60,8 @@ static enum err scripted_step(struct model *base, const struct model_item *items
         return err_set(ei, ERR_CANCELLED, NULL);
     m->steps++;
     m->largest = n > m->largest ? n : m->largest;
+    if (m->fail_every && m->steps % m->fail_every == 0)
+        return err_set(ei, ERR_INTERNAL, "scripted failure");
     if (m->steps == m->fail_at)
         return err_set(ei, m->fail_with, "scripted failure");
     for (int i = 0; i < n; i++) {

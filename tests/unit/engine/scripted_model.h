@@ -25,6 +25,7 @@ struct scripted_model {
     int steps, computed; /* tokens computed */
     int largest;         /* items in one step */
     int fail_at;         /* the step (from 1) that fails, 0 = none */
+    int fail_every;      /* each so many-th step fails as internal, 0 = none */
     enum err fail_with;
     int copies, saves, loads;
     int room; /* tokens of all sequences beyond which none is loaded, 0 = any number */
