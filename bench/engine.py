@@ -207,7 +207,7 @@ class Bench:
     def measure_throughput(self):
         rounds, seconds = (2, 6) if self.o.quick else (3, 20)
         rates = {self.engine: [], self.llama: []}
-        fresh, limits = float("nan"), []
+        fresh, limits = QUESTION_TOKENS + 10, []
         for i in range(rounds):
             prefill, decode = self.library() if i == 0 or not self.o.quick else (prefill, decode)
             for s in (list(rates) if i % 2 == 0 else list(reversed(rates))):
@@ -215,7 +215,8 @@ class Bench:
                 rates[s].append(token_rate(ended, running, took))
                 if s is self.engine:
                     used = [a.usage for a in ended if a.usage]
-                    fresh = sum(u["prompt_tokens"] - u["prompt_tokens_details"]["cached_tokens"] for u in used) / max(1, len(used))
+                    if used:
+                        fresh = statistics.mean(u["prompt_tokens"] - u["prompt_tokens_details"]["cached_tokens"] for u in used)
             limits.append(ANSWER_TOKENS / (fresh / prefill + ANSWER_TOKENS / decode))
         ours, theirs, limit = (statistics.median(x) for x in (rates[self.engine], rates[self.llama], limits))
         spread = lambda v: f"({min(v):.0f}–{max(v):.0f})"

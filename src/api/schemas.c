@@ -123,6 +123,9 @@ SCHEMA(chat_completion_request, "ChatCompletionRequest", true,
        {"stop", ANY, LOOSE, .about = "a string or a list of up to 4"},
        {"presence_penalty", NUM, NULLS, .min = -2, .max = 2},
        {"frequency_penalty", NUM, NULLS, .min = -2, .max = 2}, {"seed", INT, NULLS},
+       {"response_format", OBJ, NULLS,
+        .about = "{type: \"text\"}, {type: \"json_object\"} or {type: \"json_schema\", "
+                 "json_schema: {name, schema}}"},
        {"user", TEXT, LOOSE, .max = 1000});
 SCHEMA(embedding_request, "EmbeddingRequest", true, "As OpenAI has it.",
        {"model", TEXT, REQ, .min = 1, .max = 200},

@@ -10,6 +10,7 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "engine/engine_internal.h"
+#include "engine/json_schema.h"
 #include "engine/render.h"
 
 #define ARENA_MAX  (16u << 20)
@@ -294,6 +295,29 @@ static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errin
     return e;
 }
 
+/* What the answer must follow, and how much of that a partial answer has. */
+static enum err set_format(struct chat *c, struct sched_chat *job, struct errinfo *ei) {
+    const struct chat_request *r = &c->request;
+    yyjson_doc *doc;
+    if (r->format == FORMAT_TEXT)
+        return ERR_OK;
+    if (r->proceed) {
+        job->followed = r->messages[r->n_messages - 1].content;
+        job->followed.n -= (size_t)job->n_forced;
+    }
+    if (r->format == FORMAT_OBJECT)
+        return json_object_compile(&job->grammar, ei);
+    enum err e = json_parse(r->schema, &doc, ei);
+    if (e)
+        return e;
+    e = json_schema_compile(yyjson_doc_get_root(doc), "response_format.json_schema.schema",
+                            &job->grammar, ei);
+    if (e && ei)
+        snprintf(ei->param, sizeof(ei->param), "response_format");
+    yyjson_doc_free(doc);
+    return e;
+}
+
 static enum err submit(struct chat *c, struct errinfo *ei) {
     struct sched_chat job = {
         .sampling = c->request.sampling,
@@ -308,6 +332,7 @@ static enum err submit(struct chat *c, struct errinfo *ei) {
         .ctx = c,
     };
     enum err e = make_prompt(c, &job, ei);
+    e = e ? e : set_format(c, &job, ei);
     if (!e) {
         int room = c->engine->chat->info.window - job.prompt.n;
         job.max_tokens = c->request.max_tokens;
@@ -318,6 +343,7 @@ static enum err submit(struct chat *c, struct errinfo *ei) {
         e = sched_chat_submit(c->engine->sched, &job, &c->job, ei);
     }
     tokens_deinit(&job.prompt);
+    grammar_free(job.grammar);
     return e;
 }
 

@@ -285,11 +285,41 @@ static enum err get_parley(const json_val *root, struct arena *a, struct chat_re
     return e;
 }
 
+/* {"type":"text"}, {"type":"json_object"} or {"type":"json_schema","json_schema":{"schema":…}}. The
+ * schema itself is read by json_schema.h. */
+static enum err get_format(const json_val *root, struct arena *a, struct chat_request *r,
+                           struct errinfo *ei) {
+    json_val *format = field(root, "response_format"), *schema;
+    struct str type = json_get_str(format, "type");
+    struct buf text;
+    if (!format || str_eqz(type, "text"))
+        return ERR_OK;
+    r->format = str_eqz(type, "json_object") ? FORMAT_OBJECT : FORMAT_SCHEMA;
+    if (r->format == FORMAT_OBJECT)
+        return ERR_OK;
+    if (!str_eqz(type, "json_schema"))
+        return err_param(ei, ERR_INVALID, "response_format",
+                         "\"response_format.type\" must be text, json_object or json_schema");
+    schema = field(field(format, "json_schema"), "schema");
+    if (!yyjson_is_obj(schema) && !yyjson_is_bool(schema))
+        return err_param(ei, ERR_INVALID, "response_format",
+                         "\"response_format.json_schema.schema\" must be a JSON Schema");
+    buf_init(&text, REQUEST_SCHEMA_MAX);
+    json_write(&text, schema);
+    enum err e = buf_err(&text);
+    if (!e)
+        r->schema = arena_str(a, buf_str(&text));
+    buf_deinit(&text);
+    return e || !r->schema.p ? err_param(ei, ERR_TOO_LARGE, "response_format",
+                                         "the schema is longer than %d bytes", REQUEST_SCHEMA_MAX)
+                             : ERR_OK;
+}
+
 static enum err get_rest(const json_val *root, struct arena *a, struct chat_request *r,
                          struct errinfo *ei) {
     int n = 1;
     enum err e = get_bool(root, "stream", &r->stream, ei);
-    json_val *options = field(root, "stream_options"), *format = field(root, "response_format");
+    json_val *options = field(root, "stream_options");
     if (!e && options)
         e = get_bool(options, "include_usage", &r->include_usage, ei);
     if (!e)
@@ -298,10 +328,8 @@ static enum err get_rest(const json_val *root, struct arena *a, struct chat_requ
         e = get_int(root, "max_completion_tokens", 1, INT32_MAX, &r->max_tokens, ei);
     if (!e)
         e = get_int(root, "n", 1, 1, &n, ei);
-    if (!e && format && !str_eqz(json_get_str(format, "type"), "text"))
-        e = err_param(ei, ERR_INVALID, "response_format",
-                      "this server answers in text: \"response_format\" can only be "
-                      "{\"type\": \"text\"}");
+    if (!e)
+        e = get_format(root, a, r, ei);
     return e ? e : get_stops(root, a, r, ei);
 }
 

@@ -10,6 +10,9 @@
 
 #define REQUEST_MESSAGES_MAX 2048
 #define REQUEST_TEXTS_MAX    2048
+#define REQUEST_SCHEMA_MAX   (256 << 10)
+
+enum request_format { FORMAT_TEXT, FORMAT_OBJECT, FORMAT_SCHEMA };
 
 struct chat_request {
     struct str model; /* STR_NULL = not given */
@@ -26,6 +29,8 @@ struct chat_request {
     bool seeded;
     struct str stops[TEXT_STOPS_MAX];
     int n_stops;
+    enum request_format format;
+    struct str schema;           /* of FORMAT_SCHEMA, as JSON text */
     uint64_t conversation, user; /* keys, 0 = none */
 };
 enum err chat_request_parse(struct str body, struct arena *a, struct chat_request *ret,

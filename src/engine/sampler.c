@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/guide.h"
+
 #define BLOCK 64 /* logits whose maximum is looked at before any of them */
 
 struct seen { /* open addressing; token -1 = free */
@@ -26,6 +28,7 @@ struct sampler {
     size_t answer_size, answer_n;
     struct candidate heap[SAMPLER_CANDIDATES];
     int n;
+    struct guide *guide; /* borrowed, may be NULL */
 };
 
 void sampler_params_init(struct sampler_params *p) {
@@ -224,18 +227,49 @@ static int32_t pick(struct sampler *s) {
     return s->heap[n - 1].token;
 }
 
+static int32_t choose(struct sampler *s, const float *logits) {
+    if (s->p.temperature <= 0 || s->p.top_k == 1)
+        return greedy(logits, s->vocabulary);
+    int k = s->p.top_k > 0 && s->p.top_k < SAMPLER_CANDIDATES ? s->p.top_k : SAMPLER_CANDIDATES;
+    select_top(s, logits, k);
+    qsort(s->heap, (size_t)s->n, sizeof(*s->heap), compare);
+    return pick(s);
+}
+
+/* Takes those of the best candidates out that the guide does not allow. */
+static void mask_top(struct sampler *s, float *logits) {
+    select_top(s, logits, SAMPLER_CANDIDATES);
+    for (int i = 0; i < s->n; i++)
+        if (!guide_allows(s->guide, s->heap[i].token))
+            logits[s->heap[i].token] = -INFINITY;
+}
+
+static int32_t choose_guided(struct sampler *s, float *logits) {
+    int32_t token = choose(s, logits);
+    if (guide_allows(s->guide, token))
+        return token;
+    mask_top(s, logits);
+    token = choose(s, logits);
+    if (logits[token] != -INFINITY && guide_allows(s->guide, token))
+        return token;
+    guide_mask(s->guide, logits);
+    token = choose(s, logits);
+    return logits[token] == -INFINITY ? -1 : token;
+}
+
+void sampler_set_guide(struct sampler *s, struct guide *g) {
+    s->guide = g;
+}
+
 void sampler_next(struct sampler *s, float *logits, struct sampled *ret) {
     ret->n_top = 0;
     ret->logprob = 0;
     penalize(s, logits);
-    if (s->p.temperature <= 0 || s->p.top_k == 1) {
-        ret->token = greedy(logits, s->vocabulary);
-    } else {
-        int k = s->p.top_k > 0 && s->p.top_k < SAMPLER_CANDIDATES ? s->p.top_k : SAMPLER_CANDIDATES;
-        select_top(s, logits, k);
-        qsort(s->heap, (size_t)s->n, sizeof(*s->heap), compare);
-        ret->token = pick(s);
-    }
+    ret->token = s->guide ? choose_guided(s, logits) : choose(s, logits);
+    if (ret->token < 0)
+        return;
+    if (s->guide)
+        guide_take(s->guide, ret->token);
     if (s->p.logprobs >= 0)
         add_logprobs(s, logits, ret);
     sampler_see(s, ret->token, true);

@@ -37,7 +37,7 @@ void sampler_params_init(
     struct sampler_params *p); /* temperature 0.8, top_k 40, top_p 0.95, min_p 0.05 */
 
 struct sampled {
-    int32_t token;
+    int32_t token; /* -1: none is allowed (a guide) */
     float logprob; /* of the model's own distribution, when asked for */
     int n_top;
     struct {
@@ -52,5 +52,8 @@ struct sampler *sampler_new(const struct sampler_params *p, int vocabulary);
 void sampler_free(struct sampler *s);
 /* Tells of a token of the prompt (the last ones suffice) or of a partial answer. */
 void sampler_see(struct sampler *s, int32_t token, bool answer);
+/* From now on only what the guide allows is chosen; it is told what was chosen. Borrowed. */
+struct guide;
+void sampler_set_guide(struct sampler *s, struct guide *g);
 /* Changes logits in place. */
 void sampler_next(struct sampler *s, float *logits, struct sampled *ret);

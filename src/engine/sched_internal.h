@@ -12,6 +12,7 @@
 
 #include "engine/fairness.h"
 #include "engine/forecast.h"
+#include "engine/guide.h"
 #include "engine/lookup.h"
 #include "engine/scheduler.h"
 #include "engine/slots.h"
@@ -26,7 +27,8 @@ struct job {
     uint64_t id;
     struct sched_chat chat;
     struct sampler *sampler;
-    struct slot *slot; /* NULL while waiting */
+    struct guide *guide; /* of chat.grammar, NULL = none */
+    struct slot *slot;   /* NULL while waiting */
     int64_t submitted_ns;
     int64_t started_ns;  /* when it first got a slot, 0 = not yet */
     int64_t served_ns;   /* when it got its slot or its last chunk of prefill */
@@ -58,6 +60,7 @@ struct embed_job {
 struct sched {
     struct model *model, *embedding;
     struct sched_options o;
+    struct vocabulary *vocabulary; /* of model; does not change */
 
     pthread_mutex_t state; /* guards down to embed_queued */
     struct slots *slots;

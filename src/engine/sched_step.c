@@ -224,6 +224,13 @@ static int32_t sample(struct sched *s, struct job *j, int item) {
     if (j->forced_done < j->chat.n_forced)
         keep_forced(s, j, logits);
     sampler_next(j->sampler, logits, &token);
+    if (token.token < 0) {
+        struct errinfo ei;
+        err_set(&ei, ERR_INVALID,
+                "no token that \"logit_bias\" leaves fits what \"response_format\" wants next");
+        sched_end_job(s, j, SCHED_FAILED, &ei);
+        return -1;
+    }
     int forced = forced_bytes(s, j, token.token);
     fairness_charge(s->fairness, j->chat.user,
                     2); /* a decoded token costs about two prefilled ones */
@@ -234,6 +241,10 @@ static int32_t sample(struct sched *s, struct job *j, int item) {
     measure(s, j);
     j->answer_tokens++;
     tell_token(j, &token, forced);
+    if (j->guide && guide_done(j->guide)) { /* only an end could follow: it need not be computed */
+        sched_end_job(s, j, SCHED_STOP, NULL);
+        return -1;
+    }
     if (j->answer_tokens >= j->chat.max_tokens || j->slot->tokens.n >= s->model->info.window) {
         sched_end_job(s, j, SCHED_LENGTH, NULL);
         return -1;

@@ -38,7 +38,8 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
     if (!e && chat) {
         s->items = calloc((size_t)chat->info.step_tokens, sizeof(*s->items));
         s->live = calloc((size_t)o->slots + 1, sizeof(*s->live));
-        e = s->items && s->live ? slots_new(chat, &so, &s->slots) : ERR_NOMEM;
+        s->vocabulary = vocabulary_new(chat);
+        e = s->items && s->live && s->vocabulary ? slots_new(chat, &so, &s->slots) : ERR_NOMEM;
         metric_set(M_ENGINE_SLOTS, o->slots);
         metric_set(M_ENGINE_KV_CELLS, o->cells);
     }
@@ -74,6 +75,27 @@ uint64_t sched_wake(struct sched *s) {
     return id;
 }
 
+static void free_job(struct job *j) {
+    sampler_free(j->sampler);
+    guide_free(j->guide);
+    free(j);
+}
+
+/* Binds the sampler to the request's grammar. */
+static enum err set_guide(struct sched *s, struct job *j, const struct sched_chat *c,
+                          struct errinfo *ei) {
+    if (!c->grammar)
+        return ERR_OK;
+    j->guide = guide_new(c->grammar, s->vocabulary);
+    if (!j->guide)
+        return err_set(ei, ERR_NOMEM, NULL);
+    if (!guide_skip(j->guide, c->followed))
+        return err_param(ei, ERR_INVALID, "response_format",
+                         "the partial answer does not follow \"response_format\"");
+    sampler_set_guide(j->sampler, j->guide);
+    return ERR_OK;
+}
+
 enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
                            struct errinfo *ei) {
     enum err e = check_chat(s, c, ei);
@@ -86,6 +108,11 @@ enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_
         free(j);
         return err_set(ei, ERR_NOMEM, NULL);
     }
+    e = set_guide(s, j, c, ei);
+    if (e) {
+        free_job(j);
+        return e;
+    }
     j->chat = *c;
     j->prompt_tokens = c->prompt.n;
     j->item = j->told = -1;
@@ -95,11 +122,11 @@ enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_
     if (e) {
         fairness_leave(s->fairness, c->user);
         pthread_mutex_unlock(&s->state);
-        sampler_free(j->sampler);
-        free(j);
+        free_job(j);
         return e;
     }
     c->prompt = (struct tokens){0};
+    c->grammar = NULL;
     LIST_APPEND(s->waiting, j, struct job);
     metric_set(M_ENGINE_QUEUED, ++s->n_waiting);
     *ret_id = j->id = sched_wake(s);
@@ -189,8 +216,8 @@ void sched_end_job(struct sched *s, struct job *j, enum sched_end end, const str
     };
     j->chat.on_event(j->chat.ctx, &e);
     tokens_deinit(&j->chat.prompt);
-    sampler_free(j->sampler);
-    free(j);
+    grammar_free(j->chat.grammar);
+    free_job(j);
 }
 
 /* ---- rounds ---- */
@@ -270,6 +297,7 @@ void sched_free(struct sched *s) {
         sched_embed_end(s, j, ERR_CANCELLED, &ei);
     }
     slots_free(s->slots);
+    vocabulary_free(s->vocabulary);
     fairness_free(s->fairness);
     free(s->items);
     free(s->live);

@@ -24,6 +24,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "engine/grammar.h"
 #include "engine/model.h"
 #include "engine/sampler.h"
 
@@ -58,7 +59,7 @@ struct sched_event {
     int prompt_tokens, cached_tokens, answer_tokens;
 };
 
-struct sched_chat { /* a request; submit moves prompt out of it and copies the rest */
+struct sched_chat { /* a request; submit moves prompt and grammar out of it and copies the rest */
     struct tokens prompt;
     int prefix;     /* its first tokens that others of the same role share, 0 = none */
     int max_tokens; /* of the answer */
@@ -69,6 +70,8 @@ struct sched_chat { /* a request; submit moves prompt out of it and copies the r
      * all. */
     char forced[SCHED_FORCED_MAX];
     int n_forced;
+    struct grammar *grammar; /* what the answer must follow, NULL = anything; moved by submit */
+    struct str followed;     /* the part of it that is there already; borrowed for submit */
     bool wait; /* rather than being refused: SCHED_PATIENT times as many such requests may queue */
     int64_t wait_ms;     /* with wait: as long as that at most, as predicted; 0 = however long */
     int64_t deadline_ms; /* from arrived_ns to the first token; 0 = none, -1 = the usual one */

@@ -1,5 +1,5 @@
-/* Schemas as people send them, and the walk along what they allow: the second half of the input, after
- * a NUL, is offered to the grammar byte by byte. What it has taken as whole must be JSON. */
+/* Schemas as people send them, and the walk along what they allow: the second half of the input,
+ * after a NUL, is offered to the grammar byte by byte. What it has taken as whole must be JSON. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

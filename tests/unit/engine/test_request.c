@@ -104,7 +104,7 @@ static void chat_bad_fields_are_refused_by_name(void **state) {
         {"\"seed\":1.5", "seed"},
         {"\"top_logprobs\":3", "top_logprobs"},
         {"\"top_logprobs\":21,\"logprobs\":true", "top_logprobs"},
-        {"\"response_format\":{\"type\":\"json_object\"}", "response_format"},
+        {"\"response_format\":{\"type\":\"xml\"}", "response_format"},
         {"\"parley\":[]", "parley"},
         {"\"parley\":{\"wait\":1}", "wait"},
         {"\"parley\":{\"continue\":true}", "parley.continue"},
