@@ -1,5 +1,6 @@
 /* The table of commands. */
 #include "cli/cli.h"
+#include "cli/eval.h"
 #include "cli/models.h"
 
 static const struct arg_option json_only[] = {
@@ -151,6 +152,30 @@ static const struct arg_option backup_options[] = {
     {0},
 };
 
+static const struct arg_option eval_options[] = {
+    {"json", 0, NULL, "print JSON instead of a table"},
+    {"policy", 0, "FILE", "this policy instead of the default one"},
+    {"model", 0, "FILE", "this classifier instead of the built-in one"},
+    {"no-embedding", 0, NULL, "judge as when no embedding model is there"},
+    {0},
+};
+
+static const struct command eval_commands[] = {
+    {"safety", "FILE", 1, 1, "harmful and harmless texts: what is blocked, what is left in peace",
+     "FILE holds JSON lines or an array, plain or .gz: {\"text\", \"harmful\": 0 or 1} or "
+     "{\"prompt\",\n"
+     "\"response\", \"harmful\"}, and \"categories\" if wanted. No text is ever printed.\n",
+     eval_options, NULL, cmd_eval_safety, NULL, false},
+    {"injection", "FILE", 1, 1, "texts with and without orders to the model",
+     "FILE holds {\"text\", \"injection\": 0 or 1}, as JSON lines or an array, plain or .gz.\n",
+     eval_options, NULL, cmd_eval_injection, NULL, false},
+    {"pii", "FILE", 1, 1, "sentences with marked personal data",
+     "FILE holds {\"full_text\" or \"text\", \"spans\": [{\"entity_type\", \"start_position\",\n"
+     "\"end_position\"}]}, as an array (Presidio's form) or JSON lines, plain or .gz.\n",
+     json_only, NULL, cmd_eval_pii, NULL, false},
+    {0},
+};
+
 static const struct command commands[] = {
     {"serve", "", 0, 0, "run Parley: the page, the API and the model",
      "Prints the page's address, and a one-time link for the first account. Ctrl-C stops it.\n\n"
@@ -173,6 +198,8 @@ static const struct command commands[] = {
     {"user", "…", 0, 0, "accounts", NULL, NULL, user_commands, NULL, NULL, false},
     {"role", "…", 0, 0, "assistant roles", NULL, NULL, role_commands, NULL, NULL, false},
     {"conversation", "…", 0, 0, "users' conversations", NULL, NULL, conversation_commands, NULL,
+     NULL, false},
+    {"eval", "…", 0, 0, "measure the guard on labelled files", NULL, NULL, eval_commands, NULL,
      NULL, false},
     {"config", "", 0, 0, "print the configuration in force and where each value is from", NULL,
      config_options, NULL, cmd_config, NULL, false},

@@ -152,6 +152,81 @@ def final(a, s):
     write_checks(os.path.splitext(a.out)[0] + "-check.jsonl", q)
 
 
+# ---- leave one source out ----
+
+BLOCK = 0.8  # the default policy's bound for a block
+FOLDS = {"questions that ask for harm": ("catqa", "harmfulqa", "dangerousqa", "donotanswer", "ailuminate_demo", "hh_rlhf_harmless"),
+         "hate in posts": ("edos", "davidson", "hatemoji", "identity_templates"),
+         "comments": ("wiki_talk", "surge_toxicity"),
+         "mixed": ("surge_toxicity", "wiki_talk", "ailuminate_demo", "donotanswer", "mitre_frr", "self_instruct_user", "mt_bench",
+                   "nq_open_dev")}
+SINGLE = ("catqa", "harmfulqa", "dangerousqa", "donotanswer", "ailuminate_demo", "davidson", "edos", "surge_toxicity", "wiki_talk",
+          "mitre_frr", "self_instruct_user", "nq_open_dev", "mt_bench")
+
+
+def baseline(s, train_rows, rows):
+    """Probabilities of plain TF-IDF + logistic regression, trained on the public sets alone."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    train_rows = [i for i in train_rows if s.known[i, HARMFUL] and not s.source[i].startswith("own_")]
+    v = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, max_features=100000)
+    x = v.fit_transform([s.rows[i]["text"] for i in train_rows])
+    lr = LogisticRegression(C=4.0, class_weight="balanced", max_iter=300).fit(x, s.labels[train_rows, HARMFUL])
+    return lr.predict_proba(v.transform([s.rows[i]["text"] for i in rows]))[:, 1]
+
+
+def probabilities(s, params, dev, rows, mode=True):
+    base = s.weights[dev, HARMFUL] / 3
+    a, b = calibrate(s.harm(params, dev, mode)[:, HARMFUL], s.labels[dev, HARMFUL], base)
+    return 1 / (1 + np.exp(-(a * s.harm(params, rows, mode)[:, HARMFUL] + b)))
+
+
+def measures(y, p, bound):
+    part = lambda m: f"{100 * (p[m] >= bound).mean():5.1f} %" if m.any() else "      –"
+    both = 0 < y.sum() < len(y)
+    return (f"{part(y == 1)} | {part(y == 0)} | " + (f"{average_precision_score(y, p):.3f} | {roc_auc_score(y, p):.3f}" if both
+                                                   else "– | –"))
+
+
+def leave_out(a, s):
+    folds = {x: (x,) for x in SINGLE} | FOLDS if not a.sources else {x: FOLDS.get(x, (x,)) for x in a.sources}
+    print("| left out | rows | recall | false positives | AUPRC | AUROC | TF-IDF+LR: recall | false positives | AUPRC | AUROC |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for name, out in folds.items():
+        away = np.isin(s.source, out)
+        train_rows, dev = np.where(~away & (s.split == "train"))[0], np.where(~away & (s.split == "dev"))[0]
+        dev = dev[s.source[dev] != "mt_bench"]
+        rows = np.where(away & (s.known[:, HARMFUL] > 0))[0]
+        params = s.train(train_rows, epochs=a.epochs)
+        y = s.labels[rows, HARMFUL]
+        line = f"| {name} | {len(rows)} | {measures(y, probabilities(s, params, dev, rows), BLOCK)} | "
+        line += measures(y, baseline(s, train_rows, rows), 0.5) if a.baseline else "| | |"
+        print(line + " |", flush=True)
+    own(a, s)
+
+
+def own(a, s):
+    """Lines of our own corpus that were kept apart, with and without embedding."""
+    train_rows, dev = np.where(s.split == "train")[0], np.where(s.split == "dev")[0]
+    params = s.train(train_rows, epochs=a.epochs)
+    kept = np.array([i for i in dev if s.source[i].startswith("own_") and s.known[i, HARMFUL]])
+    kinds = {}
+    for i in kept:
+        r = s.rows[i]
+        kinds.setdefault(("harmful " if r["harmful"] else "benign ") + f"{r['near']}", []).append(i)
+    print("\n| own lines kept apart | rows | blocked | without embedding |\n|---|---|---|---|")
+    for kind, rows in sorted(kinds.items()):
+        both = [f"{100 * (probabilities(s, params, dev, rows, m) >= BLOCK).mean():5.1f} %" for m in (True, False)]
+        print(f"| {kind} | {len(rows)} | {both[0]} | {both[1]} |")
+    for j in (8, 9):
+        for mode in (True, False):
+            logit = s.harm(params, dev, mode)[:, j]
+            k = s.known[dev, j] > 0
+            y = s.labels[dev, j]
+            print(f"{model.HEADS[j]} {'with' if mode else 'without'} embedding: AUPRC {average_precision_score(y[k], logit[k]):.3f}; "
+                  f"{measures(y[k], 1 / (1 + np.exp(-logit[k])), 0.5)}")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--model", required=True, help="folder of all-MiniLM-L6-v2")
@@ -163,8 +238,11 @@ def main():
     f = sub.add_parser("final")
     f.add_argument("out")
     f.add_argument("--name", default="parley-guard-1")
+    f = sub.add_parser("loo")
+    f.add_argument("sources", nargs="*", help="names of sources or folds; default: all")
+    f.add_argument("--baseline", action="store_true", help="train TF-IDF + logistic regression beside it")
     a = p.parse_args()
-    final(a, Set(a))
+    (final if a.command == "final" else leave_out)(a, Set(a))
 
 
 if __name__ == "__main__":
