@@ -5,7 +5,7 @@
 #define COLUMNS                                                                                    \
     "m.message_id, m.conversation_id, m.parent_id, m.sender, m.content, m.timestamp, "             \
     "m.response_latency_ms, m.retrieved_docs, m.status, m.ttft_ms, m.role_id, m.role_version, "    \
-    "m.model, m.finish_reason, m.error, m.prompt_tokens, m.completion_tokens"
+    "m.model, m.finish_reason, m.error, m.prompt_tokens, m.completion_tokens, m.safety"
 
 static const char *const sender_names[] = {"user", "assistant"};
 static const char *const status_names[] = {"complete", "streaming", "stopped", "failed",
@@ -56,6 +56,7 @@ static void message_read(struct query *q, struct arena *a, struct message *ret) 
         .error = query_str(q, 14, a),
         .prompt_tokens = (int)query_int(q, 15),
         .completion_tokens = (int)query_int(q, 16),
+        .safety = query_str(q, 17, a),
     };
 }
 
@@ -100,11 +101,12 @@ static enum err check_place(struct store_tx *tx, const struct message *m, struct
 
 static enum err insert(struct store_tx *tx, const struct message *m, const struct uuid *user) {
     struct query q;
-    query_begin(&q, tx,
-                "INSERT INTO messages (message_id, conversation_id, user_id, parent_id, sender,"
-                " timestamp, response_latency_ms, status, ttft_ms, role_id, role_version, model,"
-                " finish_reason, error, prompt_tokens, completion_tokens, indexed, retrieved_docs,"
-                " content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    query_begin(
+        &q, tx,
+        "INSERT INTO messages (message_id, conversation_id, user_id, parent_id, sender,"
+        " timestamp, response_latency_ms, status, ttft_ms, role_id, role_version, model,"
+        " finish_reason, error, prompt_tokens, completion_tokens, indexed, retrieved_docs,"
+        " safety, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     query_bind_id(&q, &m->message_id);
     query_bind_id(&q, &m->conversation_id);
     query_bind_id(&q, user);
@@ -123,6 +125,7 @@ static enum err insert(struct store_tx *tx, const struct message *m, const struc
     query_bind_int(&q, m->completion_tokens);
     query_bind_int(&q, m->status != MESSAGE_STREAMING);
     query_bind_str(&q, m->retrieved_docs.n ? m->retrieved_docs : STR("[]"));
+    query_bind_str(&q, m->safety.n ? m->safety : STR(""));
     query_bind_str(&q, m->content);
     return query_run(&q);
 }
@@ -172,7 +175,7 @@ enum err message_finish(struct store_tx *tx, const struct message *m) {
     query_begin(&q, tx,
                 "UPDATE messages SET content = ?, indexed = 1, status = ?, response_latency_ms = ?,"
                 " ttft_ms = ?, model = ?, finish_reason = ?, error = ?, prompt_tokens = ?,"
-                " completion_tokens = ?, retrieved_docs = ?"
+                " completion_tokens = ?, retrieved_docs = ?, safety = ?"
                 " WHERE message_id = ? AND status IN ('streaming', 'interrupted')");
     query_bind_str(&q, m->content);
     query_bind_str(&q, str_from(message_status_name(m->status)));
@@ -184,6 +187,7 @@ enum err message_finish(struct store_tx *tx, const struct message *m) {
     query_bind_int(&q, m->prompt_tokens);
     query_bind_int(&q, m->completion_tokens);
     query_bind_str(&q, m->retrieved_docs.n ? m->retrieved_docs : STR("[]"));
+    query_bind_str(&q, m->safety.n ? m->safety : STR(""));
     query_bind_id(&q, &m->message_id);
     return query_run_one(&q);
 }

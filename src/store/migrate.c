@@ -204,6 +204,7 @@ static const struct migration migrations[] = {
      "the six entities, accounts and search",
      {sql_accounts, sql_roles, sql_conversations, sql_search}},
     {2, 1, "collections, chunks and vectors", {sql_documents, sql_chunks, sql_index_changes}},
+    {3, 1, "the guard's verdicts, policies, cases and audit log", {sql_safety, sql_audit}},
     {4, 1, "records of turns and what is learnt from them", {sql_turn_records, sql_learning}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)

@@ -262,6 +262,7 @@ struct message {
     struct str finish_reason;             /* "stop", "length", …; "" = none */
     struct str error;                     /* what went wrong, for FAILED */
     int prompt_tokens, completion_tokens; /* -1 = not known */
+    struct str safety;                    /* the guard's verdict as JSON; "" = nothing was found */
 };
 enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei)
     ERR_CHECK; /* also becomes the current message and touches the conversation; ERR_INVALID when
@@ -273,8 +274,8 @@ message_checkpoint(struct store_tx *tx, const struct uuid *id,
                    struct str content) ERR_CHECK; /* while STREAMING; ERR_NOT_FOUND otherwise */
 enum err message_finish(struct store_tx *tx, const struct message *m)
     ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts,
-                  retrieved_docs; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND otherwise);
-                  ERR_INVALID when m->status is STREAMING */
+                  retrieved_docs, safety; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND
+                  otherwise); ERR_INVALID when m->status is STREAMING */
 enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a,
                       struct message **ret,
                       size_t *ret_n) ERR_CHECK; /* the whole tree, oldest first */
