@@ -30,6 +30,7 @@
     X(M_UPSTREAM_ERRORS,          COUNTER,   "parley_upstream_errors_total",          "requests to a model server that failed") \
     X(M_SIGN_INS,                 COUNTER,   "parley_sign_ins_total",                 "successful sign-ins") \
     X(M_SIGN_INS_REFUSED,         COUNTER,   "parley_sign_ins_refused_total",         "sign-ins with a wrong name or password") \
+    X(M_APPROVED_SERVED,          COUNTER,   "parley_approved_answers_total",         "questions that an approved answer was served for") \
     X(M_FEEDBACK,                 COUNTER,   "parley_feedback_total",                 "ratings given or changed") \
     X(M_ENGINE_STEPS,             COUNTER,   "parley_engine_steps_total",             "compute steps") \
     X(M_ENGINE_PREFILL_TOKENS,    COUNTER,   "parley_engine_prefill_tokens_total",    "prompt tokens computed") \

@@ -115,6 +115,23 @@ enum err turn_signal_put(struct store_tx *tx, const struct uuid *user_id, const 
     return query_run(&q);
 }
 
+enum err turn_signal_edited(struct store_tx *tx, const struct message *question, int64_t at) {
+    struct query q;
+    if (!uuid_is_set(&question->message_id))
+        return ERR_OK;
+    query_begin(&q, tx,
+                "INSERT INTO turn_signals (message_id, kind, at)"
+                " SELECT message_id, 'edited', ?1 FROM messages WHERE sender = 'assistant' AND"
+                " conversation_id = ?2 AND parent_id = (SELECT message_id FROM messages WHERE"
+                "  conversation_id = ?2 AND sender = 'user' AND parent_id IS ?3 AND"
+                "  message_id < ?4 ORDER BY message_id DESC LIMIT 1) ON CONFLICT DO NOTHING");
+    query_bind_int(&q, at);
+    query_bind_id(&q, &question->conversation_id);
+    query_bind_id(&q, &question->parent_id);
+    query_bind_id(&q, &question->message_id);
+    return query_run(&q);
+}
+
 enum err feedback_set_reasons(struct store_tx *tx, const struct uuid *user_id,
                               const struct uuid *message_id, struct str reasons,
                               struct str sources) {

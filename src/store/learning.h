@@ -31,6 +31,11 @@ enum err turn_record_get(struct store_tx *tx, const struct uuid *user_id, const 
 enum err turn_signal_put(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
                          const char *kind, int64_t at) ERR_CHECK;
 
+/* An answer to an edited question: the answers to its sibling before it get "edited". question_id
+ * not set: nothing is done. */
+enum err turn_signal_edited(struct store_tx *tx, const struct message *question,
+                            int64_t at) ERR_CHECK;
+
 /* Records with what people said of them, oldest first: the newest `max` after `since`. */
 struct evidence_row {
     struct turn_record r;

@@ -99,6 +99,8 @@ enum step_result turn_step_submit(struct turn *t, struct errinfo *ei) {
     struct str stops[STOPS_MAX];
     struct chat_message *messages;
     size_t n;
+    if (t->approved.n)
+        return STEP_DONE;
     if (chat_messages(t, &messages, &n)) {
         *ei = turn_explain(ERR_NOMEM, NULL);
         return STEP_FAIL;
@@ -180,6 +182,8 @@ enum step_result turn_step_open(struct turn *t, struct errinfo *ei) {
 
 enum step_result turn_step_answer(struct turn *t, struct errinfo *ei) {
     (void)ei;
+    if (t->approved.n && !t->answered)
+        turn_serve_approved(t);
     return t->answered ? STEP_DONE : STEP_WAIT;
 }
 

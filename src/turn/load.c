@@ -110,7 +110,8 @@ enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
 enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     (void)ei;
-    return message_finish(tx, &t->answer);
+    enum err e = message_finish(tx, &t->answer);
+    return e ? e : turn_put_record(tx, t);
 }
 
 enum err turn_checkpoint_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {

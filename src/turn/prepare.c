@@ -105,6 +105,7 @@ static void fill_rows(struct turn *t) {
 }
 
 enum step_result turn_step_check(struct turn *t, struct errinfo *ei) {
+    turn_choose_arm(t);
     if (settle_parent(t, ei) || choose_model(t, ei))
         return STEP_FAIL;
     if (t->in.kind == TURN_REGENERATE &&
@@ -131,6 +132,8 @@ static void on_counted(void *ctx, enum err e, const int *counts, size_t n) {
 }
 
 enum step_result turn_step_fit(struct turn *t, struct errinfo *ei) {
+    if (t->approved.n)
+        return STEP_DONE;
     struct upstream *u = t->t->o.upstream;
     struct prompt_input in = {
         .system_prompt = t->role.system_prompt,

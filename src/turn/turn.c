@@ -20,6 +20,7 @@ static const struct step {
 } steps[] = {
     {"load", turn_step_load},     /* conversation, role and branch, in one read */
     {"check", turn_step_check},   /* may it be answered, and by which model */
+    {"recall", turn_step_recall}, /* an answer that was approved for this question */
     {"fit", turn_step_fit},       /* the prompt into the model's window */
     {"submit", turn_step_submit}, /* to the model server; it works from here on */
     {"append", turn_step_append}, /* question and answer's row, in one durable write */

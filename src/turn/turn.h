@@ -15,6 +15,7 @@
 #include "base/uuid.h"
 #include "net/loop.h"
 #include "store/store.h"
+#include "turn/arms.h"
 #include "upstream/upstream.h"
 
 struct turns; /* shared by all loops */
@@ -25,8 +26,9 @@ struct turns_options {
     int max_running;          /* turns at once in all, 0 = 10,000; past it ERR_OVERLOADED */
     int max_running_per_user; /* 0 = 8; past it ERR_RATE */
     int keep_seconds; /* how long a finished stream's events stay for those who come back, 0 = 60 */
-    size_t max_content_bytes; /* one message, 0 = 128 KiB */
-    int default_max_tokens;   /* for roles that state none, 0 = 1,024 */
+    size_t max_content_bytes;       /* one message, 0 = 128 KiB */
+    int default_max_tokens;         /* for roles that state none, 0 = 1,024 */
+    const struct turn_learn *learn; /* borrowed; NULL = roles answer as they are */
     bool titles; /* ask the model for titles in the background (else the first words are the title)
                   */
 };

@@ -148,6 +148,14 @@ struct turn {
     size_t n_branch;
     struct str model; /* the role's own, else the default's name; may be empty */
 
+    /* What learning says (recall.c), and what the record of the turn gets (record.c); arena. */
+    struct turn_arm arm;
+    struct uuid approved_id;
+    struct str approved; /* an answer that is served instead of the model's; empty = none */
+    struct str recorded_passages, recorded_guard;      /* JSON lists; empty = none */
+    struct str question_vector, question_vector_model; /* floats as bytes; empty = none */
+    bool unsafe;                                       /* the guard stopped or changed the answer */
+
     struct prompt prompt;
     /* What is stored; the store reads them while appending and finishing, so that nothing else
      * changes them then. */
@@ -189,6 +197,15 @@ void turn_on_stored(void *arg, enum err e, const struct errinfo *ei); /* of load
 enum step_result turn_step_load(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_check(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_fit(struct turn *t, struct errinfo *ei);
+
+/* ---- recall.c ---- */
+void turn_choose_arm(struct turn *t); /* and makes the role of the turn what the arm says */
+enum step_result turn_step_recall(struct turn *t, struct errinfo *ei);
+void turn_serve_approved(struct turn *t);
+void turn_tell_learning(const struct turn *t);
+
+/* ---- record.c: inside the store's transaction of the answer's final row ---- */
+enum err turn_put_record(struct store_tx *tx, const struct turn *t) ERR_CHECK;
 
 /* ---- answer.c ---- */
 enum step_result turn_step_submit(struct turn *t, struct errinfo *ei);

@@ -1,0 +1,76 @@
+/* Before the model is asked, learning is: which variant of the role answers, and whether the first
+ * question of a conversation has an answer that a person approved (step recall). Such an answer is
+ * served without the model, through the same sinks. */
+#include <stdio.h>
+
+#include "base/metrics.h"
+#include "turn/turn_internal.h"
+
+void turn_choose_arm(struct turn *t) {
+    const struct turn_learn *l = t->t->o.learn;
+    struct turn_arm *arm = &t->arm;
+    *arm = (struct turn_arm){.chance = 1, .temperature = -1, .top_p = -1, .ranked_chance = 1};
+    if (!l)
+        return;
+    l->choose(l->ctx, &t->role, &t->in.conversation_id, t->arena, arm);
+    if (arm->model.n && !upstream_has_model(t->t->o.upstream, arm->model)) {
+        /* A variant whose model is gone answers nobody: the role does, as it is. */
+        arm->arm_id = (struct uuid){0};
+        arm->chance = 1;
+        return;
+    }
+    if (!uuid_is_set(&arm->arm_id))
+        return;
+    if (arm->system_prompt.p)
+        t->role.system_prompt = arm->system_prompt;
+    if (arm->model.p)
+        t->role.model = arm->model;
+    if (arm->temperature >= 0)
+        t->role.temperature = arm->temperature;
+    if (arm->top_p >= 0)
+        t->role.top_p = arm->top_p;
+}
+
+static void on_embedded(void *ctx, const struct embed_result *r) {
+    struct turn *t = ctx;
+    const struct turn_learn *l = t->t->o.learn;
+    t->counting = NULL;
+    if (!r->err && r->n == 1 &&
+        l->find_answer(l->ctx, &t->role.role_id, t->in.content, r->vectors, r->dimensions, r->model,
+                       t->arena, &t->approved_id, &t->approved))
+        metric_add(M_APPROVED_SERVED, 1);
+    turn_continue(t);
+}
+
+/* Only the first question stands for itself; later ones lean on what was said before. */
+enum step_result turn_step_recall(struct turn *t, struct errinfo *ei) {
+    const struct turn_learn *l = t->t->o.learn;
+    if (!l || t->in.kind != TURN_MESSAGE || t->n_branch != 1 ||
+        !l->has_answers(l->ctx, &t->role.role_id))
+        return STEP_DONE;
+    if (upstream_embed(t->tl->client, STR_NULL, &t->in.content, 1, false, on_embedded, t,
+                       &t->counting, ei))
+        return STEP_DONE; /* without embeddings the model answers */
+    return STEP_WAIT;
+}
+
+void turn_serve_approved(struct turn *t) {
+    enum err e = turn_take(t, t->approved);
+    if (e)
+        t->failure = turn_explain(e, NULL);
+    snprintf(t->finish_reason, sizeof t->finish_reason, "approved");
+    t->answered = true;
+}
+
+void turn_tell_learning(const struct turn *t) {
+    const struct turn_learn *l = t->t->o.learn;
+    struct turn_ended e = {.role_id = t->role.role_id,
+                           .arm_id = t->arm.arm_id,
+                           .candidate_id = t->arm.candidate_id,
+                           .ranked = t->arm.ranked,
+                           .unsafe = t->unsafe,
+                           .failed = t->failure.code != ERR_OK,
+                           .ttft_ms = t->answer.ttft_ms};
+    if (l && !uuid_is_set(&t->approved_id))
+        l->ended(l->ctx, &e);
+}
