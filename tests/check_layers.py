@@ -16,8 +16,8 @@ LAYERS = {
     "base": 0,
     "net": 1, "config": 1, "text": 1,
     "store": 2,
-    "auth": 3, "safety": 3, "retrieval": 3, "prompt": 3, "upstream": 3, "engine": 3,
-    "turn": 4, "learn": 4,
+    "auth": 3, "safety": 3, "retrieval": 3, "extract": 3, "prompt": 3, "upstream": 3, "engine": 3,
+    "turn": 4, "learn": 4, "ingest": 4,
     "api": 5,
     "supervisor": 6, "cli": 7, "main": 8,
 }  # the top layer of the design is split in three: main calls cli, cli calls supervisor
@@ -34,6 +34,7 @@ FOREIGN = [
     (r"(event2/.*|event\.h|evhttp\.h)", "net/"),
     (r"sodium(/.*|\.h)", "base/"),
     (r"yyjson\.h", "base/json.h"),
+    (r"(libxml/.*|archive(_entry)?\.h|seccomp\.h)", "extract/"),
     (r"unicode/.*", ("text/", "safety/")),
 ]
 ONE_FILE_ONLY = [r"llama\.h"]

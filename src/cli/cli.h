@@ -55,6 +55,7 @@ enum err cli_read_password(const char *prompt, bool confirm, struct buf *ret,
 int cmd_serve(const struct args *a);
 int cmd_server(const struct args *a); /* a child of serve */
 int cmd_engine(const struct args *a);
+int cmd_extract(const struct args *a); /* a child that reads one file */
 int cmd_chat(const struct args *a);
 int cmd_config(const struct args *a);
 int cmd_doctor(const struct args *a);

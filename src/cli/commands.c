@@ -27,6 +27,15 @@ static const struct arg_option engine_options[] = {
     {0},
 };
 
+static const struct arg_option extract_options[] = {
+    {"name", 0, "NAME", "the file's name; its ending tells text formats apart"},
+    {"type", 0, "TYPE", "its media type, when a server said it"},
+    {"links", 0, NULL, "it is a sitemap or a feed: list its links"},
+    {"cpu", 0, "SECONDS", "the most that it may compute, default 60"},
+    {"memory", 0, "BYTES", "the most memory, default 1 GiB"},
+    {0},
+};
+
 static const struct arg_option chat_options[] = {
     {"once", 'o', "QUESTION", "ask this, print the answer alone, and end"},
     {"file", 'f', "FILE", "put the file's text under the question; - is stdin"},
@@ -209,6 +218,10 @@ static const struct command commands[] = {
      "  parley backup parley-$(date +%F).db\n", backup_options, NULL, cmd_backup, NULL, false},
     {"restore", "FILE", 1, 1, "put a backup in place of the data; Parley must not run", NULL, NULL,
      NULL, cmd_restore, NULL, false},
+    {"extract", "", 0, 0, "print the text of a file, as documents are read; locked in",
+     "Reads stdin. What it prints is for the server: fields, then title, marks and text.\n\n"
+     "  parley extract --name report.pdf < report.pdf\n",
+     extract_options, NULL, cmd_extract, NULL, true},
     {"server", "", 0, 0, "the server process; started by serve", NULL, server_options, NULL,
      cmd_server, NULL, true},
     {0},
