@@ -165,15 +165,8 @@ static void on_event(void *ctx, const struct stream_event *e) {
 static void on_fail(void *ctx, const struct errinfo *ei) {
     struct reply_stream *s = ctx;
     s->sub = NULL;
-    if (s->r) { /* the stream has begun: it ends with an error event */
-        struct buf b;
-        buf_init(&b, 8192);
-        respond_error_json(&b, ei->code, ei);
-        sse_write(&s->out, -1, "error", buf_str(&b));
-        buf_deinit(&b);
-        if (!stream_send(s))
-            return;
-        http_stream_end(s->r);
+    if (s->r) { /* the answer goes on in the next process: who comes back there misses nothing */
+        http_stream_abort(s->r);
         stream_free(s);
         return;
     }

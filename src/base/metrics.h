@@ -18,6 +18,8 @@
     X(M_TURNS,                    COUNTER,   "parley_turns_total",                    "turns finished") \
     X(M_TURNS_FAILED,             COUNTER,   "parley_turns_failed_total",             "turns that ended in an error") \
     X(M_TURNS_RUNNING,            GAUGE,     "parley_turns_running",                  "turns in progress") \
+    X(M_TURNS_CONTINUED,          COUNTER,   "parley_turns_continued_total",          "answers gone on with after the model server or connection broke off") \
+    X(M_TURNS_RECOVERED,          COUNTER,   "parley_turns_recovered_total",          "answers of a former process taken up again") \
     X(M_TTFT_SECONDS,             HISTOGRAM, "parley_ttft_seconds",                   "time from a request's last byte to the first content event") \
     X(M_TURN_SECONDS,             HISTOGRAM, "parley_turn_seconds",                   "time from a request's last byte to the end of the answer") \
     X(M_TOKENS_OUT,               COUNTER,   "parley_completion_tokens_total",        "tokens generated, as the upstream counts them") \

@@ -354,26 +354,25 @@ static enum err run_loops(struct server *s, struct errinfo *ei) {
 
 /* ---- making the parts ---- */
 
-static enum err recover(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)ei;
-    return message_recover(tx, arg);
+/* What the former process was writing goes on. */
+static enum err recover(struct server *s, struct errinfo *ei) {
+    int64_t n = 0, given_up = 0;
+    enum err e = turns_recover(s->turns, &n, &given_up, ei);
+    if (!e && (n || given_up))
+        log_event(LOG_WARN, "server.recovered", LF_INT("answers", n), LF_INT("given_up", given_up));
+    return e;
 }
 
 static enum err open_store(struct server *s, struct errinfo *ei) {
     struct store_options o = {.path = s->config->db_path};
-    int64_t interrupted = 0;
     char link[600];
     enum err e = store_open(&o, &s->store, ei);
-    if (!e)
-        e = store_write_wait(s->store, recover, &interrupted, ei);
     if (!e)
         e = store_write_wait(s->store, api_seed, NULL, ei);
     if (!e)
         e = first_account_link(s->store, s->config, s->address, link, sizeof link, ei);
     if (e)
         return e;
-    if (interrupted)
-        log_event(LOG_WARN, "server.recovered", LF_INT("answers", interrupted));
     s->link_out = link[0] != 0;
     if (link[0] && s->link.start == 1) {
         printf("Make the first account (the administrator) with this one-time link: %s\n", link);
@@ -433,6 +432,8 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                               .titles = c->titles};
     if (!e)
         e = turns_new(&t, &s->turns, ei);
+    if (!e)
+        e = recover(s, ei);
     struct api_options o = {.store = s->store,
                             .turns = s->turns,
                             .upstream = s->upstream,

@@ -29,6 +29,7 @@ struct chat {
     struct buf body;     /* the whole answer, when it is not streamed */
     struct buf logprobs; /* of tokens not yet sent */
     int tokens;
+    int before;    /* tokens of a partial answer that stand in the prompt */
     bool opened;   /* the stream's head was sent */
     bool begun;    /* and its first chunk */
     bool finished; /* nothing more is to be sent */
@@ -119,7 +120,8 @@ static void give_text(struct chat *c, struct str text) {
 }
 
 static void finish(struct chat *c, const char *reason, const struct sched_event *e) {
-    const struct render_usage u = {e->prompt_tokens, e->cached_tokens, c->tokens};
+    const struct render_usage u = {e->prompt_tokens - c->before, e->cached_tokens,
+                                   c->tokens + c->before};
     struct buf json;
     c->finished = true;
     if (!c->http)
@@ -335,7 +337,10 @@ static enum err submit(struct chat *c, struct errinfo *ei) {
     e = e ? e : set_format(c, &job, ei);
     if (!e) {
         int room = c->engine->chat->info.window - job.prompt.n;
+        c->before = job.partial;
         job.max_tokens = c->request.max_tokens;
+        if (job.max_tokens) /* of the whole answer, what is there already among it */
+            job.max_tokens = job.max_tokens > c->before ? job.max_tokens - c->before : 1;
         if (!job.max_tokens || job.max_tokens > room)
             job.max_tokens = room;
         if (!c->request.seeded)

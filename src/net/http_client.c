@@ -33,6 +33,7 @@ struct http_call {
     struct event idle_event;
     int64_t idle_ns, last_ns; /* last_ns: when bytes came last */
     size_t received, max_received;
+    bool nameless; /* the host's name is not known: nobody to wait for */
     int status;
     char content_type[128];
     int64_t retry_after_ms;
@@ -130,8 +131,8 @@ static void describe(const struct http_call *call, struct errinfo *ei) {
         err_set(ei, ERR_CANCELLED, NULL);
         break;
     default:
-        err_set(ei, call->result, "%s: %s", call->host,
-                call->error[0] ? call->error : err_text(call->result));
+        err_param(ei, call->result, call->nameless ? "host" : "", "%s: %s", call->host,
+                  call->error[0] ? call->error : err_text(call->result));
     }
 }
 
@@ -176,6 +177,7 @@ static void collect_done(struct http_client *c) {
         char *private = NULL;
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private);
         struct http_call *call = (struct http_call *)(void *)private;
+        call->nameless = m->data.result == CURLE_COULDNT_RESOLVE_HOST;
         call_finish(call, error_of(m->data.result));
         settle_later(call);
     }

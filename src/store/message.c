@@ -159,11 +159,14 @@ enum err message_get(struct store_tx *tx, const struct uuid *user_id, const stru
     return read_one(&q, a, ret);
 }
 
-enum err message_checkpoint(struct store_tx *tx, const struct uuid *id, struct str content) {
+enum err message_checkpoint(struct store_tx *tx, const struct uuid *id, struct str content,
+                            int64_t ttft_ms) {
     struct query q;
     query_begin(&q, tx,
-                "UPDATE messages SET content = ? WHERE message_id = ? AND status = 'streaming'");
+                "UPDATE messages SET content = ?, ttft_ms = ?"
+                " WHERE message_id = ? AND status = 'streaming'");
     query_bind_str(&q, content);
+    query_bind_int(&q, ttft_ms);
     query_bind_id(&q, id);
     return query_run_one(&q);
 }
@@ -237,15 +240,4 @@ enum err message_branch(struct store_tx *tx, const struct uuid *leaf, size_t max
     *ret = list;
     *ret_n = rows.n;
     return ERR_OK;
-}
-
-enum err message_recover(struct store_tx *tx, int64_t *ret_n) {
-    struct query q;
-    query_begin(
-        &q, tx,
-        "UPDATE messages SET status = 'interrupted', indexed = 1 WHERE status = 'streaming'");
-    enum err e = query_run(&q);
-    if (!e)
-        *ret_n = sqlite3_changes64(tx->conn->db);
-    return e;
 }

@@ -5,6 +5,7 @@
  * one: a migration that only adds (a table, a column with a default, an index) keeps its
  * predecessor's, so that N-1 runs on N's database during an upgrade; one that breaks older programs
  * sets its own number. */
+#include "store/migrations.h"
 #include "store/store_internal.h"
 
 #include "base/clock.h"
@@ -206,6 +207,7 @@ static const struct migration migrations[] = {
     {2, 1, "collections, chunks and vectors", {sql_documents, sql_chunks, sql_index_changes}},
     {3, 1, "the guard's verdicts, policies, cases and audit log", {sql_safety, sql_audit}},
     {4, 1, "records of turns and what is learnt from them", {sql_turn_records, sql_learning}},
+    {5, 1, "answers and requests outlive their process", {sql_durability}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

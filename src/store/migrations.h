@@ -8,3 +8,4 @@ extern const char sql_safety[];        /* migration_safety.c: verdicts, policies
 extern const char sql_audit[];         /* the audit log */
 extern const char sql_turn_records[];  /* migration_learning.c: records, signals, reasons */
 extern const char sql_learning[];      /* arms, candidates, approved answers */
+extern const char sql_durability[];    /* migration_durability.c: answers and requests */

@@ -270,8 +270,8 @@ enum err message_append(struct store_tx *tx, const struct message *m, struct err
 enum err message_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
                      struct arena *a, struct message *ret) ERR_CHECK;
 enum err
-message_checkpoint(struct store_tx *tx, const struct uuid *id,
-                   struct str content) ERR_CHECK; /* while STREAMING; ERR_NOT_FOUND otherwise */
+message_checkpoint(struct store_tx *tx, const struct uuid *id, struct str content,
+                   int64_t ttft_ms) ERR_CHECK; /* while STREAMING; ERR_NOT_FOUND otherwise */
 enum err message_finish(struct store_tx *tx, const struct message *m)
     ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts,
                   retrieved_docs, safety; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND
@@ -282,8 +282,25 @@ enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, s
 /* The path that ends in leaf, root first, at most max messages (the newest ones). */
 enum err message_branch(struct store_tx *tx, const struct uuid *leaf, size_t max, struct arena *a,
                         struct message **ret, size_t *ret_n) ERR_CHECK;
-enum err message_recover(struct store_tx *tx,
-                         int64_t *ret_n) ERR_CHECK; /* at start: STREAMING → INTERRUPTED */
+/* ---- answers whose process died: taken up again from their last checkpoint ---- */
+struct unfinished {
+    struct uuid message_id, user_id;
+    struct str content; /* as of the last checkpoint */
+    int64_t timestamp;
+    /* How often it was taken up, and from how many bytes the first and the last time. */
+    int64_t generation;
+    size_t base_first, base_last;
+};
+/* At start: the STREAMING ones, oldest first, at most max; those that began before not_before or
+ * were taken up max_generations times, and those past max, become INTERRUPTED (*ret_interrupted).
+ */
+enum err message_unfinished(struct store_tx *tx, int64_t not_before, int max_generations, int max,
+                            struct arena *a, struct unfinished **ret, size_t *ret_n,
+                            int64_t *ret_interrupted) ERR_CHECK;
+/* Notes that the answer is taken up from base bytes, as of u->generation and bases. */
+enum err message_resumed(struct store_tx *tx, const struct unfinished *u) ERR_CHECK;
+/* u->message_id's generation and bases; zeros for an answer that was never taken up. */
+enum err message_generation(struct store_tx *tx, struct unfinished *u) ERR_CHECK;
 
 /* ---- Feedback ---- */
 enum rating { RATING_THUMBS_UP, RATING_THUMBS_DOWN, RATING_NEUTRAL };

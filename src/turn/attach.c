@@ -9,6 +9,9 @@ struct attach {            /* an answer that is read from the store, for one sub
     struct stream *stream; /* a ref; its own, not in the hub */
     struct arena *arena;
     struct message message;
+    struct unfinished taken_up; /* its generation */
+    struct feedback feedback;
+    bool rated;
 };
 
 static enum err read_answer(struct store_tx *tx, void *arg, struct errinfo *ei) {
@@ -17,7 +20,14 @@ static enum err read_answer(struct store_tx *tx, void *arg, struct errinfo *ei) 
         message_get(tx, &at->stream->user_id, &at->stream->message_id, at->arena, &at->message);
     if (e == ERR_NOT_FOUND || (!e && at->message.sender != SENDER_ASSISTANT))
         return err_set(ei, ERR_NOT_FOUND, "there is no such answer");
-    return e;
+    at->taken_up.message_id = at->stream->message_id;
+    if (!e)
+        e = message_generation(tx, &at->taken_up);
+    if (e)
+        return e;
+    e = feedback_get(tx, &at->stream->user_id, &at->stream->message_id, at->arena, &at->feedback);
+    at->rated = e == ERR_OK;
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
 static void publish_stored(struct attach *at) {
@@ -33,14 +43,18 @@ static void publish_stored(struct attach *at) {
     else
         err_set(&why, ERR_UNAVAILABLE,
                 "Parley was restarted while this was written; make the answer again");
+    const struct unfinished *u = &at->taken_up;
+    struct generation g = {u->generation, u->base_first, u->base_last};
+    if (stream_restore(at->stream, m->content, &g)) {
+        err_set(&why, ERR_NOMEM, NULL);
+        stream_fail(at->stream, &why);
+        return;
+    }
     buf_init(&b, 16 * TURN_ANSWER_MAX);
-    event_text(&b, m->content);
-    stream_publish(at->stream, STREAM_RESET, buf_str(&b));
-    buf_clear(&b);
     if (failed)
-        event_error(&b, &why, m);
+        event_error(&b, &why, m, at->rated ? &at->feedback : NULL);
     else
-        event_done(&b, m);
+        event_done(&b, m, at->rated ? &at->feedback : NULL);
     stream_publish(at->stream, failed ? STREAM_ERROR : STREAM_DONE, buf_str(&b));
     buf_deinit(&b);
 }
@@ -73,7 +87,6 @@ static enum err attach_stored(struct turns *t, struct loop *l, const struct uuid
     at->arena = arena_new(TURN_ARENA_MAX);
     at->stream = stream_new(t, user_id, message_id, NULL);
     if (at->arena && at->stream) {
-        at->stream->last_id = after; /* what comes is numbered on from there */
         e = stream_subscribe(at->stream, l, after, sink, ctx, &sub);
     }
     if (!e)
@@ -116,12 +129,15 @@ static void stop_on_its_loop(void *arg) {
 static bool ask_to_stop(struct stream *s, struct stopper *p) {
     bool running = false;
     pthread_mutex_lock(&s->lock);
-    if (s->loop && loop_post(s->loop, stop_on_its_loop, s) == ERR_OK) {
+    bool waiting = s->waiting && !s->failed;
+    if (waiting || (s->loop && loop_post(s->loop, stop_on_its_loop, s) == ERR_OK)) {
         p->next = s->stoppers;
         s->stoppers = p;
-        running = true; /* the post took over our reference */
+        s->stop_wanted = running = true; /* the post took over our reference */
     }
     pthread_mutex_unlock(&s->lock);
+    if (waiting)
+        stream_unref(s);
     return running;
 }
 

@@ -93,18 +93,22 @@ void event_created(struct buf *b, const struct message *question, const struct m
     buf_addc(b, '}');
 }
 
-void event_done(struct buf *b, const struct message *answer) {
+void event_done(struct buf *b, const struct message *answer, const struct feedback *f) {
     buf_addz(b, "{\"message\":");
-    message_to_json(b, answer, NULL);
+    message_to_json(b, answer, f);
     buf_addc(b, '}');
 }
 
-void event_error(struct buf *b, const struct errinfo *ei, const struct message *answer) {
+void event_error(struct buf *b, const struct errinfo *ei, const struct message *answer,
+                 const struct feedback *f) {
     add_text(b, "{\"error\":{\"message\":", str_from(ei->message));
     buf_addf(b, ",\"type\":\"%s\"", err_type(ei->code));
     add_text_or_null(b, ",\"param\":", str_from(ei->param));
-    buf_addf(b, ",\"code\":\"%s\"},\"message\":", err_code(ei->code));
-    message_to_json(b, answer, NULL);
+    buf_addf(b, ",\"code\":\"%s\"", err_code(ei->code));
+    if (ei->retry_after_ms)
+        buf_addf(b, ",\"retry_after_ms\":%u", ei->retry_after_ms);
+    buf_addz(b, "},\"message\":");
+    message_to_json(b, answer, f);
     buf_addc(b, '}');
 }
 

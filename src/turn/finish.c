@@ -7,8 +7,13 @@
 #include "base/metrics.h"
 #include "turn/turn_internal.h"
 
-#define FINISH_TRIES   5
-#define FINISH_WAIT_MS 500
+#define CHECKPOINT_FIRST_MS 100
+#define CHECKPOINT_MAX_MS   1000
+#define CHECKPOINT_SLOW_MS  200                /* a write that took longer: the store is behind */
+#define CHECKPOINT_LONG     ((size_t)64 << 10) /* for each of these a text is stored less often */
+#define FINISH_TRIES        5
+#define FINISH_WAIT_MS      500
+#define LATE_WAIT_MS        2000
 
 /* ---- checkpoints ---- */
 
@@ -20,31 +25,49 @@ static void on_checkpointed(void *arg, enum err e, const struct errinfo *ei) {
     if (t->detached)
         return;
     if (turn_is_over(t)) {
-        if (t->store_ops == 0)
+        if (t->store_ops == 0 && !t->late)
             turn_free(t);
         return;
     }
+    if (clock_mono_ns() - t->checkpoint_ns > CHECKPOINT_SLOW_MS * MS)
+        t->checkpoint_ms = CHECKPOINT_MAX_MS; /* the store is busy with what matters more */
     if (e == ERR_OK)
         t->checkpointed = t->checkpoint_n;
     else if (e == ERR_NOT_FOUND && turn_is_at(t, turn_step_answer))
         turn_stop_now(t); /* the conversation was deleted */
 }
 
-static void on_checkpoint_time(void *arg) {
-    struct turn *t = arg;
+void turn_checkpoint_now(struct turn *t) {
     size_t n = t->stream->text.n;
     if (t->checkpointing || n == t->checkpointed)
         return;
     char *copy = realloc(t->checkpoint_text, n);
     if (!copy)
-        return; /* the next second may have memory */
+        return; /* the next time may have memory */
     memcpy(copy, t->stream->text.p, n);
     t->checkpoint_text = copy;
     t->checkpoint_n = n;
+    t->checkpoint_ttft_ms = t->answer.ttft_ms;
+    t->checkpoint_ns = clock_mono_ns();
     if (store_write(t->t->o.store, turn_checkpoint_fn, t, t->tl->loop, on_checkpointed))
         return;
     t->checkpointing = true;
     t->store_ops++;
+}
+
+/* At first soon, since the most is lost when nothing is stored yet; then less often, and the less
+ * the longer the text, all of which is written each time. */
+void turn_checkpoint_soon(struct turn *t) {
+    int ms = t->checkpoint_ms ? t->checkpoint_ms * 2 : CHECKPOINT_FIRST_MS;
+    int most = CHECKPOINT_MAX_MS * (1 + (int)(t->stream->text.n / CHECKPOINT_LONG));
+    t->checkpoint_ms = ms < most ? ms : most;
+    timer_start(t->checkpoint, t->checkpoint_ms, false);
+}
+
+static void on_checkpoint_time(void *arg) {
+    struct turn *t = arg;
+    turn_checkpoint_now(t);
+    turn_checkpoint_soon(t);
 }
 
 static void on_flush_time(void *arg) {
@@ -75,14 +98,17 @@ void turn_describe_answer(const struct turn *t, enum message_status status, stru
     ret->error = t->failure.code ? str_from(t->failure.message) : STR("");
 }
 
-/* Also where store_write() itself refuses. */
+/* Also where store_write() itself refuses. When it fails for good the reader is told so, and the
+ * row is tried on until the store works again or the process ends. */
 static void finish_failed(struct turn *t, enum err e, const struct errinfo *ei) {
     if (e != ERR_NOT_FOUND && ++t->finish_tries < FINISH_TRIES) {
         timer_start(t->retry, FINISH_WAIT_MS, false);
         return;
     }
+    t->late = e != ERR_NOT_FOUND;
+    t->late_status = t->answer.status;
     if (!t->failure.code)
-        t->failure = turn_explain(e, ei); /* the row stays as it was checkpointed */
+        t->failure = turn_explain(e, ei);
     t->answer.status = MESSAGE_FAILED;
     t->answer.error = str_from(t->failure.message);
     turn_continue(t);
@@ -97,6 +123,45 @@ static void on_finished(void *arg, enum err e, const struct errinfo *ei) {
         finish_failed(t, e, ei);
     else
         turn_continue(t);
+}
+
+/* ---- a row that could not be stored when the answer ended ---- */
+
+static void on_late_finished(void *arg, enum err e, const struct errinfo *ei) {
+    struct turn *t = arg;
+    (void)ei;
+    t->store_ops--;
+    if (t->detached)
+        return;
+    if (e && e != ERR_NOT_FOUND && t->retry) {
+        timer_start(t->retry, LATE_WAIT_MS, false);
+        return;
+    }
+    log_event(LOG_INFO, "turn.stored_late", LF_ID("message_id", &t->stream->message_id));
+    t->late = false;
+    if (t->store_ops == 0)
+        turn_free(t);
+}
+
+static void on_late_time(void *arg) {
+    struct turn *t = arg;
+    if (store_write(t->t->o.store, turn_finish_fn, t, t->tl->loop, on_late_finished))
+        timer_start(t->retry, LATE_WAIT_MS, false);
+    else
+        t->store_ops++;
+}
+
+static void finish_late(struct turn *t) {
+    timer_free(t->retry);
+    t->retry = timer_new(t->tl->loop, on_late_time, t);
+    if (!t->retry) { /* the next start finds the row streaming, with its last checkpoint */
+        t->late = false;
+        return;
+    }
+    t->answer.status = t->late_status;
+    if (t->late_status != MESSAGE_FAILED)
+        t->answer.error = STR("");
+    timer_start(t->retry, LATE_WAIT_MS, false);
 }
 
 enum step_result turn_step_finish(struct turn *t, struct errinfo *ei) {
@@ -125,11 +190,11 @@ enum step_result turn_step_finish(struct turn *t, struct errinfo *ei) {
 /* ---- close ---- */
 
 static void fill_done(struct buf *b, const struct turn *t) {
-    event_done(b, &t->answer);
+    event_done(b, &t->answer, NULL);
 }
 
 static void fill_error(struct buf *b, const struct turn *t) {
-    event_error(b, &t->failure, &t->answer);
+    event_error(b, &t->failure, &t->answer, NULL);
 }
 
 static void measure(const struct turn *t) {
@@ -158,6 +223,8 @@ enum step_result turn_step_close(struct turn *t, struct errinfo *ei) {
     turn_tell_learning(t);
     turn_release(t);
     stream_ended(&t->t->hub, t->stream);
+    if (t->late)
+        finish_late(t);
     if (t->prompt.was_cut)
         background_add_summary(t->tl, t);
     if (t->title[0] && t->t->o.titles && t->answer.status == MESSAGE_COMPLETE)
@@ -168,24 +235,52 @@ enum step_result turn_step_close(struct turn *t, struct errinfo *ei) {
 
 /* ---- the loop goes away ---- */
 
-void turn_interrupt(struct turn *t) {
-    if (t->detached || turn_is_over(t))
+struct last_words { /* in the turn's arena, which outlives the store */
+    struct uuid message_id;
+    struct str text;
+    int64_t ttft_ms;
+};
+
+static enum err last_words_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    const struct last_words *w = arg;
+    (void)ei;
+    return message_checkpoint(tx, &w->message_id, w->text, w->ttft_ms);
+}
+
+/* A checkpoint that is under way has an older text, in the memory that it uses. */
+static void store_last_words(struct turn *t) {
+    struct last_words *w = arena_alloc(t->arena, sizeof *w);
+    if (!w || t->stream->text.n == 0)
         return;
-    bool finishing = turn_is_at(t, turn_step_finish) && t->store_ops > t->checkpointing;
+    *w = (struct last_words){t->stream->message_id, arena_str(t->arena, buf_str(&t->stream->text)),
+                             t->answer.ttft_ms};
+    if (w->text.p && store_write(t->t->o.store, last_words_fn, w, NULL, NULL))
+        log_event(LOG_WARN, "turn.last_words_lost", LF_ID("message_id", &w->message_id));
+}
+
+/* The row stays `streaming` with all of the text: the next process goes on with it. */
+void turn_interrupt(struct turn *t) {
+    bool over = turn_is_over(t), finishing = turn_is_at(t, turn_step_finish);
+    struct errinfo ei;
+    if (t->detached)
+        return;
     t->detached = true;
-    if (!finishing) /* else the store reads the row, whose error may be this text */
-        err_set(&t->failure, ERR_UNAVAILABLE, "Parley is being restarted; the text so far is kept");
-    if (t->open && !finishing) {
-        struct message stored;
-        turn_flush(t);
-        turn_describe_answer(t, MESSAGE_INTERRUPTED, &stored);
-        t->answer = stored;
-        if (store_write(t->t->o.store, turn_finish_fn, t, NULL, NULL))
-            t->answer.status = MESSAGE_INTERRUPTED; /* the next start marks the row */
-        turn_publish_json(t, STREAM_ERROR, fill_error);
-    } else if (!t->open) {
-        stream_fail(t->stream, &t->failure);
+    if (over) {
+        timer_free(t->retry); /* of a late row */
+        t->retry = NULL;
+        return;
     }
+    if (t->open)
+        err_set(&ei, ERR_UNAVAILABLE, "Parley is being restarted; the answer goes on afterwards");
+    else if (turn_is_at(t, turn_step_append))
+        err_set(
+            &ei, ERR_UNAVAILABLE,
+            "Parley is being restarted; the message may be stored: look before sending it again");
+    else
+        err_set(&ei, ERR_UNAVAILABLE, "Parley is being restarted; nothing was stored, try again");
+    if (t->open && !finishing)
+        store_last_words(t);
+    stream_fail(t->stream, &ei);
     turn_release(t);
     stream_ended(&t->t->hub, t->stream);
 }

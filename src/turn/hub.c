@@ -3,16 +3,23 @@
  *   turn's loop ── publish ──→ events (a ring, numbered) ──→ post to each subscription's loop ──→
  * sink
  *
- * A subscription remembers the next event it wants; one post at most is under way to it, and takes
- * all that has gathered. When its next event is no longer kept (or its number was never given), one
- * RESET with the text so far stands for what it missed. */
+ * A subscription remembers the last event it had; one post at most is under way to it, and takes
+ * all that has gathered. When what follows is no longer kept, one TOKEN with the text in between
+ * stands for it; when what it had is not the beginning of the text (it saw more than the process
+ * that died had stored, or a number that was never given), one RESET with the text so far. */
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "turn/turn_internal.h"
 
-#define BATCH 32 /* events taken under one lock */
+#define BATCH        32 /* events taken under one lock */
+#define EVENTS_FIRST 16
+
+/* What is told when there is no memory to say more. */
+static const char reserve_text[] =
+    "{\"error\":{\"message\":\"out of memory while the end was to be told; the answer is in the "
+    "conversation\",\"type\":\"server_error\",\"param\":null,\"code\":\"out_of_memory\"}}";
 
 struct subscription {
     struct stream *stream; /* a ref */
@@ -22,8 +29,8 @@ struct subscription {
     bool cancelled, delivering; /* its own loop only */
     /* under the stream's lock */
     struct subscription *next;
-    int64_t next_id;
-    bool posted; /* deliver() is on its way */
+    int64_t after; /* the last event it had */
+    bool posted;   /* deliver() is on its way */
 };
 
 struct user_slot {
@@ -52,9 +59,33 @@ static struct event *event_new(int64_t id, enum stream_kind kind, struct str dat
     return e;
 }
 
+static int64_t id_of(int64_t generation, size_t bytes, int64_t order) {
+    return generation << EVENT_GENERATION_SHIFT | (int64_t)bytes << EVENT_TEXT_SHIFT | order;
+}
+
+static size_t id_bytes(int64_t id) {
+    return (size_t)(id >> EVENT_TEXT_SHIFT) &
+           (((size_t)1 << (EVENT_GENERATION_SHIFT - EVENT_TEXT_SHIFT)) - 1);
+}
+
+static int64_t id_generation(int64_t id) {
+    return id >> EVENT_GENERATION_SHIFT;
+}
+
+/* Under the lock: the id of an event that follows the last one. 0: there were so many without text
+ * that this one can only be left out. The last event always has one. */
+static int64_t next_id(const struct stream *s, bool last) {
+    int64_t here = id_of(s->generation.n, s->published, 0);
+    int64_t id = s->last_id < here ? here : s->last_id + 1;
+    if (last)
+        return id;
+    return id - here < EVENT_ORDER_MAX - 2 ? id : 0;
+}
+
 static void drop_events(struct stream *s, size_t n) {
     if (n == 0)
         return;
+    s->forgotten_id = s->events[n - 1]->id;
     for (size_t i = 0; i < n; i++) {
         s->bytes -= s->events[i]->n;
         event_unref(s->events[i]);
@@ -63,24 +94,21 @@ static void drop_events(struct stream *s, size_t n) {
     memmove(s->events, s->events + n, s->n_events * sizeof *s->events);
 }
 
-/* Under the lock. When memory is out all events go: who wants them is reset to the text. */
-static void keep_event(struct stream *s, struct event *e) {
+/* Under the lock. When memory is out all events go: who wants them is served from the text. */
+static void keep_event(struct stream *s, int64_t id, struct event *e) {
     if (e && s->n_events == s->size_events) {
-        size_t size = s->size_events ? s->size_events * 2 : 16;
+        size_t size = s->size_events * 2;
         struct event **grown = realloc(s->events, size * sizeof *grown);
         if (grown) {
             s->events = grown;
             s->size_events = size;
         }
     }
-    s->last_id++;
-    if (!e || s->n_events == s->size_events) {
+    s->last_id = id;
+    if (!e || s->n_events == s->size_events)
         drop_events(s, s->n_events);
-        if (!e)
-            return;
-    }
-    if (s->size_events == 0) {
-        event_unref(e);
+    if (!e) {
+        s->forgotten_id = id;
         return;
     }
     s->events[s->n_events++] = e;
@@ -95,6 +123,19 @@ static void keep_event(struct stream *s, struct event *e) {
 
 /* ---- life of a stream ---- */
 
+static void stream_free(struct stream *s) {
+    drop_events(s, s->n_events);
+    free(s->events);
+    free(s->reserve);
+    buf_deinit(&s->text);
+    for (struct stopper *p = s->stoppers, *next; p; p = next) {
+        next = p->next;
+        free(p);
+    }
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
 struct stream *stream_new(struct turns *t, const struct uuid *user, const struct uuid *message,
                           struct loop *l) {
     struct stream *s = calloc(1, sizeof *s);
@@ -107,19 +148,14 @@ struct stream *stream_new(struct turns *t, const struct uuid *user, const struct
     s->loop = l;
     pthread_mutex_init(&s->lock, NULL);
     buf_init(&s->text, TURN_ANSWER_MAX);
-    return s;
-}
-
-static void stream_free(struct stream *s) {
-    drop_events(s, s->n_events);
-    free(s->events);
-    buf_deinit(&s->text);
-    for (struct stopper *p = s->stoppers, *next; p; p = next) {
-        next = p->next;
-        free(p);
+    s->events = calloc(EVENTS_FIRST, sizeof *s->events);
+    s->size_events = EVENTS_FIRST;
+    s->reserve = event_new(0, STREAM_ERROR, str_from(reserve_text));
+    if (!s->events || !s->reserve) {
+        stream_free(s);
+        return NULL;
     }
-    pthread_mutex_destroy(&s->lock);
-    free(s);
+    return s;
 }
 
 void stream_unref(struct stream *s) {
@@ -127,8 +163,9 @@ void stream_unref(struct stream *s) {
         stream_free(s);
 }
 
-static void stream_ref(struct stream *s) {
+struct stream *stream_ref(struct stream *s) {
     atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return s;
 }
 
 /* ---- delivering ---- */
@@ -161,34 +198,73 @@ static void sub_free(struct subscription *sub) {
     free(sub);
 }
 
-static struct event *make_reset(struct stream *s, int64_t id) {
+/* Under the lock: an event of this subscription alone with the published text from `from` on. */
+static struct event *make_text(struct stream *s, int64_t id, enum stream_kind kind, size_t from) {
     struct buf b;
     buf_init(&b, 8 * TURN_ANSWER_MAX);
-    event_text(&b, (struct str){s->text.p, s->published});
-    struct event *e = buf_err(&b) ? NULL : event_new(id, STREAM_RESET, buf_str(&b));
+    event_text(&b, (struct str){s->text.p ? s->text.p + from : "", s->published - from});
+    struct event *e = buf_err(&b) ? NULL : event_new(id, kind, buf_str(&b));
     buf_deinit(&b);
     return e;
+}
+
+/* Whether the text up to where `after` stands is the beginning of the text here. */
+static bool is_beginning(const struct stream *s, int64_t after) {
+    const struct generation *g = &s->generation;
+    int64_t of = id_generation(after);
+    size_t n = id_bytes(after);
+    size_t same = of == g->n ? s->published : of + 1 == g->n ? g->base_last : g->base_first;
+    struct str text = {s->text.p, s->published};
+    return of <= g->n && n <= same && utf8_complete(str_sub(text, 0, n)) == n;
+}
+
+/* Under the lock: what brings sub to where the kept events go on. False: not now. */
+static bool catch_up(struct subscription *sub, struct event **ret) {
+    struct stream *s = sub->stream;
+    int64_t stands_for = s->ended ? s->last_id - 1 : s->last_id;
+    bool known = sub->after > 0 && is_beginning(s, sub->after);
+    size_t seen = id_bytes(sub->after);
+    *ret = NULL;
+    if (!known && !s->ended && id_generation(sub->after) < s->generation.n && seen > s->published)
+        return false; /* it is ahead of us; it would see the text shrink and grow again */
+    if (!known || seen < s->published) {
+        *ret = make_text(s, stands_for, known ? STREAM_TOKEN : STREAM_RESET, known ? seen : 0);
+        if (!*ret && !s->ended) /* no memory: the next event tries again */
+            return false;
+    }
+    sub->after = stands_for;
+    return true;
+}
+
+/* Under the lock: the first of the kept events that follows `after`. */
+static size_t first_after(const struct stream *s, int64_t after) {
+    size_t lo = 0, hi = s->n_events;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->events[mid]->id > after)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo;
 }
 
 /* Under the lock: the next events for sub, each with a ref. */
 static size_t take_events(struct subscription *sub, struct event **out) {
     struct stream *s = sub->stream;
-    int64_t first = s->last_id - (int64_t)s->n_events + 1;
     size_t n = 0;
     if (s->last_id == 0)
         return 0;
-    if (s->ended && sub->next_id == s->last_id + 1)
-        sub->next_id = s->last_id; /* has seen all, and is told again that it is over */
-    if (sub->next_id < first || sub->next_id > s->last_id + 1) {
-        int64_t stands_for = s->ended ? s->last_id - 1 : s->last_id;
-        struct event *reset = make_reset(s, stands_for);
-        if (!reset)
+    if (s->ended && sub->after == s->last_id)
+        sub->after = s->last_id - 1; /* has seen all, and is told again that it is over */
+    if (sub->after < s->forgotten_id || sub->after > s->last_id) {
+        if (!catch_up(sub, &out[0]))
             return 0;
-        out[n++] = reset;
-        sub->next_id = stands_for + 1;
+        n += out[0] != NULL;
     }
-    for (; n < BATCH && sub->next_id <= s->last_id && sub->next_id >= first; n++) {
-        out[n] = s->events[sub->next_id++ - first];
+    for (size_t i = first_after(s, sub->after); n < BATCH && i < s->n_events; i++, n++) {
+        out[n] = s->events[i];
+        sub->after = out[n]->id;
         atomic_fetch_add_explicit(&out[n]->refs, 1, memory_order_relaxed);
     }
     return n;
@@ -265,7 +341,7 @@ enum err stream_subscribe(struct stream *s, struct loop *l, int64_t after,
     sub->loop = l;
     sub->sink = *sink;
     sub->ctx = ctx;
-    sub->next_id = after < 0 || after == INT64_MAX ? 1 : after + 1;
+    sub->after = after < 0 ? 0 : after;
     stream_ref(s);
     metric_add(M_STREAMS_OPEN, 1);
     pthread_mutex_lock(&s->lock);
@@ -281,9 +357,18 @@ enum err stream_subscribe(struct stream *s, struct loop *l, int64_t after,
 /* ---- publishing ---- */
 
 void stream_publish(struct stream *s, enum stream_kind kind, struct str data) {
+    bool last = kind == STREAM_DONE || kind == STREAM_ERROR;
     pthread_mutex_lock(&s->lock);
-    keep_event(s, event_new(s->last_id + 1, kind, data));
-    s->ended = s->ended || kind == STREAM_DONE || kind == STREAM_ERROR;
+    int64_t id = next_id(s, last);
+    struct event *e = id ? event_new(id, kind, data) : NULL;
+    if (last && !e) {
+        e = s->reserve;
+        s->reserve = NULL;
+        e->id = id;
+    }
+    if (id)
+        keep_event(s, id, e);
+    s->ended = s->ended || last;
     post_to_all(s);
     pthread_mutex_unlock(&s->lock);
 }
@@ -296,10 +381,39 @@ void stream_publish_text(struct stream *s) {
     event_text(&b, str_sub(buf_str(&s->text), s->published, SIZE_MAX));
     pthread_mutex_lock(&s->lock);
     s->published = s->text.n;
-    keep_event(s, buf_err(&b) ? NULL : event_new(s->last_id + 1, STREAM_TOKEN, buf_str(&b)));
+    int64_t id = next_id(s, false);
+    keep_event(s, id, buf_err(&b) ? NULL : event_new(id, STREAM_TOKEN, buf_str(&b)));
     post_to_all(s);
     pthread_mutex_unlock(&s->lock);
     buf_deinit(&b);
+}
+
+enum err stream_restore(struct stream *s, struct str text, const struct generation *g) {
+    pthread_mutex_lock(&s->lock);
+    buf_adds(&s->text, text);
+    enum err e = buf_err(&s->text);
+    if (!e) {
+        s->published = s->text.n;
+        s->generation = *g;
+        s->last_id = s->forgotten_id = id_of(g->n, s->published, 1);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return e;
+}
+
+void stream_take_back(struct stream *s, size_t keep) {
+    struct generation *g = &s->generation;
+    pthread_mutex_lock(&s->lock);
+    if (g->n + 1 < EVENT_GENERATIONS_MAX)
+        g->n++;
+    g->base_first = g->n == 1 || keep < g->base_first ? keep : g->base_first;
+    g->base_last = keep;
+    s->text.n = keep;
+    s->published = s->published < keep ? s->published : keep;
+    drop_events(s, s->n_events);
+    s->last_id = s->forgotten_id = id_of(g->n, s->published, 1);
+    post_to_all(s);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void stream_fail(struct stream *s, const struct errinfo *ei) {
@@ -351,6 +465,16 @@ static struct user_slot **find_user(struct hub *h, const struct uuid *user) {
     return p;
 }
 
+static enum err add_user(struct user_slot **p, const struct uuid *user) {
+    if (*p)
+        return ERR_OK;
+    *p = calloc(1, sizeof **p);
+    if (!*p)
+        return ERR_NOMEM;
+    (*p)->user = *user;
+    return ERR_OK;
+}
+
 static enum err enter(struct hub *h, const struct uuid *user, int max, int max_per_user,
                       struct errinfo *ei) {
     struct user_slot **p = find_user(h, user);
@@ -368,13 +492,8 @@ static enum err enter(struct hub *h, const struct uuid *user, int max, int max_p
             ei->retry_after_ms = 2000;
         return ERR_RATE;
     }
-    if (!*p) {
-        struct user_slot *u = calloc(1, sizeof *u);
-        if (!u)
-            return err_set(ei, ERR_NOMEM, NULL);
-        u->user = *user;
-        *p = u;
-    }
+    if (add_user(p, user))
+        return err_set(ei, ERR_NOMEM, NULL);
     (*p)->running++;
     h->running++;
     return ERR_OK;
@@ -388,11 +507,20 @@ enum err hub_enter(struct hub *h, const struct uuid *user, int max, int max_per_
     return e;
 }
 
+void hub_enter_always(struct hub *h, const struct uuid *user) {
+    pthread_mutex_lock(&h->lock);
+    struct user_slot **p = find_user(h, user);
+    if (add_user(p, user) == ERR_OK)
+        (*p)->running++;
+    h->running++;
+    pthread_mutex_unlock(&h->lock);
+}
+
 void hub_leave(struct hub *h, const struct uuid *user) {
     pthread_mutex_lock(&h->lock);
     struct user_slot **p = find_user(h, user), *u = *p;
     h->running--;
-    if (--u->running == 0) {
+    if (u && --u->running == 0) {
         *p = u->next;
         free(u);
     }
@@ -437,6 +565,15 @@ void hub_sweep(struct hub *h, int64_t older_than_ns) {
         forget(h, s);
     }
     pthread_mutex_unlock(&h->lock);
+}
+
+bool stream_begin(struct stream *s, struct loop *l) {
+    pthread_mutex_lock(&s->lock);
+    s->loop = l;
+    s->waiting = false;
+    bool stop = s->stop_wanted;
+    pthread_mutex_unlock(&s->lock);
+    return stop;
 }
 
 /* Runs on the loop of who asked for the stop. */

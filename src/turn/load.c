@@ -72,12 +72,26 @@ static enum err find_parent(struct store_tx *tx, struct turn *t, struct uuid *re
     return ERR_OK;
 }
 
+/* Taking up again: the answer as it was begun. */
+static enum err find_unfinished(struct store_tx *tx, struct turn *t, struct uuid *ret_leaf) {
+    enum err e = message_get(tx, &t->in.user_id, &t->in.message_id, t->arena, &t->answer);
+    if (!e && (t->answer.status != MESSAGE_STREAMING || !uuid_is_set(&t->answer.parent_id)))
+        e = ERR_NOT_FOUND; /* deleted or ended meanwhile */
+    if (e)
+        return e;
+    t->in.conversation_id = t->answer.conversation_id;
+    *ret_leaf = t->answer.parent_id;
+    return ERR_OK;
+}
+
 enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     struct uuid leaf = {{0}};
     enum err e = ERR_OK;
     if (t->in.kind == TURN_REGENERATE)
         e = find_question(tx, t, &leaf, ei);
+    else if (t->in.kind == TURN_RESUME)
+        e = find_unfinished(tx, t, &leaf);
     if (e)
         return e;
     e = conversation_get(tx, &t->in.user_id, &t->in.conversation_id, t->arena, &t->conversation);
@@ -85,7 +99,9 @@ enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
         return err_set(ei, e, "there is no such conversation");
     if (!e && t->in.kind == TURN_MESSAGE)
         e = find_parent(tx, t, &leaf, ei);
-    if (!e)
+    if (!e && t->in.kind == TURN_RESUME) /* as it was when the answer began */
+        e = role_version_get(tx, &t->answer.role_id, t->answer.role_version, t->arena, &t->role);
+    else if (!e)
         e = role_get(tx, &t->conversation.assistant_role_id, t->arena, &t->role);
     if (!e)
         e = load_branch(tx, t, &leaf, upstream_context_window(t->t->o.upstream, t->role.model));
@@ -95,6 +111,8 @@ enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
 enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     enum err e = ERR_OK;
+    if (t->in.kind == TURN_RESUME)
+        return message_resumed(tx, &t->resumed);
     if (uuid_is_set(&t->question.message_id))
         e = message_append(tx, &t->question, ei);
     if (!e)
@@ -118,5 +136,6 @@ enum err turn_checkpoint_fn(struct store_tx *tx, void *arg, struct errinfo *ei) 
     struct turn *t = arg;
     (void)ei;
     return message_checkpoint(tx, &t->stream->message_id,
-                              (struct str){t->checkpoint_text, t->checkpoint_n});
+                              (struct str){t->checkpoint_text, t->checkpoint_n},
+                              t->checkpoint_ttft_ms);
 }

@@ -86,6 +86,8 @@ static void fill_rows(struct turn *t) {
         if (!t->conversation.title.n && !t->conversation.title_is_users)
             title_from_question(t->in.content, t->title);
     }
+    if (t->in.kind == TURN_RESUME)
+        return; /* its row is there */
     t->answer = (struct message){
         .message_id = t->stream->message_id,
         .conversation_id = t->in.conversation_id,
@@ -108,7 +110,7 @@ enum step_result turn_step_check(struct turn *t, struct errinfo *ei) {
     turn_choose_arm(t);
     if (settle_parent(t, ei) || choose_model(t, ei))
         return STEP_FAIL;
-    if (t->in.kind == TURN_REGENERATE &&
+    if (t->in.kind != TURN_MESSAGE &&
         (!t->n_branch || t->branch[t->n_branch - 1].sender != SENDER_USER)) {
         err_set(ei, ERR_INVALID, "there is no question before this answer to answer again");
         return STEP_FAIL;

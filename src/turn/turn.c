@@ -66,7 +66,7 @@ void turn_run(struct turn *t) {
         }
         t->step++;
     }
-    if (t->store_ops == 0) /* else the last checkpoint frees it */
+    if (t->store_ops == 0 && !t->late) /* else the last write frees it */
         turn_free(t);
 }
 
@@ -82,16 +82,18 @@ void turn_release(struct turn *t) {
     timer_free(t->checkpoint);
     timer_free(t->retry);
     t->flush = t->checkpoint = t->retry = NULL;
-    upstream_cancel(t->counting);
-    upstream_cancel(t->call);
-    t->counting = t->call = NULL;
+    turn_hang_up(t);
+    timer_free(t->pause);
+    t->pause = NULL;
     t->stream->turn = NULL;
+    recover_ended(t);
     hub_leave(&t->t->hub, &t->in.user_id);
     atomic_fetch_sub(&t->t->running, 1);
     metric_add(M_TURNS_RUNNING, -1);
 }
 
 void turn_free(struct turn *t) {
+    timer_free(t->pause);
     timer_free(t->flush); /* still there when it never started */
     timer_free(t->checkpoint);
     timer_free(t->retry);
@@ -107,9 +109,23 @@ void turn_free(struct turn *t) {
     free(t);
 }
 
-/* Before `open` only: nothing is stored. */
+/* An answer that was taken up is there, whatever is wrong with going on: it ends with its text. */
+static bool finish_resumed(struct turn *t, const struct errinfo *ei) {
+    if (t->in.kind != TURN_RESUME || !uuid_is_set(&t->answer.message_id))
+        return false;
+    t->failure = *ei;
+    t->open = t->answered = true;
+    turn_hang_up(t);
+    while (!turn_is_at(t, turn_step_finish))
+        t->step++;
+    turn_run(t);
+    return true;
+}
+
 void turn_fail(struct turn *t, const struct errinfo *ei) {
     struct turn_loop *tl = t->tl;
+    if (finish_resumed(t, ei))
+        return;
     log_event(LOG_INFO, "turn.refused", LF_ID("message_id", &t->stream->message_id),
               LF_Z("step", steps[t->step].name), LF_Z("code", err_name(ei->code)));
     turn_release(t);

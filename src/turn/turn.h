@@ -8,7 +8,8 @@
  * passes a table of sinks. A turn lives on the loop where it was started. Its events go to a stream
  * (a ring of numbered events kept by message id) that clients on any loop attach to, leave and come
  * back to; leaving never stops the answer. The user's message is durable before the first event
- * goes out. What has been generated is checkpointed about once a second. */
+ * goes out. What has been generated is checkpointed within a second; an answer whose model server
+ * or process dies is gone on with from its text. */
 #pragma once
 
 #include "base/err.h"
@@ -38,9 +39,14 @@ void turns_free(
 /* Once per loop, on that loop, before turns are started there. */
 enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_client *c,
                            struct errinfo *ei) ERR_CHECK;
-void turns_detach_loop(
-    struct turns *t,
-    struct loop *l); /* running turns of the loop are checkpointed and marked interrupted */
+/* Running turns of the loop are checkpointed; the next process goes on with them. Their subscribers
+ * are told on_fail(ERR_UNAVAILABLE): they come back with the id of the last event that they had. */
+void turns_detach_loop(struct turns *t, struct loop *l);
+/* Once, before loops are attached: finds the answers that the former process had begun. They can be
+ * attached to at once, and the loops go on with them. *ret_n: how many; *ret_given_up: those that
+ * are marked interrupted instead (too old, or taken up too often). Blocking. */
+enum err turns_recover(struct turns *t, int64_t *ret_n, int64_t *ret_given_up,
+                       struct errinfo *ei) ERR_CHECK;
 int turns_running(const struct turns *t);
 
 /* A place under max_running and max_running_per_user for a request that has the model answer and is
@@ -61,7 +67,9 @@ enum stream_kind {
 const char *stream_kind_name(enum stream_kind k); /* "created", … the SSE event's name */
 
 struct stream_event {
-    int64_t id; /* from 1; a RESET carries the id of the last event that it stands for */
+    /* Grows within an answer; how, is for turn/ alone to know (turn_internal.h). A RESET carries
+     * the id of the last event that it stands for. */
+    int64_t id;
     enum stream_kind kind;
     struct str data; /* JSON as docs/api.md says, borrowed for the call */
 };
@@ -69,9 +77,9 @@ struct stream_event {
  * nothing more comes and the subscription is invalid. */
 struct stream_sink {
     void (*on_event)(void *ctx, const struct stream_event *e);
-    void (*on_fail)(void *ctx,
-                    const struct errinfo
-                        *ei); /* the turn could not start, or attaching failed (ERR_NOT_FOUND, …) */
+    /* The turn could not start, or attaching failed (ERR_NOT_FOUND, …). After events: the process
+     * ends and the answer goes on in the next one. */
+    void (*on_fail)(void *ctx, const struct errinfo *ei);
 };
 struct subscription;
 void subscription_cancel(struct subscription *s); /* on its loop; the turn goes on */
@@ -80,12 +88,13 @@ void subscription_cancel(struct subscription *s); /* on its loop; the turn goes 
 struct turn_input {
     struct uuid user_id;
     struct uuid conversation_id;
-    enum { TURN_MESSAGE, TURN_REGENERATE } kind;
+    /* RESUME is not for callers: the answer of a process that died, taken up by turns_recover(). */
+    enum { TURN_MESSAGE, TURN_REGENERATE, TURN_RESUME } kind;
     struct str content; /* TURN_MESSAGE: valid UTF-8, not empty; copied */
     enum { PARENT_CURRENT, PARENT_ROOT, PARENT_GIVEN } parent_kind;
     struct uuid parent_id;  /* PARENT_GIVEN */
-    struct uuid message_id; /* TURN_REGENERATE: the answer to be answered again (its conversation is
-                               taken from it) */
+    struct uuid message_id; /* TURN_REGENERATE: the answer to be answered again, TURN_RESUME: the
+                               one to be gone on with (its conversation is taken from it) */
     int64_t arrived_ns;     /* the request's last byte, for the latencies */
 };
 /* Starts a turn on the current loop and attaches the caller to its stream. on_fail comes for

@@ -44,6 +44,24 @@ struct stopper { /* who waits for a turn to have ended */
     void *ctx;
 };
 
+/* Event ids grow, and say where in the answer they stand, so that who comes back is served by any
+ * process that has the text, also by one that was started after the first died:
+ *
+ *   bits 31…52 generation · 10…30 bytes of text published · 0…9 how many events without text since
+ *
+ * The generation grows when a part of the text may have been replaced: the turn was taken up again
+ * by another process from a checkpoint, or begun anew by a server that cannot continue. Up to
+ * `base` bytes the text is the former generation's. */
+#define EVENT_TEXT_SHIFT       10
+#define EVENT_GENERATION_SHIFT 31
+#define EVENT_GENERATIONS_MAX  ((int64_t)1 << 21)
+#define EVENT_ORDER_MAX        ((int64_t)1 << EVENT_TEXT_SHIFT)
+
+struct generation { /* zero: nothing was ever taken up again */
+    int64_t n;
+    size_t base_first, base_last; /* of generation 1 and of the newest; bases never shrink */
+};
+
 struct stream {
     atomic_int refs; /* the hub, the turn and each subscription hold one */
     struct turns *owner;
@@ -57,11 +75,16 @@ struct stream {
     pthread_mutex_t lock;
     struct event **events; /* owned */
     size_t n_events, size_events, bytes;
-    int64_t last_id;  /* events[n_events - 1]->id; ids have no gaps */
-    struct buf text;  /* all of the answer so far; appended by the turn's loop only */
-    size_t published; /* how much of it went out in token events */
-    bool ended;       /* the last event is there */
-    bool failed;      /* no event ever came and none will: ei */
+    int64_t last_id;      /* events[n_events - 1]->id, if there are any */
+    int64_t forgotten_id; /* of the newest event that is not kept any more; 0 = all are kept */
+    struct generation generation;
+    struct event *reserve; /* the last event, should memory be out then; owned */
+    struct buf text;       /* all of the answer so far; appended by the turn's loop only */
+    size_t published;      /* how much of it went out in token events */
+    bool ended;            /* the last event is there */
+    bool waiting;          /* its turn is still to be taken up (recover.c) */
+    bool stop_wanted;      /* while it waited */
+    bool failed;           /* no event ever came and none will: ei */
     struct errinfo ei;
     struct subscription *subs;
     struct stopper *stoppers;
@@ -80,16 +103,25 @@ void hub_deinit(struct hub *h); /* frees streams and subscriptions; the loops ha
 /* A slot for a turn of that user, given back with hub_leave(). ERR_OVERLOADED, ERR_RATE. */
 enum err hub_enter(struct hub *h, const struct uuid *user, int max, int max_per_user,
                    struct errinfo *ei) ERR_CHECK;
+void hub_enter_always(struct hub *h, const struct uuid *user); /* what runs already is let in */
 void hub_leave(struct hub *h, const struct uuid *user);
 void hub_sweep(struct hub *h, int64_t older_than_ns); /* forgets streams that ended before */
 
 struct stream *stream_new(struct turns *t, const struct uuid *user, const struct uuid *message,
-                          struct loop *l); /* one ref; NULL when out of memory */
+                          struct loop *l);   /* one ref; NULL when out of memory */
+struct stream *stream_ref(struct stream *s); /* s */
 void stream_unref(struct stream *s);
+/* The turn begins; true when somebody wanted it stopped while it waited. */
+bool stream_begin(struct stream *s, struct loop *l);
 void hub_add(struct hub *h, struct stream *s);
 struct stream *hub_find(struct hub *h, const struct uuid *message); /* a ref, or NULL */
 /* DONE and ERROR end the stream. Failing to get memory for a token is made good by a reset. */
 void stream_publish(struct stream *s, enum stream_kind kind, struct str data);
+/* The stream of an answer that is already partly there: who comes back to it goes on in the text.
+ */
+enum err stream_restore(struct stream *s, struct str text, const struct generation *g) ERR_CHECK;
+/* Takes back the text from byte `keep` on: those who have seen more get a reset. */
+void stream_take_back(struct stream *s, size_t keep);
 void stream_publish_text(struct stream *s); /* what of the text did not go out yet */
 void stream_fail(struct stream *s, const struct errinfo *ei);
 void stream_ended(struct hub *h,
@@ -105,6 +137,7 @@ struct turn_loop {
     struct upstream_client *client;
     struct timer *sweep;
     struct turn *turns; /* running here */
+    int resuming;       /* of them, taken up from a process that died */
     bool detached;
     /* background.c */
     struct task *tasks; /* waiting, oldest first */
@@ -120,15 +153,19 @@ struct turns {
     pthread_mutex_t lock; /* of loops and n_loops */
     struct turn_loop *loops[TURN_LOOPS_MAX];
     int n_loops;
+    struct resume *resumes;  /* recover.c: those that wait to be taken up, oldest first (lock) */
     atomic_int running;      /* turns of people */
     atomic_int tasks_active; /* background work that runs */
 };
 
 struct turn_loop *turn_loop_of(struct turns *t, struct loop *l); /* NULL if not attached */
+/* stream: of an answer that is there already, else NULL. */
+enum err turn_make(struct turn_loop *tl, const struct turn_input *in, struct stream *stream,
+                   struct turn **ret) ERR_CHECK;
+void turn_enlist(struct turn *turn); /* among the running ones of its loop */
 
 /* ---- turn.c ---- */
-#define MS                 1000000ll
-#define TURN_CHECKPOINT_MS 1000
+#define MS 1000000ll
 
 struct turn {
     struct turns *t;
@@ -171,12 +208,22 @@ struct turn {
     int prompt_tokens, completion_tokens; /* as the model server told; -1 = not */
     struct errinfo failure; /* of the upstream or the finishing write; code ERR_OK = none */
 
+    /* ask.c: going on with an answer that broke off */
+    struct timer *pause;
+    int breaks, breaks_idle;
+    int tokens_before;         /* of the text that the running request was given to go on with */
+    struct unfinished resumed; /* TURN_RESUME: what is noted of it */
+
     struct timer *flush, *checkpoint, *retry;
     int64_t flushed_ns;
     char *checkpoint_text; /* in the store's hands while checkpointing */
     size_t checkpoint_n, checkpointed;
+    int64_t checkpoint_ttft_ms, checkpoint_ns; /* when it was handed over */
+    int checkpoint_ms;                         /* the pause before the next one */
     bool checkpointing;
     int finish_tries;
+    bool late; /* told as failed because the store failed; its row is still tried */
+    enum message_status late_status;
 };
 
 enum step_result { STEP_DONE, STEP_WAIT, STEP_FAIL };
@@ -207,8 +254,13 @@ void turn_tell_learning(const struct turn *t);
 /* ---- record.c: inside the store's transaction of the answer's final row ---- */
 enum err turn_put_record(struct store_tx *tx, const struct turn *t) ERR_CHECK;
 
-/* ---- answer.c ---- */
+/* ---- ask.c ---- */
 enum step_result turn_step_submit(struct turn *t, struct errinfo *ei);
+/* The answer broke off: asks for the rest in a moment. False: that was tried often enough. */
+bool turn_ask_again(struct turn *t);
+void turn_hang_up(struct turn *t); /* ends what is under way to the model server */
+
+/* ---- answer.c ---- */
 enum step_result turn_step_append(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_open(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_answer(struct turn *t, struct errinfo *ei);
@@ -217,16 +269,24 @@ enum err turn_sink_publish(struct turn *t, struct str text) ERR_CHECK;
 void turn_flush(struct turn *t); /* what of the text did not go out yet goes out */
 void turn_publish_json(struct turn *t, enum stream_kind kind,
                        void (*fill)(struct buf *b, const struct turn *t));
+void turn_queued(struct turn *t, int position);
 void turn_end_answer(struct turn *t); /* nothing more comes from the model */
 void turn_stop_now(struct turn *t);
 
 /* ---- finish.c ---- */
+void turn_checkpoint_soon(struct turn *t);
+void turn_checkpoint_now(struct turn *t);
 enum err turn_make_timers(struct turn *t) ERR_CHECK;
 enum step_result turn_step_finish(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_close(struct turn *t, struct errinfo *ei);
 void turn_interrupt(struct turn *t); /* its loop goes away */
 /* The answer as it would be stored now. Strings are borrowed. */
 void turn_describe_answer(const struct turn *t, enum message_status status, struct message *ret);
+
+/* ---- recover.c: answers of a process that died ---- */
+void recover_begin(struct turn_loop *tl); /* takes up as many as may run at once */
+void recover_ended(struct turn *t);       /* a TURN_RESUME is over: the next one's turn */
+void recover_free(struct turns *t);
 
 /* ---- load.c: the turn's store functions; arg is the turn ---- */
 enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
@@ -236,8 +296,9 @@ enum err turn_checkpoint_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
 
 /* ---- events.c ---- */
 void event_created(struct buf *b, const struct message *question, const struct message *answer);
-void event_done(struct buf *b, const struct message *answer);
-void event_error(struct buf *b, const struct errinfo *ei, const struct message *answer);
+void event_done(struct buf *b, const struct message *answer, const struct feedback *f);
+void event_error(struct buf *b, const struct errinfo *ei, const struct message *answer,
+                 const struct feedback *f);
 void event_text(struct buf *b, struct str text);
 
 /* ---- title.c ---- */

@@ -42,6 +42,7 @@ void turns_free(struct turns *t) {
         background_clear(tl);
         free(tl);
     }
+    recover_free(t);
     hub_deinit(&t->hub);
     count_cache_free(t->counts);
     pthread_mutex_destroy(&t->lock);
@@ -75,6 +76,7 @@ struct turn_loop *turn_loop_of(struct turns *t, struct loop *l) {
 static void on_sweep(void *arg) {
     struct turn_loop *tl = arg;
     hub_sweep(&tl->t->hub, clock_mono_ns() - (int64_t)tl->t->o.keep_seconds * 1000000000);
+    recover_begin(tl);
     background_start(tl);
 }
 
@@ -102,6 +104,7 @@ enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_clie
         return err_set(ei, ERR_INVALID, "at most %d loops", TURN_LOOPS_MAX);
     }
     timer_start(tl->sweep, SWEEP_MS, true);
+    recover_begin(tl);
     return ERR_OK;
 }
 
@@ -144,12 +147,12 @@ static enum err check_content(const struct turns *t, const struct turn_input *in
     return ERR_OK;
 }
 
-static enum err make_turn(struct turns *t, struct turn_loop *tl, const struct turn_input *in,
-                          struct turn **ret) {
+enum err turn_make(struct turn_loop *tl, const struct turn_input *in, struct stream *stream,
+                   struct turn **ret) {
     struct turn *turn = calloc(1, sizeof *turn);
     if (!turn)
         return ERR_NOMEM;
-    turn->t = t;
+    turn->t = tl->t;
     turn->tl = tl;
     turn->in = *in;
     turn->queued_position = turn->prompt_tokens = turn->completion_tokens = -1;
@@ -158,7 +161,7 @@ static enum err make_turn(struct turns *t, struct turn_loop *tl, const struct tu
         turn->question.message_id = uuid_new();
     struct uuid answer = uuid_new(); /* after the question's, so that ids sort as messages do */
     turn->arena = arena_new(TURN_ARENA_MAX);
-    turn->stream = stream_new(t, &in->user_id, &answer, tl->loop);
+    turn->stream = stream ? stream_ref(stream) : stream_new(tl->t, &in->user_id, &answer, tl->loop);
     if (turn->arena && in->content.n)
         turn->in.content = arena_str(turn->arena, in->content);
     if (!turn->arena || !turn->stream || (in->content.n && !turn->in.content.p) ||
@@ -166,18 +169,18 @@ static enum err make_turn(struct turns *t, struct turn_loop *tl, const struct tu
         turn_free(turn);
         return ERR_NOMEM;
     }
+    turn->checkpointed = turn->stream->text.n;
     *ret = turn;
     return ERR_OK;
 }
 
-static void enlist(struct turn *turn) {
+void turn_enlist(struct turn *turn) {
     struct turn_loop *tl = turn->tl;
     turn->stream->turn = turn;
     turn->next = tl->turns;
     if (tl->turns)
         tl->turns->prev = turn;
     tl->turns = turn;
-    hub_add(&turn->t->hub, turn->stream);
     atomic_fetch_add(&turn->t->running, 1);
     metric_add(M_TURNS_RUNNING, 1);
     background_yield(turn->t);
@@ -196,7 +199,7 @@ enum err turn_start(struct turns *t, struct loop *l, const struct turn_input *in
         e = turns_enter(t, &in->user_id, ei);
     if (e)
         return e;
-    e = make_turn(t, tl, in, &turn);
+    e = turn_make(tl, in, NULL, &turn);
     if (!e)
         e = stream_subscribe(turn->stream, l, 0, sink, ctx, &sub);
     if (e) {
@@ -205,7 +208,8 @@ enum err turn_start(struct turns *t, struct loop *l, const struct turn_input *in
         turns_leave(t, &in->user_id);
         return err_set(ei, e, NULL);
     }
-    enlist(turn);
+    hub_add(&t->hub, turn->stream);
+    turn_enlist(turn);
     *ret = sub;
     turn_run(turn);
     return ERR_OK;

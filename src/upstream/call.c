@@ -11,6 +11,7 @@
 #define RETRY_FIRST_MS 50
 #define RETRY_MAX_MS   1000
 #define FINISHING_MS   500
+#define NAME_TRIES     3 /* a host's name that is not known is most likely misspelt */
 #define MS             1000000ll
 
 void call_init(struct upstream_call *call, struct upstream_client *c,
@@ -106,6 +107,7 @@ static void on_timer(void *arg) {
     }
     err_set(&ei, ERR_TIMEOUT, "the model server was silent for %lld ms",
             (long long)(call->silence_ns / MS));
+    call->broke = call->answering;
     end(call, ERR_TIMEOUT, &ei);
 }
 
@@ -179,8 +181,11 @@ static void on_done(void *ctx, enum err e, int status, const struct errinfo *htt
     call->http = NULL;
     bool absent = status == 0 && (e == ERR_UNAVAILABLE || e == ERR_UPSTREAM || e == ERR_IO);
     bool loading = e == ERR_OK && status == 503 && upstream_is_loading(buf_str(&call->answer));
-    if ((absent || loading) && wait_and_retry(call))
+    bool nameless = absent && strcmp(http->param, "host") == 0 && call->tries >= NAME_TRIES;
+    if ((absent || loading) && !nameless && wait_and_retry(call))
         return;
+    call->broke = call->answering &&
+                  (e == ERR_IO || e == ERR_UPSTREAM || e == ERR_UNAVAILABLE || e == ERR_TIMEOUT);
     if (call->finishing)
         e = ERR_OK;
     else if (e == ERR_OK && (status < 200 || status > 299))
@@ -221,6 +226,7 @@ static enum err start(struct upstream_call *call, struct errinfo *ei) {
     };
     buf_clear(&call->answer);
     call->status = 0;
+    call->broke = false;
     call->last_ns = clock_mono_ns();
     call->silence_ns = u->first_byte_ms * MS;
     enum err e = http_call_start(call->client->http, &spec, &callbacks, call, &call->http, ei);

@@ -13,9 +13,17 @@ struct chat {
     void *ctx;
     struct chat_stream *stream;
     bool looking;      /* asking for the models first */
-    struct buf tail;   /* the request after the model's name */
+    struct buf head;   /* the messages, without the bracket that ends them */
+    struct buf begun;  /* continue_last: the start of the answer as one more message */
+    struct buf tail;   /* the request after the messages */
     struct buf parley; /* ,"parley":{…}, for servers that take it */
-    char *model;       /* as asked for, NULL = the default */
+    char *start; /* continue_last: the start itself, which a server that begins anew repeats */
+    size_t n_start, repeated; /* how much of it was repeated */
+    int max_tokens, begun_tokens,
+        taken_off; /* taken_off: of max_tokens, for what is there already */
+    bool anew;     /* the server begins anew */
+    bool parted;   /* it says something else, and nobody takes that */
+    char *model;   /* as asked for, NULL = the default */
 };
 
 /* ---- the request ---- */
@@ -31,20 +39,27 @@ static void add_text(struct buf *b, const char *before, struct str text) {
     buf_addc(b, '"');
 }
 
+static void add_message(struct buf *b, const char *sep, const struct chat_message *m) {
+    buf_addf(b, "%s{\"role\":\"%s\"", sep, sender_name(m->sender));
+    add_text(b, ",\"content\":", m->content);
+    buf_addc(b, '}');
+}
+
+static void add_messages(struct chat *c, const struct chat_request *r) {
+    size_t n = r->n_messages - r->continue_last;
+    buf_addz(&c->head, ",\"messages\":[");
+    for (size_t i = 0; i < n; i++)
+        add_message(&c->head, i ? "," : "", &r->messages[i]);
+    if (r->continue_last)
+        add_message(&c->begun, n ? "," : "", &r->messages[n]);
+}
+
 static void add_tail(struct buf *b, const struct chat_request *r) {
-    buf_addz(b, ",\"messages\":[");
-    for (size_t i = 0; i < r->n_messages; i++) {
-        buf_addf(b, "%s{\"role\":\"%s\"", i ? "," : "", sender_name(r->messages[i].sender));
-        add_text(b, ",\"content\":", r->messages[i].content);
-        buf_addc(b, '}');
-    }
     buf_addz(b, "],\"stream\":true,\"stream_options\":{\"include_usage\":true}");
     if (r->temperature >= 0)
         buf_addf(b, ",\"temperature\":%.6g", r->temperature);
     if (r->top_p >= 0)
         buf_addf(b, ",\"top_p\":%.6g", r->top_p);
-    if (r->max_tokens > 0)
-        buf_addf(b, ",\"max_tokens\":%d", r->max_tokens);
     for (size_t i = 0; i < r->n_stop; i++)
         add_text(b, i ? "," : ",\"stop\":[", r->stop[i]);
     if (r->n_stop)
@@ -77,9 +92,21 @@ static enum err send_chat(struct chat *c, struct errinfo *ei) {
     if (e)
         return err_set(ei, e, "the model server lists no chat model; name one with upstream_model");
     buf_addc(b, '"');
+    enum server_kind kind = upstream_kind(u);
+    c->anew = c->start && kind == SERVER_UNKNOWN;
+    c->repeated = 0;
+    buf_adds(b, buf_str(&c->head));
+    if (c->start && !c->anew)
+        buf_adds(b, buf_str(&c->begun));
     buf_adds(b, buf_str(&c->tail));
-    if (upstream_is_parley(u))
+    c->taken_off = c->start && !c->anew && kind != SERVER_PARLEY ? c->begun_tokens : 0;
+    if (c->max_tokens > 0)
+        buf_addf(b, ",\"max_tokens\":%d",
+                 c->max_tokens > c->taken_off ? c->max_tokens - c->taken_off : 1);
+    if (kind == SERVER_PARLEY)
         buf_adds(b, buf_str(&c->parley));
+    if (c->start && kind == SERVER_VLLM)
+        buf_addz(b, ",\"continue_final_message\":true,\"add_generation_prompt\":false");
     buf_addc(b, '}');
     c->looking = false;
     return call_send(&c->call, "POST", u->base_url, "/chat/completions", ei);
@@ -87,9 +114,31 @@ static enum err send_chat(struct chat *c, struct errinfo *ei) {
 
 /* ---- the answer ---- */
 
+/* A server that begins anew: what it says again is passed over. What it says instead is handed over
+ * from the character where the two part. */
+static struct str pass_over(struct chat *c, struct str text) {
+    struct str left = {c->start + c->repeated, c->n_start - c->repeated};
+    size_t n = 0;
+    while (n < text.n && n < left.n && text.p[n] == left.p[n])
+        n++;
+    c->repeated += n;
+    if (n == text.n || c->repeated == c->n_start)
+        return str_sub(text, n, SIZE_MAX);
+    size_t whole = utf8_cut((struct str){c->start, c->n_start}, c->repeated);
+    size_t back = c->repeated - whole; /* of this piece, since pieces are whole characters */
+    c->n_start = c->repeated = whole;
+    if (c->cb.on_parted)
+        c->cb.on_parted(c->ctx, whole);
+    else
+        c->parted = true;
+    return str_sub(text, n - back, SIZE_MAX);
+}
+
 static void on_text(void *ctx, struct str text) {
     struct chat *c = ctx;
-    if (!c->call.cancelled)
+    if (c->anew && c->repeated < c->n_start && !c->call.cancelled)
+        text = pass_over(c, text);
+    if (!c->call.cancelled && !c->parted && text.n)
         c->cb.on_token(c->ctx, text);
 }
 
@@ -107,6 +156,8 @@ static enum err chat_data(struct upstream_call *call, struct str bytes, struct e
                                       : ERR_OK;
     }
     enum err e = chat_stream_feed(c->stream, bytes, ei);
+    if (!e && c->parted)
+        e = err_set(ei, ERR_UPSTREAM, "the model server cannot go on with an answer that is begun");
     if (!e && chat_stream_is_done(c->stream))
         call_finishing(call);
     return e;
@@ -143,11 +194,18 @@ static bool chat_end(struct upstream_call *call, enum err e, const struct errinf
     if (c->looking) {
         if (looked(c, &e, &mine))
             return true;
-    } else if (!e) {
+    } else if (!e || (call->broke && chat_stream_is_whole(c->stream))) {
         e = chat_stream_end(c->stream, &mine);
     }
     if (call->cancelled)
         return false;
+    if (e &&
+        !c->looking) /* broke off without an error of the connection, or told so in the stream */
+        r.broke_off = call->broke || (call->status >= 200 && call->status <= 299 && !c->parted &&
+                                      e == ERR_UPSTREAM);
+    /* A server that begins anew may end before it has repeated all: the text is what was said. */
+    if (!e && c->anew && c->repeated < c->n_start && c->cb.on_parted)
+        c->cb.on_parted(c->ctx, c->repeated);
     if (e == ERR_NO_MODEL && upstream_refresh(call->client, on_refreshed, NULL))
         upstream_note(call->client->u, e, &mine); /* the old list stays */
     r.err = e;
@@ -155,6 +213,10 @@ static bool chat_end(struct upstream_call *call, enum err e, const struct errinf
     if (!e)
         r.finish_reason = chat_stream_finish_reason(c->stream);
     chat_stream_usage(c->stream, &r.prompt_tokens, &r.completion_tokens);
+    if (r.completion_tokens >= 0)
+        r.completion_tokens += c->taken_off;
+    if (r.prompt_tokens > c->taken_off)
+        r.prompt_tokens -= c->taken_off;
     c->cb.on_done(c->ctx, &r);
     return false;
 }
@@ -162,9 +224,20 @@ static bool chat_end(struct upstream_call *call, enum err e, const struct errinf
 static void chat_free(struct upstream_call *call) {
     struct chat *c = (struct chat *)call;
     chat_stream_free(c->stream);
+    buf_deinit(&c->head);
+    buf_deinit(&c->begun);
     buf_deinit(&c->tail);
     buf_deinit(&c->parley);
+    free(c->start);
     free(c->model);
+}
+
+static enum err first_err(const struct chat *c) {
+    const struct buf *const all[] = {&c->head, &c->begun, &c->tail, &c->parley};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (buf_err(all[i]))
+            return buf_err(all[i]);
+    return ERR_OK;
 }
 
 enum err upstream_chat(struct upstream_client *client, const struct chat_request *r,
@@ -177,6 +250,8 @@ enum err upstream_chat(struct upstream_client *client, const struct chat_request
         return err_set(ei, ERR_NOMEM, NULL);
     call_init(&c->call, client, &kind);
     buf_init(&c->call.answer, UPSTREAM_BODY_MAX);
+    buf_init(&c->head, UPSTREAM_REQUEST_MAX);
+    buf_init(&c->begun, UPSTREAM_REQUEST_MAX);
     buf_init(&c->tail, UPSTREAM_REQUEST_MAX);
     buf_init(&c->parley, 64 << 10);
     c->call.patient = true;
@@ -185,11 +260,20 @@ enum err upstream_chat(struct upstream_client *client, const struct chat_request
     c->stream = chat_stream_new(on_text, c);
     if (c->stream)
         chat_stream_on_queued(c->stream, on_position);
+    c->max_tokens = r->max_tokens;
     c->model = r->model.n ? strndup(r->model.p, r->model.n) : NULL;
+    add_messages(c, r);
     add_tail(&c->tail, r);
     add_parley(&c->parley, r);
-    enum err e = buf_err(&c->tail) ? buf_err(&c->tail) : buf_err(&c->parley);
-    if (!c->stream || (r->model.n && !c->model))
+    enum err e = first_err(c);
+    if (r->continue_last && !e) {
+        struct str begun = r->messages[r->n_messages - 1].content;
+        c->start = strndup(begun.p, begun.n);
+        c->n_start = begun.n;
+        c->begun_tokens =
+            r->begun_tokens ? r->begun_tokens : (int)(begun.n / UPSTREAM_BYTES_PER_TOKEN);
+    }
+    if (!c->stream || (r->model.n && !c->model) || (r->continue_last && !c->start))
         e = ERR_NOMEM;
     if (e) {
         err_set(ei, e, NULL);

@@ -256,6 +256,10 @@ bool chat_stream_is_done(const struct chat_stream *s) {
     return s->done;
 }
 
+bool chat_stream_is_whole(const struct chat_stream *s) {
+    return !s->err && (s->done || s->finish_reason[0]);
+}
+
 struct str chat_stream_finish_reason(const struct chat_stream *s) {
     return s->finish_reason[0] ? str_from(s->finish_reason) : STR("stop");
 }

@@ -29,7 +29,9 @@ enum err chat_stream_feed(struct chat_stream *s, struct str bytes, struct errinf
 /* No more bytes come. ERR_OK: the answer is whole. */
 enum err chat_stream_end(struct chat_stream *s, struct errinfo *ei) ERR_CHECK;
 
-bool chat_stream_is_done(const struct chat_stream *s);             /* [DONE] was seen */
+bool chat_stream_is_done(const struct chat_stream *s); /* [DONE] was seen */
+/* [DONE] or a finish_reason was seen: a connection that breaks now takes nothing away. */
+bool chat_stream_is_whole(const struct chat_stream *s);
 struct str chat_stream_finish_reason(const struct chat_stream *s); /* "stop" if none was told */
 void chat_stream_usage(const struct chat_stream *s, int *ret_prompt,
                        int *ret_completion); /* or -1 */

@@ -34,20 +34,24 @@ static bool sounds_like_embedding(struct str id) {
     return false;
 }
 
-static bool read_model(const json_val *v, struct known_model *m, bool *ret_parley) {
+static bool read_model(const json_val *v, struct known_model *m, enum server_kind *ret_kind) {
     struct str id = json_get_str(v, "id");
     json_val *parley = json_get(v, "parley");
     if (id.n == 0 || id.n > ID_MAX || memchr(id.p, 0, id.n))
         return false;
     if (yyjson_is_obj(parley)) {
-        *ret_parley = true;
+        *ret_kind = SERVER_PARLEY;
         m->embedding = str_eqz(json_get_str(parley, "kind"), "embedding");
         m->window = positive(parley, "context_window");
         m->overhead = positive(parley, "template_overhead");
     } else {
         m->embedding = sounds_like_embedding(id);
         m->window = positive(v, "max_model_len");
-        if (!m->window)
+        if (m->window)
+            *ret_kind = SERVER_VLLM;
+        else if (yyjson_is_obj(json_get(v, "meta")))
+            *ret_kind = SERVER_LLAMA;
+        if (!m->window) /* a guess: llama-server's own window is in /props */
             m->window = positive(json_get(v, "meta"), "n_ctx_train");
     }
     m->id = strndup(id.p, id.n);
@@ -74,10 +78,10 @@ enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei)
         return err_set(ei, ERR_UPSTREAM, "the model server lists no models at /models");
     }
     struct known_model *models = calloc(yyjson_arr_size(list) + 1, sizeof *models);
-    bool parley = false;
+    enum server_kind kind = SERVER_UNKNOWN;
     if (models)
         yyjson_arr_foreach(list, i, count, v) {
-            if (n < UPSTREAM_MODELS_MAX && read_model(v, &models[n], &parley))
+            if (n < UPSTREAM_MODELS_MAX && read_model(v, &models[n], &kind))
                 n++;
         }
     yyjson_doc_free(doc);
@@ -95,7 +99,7 @@ enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei)
     u->models = models;
     u->n_models = n;
     u->known = true;
-    u->parley = parley;
+    u->kind = kind;
     pthread_mutex_unlock(&u->lock);
     return ERR_OK;
 }
@@ -130,11 +134,19 @@ bool upstream_knows_models(struct upstream *u) {
     return known;
 }
 
-bool upstream_is_parley(struct upstream *u) {
+enum server_kind upstream_kind(struct upstream *u) {
     pthread_mutex_lock(&u->lock);
-    bool parley = u->parley;
+    enum server_kind kind = u->kind;
     pthread_mutex_unlock(&u->lock);
-    return parley;
+    return kind;
+}
+
+bool upstream_goes_on(struct upstream *u) {
+    return upstream_kind(u) == SERVER_PARLEY;
+}
+
+bool upstream_is_parley(struct upstream *u) {
+    return upstream_kind(u) == SERVER_PARLEY;
 }
 
 enum err upstream_models(struct upstream *u, struct arena *a, struct upstream_model **ret,

@@ -68,27 +68,37 @@ struct chat_request { /* all borrowed for the call of upstream_chat() only */
     const struct chat_message *messages;
     size_t n_messages;
     double temperature, top_p; /* < 0 = the server's default */
-    int max_tokens;            /* 0 = the server's default */
+    int max_tokens;            /* of the whole answer, 0 = the server's default */
+    int begun_tokens;          /* of them, what is there already (continue_last); 0 = estimated */
     const struct str *stop;
     size_t n_stop;
     struct str conversation_key; /* prefix reuse hint, STR_NULL = none */
     struct str user_key;         /* fairness */
-    bool continue_last; /* the last message is the start of the answer, to be continued exactly */
+    bool continue_last; /* the last message is the start of the answer, to be continued exactly;
+                           on_token gets what follows it */
     bool background;    /* titles, summaries: may wait behind people */
 };
 struct chat_result {
     enum err err; /* ERR_OK: the answer is whole */
     const struct errinfo *ei;
-    struct str finish_reason;             /* "stop", "length", … */
-    int prompt_tokens, completion_tokens; /* -1 = not told */
+    struct str finish_reason; /* "stop", "length", … */
+    int prompt_tokens,
+        completion_tokens; /* -1 = not told; with continue_last of the whole answer */
+    bool broke_off; /* err: the server or the connection died, perhaps in the middle of the answer;
+                       the rest may be asked for with continue_last */
 };
 struct chat_callbacks { /* never run inside upstream_chat() */
     void (*on_queued)(void *ctx,
                       int position); /* others before it; may be NULL; 0 also while it loads */
     void (*on_token)(void *ctx, struct str text); /* whole UTF-8 characters */
+    /* continue_last, and the server began anew and said something else: what follows belongs behind
+     * the first `same` bytes of the start. May be NULL: then that is an error. */
+    void (*on_parted)(void *ctx, size_t same);
     void (*on_done)(void *ctx,
                     const struct chat_result *r); /* once, last; the call is invalid afterwards */
 };
+/* Whether begun_tokens need not be told: the server reckons them itself. */
+bool upstream_goes_on(struct upstream *u);
 enum err upstream_chat(struct upstream_client *c, const struct chat_request *r,
                        const struct chat_callbacks *cb, void *ctx, struct upstream_call **ret,
                        struct errinfo *ei) ERR_CHECK;

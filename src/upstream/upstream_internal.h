@@ -28,6 +28,14 @@
 #define UPSTREAM_WAIT_MS     60000 /* in the engine's queue, as it predicts, before it refuses */
 #define UPSTREAM_OVERHEAD    8     /* tokens around a message where the server does not say */
 
+/* What the list of models tells of the program: how it goes on with an answer that is begun. */
+enum server_kind {
+    SERVER_UNKNOWN, /* not at all, as far as we know: it begins anew */
+    SERVER_PARLEY,  /* ours: "parley":{"continue":true} */
+    SERVER_VLLM,    /* "continue_final_message" */
+    SERVER_LLAMA    /* llama-server: goes on with a last message that is the assistant's */
+};
+
 struct known_model {
     char *id; /* owned */
     bool embedding;
@@ -44,8 +52,8 @@ struct upstream {
     pthread_mutex_t lock; /* of what follows */
     struct known_model *models;
     size_t n_models;
-    bool known;  /* the list was seen */
-    bool parley; /* it takes the "parley" field */
+    bool known; /* the list was seen */
+    enum server_kind kind;
     bool asked, ready;
     struct errinfo why; /* not ready */
 };
@@ -86,6 +94,7 @@ struct upstream_call { /* the first member of each kind's own struct */
     int64_t give_up_ns;     /* 0 = nothing failed yet */
     int tries;
     bool answering; /* a good answer has begun */
+    bool broke;     /* the connection or the server failed, not the request */
     bool patient;   /* tries again while the server is not there */
     bool inside;    /* a callback of the call is running */
     bool cancelled;
@@ -118,7 +127,8 @@ bool upstream_is_loading(struct str body);
 enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei) ERR_CHECK;
 void upstream_note(struct upstream *u, enum err e, const struct errinfo *ei); /* readiness */
 bool upstream_knows_models(struct upstream *u);
-bool upstream_is_parley(struct upstream *u);
+bool upstream_is_parley(struct upstream *u); /* takes the "parley" field */
+enum server_kind upstream_kind(struct upstream *u);
 void upstream_models_free(struct upstream *u);
 /* Appends the name to send: model, else the default one. ERR_NO_MODEL when there is none. */
 enum err upstream_add_model(struct upstream *u, struct str model, struct buf *b) ERR_CHECK;

@@ -7,7 +7,7 @@ user message only, so that tests can order behaviour in words:
   "… [words: N]"      answers N numbered words
   "… [hold]"          sends its first word, then waits until release() or the client's leaving
   "… [status: N]"     answers HTTP N with an error object
-  "… [break: N]"      closes the connection after N words
+  "… [break: N]"      closes the connection after N words (of what is left, when it is asked to go on)
 anything else         answers "You said: <message>" word by word
 """
 
@@ -83,6 +83,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         stop_after = re.search(r"\[break: (\d+)\]", asked)
         text = say.group(1) if say else " ".join(f"word{i}" for i in range(int(words.group(1)))) if words else f"You said: {asked}"
         pieces = re.findall(r"\S+\s*|\s+", text)
+        begun = ""
+        if (body.get("parley") or {}).get("continue"):  # the last message is the start of this very answer
+            begun = text_of(body["messages"][-1]["content"])
+            rest = text[len(begun):] if text.startswith(begun) else text
+            pieces = re.findall(r"\S+\s*|\s+", rest)
         usage = {"prompt_tokens": sum(len(text_of(m.get("content"))) // 4 + 1 for m in body["messages"]),
                  "completion_tokens": len(pieces)}
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
@@ -110,7 +115,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if stop_after and i == int(stop_after.group(1)):
                     return
                 send(delta({"content": piece}))
-                if i == 0 and "[hold]" in asked:
+                if i == 0 and "[hold]" in asked and not begun:
                     self.server.held.set()
                     self.server.released.wait(60)
             send(delta({}, "stop"))

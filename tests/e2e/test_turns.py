@@ -19,7 +19,8 @@ def test_third_prompt_holds_first_turn(program, mock, user):
     for text in ("My name is Ada and I like trains.", "Where should I go in May?", "What is my name?"):
         events, message = user.say(c, text)
         assert events[0]["event"] == "created" and events[-1]["event"] == "done"
-        assert [e["id"] for e in events] == list(range(1, len(events) + 1))
+        ids = [e["id"] for e in events]
+        assert ids == sorted(set(ids)) and ids[0] == 1
         assert message["status"] == "complete" and message["response_latency_ms"] >= message["ttft_ms"] >= 0
     sent = last_chat(mock, "What is my name?")
     role = next(r for r in user.get("/api/v1/roles")["data"] if r["slug"] == "travel-assistant")
@@ -81,7 +82,7 @@ def test_leaving_does_not_stop_and_attaching_resumes(mock, user):
     message_id = created["data"]["message"]["message_id"]
     wait_for(lambda: user.get(f"/api/v1/messages/{message_id}")["status"] == "complete", "the answer")
     back = list(user.stream("GET", f"/api/v1/messages/{message_id}/events", headers={"Last-Event-ID": str(first["id"])}))
-    assert back[0]["id"] == first["id"] + 1 and back[-1]["event"] == "done"
+    assert back[0]["id"] > first["id"] and back[-1]["event"] == "done"
     text = first["data"]["text"] + "".join(e["data"]["text"] for e in back if e["event"] == "token")
     assert text == "word0 word1 word2 word3 word4"
 
@@ -91,8 +92,10 @@ def test_upstream_failures_are_said_and_kept(user):
     events, message = user.say(c, "[status: 500]")
     assert events[-1]["event"] == "error" and message["status"] == "failed"
     assert events[-1]["data"]["error"]["message"]
-    events, message = user.say(c, "[words: 9] [break: 3]")
-    assert events[-1]["event"] == "error" and message["content"].startswith("word0 word1 word2")
+    events, message = user.say(c, "[words: 9] [break: 3]")  # asked for the rest each time
+    assert events[-1]["event"] == "done" and message["content"] == " ".join(f"word{i}" for i in range(9))
+    events, message = user.say(c, "[words: 9] [break: 0]")  # never a word
+    assert events[-1]["event"] == "error" and message["status"] == "failed"
     events, message = user.say(c, "still [say: fine]")
     assert message["content"] == "fine"
 

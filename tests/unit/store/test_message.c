@@ -108,7 +108,7 @@ static void message_streams_then_finishes_once(void **state) {
     struct message m = message_of(t.conversation, no_id, SENDER_ASSISTANT, ""), got;
     m.status = MESSAGE_STREAMING;
     assert_ok(message_append(f->tx, &m, &f->ei));
-    assert_ok(message_checkpoint(f->tx, &m.message_id, STR("zebra")));
+    assert_ok(message_checkpoint(f->tx, &m.message_id, STR("zebra"), 5));
     assert_ok(message_get(f->tx, &t.ada, &m.message_id, f->arena, &got));
     assert_str(got.content, "zebra");
     assert_int_equal(found(f, "zebra"), 0); /* not while it grows */
@@ -129,23 +129,40 @@ static void message_streams_then_finishes_once(void **state) {
     assert_str(got.model, "q");
     assert_int_equal(found(f, "zebra"), 1);
     assert_err(message_finish(f->tx, &m), ERR_NOT_FOUND);
-    assert_err(message_checkpoint(f->tx, &m.message_id, STR("late")), ERR_NOT_FOUND);
+    assert_err(message_checkpoint(f->tx, &m.message_id, STR("late"), 5), ERR_NOT_FOUND);
     assert_ok(conn_exec(
         f->conn, "INSERT INTO messages_fts (messages_fts, rank) VALUES ('integrity-check', 1)"));
 }
 
-static void message_recover_keeps_what_was_said(void **state) {
+static void message_unfinished_gives_up_keeping_what_was_said(void **state) {
     struct fixture *f = *state;
     struct talk t = talk(f);
     struct message m = message_of(t.conversation, no_id, SENDER_ASSISTANT, "half an"), got;
-    int64_t n = -1;
+    struct unfinished *list;
+    int64_t given_up = -1;
+    size_t n;
     make_message(f->tx, t.conversation, no_id, SENDER_USER, "q");
     m.status = MESSAGE_STREAMING;
     assert_ok(message_append(f->tx, &m, &f->ei));
-    assert_ok(message_recover(f->tx, &n));
+    assert_ok(message_unfinished(f->tx, 0, 2, 10, f->arena, &list, &n, &given_up));
     assert_int_equal(n, 1);
-    assert_ok(message_recover(f->tx, &n));
-    assert_int_equal(n, 0);
+    assert_int_equal(given_up, 0);
+    assert_str(list[0].content, "half an");
+    assert_true(uuid_eq(&list[0].message_id, &m.message_id));
+    assert_int_equal(list[0].generation, 0);
+    struct unfinished u = {
+        .message_id = m.message_id, .generation = 2, .base_first = 3, .base_last = 7};
+    struct unfinished read = {.message_id = m.message_id};
+    assert_ok(message_resumed(f->tx, &u));
+    assert_ok(message_generation(f->tx, &read));
+    assert_int_equal(read.generation, 2);
+    assert_int_equal(read.base_first, 3);
+    assert_int_equal(read.base_last, 7);
+    assert_ok(message_unfinished(f->tx, 0, 2, 10, f->arena, &list, &n, &given_up));
+    assert_int_equal(n, 0); /* taken up twice */
+    assert_int_equal(given_up, 1);
+    assert_ok(message_unfinished(f->tx, 0, 2, 10, f->arena, &list, &n, &given_up));
+    assert_int_equal(given_up, 0);
     assert_ok(message_get(f->tx, &t.ada, &m.message_id, f->arena, &got));
     assert_int_equal(got.status, MESSAGE_INTERRUPTED);
     assert_str(got.content, "half an");
@@ -307,7 +324,7 @@ int main(void) {
         TEST(message_needs_its_place),
         TEST(message_tree_lists_and_branches),
         TEST(message_streams_then_finishes_once),
-        TEST(message_recover_keeps_what_was_said),
+        TEST(message_unfinished_gives_up_keeping_what_was_said),
         TEST(feedback_is_one_for_each_user_and_answer),
         TEST(feedback_list_tells_what_it_speaks_about),
         TEST(document_is_seen_by_owner_or_when_shared),

@@ -14,7 +14,7 @@ static void turn_normal_streams_and_stores(void **state) {
     assert_int_equal(s.kinds[0], STREAM_CREATED);
     assert_int_equal(s.kinds[s.n - 1], STREAM_DONE);
     for (int i = 0; i < s.n; i++)
-        assert_int_equal(s.ids[i], i + 1);
+        assert_true(s.ids[i] > (i ? s.ids[i - 1] : 0));
     assert_text(&s.text, "Hello there, friend.");
     assert_string_equal(s.title, "What is a marmot?");
 
@@ -209,7 +209,35 @@ static void turn_message_below_a_running_answer_conflicts(void **state) {
     bench_deinit(&b);
 }
 
-static void turn_broken_upstream_keeps_the_text(void **state) {
+static void turn_broken_upstream_is_asked_for_the_rest(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s;
+    bench_init(&b, 4096, NULL);
+    b.mock.mode = MOCK_HOLD;
+    struct turn_input in = bench_input(&b, "one");
+    bench_start(&b, &in, &s);
+    pump_until(b.loop, &s.has_text);
+    b.mock.mode = MOCK_REPLY;
+    b.mock.reply = "there, friend.";
+    mock_break(&b.mock);
+    pump_until(b.loop, &s.over);
+    assert_int_equal(s.kinds[s.n - 1], STREAM_DONE);
+    assert_false(seen_has(&s, STREAM_RESET));
+    assert_text(&s.text, "Hello there, friend.");
+    assert_int_equal(b.mock.n_asked, 2);
+    assert_non_null(strstr(b.mock.asked[1], "{\"role\":\"assistant\",\"content\":\"Hello \"}]"));
+    assert_non_null(strstr(b.mock.asked[1], "\"continue\":true"));
+    assert_non_null(strstr(b.mock.asked[1], "\"max_tokens\":200"));
+    struct stored st = bench_stored(&b, &s.message_id);
+    assert_int_equal(st.m.status, MESSAGE_COMPLETE);
+    assert_stored_text(st.m.content, "Hello there, friend.");
+    assert_int_equal(st.m.completion_tokens, 7); /* as the server tells of the whole answer */
+    seen_deinit(&s);
+    bench_deinit(&b);
+}
+
+static void turn_broken_for_good_keeps_the_text(void **state) {
     (void)state;
     struct bench b;
     struct seen s, next;
@@ -218,10 +246,13 @@ static void turn_broken_upstream_keeps_the_text(void **state) {
     struct turn_input in = bench_input(&b, "one");
     bench_start(&b, &in, &s);
     pump_until(b.loop, &s.has_text);
+    b.mock.mode = MOCK_RAW; /* from now on it ends without a word */
+    b.mock.raw = "";
     mock_break(&b.mock);
     pump_until(b.loop, &s.over);
     assert_int_equal(s.kinds[s.n - 1], STREAM_ERROR);
     assert_non_null(strstr(s.last, "\"code\":\"upstream_error\""));
+    assert_int_equal(b.mock.n_asked, 4);
     struct stored st = bench_stored(&b, &s.message_id);
     assert_int_equal(st.m.status, MESSAGE_FAILED);
     assert_stored_text(st.m.content, "Hello ");
@@ -229,10 +260,55 @@ static void turn_broken_upstream_keeps_the_text(void **state) {
     b.mock.mode = MOCK_REPLY;
     bench_say(&b, "two", &next); /* the broken answer's text is part of the conversation */
     assert_int_equal(next.kinds[next.n - 1], STREAM_DONE);
-    assert_non_null(strstr(b.mock.asked[1], "\"Hello \""));
+    assert_non_null(strstr(b.mock.asked[4], "\"Hello \""));
     seen_deinit(&s);
     seen_deinit(&next);
     bench_deinit(&b);
+}
+
+/* A server of an unknown kind begins anew. */
+static void broken_at_a_foreign_server(const char *again, const char *whole, bool reset) {
+    struct bench b;
+    struct seen s;
+    bench_init(&b, 4096, NULL);
+    b.mock.models = "{\"data\":[{\"id\":\"mock-chat\"}]}";
+    bool done = false;
+    pump_loop = b.loop;
+    assert_int_equal(upstream_refresh(b.client, refreshed, &done), ERR_OK);
+    pump_until(b.loop, &done);
+    b.mock.mode = MOCK_HOLD;
+    b.mock.reply = "Hello\xC3\xA9 ";
+    struct turn_input in = bench_input(&b, "one");
+    bench_start(&b, &in, &s);
+    pump_until(b.loop, &s.has_text);
+    b.mock.mode = MOCK_REPLY;
+    b.mock.reply = again;
+    mock_break(&b.mock);
+    pump_until(b.loop, &s.over);
+    assert_int_equal(s.kinds[s.n - 1], STREAM_DONE);
+    assert_text(&s.text, whole);
+    assert_int_equal(seen_has(&s, STREAM_RESET), reset);
+    struct stored st = bench_stored(&b, &s.message_id);
+    assert_stored_text(st.m.content, whole);
+    assert_null(strstr(b.mock.asked[1], "assistant"));
+    seen_deinit(&s);
+    bench_deinit(&b);
+}
+
+static void turn_broken_foreign_server_that_says_the_same_leaves_no_seam(void **state) {
+    (void)state;
+    broken_at_a_foreign_server("Hello\xC3\xA9 there", "Hello\xC3\xA9 there", false);
+}
+
+static void turn_broken_foreign_server_that_says_something_else_resets(void **state) {
+    (void)state;
+    broken_at_a_foreign_server("Hello\xC3\xA8, you there", "Hello\xC3\xA8, you there", true);
+    broken_at_a_foreign_server("Hel", "Hel", true);
+}
+
+static void fail_the_second_time(struct mock *m) {
+    if (m->n_asked > 1)
+        m->raw = "data: {\"error\":{\"message\":\"the GPU fell off\",\"code\":500}}\n\n";
 }
 
 static void turn_error_frame_fails_the_answer(void **state) {
@@ -243,6 +319,7 @@ static void turn_error_frame_fails_the_answer(void **state) {
     b.mock.mode = MOCK_RAW;
     b.mock.raw = "data: {\"choices\":[{\"delta\":{\"content\":\"Well, \"}}]}\n\n"
                  "data: {\"error\":{\"message\":\"the GPU fell off\",\"code\":500}}\n\n";
+    b.mock.on_asked = fail_the_second_time;
     bench_say(&b, "one", &s);
     assert_int_equal(s.kinds[s.n - 1], STREAM_ERROR);
     assert_non_null(strstr(s.last, "the GPU fell off"));
@@ -388,7 +465,7 @@ static void turn_full_disk_leaves_nothing_half_written(void **state) {
     bench_deinit(&b);
 }
 
-static void turn_detached_loop_marks_interrupted(void **state) {
+static void turn_of_a_loop_that_goes_away_is_left_to_the_next_process(void **state) {
     (void)state;
     struct bench b;
     struct seen s;
@@ -399,13 +476,14 @@ static void turn_detached_loop_marks_interrupted(void **state) {
     pump_until(b.loop, &s.has_text);
     turns_detach_loop(b.turns, b.loop);
     struct stored st = bench_stored(&b, &s.message_id);
-    assert_int_equal(st.m.status, MESSAGE_INTERRUPTED);
+    assert_int_equal(st.m.status, MESSAGE_STREAMING);
     assert_stored_text(st.m.content, "Hello ");
     struct errinfo ei;
     assert_int_equal(turn_start(b.turns, b.loop, &in, &seen_sink, &s, &s.sub, &ei),
                      ERR_UNAVAILABLE);
     pump_until(b.loop, &s.over);
-    assert_int_equal(s.kinds[s.n - 1], STREAM_ERROR);
+    assert_true(s.failed);
+    assert_int_equal(s.ei.code, ERR_UNAVAILABLE);
     seen_deinit(&s);
     bench_deinit(&b);
 }
@@ -444,14 +522,17 @@ int main(void) {
         cmocka_unit_test(turn_regenerate_makes_a_sibling),
         cmocka_unit_test(turn_stop_keeps_the_text),
         cmocka_unit_test(turn_message_below_a_running_answer_conflicts),
-        cmocka_unit_test(turn_broken_upstream_keeps_the_text),
+        cmocka_unit_test(turn_broken_upstream_is_asked_for_the_rest),
+        cmocka_unit_test(turn_broken_for_good_keeps_the_text),
+        cmocka_unit_test(turn_broken_foreign_server_that_says_the_same_leaves_no_seam),
+        cmocka_unit_test(turn_broken_foreign_server_that_says_something_else_resets),
         cmocka_unit_test(turn_error_frame_fails_the_answer),
         cmocka_unit_test(turn_overloaded_upstream_says_so),
         cmocka_unit_test(turn_dead_upstream_is_waited_for),
         cmocka_unit_test(turn_refused_input_stores_nothing),
         cmocka_unit_test(turn_limits_refuse_at_once),
         cmocka_unit_test(turn_full_disk_leaves_nothing_half_written),
-        cmocka_unit_test(turn_detached_loop_marks_interrupted),
+        cmocka_unit_test(turn_of_a_loop_that_goes_away_is_left_to_the_next_process),
         cmocka_unit_test(turn_checkpoints_while_writing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,7 +95,8 @@ static void on_done(void *ctx, const struct chat_result *r) {
 }
 
 static void start(struct bench *b) {
-    static const struct chat_callbacks callbacks = {on_queued, on_token, on_done};
+    static const struct chat_callbacks callbacks = {
+        .on_queued = on_queued, .on_token = on_token, .on_done = on_done};
     const struct chat_message messages[] = {{CHAT_SYSTEM, STR("Be \"kind\".")},
                                             {CHAT_USER, STR("Gr\xc3\xbc\xc3\x9f dich\n")}};
     struct chat_request r = {.messages = messages,

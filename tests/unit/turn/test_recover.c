@@ -1,0 +1,223 @@
+/* Answers of a process that died: taken up, gone on with from the stored text, and attached to as
+ * if nothing had happened. The dead process is a `turns` whose loop was taken away. */
+#include "turn/turn_internal.h"
+#include "unit/turn/bench_turn.h"
+
+/* The first process says "Hello " and dies; s has what it told. */
+static void die(struct bench *b, struct seen *s) {
+    bench_init(b, 4096, NULL);
+    b->mock.mode = MOCK_HOLD;
+    struct turn_input in = bench_input(b, "one");
+    bench_start(b, &in, s);
+    pump_until(b->loop, &s->has_text);
+    turns_detach_loop(b->turns, b->loop);
+    pump_until(b->loop, &s->over);
+    assert_true(s->failed);
+}
+
+/* The second process, before its loops run. */
+static void rise(struct bench *b, struct turns **ret, int64_t expected) {
+    struct turns_options o = {.store = b->store, .upstream = b->upstream};
+    struct errinfo ei;
+    int64_t n = -1, given_up = -1;
+    assert_int_equal(turns_new(&o, ret, &ei), ERR_OK);
+    assert_int_equal(turns_recover(*ret, &n, &given_up, &ei), ERR_OK);
+    assert_int_equal(n, expected);
+}
+
+static void attach_behind(struct bench *b, struct turns *t, const struct uuid *message,
+                          int64_t after, struct seen *back) {
+    struct errinfo ei;
+    seen_init(back, b->loop);
+    assert_int_equal(
+        stream_attach(t, b->loop, &b->user, message, after, &seen_sink, back, &back->sub, &ei),
+        ERR_OK);
+}
+
+static void serve(struct bench *b, struct turns *t) {
+    struct errinfo ei;
+    assert_int_equal(turns_attach_loop(t, b->loop, b->client, &ei), ERR_OK);
+}
+
+/* All processes end. The store may still post to the dead ones: they are freed when it is closed.
+ */
+static struct turns *dead[8];
+static int n_dead;
+
+static void end(struct bench *b, struct turns *t) {
+    turns_detach_loop(t, b->loop);
+    dead[n_dead++] = b->turns;
+    b->turns = t;
+    bench_deinit(b);
+    while (n_dead)
+        turns_free(dead[--n_dead]);
+}
+
+static void stop_told(void *arg, enum err e, const struct errinfo *ei) {
+    (void)arg, (void)ei;
+    assert_int_equal(e, ERR_OK);
+}
+
+static enum err delete_conversation(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct bench *b = arg;
+    (void)ei;
+    return conversation_delete(tx, &b->user, &b->conversation);
+}
+
+static void recover_goes_on_from_every_event(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s, back[4];
+    struct turns *t;
+    die(&b, &s);
+    rise(&b, &t, 1);
+    for (int i = 0; i <= s.n; i++) /* before the turn is taken up */
+        attach_behind(&b, t, &s.message_id, i ? s.ids[i - 1] : 0, &back[i]);
+    b.mock.mode = MOCK_REPLY;
+    b.mock.reply = "there, friend.";
+    serve(&b, t);
+    for (int i = 0; i <= s.n; i++) {
+        pump_until(b.loop, &back[i].over);
+        assert_int_equal(back[i].kinds[back[i].n - 1], STREAM_DONE);
+        assert_int_equal(seen_has(&back[i], STREAM_RESET), i == 0);
+        for (int k = 0; k < back[i].n; k++)
+            assert_true(back[i].ids[k] > (k ? back[i].ids[k - 1] : i ? s.ids[i - 1] : 0));
+    }
+    assert_text(&back[0].text, "Hello there, friend.");
+    assert_text(&back[1].text, "Hello there, friend."); /* behind `created` */
+    assert_text(&back[s.n].text, "there, friend.");
+    assert_int_equal(b.mock.n_asked, 2);
+    assert_non_null(strstr(b.mock.asked[1], "{\"role\":\"assistant\",\"content\":\"Hello \"}]"));
+    struct stored st = bench_stored(&b, &s.message_id);
+    assert_int_equal(st.n, 2);
+    assert_int_equal(st.m.status, MESSAGE_COMPLETE);
+    assert_stored_text(st.m.content, "Hello there, friend.");
+    assert_true(st.m.ttft_ms >= 0);
+    for (int i = 0; i <= s.n; i++)
+        seen_deinit(&back[i]);
+    attach_behind(&b, t, &s.message_id, s.ids[s.n - 1], &back[0]); /* later, and from the store */
+    pump_until(b.loop, &back[0].over);
+    hub_sweep(&t->hub, INT64_MAX);
+    attach_behind(&b, t, &s.message_id, s.ids[s.n - 1], &back[1]);
+    pump_until(b.loop, &back[1].over);
+    for (int i = 0; i < 2; i++) {
+        assert_text(&back[i].text, "there, friend.");
+        assert_false(seen_has(&back[i], STREAM_RESET));
+        seen_deinit(&back[i]);
+    }
+    seen_deinit(&s);
+    end(&b, t);
+}
+
+static void recover_reader_ahead_of_the_store_sees_nothing_shrink(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s, back;
+    struct turns *t;
+    die(&b, &s);
+    rise(&b, &t, 1);
+    /* It had read six bytes more than were stored. */
+    int64_t ahead = s.ids[s.n - 1] + ((int64_t)6 << EVENT_TEXT_SHIFT);
+    attach_behind(&b, t, &s.message_id, ahead, &back);
+    b.mock.mode = MOCK_HOLD;
+    b.mock.reply = "you ";
+    serve(&b, t);
+    while (b.mock.n_asked < 2 || !b.mock.held)
+        loop_run(b.loop);
+    mock_release(&b.mock, "there, friend.");
+    pump_until(b.loop, &back.over);
+    assert_int_equal(back.kinds[0], STREAM_RESET); /* with at least as much text as it had */
+    assert_text(&back.text, "Hello you there, friend.");
+    seen_deinit(&back);
+    seen_deinit(&s);
+    end(&b, t);
+}
+
+static void turn_loop_briefly(struct bench *b) {
+    struct timer *t = timer_new(b->loop, pump_expired, NULL);
+    pump_loop = b->loop;
+    timer_start(t, 5, false);
+    loop_run(b->loop);
+    timer_free(t);
+}
+
+static void recover_gives_up_after_some_times(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s;
+    struct turns *t = NULL;
+    int times = 0;
+    die(&b, &s);
+    for (;; times++) {
+        struct turns_options o = {.store = b.store, .upstream = b.upstream};
+        struct errinfo ei;
+        int64_t n = -1, given_up = -1;
+        assert_int_equal(turns_new(&o, &t, &ei), ERR_OK);
+        assert_int_equal(turns_recover(t, &n, &given_up, &ei), ERR_OK);
+        assert_true(times < 20);
+        if (given_up)
+            break;
+        serve(&b, t);
+        struct turn_loop *tl = turn_loop_of(t, b.loop);
+        while (!tl->turns || !tl->turns->open) /* it is noted that it was taken up … */
+            turn_loop_briefly(&b);
+        turns_detach_loop(t, b.loop); /* … and the process dies of it */
+        dead[n_dead++] = t;
+    }
+    assert_int_equal(times, 5);
+    struct stored st = bench_stored(&b, &s.message_id);
+    assert_int_equal(st.m.status, MESSAGE_INTERRUPTED);
+    seen_deinit(&s);
+    end(&b, t);
+}
+
+static void recover_stop_while_it_waits_stops_it(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s, back;
+    struct turns *t;
+    die(&b, &s);
+    rise(&b, &t, 1);
+    attach_behind(&b, t, &s.message_id, s.ids[s.n - 1], &back);
+    assert_int_equal(turn_stop(t, b.loop, &b.user, &s.message_id, stop_told, NULL), ERR_OK);
+    serve(&b, t);
+    pump_until(b.loop, &back.over);
+    assert_int_equal(back.kinds[back.n - 1], STREAM_DONE);
+    struct stored st = bench_stored(&b, &s.message_id);
+    assert_int_equal(st.m.status, MESSAGE_STOPPED);
+    assert_stored_text(st.m.content, "Hello ");
+    assert_int_equal(b.mock.n_asked, 1);
+    seen_deinit(&back);
+    seen_deinit(&s);
+    end(&b, t);
+}
+
+static void recover_of_a_deleted_conversation_ends(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s, back;
+    struct turns *t;
+    struct errinfo ei;
+    die(&b, &s);
+    rise(&b, &t, 1);
+    assert_int_equal(store_write_wait(b.store, delete_conversation, &b, &ei), ERR_OK);
+    attach_behind(&b, t, &s.message_id, s.ids[s.n - 1], &back);
+    serve(&b, t);
+    pump_until(b.loop, &back.over);
+    assert_true(back.failed);
+    assert_int_equal(back.ei.code, ERR_NOT_FOUND);
+    seen_deinit(&back);
+    seen_deinit(&s);
+    end(&b, t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recover_goes_on_from_every_event),
+        cmocka_unit_test(recover_reader_ahead_of_the_store_sees_nothing_shrink),
+        cmocka_unit_test(recover_gives_up_after_some_times),
+        cmocka_unit_test(recover_stop_while_it_waits_stops_it),
+        cmocka_unit_test(recover_of_a_deleted_conversation_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
