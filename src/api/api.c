@@ -10,7 +10,7 @@
 #define CALL_ARENA_CAP    ((size_t)128 << 20)
 #define OUT_CAP           ((size_t)64 << 20)
 #define BODY_DEFAULT      ((size_t)1 << 20)
-#define DOC_DEFAULT       ((size_t)16 << 20)
+#define DOC_DEFAULT       ((size_t)32 << 20)
 #define NAME_ATTEMPTS     10
 #define IP_ATTEMPTS       1000 /* many people may share an address */
 #define SIGNUP_ATTEMPTS   100  /* the same, and each costs a hash and a row */
@@ -202,6 +202,19 @@ static bool body_needed(const struct schema *s) {
     return false;
 }
 
+/* A file's name stands in the query, or its body is a form: then it may be JSON, too. */
+static bool is_file(const struct call *c, struct str type) {
+    struct str name = str_trim(str_cut(&type, ';'));
+    return c->route->flags & ROUTE_FILES && name.n &&
+           (api_call_query(c, "source_name").p || !str_eq_nocase(name, STR("application/json")));
+}
+
+static enum err take_file(struct call *c, struct str body, struct str type, struct errinfo *ei) {
+    c->file = arena_str(c->arena, body);
+    c->file_type = arena_str(c->arena, type);
+    return c->file.p && c->file_type.p ? ERR_OK : err_set(ei, ERR_NOMEM, NULL);
+}
+
 static enum err read_body(struct call *c, struct http_request *r, struct errinfo *ei) {
     const struct schema *s = c->route->body;
     struct str body = http_body(r), type = http_header(r, "Content-Type");
@@ -210,6 +223,8 @@ static enum err read_body(struct call *c, struct http_request *r, struct errinfo
     if (body.n > max)
         return err_set(ei, ERR_TOO_LARGE, "the body has %zu bytes; at most %zu are taken here",
                        body.n, max);
+    if (is_file(c, type))
+        return take_file(c, body, type, ei);
     if (!s || (body.n == 0 && !body_needed(s)))
         return ERR_OK;
     if (!str_eq_nocase(str_trim(str_cut(&type, ';')), STR("application/json")))

@@ -31,7 +31,7 @@ struct api_options {
     const char
         *notice; /* a sentence for the page ("the small model is in use …"), copied; NULL = none */
     size_t max_body_bytes;     /* 0 = 1 MiB */
-    size_t max_document_bytes; /* the body of POST /api/v1/documents, 0 = 16 MiB */
+    size_t max_document_bytes; /* the body of POST /api/v1/documents, 0 = 32 MiB */
 };
 enum err api_new(const struct api_options *o, struct api **ret, struct errinfo *ei) ERR_CHECK;
 void api_free(

@@ -51,9 +51,10 @@ enum route_auth {
     ROUTE_SIGNUP,  /* an administrator; while sign-up is open also anybody */
     ROUTE_METRICS, /* an administrator; from loopback also anybody */
 };
-#define ROUTE_STREAMS    1u /* may answer with text/event-stream */
-#define ROUTE_LARGE_BODY 2u /* takes documents */
-#define ROUTE_NO_HEAD    8u /* a GET whose status is known only with its stream */
+#define ROUTE_STREAMS    1u  /* may answer with text/event-stream */
+#define ROUTE_LARGE_BODY 2u  /* takes documents */
+#define ROUTE_FILES      16u /* a body that is not JSON is a file: call.file */
+#define ROUTE_NO_HEAD    8u  /* a GET whose status is known only with its stream */
 #define ROUTE_BARE                                                                                 \
     4u /* OpenAI's or an operator's: not described as native (no error codes of ours promised) */
 
@@ -124,10 +125,12 @@ struct call {
         struct str value;
     } query[QUERY_MAX];
     size_t n_query;
-    struct page page; /* from limit and after */
-    yyjson_doc *doc;  /* owned; NULL without a body */
-    json_val *body;   /* its root, an object that passed the schema */
-    void *state;      /* the handlers' own, in the arena */
+    struct page page;     /* from limit and after */
+    yyjson_doc *doc;      /* owned; NULL without a body */
+    struct str file;      /* ROUTE_FILES: the body's bytes, p NULL when it was JSON; in the arena */
+    struct str file_type; /* its Content-Type */
+    json_val *body;       /* its root, an object that passed the schema */
+    void *state;          /* the handlers' own, in the arena */
     /* the answer */
     int status;
     const char *content_type;

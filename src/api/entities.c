@@ -122,6 +122,15 @@ void entity_document(struct buf *b, const struct document *d) {
     out_raw(b, "metadata", d->metadata.n ? d->metadata : STR("{}"));
     out_time(b, "created_at", d->created_at);
     out_time(b, "indexed_at", d->indexed_at);
+    out_id(b, "collection_id", &d->collection_id);
+    out_strz(b, "status", document_status_name(d->status));
+    out_text_or_null(b, "error", d->error);
+    out_bool(b, "updating", d->updating);
+    out_text_or_null(b, "title", d->title);
+    out_str(b, "media_type", d->media_type.n ? d->media_type : STR("text/plain"));
+    out_text_or_null(b, "uri", d->uri);
+    out_time(b, "updated_at", d->updated_at);
+    out_int(b, "chunk_count", d->chunk_count);
     out_close(b, '}');
 }
 

@@ -65,6 +65,7 @@ ACT(api_feedback_export);
 
 /* handlers_documents.c */
 TX(api_documents_list);
+WORK(api_document_file_job);
 TX(api_document_create_write);
 TX(api_document_read);
 TX(api_document_delete_write);

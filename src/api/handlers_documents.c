@@ -1,7 +1,12 @@
-/* Documents: one's own and shared ones. Searching them comes with retrieval. */
+/* Documents: one's own and shared ones, as text or as files. Files are stored as they are and read
+ * in the background: the answer says "pending". */
 #include "api/entities.h"
 #include "api/handlers.h"
+#include "api/schemas.h"
 #include "base/clock.h"
+#include "base/crypto.h"
+#include "net/multipart.h"
+#include "store/chunk.h"
 
 #define METADATA_MAX 65536
 
@@ -40,8 +45,164 @@ static enum err metadata_text(struct call *c, struct str *ret, struct errinfo *e
     return e || !ret->p ? err_set(ei, ERR_NOMEM, NULL) : ERR_OK;
 }
 
+/* ---- a file ---- */
+
+struct upload {
+    struct document d; /* strings in the call's arena */
+    struct str bytes;
+    char hash[SHA256_HEX_LEN + 1];
+};
+
+static enum err take_metadata(struct call *c, struct str text, struct document *d,
+                              struct errinfo *ei) {
+    yyjson_doc *doc;
+    enum err e = json_parse(text, &doc, ei);
+    if (!e)
+        e = yyjson_is_obj(yyjson_doc_get_root(doc))
+                ? schema_check(&schema_document_metadata, yyjson_doc_get_root(doc), ei)
+                : err_param(ei, ERR_INVALID, "metadata", "metadata must be a JSON object");
+    if (!e) {
+        d->metadata = arena_str(c->arena, text);
+        yyjson_doc_free(doc);
+    }
+    return e;
+}
+
+/* A field of the query or of the form; both have the same names. */
+static enum err take_field(struct call *c, struct upload *u, struct str name, struct str value,
+                           struct errinfo *ei) {
+    for (const struct field *f = query_document_create.fields; f->name; f++) {
+        if (!str_eqz(name, f->name))
+            continue;
+        enum err e = schema_check_text(f, value, ei);
+        if (e)
+            return e;
+        if (str_eqz(name, "source_name"))
+            u->d.source_name = value;
+        else if (str_eqz(name, "shared"))
+            u->d.shared = str_eqz(value, "true");
+        else if (str_eqz(name, "collection_id"))
+            (void)uuid_parse(value, &u->d.collection_id);
+        else if (str_eqz(name, "uri"))
+            u->d.uri = value;
+        else
+            return take_metadata(c, value, &u->d, ei);
+        return ERR_OK;
+    }
+    return err_param(ei, ERR_UNKNOWN_FIELD, "form",
+                     "the form has a field that is not known: "
+                     "source_name, shared, collection_id, uri, metadata and one file are");
+}
+
+/* Browsers send the last part of a path, other clients the whole. */
+static struct str base_name(struct str path) {
+    for (size_t i = path.n; i > 0; i--)
+        if (path.p[i - 1] == '/' || path.p[i - 1] == '\\')
+            return str_sub(path, i, path.n);
+    return path;
+}
+
+static enum err take_form(struct call *c, struct upload *u, struct errinfo *ei) {
+    struct multipart m;
+    struct multipart_part p;
+    bool found = false;
+    enum err e = multipart_begin(&m, c->file_type, c->file);
+    while (!e && (e = multipart_next(&m, &p)) == ERR_OK) {
+        if (!p.filename.p) {
+            e = take_field(c, u, p.name, p.bytes, ei);
+            if (e)
+                return e;
+            continue;
+        }
+        if (found)
+            return err_param(ei, ERR_INVALID, "form", "send one file with each request");
+        found = true;
+        u->bytes = p.bytes;
+        u->d.media_type = p.type;
+        if (!u->d.source_name.n)
+            u->d.source_name = base_name(p.filename);
+    }
+    if (e != ERR_NOT_FOUND)
+        return err_param(ei, ERR_INVALID, "form", "the form (multipart/form-data) is damaged");
+    return found ? ERR_OK : err_param(ei, ERR_INVALID, "form", "the form holds no file");
+}
+
+static bool is_clean(struct str s) {
+    return utf8_valid(s) && (s.n == 0 || !memchr(s.p, 0, s.n));
+}
+
+enum err api_document_file_job(struct call *c, struct errinfo *ei) {
+    struct str type = c->file_type;
+    if (!c->file.p)
+        return ERR_OK;
+    struct upload *u = arena_alloc(c->arena, sizeof *u);
+    if (!u)
+        return err_set(ei, ERR_NOMEM, NULL);
+    enum err e = ERR_OK;
+    c->state = u;
+    u->d.media_type = c->file_type;
+    u->bytes = c->file;
+    for (size_t i = 0; i < c->n_query && !e; i++)
+        e = take_field(c, u, str_from(c->query[i].name), c->query[i].value, ei);
+    if (!e && str_eq_nocase(str_trim(str_cut(&type, ';')), STR("multipart/form-data")))
+        e = take_form(c, u, ei);
+    if (e)
+        return e;
+    if (!u->d.source_name.n || u->d.source_name.n > 2000 || !is_clean(u->d.source_name))
+        return err_param(ei, ERR_INVALID, "source_name",
+                         "a file needs its name: ?source_name=report.pdf");
+    if (!u->bytes.n)
+        return err_param(ei, ERR_INVALID, "source_name", "the file is empty");
+    if (!is_clean(u->d.media_type))
+        u->d.media_type = STR("application/octet-stream");
+    sha256_hex(u->bytes, u->hash);
+    u->d.content_hash = (struct str){u->hash, SHA256_HEX_LEN};
+    return ERR_OK;
+}
+
+/* Into one's own private collections anybody may put a document, elsewhere administrators. */
+static enum err may_add_to(struct call *c, struct store_tx *tx, const struct document *d,
+                           struct errinfo *ei) {
+    struct collection col;
+    if (d->shared && !c->user.is_admin)
+        return err_param(ei, ERR_FORBIDDEN, "shared", "only an administrator shares documents");
+    if (!uuid_is_set(&d->collection_id))
+        return ERR_OK;
+    enum err e = collection_get(tx, &c->user.user_id, &d->collection_id, c->arena, &col);
+    if (e)
+        return err_param(ei, e, "collection_id",
+                         e == ERR_NOT_FOUND ? "there is no such collection" : NULL);
+    if (col.kind != COLLECTION_PRIVATE && !c->user.is_admin)
+        return err_param(ei, ERR_FORBIDDEN, "collection_id",
+                         "only an administrator adds to collections of others");
+    return ERR_OK;
+}
+
+static enum err upload_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct upload *u = c->state;
+    struct document d = u->d;
+    struct uuid id;
+    bool unchanged = false;
+    d.user_id = c->user.user_id;
+    d.created_at = clock_wall_ms();
+    enum err e = may_add_to(c, tx, &d, ei);
+    if (e)
+        return e;
+    e = document_submit(tx, &d, u->bytes, &id, &unchanged, ei);
+    if (!e)
+        e = document_get(tx, &c->user.user_id, &id, c->arena, &d);
+    if (e)
+        return e == ERR_NOT_FOUND ? not_found(ei, e) : e;
+    d.content = STR_NULL;
+    c->status = unchanged ? 200 : 201;
+    entity_document(&c->out, &d);
+    return ERR_OK;
+}
+
 enum err api_document_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct str content = json_get_str(c->body, "content");
+    if (c->file.p)
+        return upload_write(c, tx, ei);
     struct document d = {
         .doc_id = uuid_new(),
         .user_id = c->user.user_id,

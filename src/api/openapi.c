@@ -58,7 +58,7 @@ static void write_schema_content(struct buf *b, const struct schema *s) {
     out_close(b, '}');
 }
 
-static void write_body(struct buf *b, const struct schema *s) {
+static void write_body(struct buf *b, const struct schema *s, bool files) {
     bool required = false;
     for (const struct field *f = s->fields; f->name; f++)
         required = required || (f->flags & FIELD_REQUIRED);
@@ -66,6 +66,10 @@ static void write_body(struct buf *b, const struct schema *s) {
     out_bool(b, "required", required);
     out_open(b, "content", '{');
     write_schema_content(b, s);
+    if (files) {
+        out_raw(b, "application/octet-stream", STR("{}"));
+        out_raw(b, "multipart/form-data", STR("{\"schema\":{\"type\":\"object\"}}"));
+    }
     out_close(b, '}');
     out_close(b, '}');
 }
@@ -119,7 +123,7 @@ static void write_operation(struct buf *b, const struct route *r) {
     write_query_parameters(b, r->query);
     out_close(b, ']');
     if (r->body)
-        write_body(b, r->body);
+        write_body(b, r->body, (r->flags & ROUTE_FILES) != 0);
     write_responses(b, r);
     out_close(b, '}');
 }

@@ -30,6 +30,7 @@ static const char *const conversation_filters[] = {"active", "archived", "any", 
 static const char *const senders[] = {"user", "assistant", NULL};
 static const char *const message_states[] = {"complete", "streaming",   "stopped",
                                              "failed",   "interrupted", NULL};
+static const char *const document_states[] = {"pending", "indexed", "failed", NULL};
 static const char *const chat_roles[] = {"system", "developer", "user", "assistant",
                                          "tool",   "function",  NULL};
 static const char *const encodings[] = {"float", "base64", NULL};
@@ -152,6 +153,14 @@ QUERY(roles, {"retired", BOOL, .about = "adds the retired ones; needs an adminis
 QUERY(conversations, LIMIT_FIELD, {"after", TEXT, .min = 1, .max = 64, .about = AFTER_ABOUT},
       {"status", TEXT, .values = conversation_filters, .about = "active if absent"},
       {"q", TEXT, .max = 200, .about = "words that a title or a message must hold"});
+QUERY(document_create,
+      {"source_name", TEXT, .min = 1, .max = 500,
+       .about = "the file's name; the body is the file then, whatever its type"},
+      {"shared", BOOL, .about = "everybody may read it; needs an administrator"},
+      {"collection_id", ID, .about = "where it belongs, if not to one's private documents"},
+      {"uri", TEXT, .min = 1, .max = 2000,
+       .about = "where it comes from: a file with the same one is its new version"},
+      {"metadata", TEXT, .max = 16384, .about = "a JSON object as text"});
 QUERY(feedback, PAGE_FIELDS, {"rating", TEXT, .values = ratings});
 QUERY(rating, {"rating", TEXT, .values = ratings});
 QUERY(events,
@@ -239,7 +248,15 @@ LIST_OF(feedback_list_answer, "FeedbackList", schema_feedback_row_entity);
 SCHEMA(document_entity, "Document", false, NULL, {"doc_id", ID, REQ}, {"user_id", ID, REQ},
        {"shared", BOOL, REQ}, {"source_name", TEXT, REQ},
        {"content", TEXT, .about = "lists leave it out"}, {"content_bytes", INT, REQ},
-       {"metadata", OBJ, REQ}, {"created_at", TIME, REQ}, {"indexed_at", TIME, REQNULL});
+       {"metadata", OBJ, REQ}, {"created_at", TIME, REQ}, {"indexed_at", TIME, REQNULL},
+       {"collection_id", ID, REQNULL},
+       {"status", TEXT, REQ, .values = document_states,
+        .about = "pending: not searchable yet; failed: `error` says why"},
+       {"error", TEXT, REQNULL,
+        .about = "also of a newer version that failed while the older one is served"},
+       {"updating", BOOL, REQ, .about = "a newer version waits to be indexed"},
+       {"title", TEXT, REQNULL}, {"media_type", TEXT, REQ}, {"uri", TEXT, REQNULL},
+       {"updated_at", TIME, REQNULL}, {"chunk_count", INT, REQ});
 LIST_OF(document_list_answer, "DocumentList", schema_document_entity);
 SCHEMA(model_entity, "Model", true, NULL, {"id", TEXT, REQ}, {"object", TEXT, REQ},
        {"created", INT, REQ}, {"owned_by", TEXT, REQ});

@@ -57,7 +57,7 @@ SCHEMAS(X)
 
 /* Queries are no components: their fields become parameters. */
 extern const struct schema query_page, query_roles, query_conversations, query_feedback,
-    query_rating, query_events;
+    query_rating, query_events, query_document_create;
 
 /* All components, NULL-terminated. */
 extern const struct schema *const schemas_all[];

@@ -42,7 +42,6 @@
 #define FILES_KEPT_BACK   256 /* descriptors for the store, the upstream and ourselves */
 #define PASSWORD_THREADS  2
 #define PASSWORDS_QUEUED  1000
-#define DOCUMENT_BYTES    ((size_t)16 << 20)
 #define THREAD_STACK      ((size_t)512 * 1024)
 
 struct server;
@@ -408,9 +407,9 @@ static enum err open_upstream(struct server *s, struct errinfo *ei) {
     return e;
 }
 
-/* The API's own limit for documents, unless the configuration lets every body be larger. */
 static size_t document_bytes(const struct config *c) {
-    return c->max_body_bytes > (int64_t)DOCUMENT_BYTES ? (size_t)c->max_body_bytes : DOCUMENT_BYTES;
+    return (size_t)(c->max_body_bytes > c->max_document_bytes ? c->max_body_bytes
+                                                              : c->max_document_bytes);
 }
 
 static enum err open_parts(struct server *s, struct errinfo *ei) {

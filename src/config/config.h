@@ -51,6 +51,7 @@ struct config {
     int64_t log_level;      /* enum log_level */
     int64_t log_format;     /* enum config_log_format */
     int64_t max_body_bytes;
+    int64_t max_document_bytes;
     int64_t max_running;
     int64_t max_running_per_user;
     int64_t keep_stream_seconds;

@@ -193,7 +193,7 @@ static void body_overLimit_413(void **state) {
     struct reply r = post(&p, "/api/v1/conversations", body);
     expect_error(r, 413, "too_large", "(none)");
     free(body);
-    n = (size_t)18 << 20; /* over what the server reads at all */
+    n = (size_t)34 << 20; /* over what the server reads at all */
     body = malloc(n + 1);
     memset(body, ' ', n);
     body[n] = 0;
