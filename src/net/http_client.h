@@ -27,8 +27,8 @@ struct http_call_spec {
 /* All three may be NULL and run on the loop. on_status: once, before the body. on_data: pieces as
  * they arrive; return false to end the call (done follows with ERR_CANCELLED). on_done: once, last;
  * err is ERR_OK for every complete HTTP answer whatever its status; status is 0 when none arrived;
- * ei says what failed (name of host, no key; param "host": its name is not known). The call is invalid after on_done. Callbacks never
- * run inside http_call_start(). */
+ * ei says what failed (name of host, no key; param "host": its name is not known). The call is
+ * invalid after on_done. Callbacks never run inside http_call_start(). */
 struct http_call_callbacks {
     void (*on_status)(void *ctx, int status, struct str content_type,
                       int64_t retry_after_ms /* -1 = absent */);
