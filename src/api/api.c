@@ -310,6 +310,8 @@ void api_handle(struct http_request *r, void *ctx) {
         e = read_query(c, r, &ei);
     if (!e)
         e = read_body(c, r, &ei);
+    if (!e)
+        e = idempotency_read(c, r, &ei);
     if (e)
         api_call_fail(c, e, &ei);
     else

@@ -121,7 +121,16 @@ static enum err run_tx(struct store_tx *tx, void *arg, struct errinfo *ei) {
         if (e)
             return e;
     }
-    return s->tx ? s->tx(c, tx, ei) : ERR_OK;
+    if (!s->tx)
+        return ERR_OK;
+    if (s->kind != STAGE_WRITE)
+        return s->tx(c, tx, ei);
+    bool found;
+    enum err e = idempotency_look(c, tx, &found, ei);
+    if (e || found)
+        return e;
+    e = s->tx(c, tx, ei);
+    return e ? e : idempotency_note(c, tx, ei);
 }
 
 static void tx_done(void *arg, enum err err, const struct errinfo *ei) {
@@ -135,7 +144,9 @@ static void tx_done(void *arg, enum err err, const struct errinfo *ei) {
         if (uuid_is_set(&c->key_id))
             key_used(c);
     }
-    if (stage_now(c)->tx)
+    if (c->replayed && stage_now(c)->kind == STAGE_WRITE)
+        c->stage = STAGES_MAX; /* what follows was done then */
+    else if (stage_now(c)->tx)
         c->stage++;
     api_call_next(c);
 }

@@ -55,6 +55,7 @@ enum route_auth {
 #define ROUTE_LARGE_BODY 2u  /* takes documents */
 #define ROUTE_FILES      16u /* a body that is not JSON is a file: call.file */
 #define ROUTE_NO_HEAD    8u  /* a GET whose status is known only with its stream */
+#define ROUTE_SECRET     32u /* the answer holds a secret: it is not kept for a request sent again */
 #define ROUTE_BARE                                                                                 \
     4u /* OpenAI's or an operator's: not described as native (no error codes of ours promised) */
 
@@ -130,7 +131,11 @@ struct call {
     struct str file;      /* ROUTE_FILES: the body's bytes, p NULL when it was JSON; in the arena */
     struct str file_type; /* its Content-Type */
     json_val *body;       /* its root, an object that passed the schema */
-    void *state;          /* the handlers' own, in the arena */
+    /* A POST with an Idempotency-Key: SHA-256 in hex of the key and of the whole request. */
+    struct str key_hash, request_hash; /* key_hash STR_NULL: no key */
+    bool replayed;                     /* the answer is the one that was given before */
+    struct uuid replay_id;             /* of a turn: the answer that was made then */
+    void *state;                       /* the handlers' own, in the arena */
     /* the answer */
     int status;
     const char *content_type;
@@ -151,6 +156,13 @@ struct http_request *api_call_request(struct call *c);
 
 /* A query parameter that passed the schema, or STR_NULL. */
 struct str api_call_query(const struct call *c, const char *name);
+
+/* ---- idempotency.c ---- */
+enum err idempotency_read(struct call *c, struct http_request *r, struct errinfo *ei) ERR_CHECK;
+/* In a WRITE: *ret_found when the request was carried out before; c then has its answer. */
+enum err idempotency_look(struct call *c, struct store_tx *tx, bool *ret_found,
+                          struct errinfo *ei) ERR_CHECK;
+enum err idempotency_note(struct call *c, struct store_tx *tx, struct errinfo *ei) ERR_CHECK;
 
 /* ---- respond.c ---- */
 void respond_error_json(struct buf *b, enum err e, const struct errinfo *ei);

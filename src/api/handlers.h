@@ -51,6 +51,9 @@ TX(api_conversation_delete_write);
 TX(api_messages_list);
 TX(api_message_read);
 
+/* idempotency.c */
+TX(api_turn_replay_read);
+
 /* handlers_messages.c */
 ACT(api_message_post);
 ACT(api_message_regenerate);

@@ -187,9 +187,31 @@ static struct reply_stream *stream_new(struct call *c, bool json) {
     return s;
 }
 
+/* The same request was carried out before: the answer that it made is told from its beginning. */
+static void replay(struct call *c, struct reply_stream *s) {
+    struct str created = arena_str(c->arena, buf_str(&c->out));
+    struct errinfo ei = {0};
+    buf_clear(&c->out);
+    enum err e = created.p ? stream_attach(c->api->o.turns, c->loop, &c->user.user_id,
+                                           &c->replay_id, 1, &sink, s, &s->sub, &ei)
+                           : ERR_NOMEM;
+    if (e) {
+        api_call_fail(c, e, &ei);
+        return;
+    }
+    const struct stream_event first = {1, STREAM_CREATED, created};
+    on_event(s, &first);
+}
+
 static void start(struct call *c, struct turn_input *in) {
     struct errinfo ei = {0};
     struct reply_stream *s = stream_new(c, !c->wants_events);
+    if (s && c->replayed) {
+        replay(c, s);
+        return;
+    }
+    in->key_hash = c->key_hash;
+    in->request_hash = c->request_hash;
     in->user_id = c->user.user_id;
     in->arrived_ns = c->arrived_ns;
     enum err e = s ? turn_start(c->api->o.turns, c->loop, in, &sink, s, &s->sub, &ei) : ERR_NOMEM;

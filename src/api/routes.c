@@ -34,7 +34,7 @@ const struct route api_routes[] = {
     {HTTP_POST, V1 "/sessions", "signIn", "Signs in", PUBLIC, IN(sign_in_request), OUT(201, user_entity), DO(READ(api_sign_in_read), JOB(api_sign_in_job), WRITE(api_sign_in_write), LOOP(api_sign_in_done))},
     {HTTP_DELETE, V1 "/sessions/current", "signOut", "Signs out", NONE204, DO(WRITE(api_sign_out_write))},
     {HTTP_GET, V1 "/keys", "listKeys", "One's API keys", OUT(200, key_list_answer), DO(READ(api_keys_list))},
-    {HTTP_POST, V1 "/keys", "createKey", "Makes an API key; it is shown once", IN(key_create_request), OUT(201, key_created), DO(WRITE(api_key_create_write))},
+    {HTTP_POST, V1 "/keys", "createKey", "Makes an API key; it is shown once", .flags = ROUTE_SECRET, IN(key_create_request), OUT(201, key_created), DO(WRITE(api_key_create_write))},
     {HTTP_DELETE, V1 "/keys/{key_id}", "revokeKey", "Revokes an API key", NONE204, DO(WRITE(api_key_revoke_write))},
 
     {HTTP_GET, V1 "/roles", "listRoles", "Assistant roles, oldest first", Q(roles), OUT(200, role_list_answer), DO(READ(api_roles_list))},
@@ -50,11 +50,11 @@ const struct route api_routes[] = {
     {HTTP_PATCH, CONV, "updateConversation", "Renames, archives, restores, changes role or branch", IN(conversation_patch), OUT(200, conversation_entity), DO(WRITE(api_conversation_patch_write))},
     {HTTP_DELETE, CONV, "deleteConversation", "Deletes a conversation", NONE204, DO(WRITE(api_conversation_delete_write))},
     {HTTP_GET, CONV "/messages", "listMessages", "The whole tree of messages, oldest first", OUT(200, message_list_answer), DO(READ(api_messages_list))},
-    {HTTP_POST, CONV "/messages", "createMessage", "A turn: stores the message and streams the answer", .flags = ROUTE_STREAMS, IN(message_create_request), OUT(201, turn_answer), .media = EVENTS, DO(LOOP(api_message_post))},
+    {HTTP_POST, CONV "/messages", "createMessage", "A turn: stores the message and streams the answer", .flags = ROUTE_STREAMS, IN(message_create_request), OUT(201, turn_answer), .media = EVENTS, DO(READ(api_turn_replay_read), LOOP(api_message_post))},
 
     {HTTP_GET, MSG, "getMessage", "One message", OUT(200, message_entity), DO(READ(api_message_read))},
     {HTTP_GET, MSG "/events", "attachEvents", "Attaches to an answer's stream again", .flags = ROUTE_STREAMS | ROUTE_NO_HEAD, Q(events), .status = 200, .media = EVENTS, DO(LOOP(api_message_events))},
-    {HTTP_POST, MSG "/regenerate", "regenerateMessage", "Another answer beside this one", .flags = ROUTE_STREAMS, IN(empty_request), OUT(201, turn_answer), .media = EVENTS, DO(LOOP(api_message_regenerate))},
+    {HTTP_POST, MSG "/regenerate", "regenerateMessage", "Another answer beside this one", .flags = ROUTE_STREAMS, IN(empty_request), OUT(201, turn_answer), .media = EVENTS, DO(READ(api_turn_replay_read), LOOP(api_message_regenerate))},
     {HTTP_POST, MSG "/stop", "stopMessage", "Ends a running answer and keeps its text", IN(empty_request), OUT(200, message_entity), DO(LOOP(api_message_stop), READ(api_message_read))},
     {HTTP_PUT, MSG "/feedback", "putFeedback", "Rates an answer, or changes the rating", IN(feedback_put_request), OUT(200, feedback_entity), DO(WRITE(api_feedback_put_write))},
     {HTTP_DELETE, MSG "/feedback", "deleteFeedback", "Withdraws a rating", NONE204, DO(WRITE(api_feedback_delete_write))},

@@ -31,18 +31,19 @@
 #include "turn/turn.h"
 #include "upstream/upstream.h"
 
-#define LOOPS_MAX         256
-#define DRAIN_MS          10000
-#define DRAIN_ORPHANED_MS 0 /* whoever starts us again waits for the address and the lock */
-#define DRAIN_LOOK_MS     50
-#define LOOK_MS           250   /* at what the upstream is known to be */
-#define REFRESH_READY_MS  10000 /* and asked again when it was well */
-#define LINK_LOOK_MS      2000  /* while the one-time link is out: whether it has done its work */
-#define PURGE_MS          3600000
-#define FILES_KEPT_BACK   256 /* descriptors for the store, the upstream and ourselves */
-#define PASSWORD_THREADS  2
-#define PASSWORDS_QUEUED  1000
-#define THREAD_STACK      ((size_t)512 * 1024)
+#define LOOPS_MAX           256
+#define DRAIN_MS            10000
+#define DRAIN_ORPHANED_MS   0 /* whoever starts us again waits for the address and the lock */
+#define DRAIN_LOOK_MS       50
+#define LOOK_MS             250   /* at what the upstream is known to be */
+#define REFRESH_READY_MS    10000 /* and asked again when it was well */
+#define LINK_LOOK_MS        2000  /* while the one-time link is out: whether it has done its work */
+#define IDEMPOTENCY_KEPT_MS (24 * 3600 * 1000ll)
+#define PURGE_MS            3600000
+#define FILES_KEPT_BACK     256 /* descriptors for the store, the upstream and ourselves */
+#define PASSWORD_THREADS    2
+#define PASSWORDS_QUEUED    1000
+#define THREAD_STACK        ((size_t)512 * 1024)
 
 struct server;
 
@@ -222,7 +223,8 @@ static void look(void *arg) {
 static enum err purge_sessions(struct store_tx *tx, void *arg, struct errinfo *ei) {
     (void)arg;
     (void)ei;
-    return session_purge(tx);
+    enum err e = session_purge(tx);
+    return e ? e : idempotency_purge(tx, clock_wall_ms() - IDEMPOTENCY_KEPT_MS);
 }
 
 static void purge(void *arg) {

@@ -375,6 +375,23 @@ enum err
 document_delete(struct store_tx *tx, const struct uuid *user_id, bool is_admin,
                 const struct uuid *id) ERR_CHECK; /* owner; shared ones also an administrator */
 
+/* ---- idempotency: what was answered to a request with a key; both are hashes (SHA-256, hex) ----
+ */
+struct idempotency {
+    struct uuid user_id;
+    struct str key_hash, request_hash;
+    int64_t created_at;
+    int status;             /* of the reply; 0 = it held a secret and was not kept */
+    struct uuid message_id; /* of a turn: its answer */
+    struct str reply;       /* "" for a turn */
+};
+enum err idempotency_find(struct store_tx *tx, const struct uuid *user_id, struct str key_hash,
+                          struct arena *a, struct idempotency *ret) ERR_CHECK; /* ERR_NOT_FOUND */
+enum err
+idempotency_put(struct store_tx *tx,
+                const struct idempotency *i) ERR_CHECK; /* ERR_CONFLICT: the key is there */
+enum err idempotency_purge(struct store_tx *tx, int64_t before) ERR_CHECK;
+
 /* ---- settings: small named values of the installation ---- */
 enum err setting_get(struct store_tx *tx, const char *name, struct arena *a,
                      struct str *ret) ERR_CHECK; /* ERR_NOT_FOUND */

@@ -108,12 +108,36 @@ enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     return e;
 }
 
+/* Two requests with one key at once: the second comes too late here, and finds the answer next
+ * time. */
+static enum err note_key(struct store_tx *tx, struct turn *t, struct errinfo *ei) {
+    const struct idempotency i = {
+        .user_id = t->in.user_id,
+        .key_hash = t->in.key_hash,
+        .request_hash = t->in.request_hash,
+        .created_at = t->started_wall_ms,
+        .status = 201,
+        .message_id = t->stream->message_id,
+        .reply = STR(""),
+    };
+    if (!t->in.key_hash.n)
+        return ERR_OK;
+    enum err e = idempotency_put(tx, &i);
+    if (e != ERR_CONFLICT)
+        return e;
+    err_set(ei, ERR_UNAVAILABLE,
+            "this very request is being carried out; ask again for its answer");
+    ei->retry_after_ms = 1000;
+    return ERR_UNAVAILABLE;
+}
+
 enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     enum err e = ERR_OK;
     if (t->in.kind == TURN_RESUME)
         return message_resumed(tx, &t->resumed);
-    if (uuid_is_set(&t->question.message_id))
+    e = note_key(tx, t, ei);
+    if (!e && uuid_is_set(&t->question.message_id))
         e = message_append(tx, &t->question, ei);
     if (!e)
         e = message_append(tx, &t->answer, ei);

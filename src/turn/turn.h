@@ -96,6 +96,8 @@ struct turn_input {
     struct uuid message_id; /* TURN_REGENERATE: the answer to be answered again, TURN_RESUME: the
                                one to be gone on with (its conversation is taken from it) */
     int64_t arrived_ns;     /* the request's last byte, for the latencies */
+    struct str key_hash, request_hash; /* of its Idempotency-Key, noted with the append; copied;
+                                          STR_NULL = none */
 };
 /* Starts a turn on the current loop and attaches the caller to its stream. on_fail comes for
  * everything that goes wrong before `created` (no such conversation, too long, unknown model, disk

@@ -164,6 +164,10 @@ enum err turn_make(struct turn_loop *tl, const struct turn_input *in, struct str
     turn->stream = stream ? stream_ref(stream) : stream_new(tl->t, &in->user_id, &answer, tl->loop);
     if (turn->arena && in->content.n)
         turn->in.content = arena_str(turn->arena, in->content);
+    if (turn->arena && in->key_hash.n) {
+        turn->in.key_hash = arena_str(turn->arena, in->key_hash);
+        turn->in.request_hash = arena_str(turn->arena, in->request_hash);
+    }
     if (!turn->arena || !turn->stream || (in->content.n && !turn->in.content.p) ||
         turn_make_timers(turn)) {
         turn_free(turn);

@@ -53,8 +53,8 @@ function stream(texts: string[], breaks = false): Response {
   return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
 }
 
-function start(findStored: () => Promise<Message | null> = async () => null): TurnStart {
-  return { path: '/post', body: { content: 'hi' }, findStored };
+function start(): TurnStart {
+  return { path: '/post', body: { content: 'hi' } };
 }
 
 const follow = (s: TurnStart | null, existing: Message | null = null) =>
@@ -85,27 +85,28 @@ test('turn_that_ended_meanwhile_is_taken_from_the_store', async () => {
   assert.equal(shownText(end), 'whole');
 });
 
-test('turn_lost_before_created_but_stored_is_not_sent_again', async () => {
-  network((path) => (path === '/post' ? new TypeError('network') : stream([created, done(2, 'stored')])));
-  const end = await follow(start(async () => answering));
-  assert.equal(shownText(end), 'stored');
-  assert.deepEqual(calls, ['POST /post', 'GET /api/v1/messages/a/events']);
-});
-
-test('turn_lost_and_not_stored_is_sent_again', async () => {
-  let tries = 0;
-  network(() => (++tries === 1 ? new TypeError('network') : stream([created, done(2, 'second')])));
+test('turn_lost_before_created_is_sent_again_with_the_same_key', async () => {
+  const keys: string[] = [];
+  network((_path, init) => {
+    keys.push((init.headers as Record<string, string>)['idempotency-key'] ?? '');
+    return keys.length === 1 ? new TypeError('network') : stream([created, done(2, 'second')]);
+  });
   const end = await follow(start());
   assert.equal(shownText(end), 'second');
   assert.deepEqual(calls, ['POST /post', 'POST /post']);
+  assert.match(keys[0] ?? '', /^[0-9a-f]{32}$/);
+  assert.equal(keys[0], keys[1]);
 });
 
-test('turn_whose_write_still_waits_in_the_queue_is_not_sent_again', async () => {
-  network((path) => (path === '/post' ? new TypeError('network') : stream([created, done(2, 'stored')])));
-  let looks = 0;
-  const end = await follow(start(async () => (++looks === 1 ? null : answering)));
-  assert.equal(shownText(end), 'stored');
-  assert.deepEqual(calls, ['POST /post', 'GET /api/v1/messages/a/events']);
+test('turn_whose_first_request_is_still_under_way_is_asked_for_again', async () => {
+  let tries = 0;
+  network(() => {
+    tries++;
+    if (tries === 1) return new TypeError('network');
+    if (tries === 2) return Response.json({ error: { message: 'being carried out', code: 'unavailable' } }, { status: 503 });
+    return stream([created, done(2, 'third')]);
+  });
+  assert.equal(shownText(await follow(start())), 'third');
 });
 
 test('request_whose_answer_never_begins_is_given_up', async () => {

@@ -1,8 +1,8 @@
 /* Requests to the server, and whether it is there.
  *
  * Invariants: a failure always leaves as ApiError with a sentence for people. A request that may be sent twice (GET,
- * PUT, PATCH, DELETE) waits for a server that went away and is sent again; a POST never is, because it
- * may have been carried out. This file knows nothing of what the objects mean. */
+ * PUT, PATCH, DELETE) waits for a server that went away and is sent again; so is a POST, which carries a key by which the
+ * server carries it out once. This file knows nothing of what the objects mean. */
 import { signal } from '@preact/signals';
 import type { ApiErrorBody, Status } from './types.ts';
 
@@ -150,11 +150,17 @@ export async function send(method: string, path: string, options: RequestOptions
   }
 }
 
+/** What makes a POST one request, however often it is sent. (randomUUID() is there only behind TLS.) */
+export function newKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
+}
+
 const RESENDS = 20;
 
 /** Sends and returns the JSON answer (undefined for 204). */
 export async function request<T>(method: string, path: string, body?: unknown): Promise<T> {
   const options: RequestOptions = body === undefined ? {} : { body };
+  if (method === 'POST') options.headers = { 'idempotency-key': newKey() };
   for (let attempt = 0; ; attempt++) {
     try {
       const response = await send(method, path, options);
@@ -163,7 +169,7 @@ export async function request<T>(method: string, path: string, body?: unknown): 
     } catch (error) {
       const failure = error instanceof ApiError ? error : networkError();
       if (failure.isNetwork) void untilBack();
-      if (method === 'POST' || !failure.isPassing || attempt >= RESENDS) throw failure;
+      if (!failure.isPassing || attempt >= RESENDS) throw failure;
       if (!failure.isNetwork) await sleep(backoffMs(attempt));
       await untilBack();
     }

@@ -109,38 +109,16 @@ export class Chat {
   }
 
   private post(text: string, parentId: string | null): Promise<void> {
-    const before = new Set(this.messages.value.keys());
     const start: TurnStart = {
       path: `/api/v1/conversations/${this.id}/messages`,
       body: { content: text, parent_id: parentId },
-      findStored: async () => {
-        const tree = await this.reloadTree();
-        const mine = tree.data.find(
-          (m) => !before.has(m.message_id) && m.sender === 'user' && m.parent_id === parentId && m.content === text,
-        );
-        return (mine && tree.data.find((m) => m.parent_id === mine.message_id)) ?? null;
-      },
     };
     return this.follow(start, null, { text, parentId }, () => void this.post(text, parentId));
   }
 
   regenerate(message: Message): Promise<void> {
-    const before = new Set(this.messages.value.keys());
-    const start: TurnStart = {
-      path: `/api/v1/messages/${message.message_id}/regenerate`,
-      body: {},
-      findStored: async () => {
-        const tree = await this.reloadTree();
-        return tree.data.find((m) => !before.has(m.message_id) && m.parent_id === message.parent_id) ?? null;
-      },
-    };
+    const start: TurnStart = { path: `/api/v1/messages/${message.message_id}/regenerate`, body: {} };
     return this.follow(start, null, { text: null, parentId: message.parent_id }, () => void this.regenerate(message));
-  }
-
-  private async reloadTree(): Promise<MessageTree> {
-    const tree = await get<MessageTree>(`/api/v1/conversations/${this.id}/messages`);
-    this.messages.value = new Map(tree.data.map((m) => [m.message_id, m]));
-    return tree;
   }
 
   private async follow(

@@ -1,0 +1,105 @@
+/* Idempotency-Key: a POST that is sent again with the same key is carried out once, and answered
+ * with what was answered then (for a day). The same key with another request is a mistake of the
+ * client. */
+#include <stdlib.h>
+
+#include "api/handlers.h"
+#include "base/clock.h"
+#include "base/crypto.h"
+
+#define KEY_MAX 255
+
+static bool key_is_good(struct str key) {
+    for (size_t i = 0; i < key.n; i++)
+        if (key.p[i] < 0x21 || key.p[i] > 0x7e)
+            return false;
+    return key.n >= 1 && key.n <= KEY_MAX;
+}
+
+enum err idempotency_read(struct call *c, struct http_request *r, struct errinfo *ei) {
+    struct str key = http_header(r, "Idempotency-Key");
+    if (!key.p || c->route->method != HTTP_POST)
+        return ERR_OK;
+    if (!key_is_good(key))
+        return err_param(ei, ERR_INVALID, "Idempotency-Key",
+                         "an Idempotency-Key has 1 to %d visible ASCII characters", KEY_MAX);
+    char hex[SHA256_HEX_LEN + 1];
+    sha256_hex(key, hex);
+    c->key_hash = arena_str(c->arena, str_from(hex));
+    struct sha256 *s = sha256_new();
+    if (!s)
+        return err_set(ei, ERR_NOMEM, NULL);
+    struct str path = http_path(r), body = http_body(r);
+    sha256_update(s, path.p, path.n);
+    sha256_update(s, "\n", 1);
+    sha256_update(s, body.p, body.n);
+    sha256_final(s, hex);
+    c->request_hash = arena_str(c->arena, str_from(hex));
+    return c->key_hash.p && c->request_hash.p ? ERR_OK : err_set(ei, ERR_NOMEM, NULL);
+}
+
+enum err idempotency_look(struct call *c, struct store_tx *tx, bool *ret_found,
+                          struct errinfo *ei) {
+    struct idempotency i;
+    *ret_found = false;
+    if (!c->key_hash.p || !uuid_is_set(&c->user.user_id))
+        return ERR_OK;
+    enum err e = idempotency_find(tx, &c->user.user_id, c->key_hash, c->arena, &i);
+    if (e == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (e)
+        return err_set(ei, e, NULL);
+    if (!str_eq(i.request_hash, c->request_hash))
+        return err_param(ei, ERR_CONFLICT, "Idempotency-Key",
+                         "this key was used for another request; take a new one");
+    if (!i.status)
+        return err_param(ei, ERR_CONFLICT, "Idempotency-Key",
+                         "this request was carried out; its answer held a secret and was not kept");
+    c->replay_id = i.message_id;
+    c->replayed = *ret_found = true;
+    c->status = i.status;
+    buf_clear(&c->out);
+    buf_adds(&c->out, i.reply);
+    return ERR_OK;
+}
+
+enum err idempotency_note(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    bool secret = c->route->flags & ROUTE_SECRET;
+    if (!c->key_hash.p || !uuid_is_set(&c->user.user_id))
+        return ERR_OK;
+    struct idempotency i = {
+        .user_id = c->user.user_id,
+        .key_hash = c->key_hash,
+        .request_hash = c->request_hash,
+        .created_at = clock_wall_ms(),
+        .status = secret ? 0 : c->status,
+        .reply = secret || !c->out.n ? STR("") : buf_str(&c->out),
+    };
+    enum err e = buf_err(&c->out) ? buf_err(&c->out) : idempotency_put(tx, &i);
+    return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+/* Before a turn: was it begun already? */
+enum err api_turn_replay_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct message answer, question;
+    bool found;
+    enum err e = idempotency_look(c, tx, &found, ei);
+    if (e || !found)
+        return e;
+    e = message_get(tx, &c->user.user_id, &c->replay_id, c->arena, &answer);
+    if (e)
+        return err_set(ei, e, e == ERR_NOT_FOUND ? "what this request made was deleted" : NULL);
+    bool asked =
+        str_ends(str_from(c->route->path), STR("/messages")) &&
+        message_get(tx, &c->user.user_id, &answer.parent_id, c->arena, &question) == ERR_OK;
+    buf_clear(&c->out);
+    buf_addz(&c->out, "{\"user_message\":");
+    if (asked)
+        message_to_json(&c->out, &question, NULL);
+    else
+        buf_addz(&c->out, "null");
+    buf_addz(&c->out, ",\"message\":");
+    message_to_json(&c->out, &answer, NULL);
+    buf_addc(&c->out, '}');
+    return ERR_OK;
+}
