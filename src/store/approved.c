@@ -181,3 +181,42 @@ enum err document_public_ids(struct store_tx *tx, struct arena *a, struct uuid *
     *ret_n = rows.n;
     return ERR_OK;
 }
+
+static enum err exists(struct query *q, bool *ret) {
+    bool found = query_next(q);
+    enum err e = query_end(q);
+    if (!e)
+        *ret = found;
+    return e;
+}
+
+enum err approved_knows_message(struct store_tx *tx, const struct uuid *message_id, bool *ret) {
+    struct query q;
+    query_begin(&q, tx, "SELECT 1 FROM approved_answers WHERE message_id = ?");
+    query_bind_id(&q, message_id);
+    return exists(&q, ret);
+}
+
+enum err message_is_first_answer(struct store_tx *tx, const struct uuid *message_id, bool *ret) {
+    struct query q;
+    query_begin(&q, tx,
+                "SELECT 1 FROM messages m JOIN messages p ON p.message_id = m.parent_id"
+                " WHERE m.message_id = ? AND m.sender = 'assistant' AND p.parent_id IS NULL");
+    query_bind_id(&q, message_id);
+    return exists(&q, ret);
+}
+
+enum err document_indexed_at(struct store_tx *tx, const struct uuid *doc_id, int64_t *ret) {
+    struct query q;
+    query_begin(&q, tx, "SELECT indexed_at FROM documents WHERE doc_id = ?");
+    query_bind_id(&q, doc_id);
+    bool found = query_next(&q);
+    int64_t at = found ? query_int(&q, 0) : 0;
+    enum err e = query_end(&q);
+    if (e)
+        return e;
+    if (!found)
+        return ERR_NOT_FOUND;
+    *ret = at;
+    return ERR_OK;
+}

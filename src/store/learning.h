@@ -103,6 +103,12 @@ enum err candidate_active(struct store_tx *tx, const char *kind, struct arena *a
                           struct candidate *ret) ERR_CHECK;
 enum err candidate_set_state(struct store_tx *tx, const struct uuid *id, const char *state,
                              bool drop_body) ERR_CHECK;
+/* What turns with ([1]) and without it ([0]) did while it was on trial, since a time. */
+enum err candidate_totals(struct store_tx *tx, const struct uuid *id, int64_t since,
+                          struct arm_totals ret[2]) ERR_CHECK;
+/* Satisfaction of all turns in a span of time: the weighted sum and how many were rated. */
+enum err ratings_between(struct store_tx *tx, int64_t from, int64_t to, double *ret_good,
+                         double *ret_n) ERR_CHECK;
 enum err candidate_list(struct store_tx *tx, const struct page *p, struct arena *a,
                         struct candidate **ret, size_t *ret_n) ERR_CHECK; /* newest first */
 
@@ -145,6 +151,14 @@ enum err approved_delete(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
 enum err approved_check_sources(struct store_tx *tx, int64_t *ret_stale) ERR_CHECK;
 /* True when every doc_id of the JSON list is of a document that more than one person may read. */
 enum err sources_are_public(struct store_tx *tx, struct str sources, bool *ret) ERR_CHECK;
+
+enum err approved_knows_message(struct store_tx *tx, const struct uuid *message_id,
+                                bool *ret) ERR_CHECK;
+/* The answer is to a question that began its conversation. */
+enum err message_is_first_answer(struct store_tx *tx, const struct uuid *message_id,
+                                 bool *ret) ERR_CHECK;
+enum err document_indexed_at(struct store_tx *tx, const struct uuid *doc_id,
+                             int64_t *ret) ERR_CHECK; /* ERR_NOT_FOUND */
 
 /* Of each document that people other than its owner may read. */
 enum err document_public_ids(struct store_tx *tx, struct arena *a, struct uuid **ret,

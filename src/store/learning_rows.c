@@ -118,23 +118,70 @@ enum err arm_set_state(struct store_tx *tx, const struct uuid *id, const char *s
     return query_run_one(&q);
 }
 
+#define TOTALS                                                                                     \
+    " coalesce(sum(CASE f.rating WHEN 'thumbs_up' THEN 1.0 WHEN 'neutral' THEN 0.5 END), 0),"      \
+    " coalesce(sum(CASE f.rating WHEN 'thumbs_down' THEN 1.0 WHEN 'neutral' THEN 0.5 END), 0),"    \
+    " count(*), sum(t.unsafe OR instr(coalesce(f.reasons, ''), '\"unsafe\"') > 0),"                \
+    " sum(t.status = 'failed'), sum(t.ttft_ms >= 0),"                                              \
+    " coalesce(sum(CASE WHEN t.ttft_ms >= 0 THEN ln(max(t.ttft_ms, 1)) END), 0),"                  \
+    " coalesce(sum(CASE WHEN t.ttft_ms >= 0 THEN ln(max(t.ttft_ms, 1)) * ln(max(t.ttft_ms, 1))"    \
+    "  END), 0)"                                                                                   \
+    " FROM turn_records t LEFT JOIN feedback f ON f.message_id = t.message_id"                     \
+    "  AND f.user_id = t.user_id AND NOT EXISTS"                                                   \
+    "  (SELECT 1 FROM flagged_users g WHERE g.user_id = t.user_id)"
+
+static void totals_read(struct query *q, struct arm_totals *r) {
+    r->good = query_num(q, 2);
+    r->bad = query_num(q, 3);
+    r->turns = query_num(q, 4);
+    r->unsafe = query_num(q, 5);
+    r->failed = query_num(q, 6);
+    r->ttft_n = query_num(q, 7);
+    r->ttft_sum = query_num(q, 8);
+    r->ttft_squares = query_num(q, 9);
+}
+
+enum err candidate_totals(struct store_tx *tx, const struct uuid *id, int64_t since,
+                          struct arm_totals ret[2]) {
+    struct query q;
+    struct arm_totals out[2] = {{.turns = 0}, {.turns = 0}};
+    query_begin(&q, tx,
+                "SELECT t.ranked, NULL," TOTALS " WHERE t.candidate_id = ? AND t.at >= ?"
+                " AND t.answer_id IS NULL GROUP BY t.ranked");
+    query_bind_id(&q, id);
+    query_bind_int(&q, since);
+    while (query_next(&q))
+        totals_read(&q, &out[query_int(&q, 0) != 0]);
+    enum err e = query_end(&q);
+    if (!e)
+        memcpy(ret, out, sizeof out);
+    return e;
+}
+
+enum err ratings_between(struct store_tx *tx, int64_t from, int64_t to, double *ret_good,
+                         double *ret_n) {
+    struct query q;
+    struct arm_totals t = {.turns = 0};
+    query_begin(&q, tx, "SELECT NULL, NULL," TOTALS " WHERE t.at >= ? AND t.at < ?");
+    query_bind_int(&q, from);
+    query_bind_int(&q, to);
+    if (query_next(&q))
+        totals_read(&q, &t);
+    enum err e = query_end(&q);
+    if (!e) {
+        *ret_good = t.good;
+        *ret_n = t.good + t.bad;
+    }
+    return e;
+}
+
 enum err arm_totals_list(struct store_tx *tx, int64_t since, struct arena *a,
                          struct arm_totals **ret, size_t *ret_n) {
     struct query q;
     struct rows rows = {0};
     query_begin(
         &q, tx,
-        "SELECT t.arm_id, t.role_id,"
-        " coalesce(sum(CASE f.rating WHEN 'thumbs_up' THEN 1.0 WHEN 'neutral' THEN 0.5 END), 0),"
-        " coalesce(sum(CASE f.rating WHEN 'thumbs_down' THEN 1.0 WHEN 'neutral' THEN 0.5 END), 0),"
-        " count(*), sum(t.unsafe OR instr(coalesce(f.reasons, ''), '\"unsafe\"') > 0),"
-        " sum(t.status = 'failed'), sum(t.ttft_ms >= 0),"
-        " coalesce(sum(CASE WHEN t.ttft_ms >= 0 THEN ln(max(t.ttft_ms, 1)) END), 0),"
-        " coalesce(sum(CASE WHEN t.ttft_ms >= 0 THEN ln(max(t.ttft_ms, 1)) * ln(max(t.ttft_ms, 1))"
-        "  END), 0)"
-        " FROM turn_records t LEFT JOIN feedback f ON f.message_id = t.message_id"
-        "  AND f.user_id = t.user_id AND NOT EXISTS"
-        "  (SELECT 1 FROM flagged_users g WHERE g.user_id = t.user_id)"
+        "SELECT t.arm_id, t.role_id," TOTALS
         " WHERE t.at >= ? AND t.answer_id IS NULL AND t.role_id IN (SELECT role_id FROM arms)"
         " GROUP BY t.role_id, t.arm_id");
     query_bind_int(&q, since);
@@ -142,10 +189,9 @@ enum err arm_totals_list(struct store_tx *tx, int64_t since, struct arena *a,
         struct arm_totals *r = rows_add(&rows, a, sizeof *r, &q);
         if (!r)
             break;
-        *r = (struct arm_totals){query_id(&q, 0),  query_id(&q, 1),  query_num(&q, 2),
-                                 query_num(&q, 3), query_num(&q, 4), query_num(&q, 5),
-                                 query_num(&q, 6), query_num(&q, 7), query_num(&q, 8),
-                                 query_num(&q, 9)};
+        r->arm_id = query_id(&q, 0);
+        r->role_id = query_id(&q, 1);
+        totals_read(&q, r);
     }
     enum err e = query_end(&q);
     if (e)

@@ -1,0 +1,311 @@
+/* The retrieval learner on two collections: simulated people rate what they are shown, the learner
+ * goes through the same proof as in the program, and every so often its order is measured against
+ * the collections' judgements, which no learner sees.
+ *
+ * A person asks one of the seen questions, is shown ten passages, and says of each whether it
+ * helped: rightly but for NOISE of all judgements; LIARS of the people always say the opposite. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "world.h"
+
+struct learner {
+    const char *name;
+    bool linear, memory, liars, integrity;
+};
+static const struct learner learners[] = {
+    {"linear re-ranker", true, false, true, true},
+    {"memory", false, true, true, true},
+    {"both", true, true, true, true},
+    {"both, nobody lies", true, true, false, true},
+    {"both, everybody equal", true, true, true, false},
+};
+#define N_LEARNERS (sizeof learners / sizeof *learners)
+enum { BOTH = 2, HONEST = 3 };
+
+static const size_t measured[] = {0, 200, 1000, 5000};
+#define N_MEASURED (sizeof measured / sizeof *measured)
+
+struct turn {
+    size_t query, person, n;
+    int64_t at;
+    size_t shown[SHOWN]; /* places in the query's pool */
+    double value[SHOWN], weight[SHOWN];
+};
+
+struct world {
+    const struct pool *pool;
+    const struct learner *learner;
+    struct rng rng;
+    size_t *seen, n_seen, *unseen, n_unseen;
+    bool liar[RATERS];
+    struct turn *turns;
+    size_t n_turns;
+    struct ranker *ranker; /* in use */
+    size_t proofs, refused;
+};
+
+static void shuffle(size_t *v, size_t n, struct rng *r) {
+    for (size_t i = n; i > 1; i--) {
+        size_t k = rng_below(r, (uint32_t)i), t = v[i - 1];
+        v[i - 1] = v[k];
+        v[k] = t;
+    }
+}
+
+static struct ranker_question question_of(const struct pool_query *q) {
+    return (struct ranker_question){str_from(q->text), q->vector, 1};
+}
+
+struct place {
+    double score;
+    size_t at;
+};
+static int by_score(const void *a, const void *b) {
+    const struct place *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    return x->at < y->at ? -1 : 1;
+}
+
+static void order(const struct ranker *r, struct pool_query *q, size_t *ret) {
+    double score[POOL];
+    struct place p[POOL];
+    struct ranker_question question = question_of(q);
+    if (r)
+        ranker_score(r, &question, q->passages, q->n, score);
+    for (size_t i = 0; i < q->n; i++)
+        p[i] = (struct place){r ? score[i] : -(double)i, i};
+    qsort(p, q->n, sizeof *p, by_score);
+    for (size_t i = 0; i < q->n; i++)
+        ret[i] = p[i].at;
+}
+
+static double measure(const struct world *w, const size_t *which, size_t n) {
+    size_t at[POOL];
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct pool_query *q = &w->pool->queries[which[i]];
+        order(w->ranker, q, at);
+        sum += pool_ndcg(q, at, q->n);
+    }
+    return sum / (double)n;
+}
+
+static void rate(struct world *w) {
+    struct turn *t = &w->turns[w->n_turns];
+    size_t at[POOL];
+    t->query = w->seen[rng_below(&w->rng, (uint32_t)w->n_seen)];
+    t->person = rng_below(&w->rng, RATERS);
+    t->at = (int64_t)w->n_turns * 300000;
+    struct pool_query *q = &w->pool->queries[t->query];
+    order(w->ranker, q, at);
+    t->n = q->n < SHOWN ? q->n : SHOWN;
+    for (size_t i = 0; i < t->n; i++) {
+        bool good = pool_is_relevant(q, q->docs[at[i]]);
+        if (rng_uniform(&w->rng) < NOISE)
+            good = !good;
+        if (w->learner->liars && w->liar[t->person])
+            good = !good;
+        t->shown[i] = at[i];
+        t->value[i] = good;
+    }
+    w->n_turns++;
+}
+
+/* As the program does with its ratings. */
+static void weigh(struct world *w) {
+    size_t n = w->n_turns * SHOWN, m = 0;
+    struct judgement *j = calloc(n + 1, sizeof *j);
+    struct person people[RATERS] = {0};
+    for (size_t i = 0; i < w->n_turns; i++)
+        for (size_t k = 0; k < w->turns[i].n; k++)
+            j[m++] = (struct judgement){
+                .person = w->turns[i].person,
+                .thing = w->turns[i].query * POOL + w->turns[i].shown[k],
+                .at = w->turns[i].at,
+                .worth = {w->turns[i].value[k], 1},
+            };
+    if (w->learner->integrity &&
+        evidence_weigh(j, m, people, RATERS, w->pool->n_queries * POOL) != ERR_OK)
+        exit(1);
+    m = 0;
+    for (size_t i = 0; i < w->n_turns; i++)
+        for (size_t k = 0; k < w->turns[i].n; k++)
+            w->turns[i].weight[k] = j[m++].worth.weight;
+    free(j);
+}
+
+static struct ranker *train(const struct world *w, size_t until) {
+    struct ranker_question *q = calloc(w->pool->n_queries, sizeof *q);
+    struct ranker_rating *r = calloc(until * SHOWN + 1, sizeof *r);
+    size_t *number = calloc(w->pool->n_queries, sizeof *number), n_q = 0, n = 0;
+    for (size_t i = 0; i < until; i++) {
+        const struct turn *t = &w->turns[i];
+        const struct pool_query *p = &w->pool->queries[t->query];
+        if (!number[t->query]) {
+            q[n_q++] = question_of(p);
+            number[t->query] = n_q;
+        }
+        for (size_t k = 0; k < t->n; k++)
+            r[n++] = (struct ranker_rating){number[t->query] - 1, p->passages[t->shown[k]],
+                                            t->value[k], t->weight[k]};
+    }
+    struct ranker_input in = {q, n_q, r, n, w->pool->dims, w->learner->linear, w->learner->memory};
+    struct ranker *ret = NULL;
+    if (ranker_train(&in, &ret) != ERR_OK)
+        exit(1);
+    free(q);
+    free(r);
+    free(number);
+    return ret;
+}
+
+static bool prove(const struct world *w, const struct ranker *candidate, size_t from) {
+    size_t n = w->n_turns - from;
+    struct replay_turn *t = calloc(n + 1, sizeof *t);
+    struct ranker_passage *p = calloc(n * SHOWN + 1, sizeof *p);
+    bool *known = calloc(w->pool->n_queries, sizeof *known);
+    for (size_t i = 0; i < from; i++)
+        known[w->turns[i].query] = true;
+    for (size_t i = 0; i < n; i++) {
+        const struct turn *u = &w->turns[from + i];
+        const struct pool_query *q = &w->pool->queries[u->query];
+        for (size_t k = 0; k < u->n; k++)
+            p[i * SHOWN + k] = q->passages[u->shown[k]];
+        t[i] = (struct replay_turn){
+            question_of(q), u->query, !known[u->query], p + i * SHOWN, u->value, u->weight, u->n};
+    }
+    struct replay_result r = {0};
+    if (replay_rankers(candidate, NULL, t, n, &r) != ERR_OK)
+        exit(1);
+    free(t);
+    free(p);
+    free(known);
+    return replay_is_proof(&r);
+}
+
+static void learn(struct world *w) {
+    weigh(w);
+    size_t from = w->n_turns - w->n_turns / 4;
+    struct ranker *candidate = train(w, from);
+    bool proved = prove(w, candidate, from);
+    ranker_free(candidate);
+    w->proofs += proved;
+    w->refused += !proved;
+    if (!proved)
+        return;
+    ranker_free(w->ranker);
+    w->ranker = train(w, w->n_turns);
+}
+
+static void open_world(struct world *w, const struct pool *p, const struct learner *l,
+                       uint64_t seed, size_t ratings) {
+    *w = (struct world){.pool = p, .learner = l};
+    rng_init(&w->rng, seed * 7919 + 1);
+    size_t *all = calloc(p->n_queries, sizeof *all), n = 0;
+    for (size_t i = 0; i < p->n_queries; i++)
+        if (p->queries[i].n_relevant)
+            all[n++] = i;
+    shuffle(all, n, &w->rng);
+    w->seen = all;
+    w->n_seen = n / 2;
+    w->unseen = all + n / 2;
+    w->n_unseen = n - n / 2;
+    for (size_t i = 0; i < RATERS; i++)
+        w->liar[i] = i < (size_t)(LIARS * RATERS);
+    w->turns = calloc(ratings + 1, sizeof *w->turns);
+}
+
+static void close_world(struct world *w) {
+    ranker_free(w->ranker);
+    free(w->seen);
+    free(w->turns);
+}
+
+static bool is_due(size_t n) {
+    static const size_t first[] = {50, 100, 200, 400, 700, 1000};
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++)
+        if (n == first[i])
+            return true;
+    return n > 1000 && n % 1000 == 0;
+}
+
+struct outcome {
+    double unseen[N_MEASURED], seen[N_MEASURED], lowest;
+};
+
+static void simulate(const struct pool *p, const struct learner *l, uint64_t seed,
+                     const struct bench_options *o, struct outcome *out) {
+    struct world w;
+    size_t at = 0;
+    open_world(&w, p, l, seed, o->ratings);
+    *out = (struct outcome){.lowest = 0};
+    for (size_t n = 0;; n++) {
+        bool due = n && is_due(n);
+        if (due)
+            learn(&w);
+        bool wanted = at < N_MEASURED && n == measured[at];
+        if (due || wanted) {
+            double unseen = measure(&w, w.unseen, w.n_unseen);
+            if (wanted) {
+                out->unseen[at] = unseen;
+                out->seen[at++] = measure(&w, w.seen, w.n_seen);
+            }
+            if (unseen - out->unseen[0] < out->lowest)
+                out->lowest = unseen - out->unseen[0];
+        }
+        if (n == o->ratings)
+            break;
+        rate(&w);
+    }
+    close_world(&w);
+}
+
+static void print_row(const char *what, const char *learner, struct interval *v, size_t n) {
+    printf("  %-24s %-9s", learner, what);
+    for (size_t i = 0; i < n; i++)
+        printf("  %.4f ± %.4f", v[i].mean, (v[i].high - v[i].low) / 2);
+    printf("\n");
+}
+
+static void table(const struct pool *p, const struct bench_options *o,
+                  struct outcome out[N_LEARNERS][SEEDS]) {
+    size_t cols = 0;
+    while (cols < N_MEASURED && measured[cols] <= o->ratings)
+        cols++;
+    printf("\n%s: nDCG@10 after", p->name);
+    for (size_t i = 0; i < cols; i++)
+        printf(" %zu%s", measured[i], i + 1 < cols ? "," : " ratings\n");
+    for (size_t l = 0; l < N_LEARNERS; l++) {
+        struct interval unseen[N_MEASURED], seen[N_MEASURED];
+        for (size_t c = 0; c < cols; c++) {
+            double u[SEEDS], s[SEEDS];
+            for (size_t k = 0; k < o->seeds; k++) {
+                u[k] = out[l][k].unseen[c] - (c ? out[l][k].unseen[0] : 0);
+                s[k] = out[l][k].seen[c] - (c ? out[l][k].seen[0] : 0);
+            }
+            unseen[c] = interval_of_mean(u, o->seeds);
+            seen[c] = interval_of_mean(s, o->seeds);
+        }
+        print_row("unseen", learners[l].name, unseen, cols);
+        print_row("repeated", learners[l].name, seen, cols);
+    }
+}
+
+void bench_retrieval(struct pool **pools, size_t n, const struct bench_options *o) {
+    for (size_t i = 0; i < n; i++) {
+        struct outcome out[N_LEARNERS][SEEDS];
+        for (size_t l = 0; l < N_LEARNERS; l++)
+            for (size_t s = 0; s < o->seeds; s++)
+                simulate(pools[i], &learners[l], s + 1, o, &out[l][s]);
+        table(pools[i], o, out);
+        for (size_t l = 0; l < N_LEARNERS; l++) {
+            double low = 0;
+            for (size_t s = 0; s < o->seeds; s++)
+                low = fmin(low, out[l][s].lowest);
+            printf("  lowest %s %.4f\n", learners[l].name, low);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+/* Learning as a whole: what is in use now (for the turn and the search), and the pass that makes
+ * candidates, proves them, rolls them out and back. docs/learning.md tells the story.
+ *
+ *   ratings ─→ learn_run(): evidence → candidate → replay → trial → half → all
+ *                                        (every step an event in words, in the store)
+ *   store ─→ learn_refresh() ─→ what is in use, immutable and shared ─→ learn_choose(), …
+ *
+ * Each learner has its switch (a setting, "learn.off" is a JSON list of names): "ranker",
+ * "approved", "variants". What is switched off changes nothing any more; what it had stays. */
+#pragma once
+
+#include "base/arena.h"
+#include "learn/ranker.h"
+#include "store/learning.h"
+
+struct learn;
+
+enum err learn_new(struct store *s, uint64_t seed, struct learn **ret) ERR_CHECK;
+void learn_free(struct learn *l); /* when nobody uses it any more; NULL is fine */
+
+/* Reads what is in use from the store. Blocking: on a job or at start. */
+enum err learn_refresh(struct learn *l, struct errinfo *ei) ERR_CHECK;
+
+/* ---- for the turn; any thread, microseconds ---- */
+struct learn_choice { /* strings in the arena; arm_id not set: the role as it is */
+    struct arm arm;
+    double chance;
+    struct uuid candidate_id;
+    bool ranked;
+    double ranked_chance;
+};
+/* The same conversation gets the same as long as the chances stay. */
+void learn_choose(struct learn *l, const struct uuid *role_id, const struct uuid *conversation_id,
+                  struct arena *a, struct learn_choice *ret);
+
+bool learn_has_answers(struct learn *l, const struct uuid *role_id);
+/* The approved answer to the same question; false: none. model: who made the vector. */
+bool learn_find_answer(struct learn *l, const struct uuid *role_id, struct str question,
+                       const float *vector, size_t dims, struct str model, struct arena *a,
+                       struct uuid *ret_id, struct str *ret_answer);
+/* Approved answers without a vector of this model, to be embedded and given back. */
+#define LEARN_EMBED_MAX 64
+enum err learn_unembedded(struct store_tx *tx, struct str model, struct arena *a,
+                          struct approved_answer **ret, size_t *ret_n) ERR_CHECK;
+
+/* ---- for the search: the ranker in use, held until let go; NULL = none ---- */
+struct learn_ranker;
+struct learn_ranker *learn_hold_ranker(struct learn *l);
+void learn_release_ranker(struct learn_ranker *r);
+const struct ranker *learn_ranker_get(const struct learn_ranker *r);
+uint64_t learn_role_key(const struct uuid *role_id); /* ranker_question.role */
+
+/* ---- the pass ---- */
+struct learn_report {
+    size_t ratings, questions; /* evidence that was looked at */
+    bool made;                 /* a candidate was made */
+    bool proved;
+    int arms_stopped;
+    int64_t stale;    /* approved answers whose documents changed */
+    int proposed;     /* answers put up for approval */
+    char words[1024]; /* what was done and why, for people */
+};
+#define LEARN_RATINGS_NEW 20 /* so many since the last candidate, before another is made */
+
+/* Blocking, seconds: on a job or in the terminal. force: a candidate is made however few ratings
+ * are new. Safe beside a running server: the writes are small and each is one transaction. */
+enum err learn_run(struct store *s, bool force, struct learn_report *ret,
+                   struct errinfo *ei) ERR_CHECK;
+/* Takes a candidate out of use by hand, or puts one back to all that was rolled back or replaced.
+ */
+enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in_use,
+                             struct errinfo *ei) ERR_CHECK;
+
+/* ---- switches ---- */
+enum err learn_is_off(struct store_tx *tx, const char *learner, bool *ret) ERR_CHECK;
+enum err learn_switch(struct store_tx *tx, const char *learner, bool on,
+                      struct errinfo *ei) ERR_CHECK; /* ERR_INVALID: no such learner */
