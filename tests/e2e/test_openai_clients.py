@@ -94,3 +94,44 @@ def test_real_engine_answers_both_ways_and_embeds(real):
     assert dot(near) > dot(far) + 0.2
     raw = json.loads(real.admin.raw("POST", "/v1/embeddings", {"model": "all-minilm-l6-v2", "input": "a cat", "encoding_format": "base64"})[2])
     assert len(struct.unpack("<384f", base64.b64decode(raw["data"][0]["embedding"]))) == 384
+
+
+@pytest.fixture
+def real_client(real):
+    return openai.OpenAI(base_url=real.url + "/v1", max_retries=0,
+                         api_key=real.admin.post("/api/v1/keys", {"name": "sdk"})["key"])
+
+
+CITY = {"type": "object", "additionalProperties": False, "required": ["city", "visitors", "season"],
+        "properties": {"city": {"type": "string", "minLength": 1, "maxLength": 12},
+                       "visitors": {"type": "integer", "minimum": 1, "maximum": 5000},
+                       "season": {"enum": ["spring", "summer", "autumn", "winter"]}}}
+
+
+def test_answers_follow_a_json_schema(real_client):
+    ask = {"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": "Name a city to visit."}],
+           "max_tokens": 200, "response_format": {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": CITY}}}
+    for extra in ({"temperature": 0}, {"temperature": 1, "seed": 5}):
+        r = real_client.chat.completions.create(**ask, **extra)
+        answer = json.loads(r.choices[0].message.content)
+        assert r.choices[0].finish_reason == "stop" and set(answer) == {"city", "visitors", "season"}
+        assert 1 <= len(answer["city"]) <= 12 and 1 <= answer["visitors"] <= 5000 and answer["season"] in CITY["properties"]["season"]["enum"]
+    text = "".join(c.choices[0].delta.content or "" for c in real_client.chat.completions.create(**ask, stream=True, temperature=0) if c.choices)
+    assert set(json.loads(text)) == set(answer)
+
+
+def test_json_mode_answers_with_an_object(real_client):
+    r = real_client.chat.completions.create(model="smollm2-135m-instruct", temperature=0, max_tokens=60,
+                                            messages=[{"role": "user", "content": "Say hello as JSON with one key."}],
+                                            response_format={"type": "json_object"})
+    assert r.choices[0].message.content.startswith("{")
+    if r.choices[0].finish_reason == "stop":
+        json.loads(r.choices[0].message.content)
+
+
+def test_a_schema_that_cannot_be_met_is_refused_with_its_place(real_client):
+    schema = {"type": "object", "properties": {"age": {"type": "integer", "minimum": 3, "maximum": 2}}, "required": ["age"]}
+    with pytest.raises(openai.BadRequestError) as e:
+        real_client.chat.completions.create(model="smollm2-135m-instruct", messages=[{"role": "user", "content": "hi"}],
+                                            response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+    assert e.value.param == "response_format" and "schema.properties.age" in e.value.message and "nothing can meet it" in e.value.message
