@@ -33,9 +33,9 @@ class CheckLayers(unittest.TestCase):
         for header in ("sqlite3.h", "llama.h", "ggml-cpu.h", "curl/curl.h", "event2/event.h", "sodium.h", "yyjson.h"):
             self.assertEqual(1, len(self.faults_of(src__api__a_c=f"#include <{header}>\n")), header)
 
-    def test_two_includers_of_llama_are_found(self):
+    def test_llama_has_its_two_files_only(self):
         self.assertEqual(1, len(self.faults_of(src__engine__a_c="#include <llama.h>\n",
-                                               src__engine__b_c="#include <llama.h>\n")))
+                                               src__engine__llama_weights_c="#include <llama.h>\n")))
 
     def test_long_file_is_found(self):
         self.assertEqual([], self.faults_of(src__base__a_c="\n" * 1000))

@@ -134,6 +134,44 @@ enum err file_write_text(const char *path, struct str text, struct errinfo *ei) 
     return ERR_OK;
 }
 
+static enum err copy_descriptor(int in, int out, const char *from, const char *to,
+                                struct errinfo *ei) {
+    char block[1 << 16];
+    for (;;) {
+        ssize_t n = read(in, block, sizeof block);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return file_errno(ei, "read", from);
+        if (n == 0)
+            return fsync(out) == 0 ? ERR_OK : file_errno(ei, "write", to);
+        for (ssize_t at = 0, put; at < n; at += put) {
+            put = write(out, block + at, (size_t)(n - at));
+            if (put < 0 && errno == EINTR)
+                put = 0;
+            else if (put < 0)
+                return file_errno(ei, "write", to);
+        }
+    }
+}
+
+enum err file_copy(const char *from, const char *to, struct errinfo *ei) {
+    (void)unlink(to);
+    if (link(from, to) == 0)
+        return ERR_OK;
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    if (in < 0)
+        return file_errno(ei, "open", from);
+    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    enum err e = out < 0 ? file_errno(ei, "create", to) : copy_descriptor(in, out, from, to, ei);
+    close(in);
+    if (out >= 0)
+        close(out);
+    if (e && out >= 0)
+        (void)unlink(to);
+    return e;
+}
+
 static enum err hash_descriptor(const struct models *m, int fd, const char *path, char hex[65],
                                 struct errinfo *ei) {
     const char *slash = strrchr(path, '/');

@@ -10,7 +10,7 @@
 
 #include "base/buf.h"
 #include "base/json.h"
-#include "cli/models_internal.h"
+#include "cli/model_forms.h"
 #include "engine/weights.h"
 
 #define ROOM_BESIDE ((int64_t)128 << 20) /* for a package while it is unpacked */
@@ -28,13 +28,22 @@ static void on_convert(double fraction, void *ctx) {
     models_progress(p->models, p->label, (int64_t)(fraction * (double)p->size), p->size);
 }
 
-static enum err prepare_requantise(const struct models *m, const struct model *model,
-                                   const char *out, struct errinfo *ei) {
-    char in[PATH_MAX];
-    struct convert_progress p = {.models = m, .size = model->prepared_size};
-    snprintf(p.label, sizeof p.label, "%s to %s", model->name, model->form);
-    enum err e = path_incoming(in, m->dir, model, model->files[0].name, ei);
-    return e ? e : engine_weights_convert(in, out, model->form, 0, on_convert, &p, ei);
+enum err weights_in_form(const struct models *m, const char *label, const char *in,
+                         const char *folder, const char *form, const char *out,
+                         struct errinfo *ei) {
+    char made[PATH_MAX];
+    struct weights_info info;
+    struct convert_progress p = {.models = m, .size = file_bytes(in)};
+    snprintf(p.label, sizeof p.label, "%s to %s", label, form);
+    enum err e = model_forms_path(made, folder, form, ei);
+    e = e ? e : engine_weights_inspect(in, &info, ei);
+    if (e)
+        return e;
+    if (file_bytes(made) >= 0) /* from measuring */
+        return rename(made, out) == 0 ? ERR_OK : file_errno(ei, "rename", made);
+    if (strcmp(info.form, form) == 0)
+        return file_copy(in, out, ei);
+    return engine_weights_convert(in, out, form, 0, on_convert, &p, ei);
 }
 
 static enum err prepare_minilm(const struct models *m, const struct model *model, const char *out,
@@ -60,11 +69,33 @@ static enum err prepare_minilm(const struct models *m, const struct model *model
     return rename(part, out) == 0 ? ERR_OK : file_errno(ei, "rename", part);
 }
 
-enum err model_prepare(const struct models *m, const struct model *model, const char *out,
-                       struct errinfo *ei) {
+/* The form to run: measured for chat models. One that cannot be measured is run as the catalogue
+ * says. */
+static void choose_form(const struct models *m, const struct model *model, const char *folder,
+                        char form[32]) {
+    struct model_forms forms;
+    struct errinfo why;
+    char in[PATH_MAX];
+    snprintf(form, 32, "%s", model->form);
+    if (model->convert != CONVERT_REQUANTISE || path_join(in, folder, model->files[0].name, NULL))
+        return;
+    if (model_forms_choose(m, model->name, in, model->files[0].sha256, folder, &forms, &why)) {
+        models_note(m, "%s: taken as %s, since its forms could not be measured: %s", model->name,
+                    model->form, why.message);
+        return;
+    }
+    model_forms_show(m, &forms);
+    snprintf(form, 32, "%s", model_forms_chosen(&forms)->name);
+}
+
+static enum err prepare(const struct models *m, const struct model *model, const char *folder,
+                        const char *form, const char *out, struct errinfo *ei) {
+    char in[PATH_MAX];
+    enum err e;
     switch (model->convert) {
     case CONVERT_REQUANTISE:
-        return prepare_requantise(m, model, out, ei);
+        e = path_join(in, folder, model->files[0].name, ei);
+        return e ? e : weights_in_form(m, model->name, in, folder, form, out, ei);
     case CONVERT_MINILM:
         return prepare_minilm(m, model, out, ei);
     }
@@ -74,7 +105,9 @@ enum err model_prepare(const struct models *m, const struct model *model, const 
 /* Refused before anything is fetched, rather than after 400 MB. */
 static enum err check_room(const struct models *m, const struct model *model, struct errinfo *ei) {
     struct statvfs fs;
-    int64_t need = model->prepared_size + ROOM_BESIDE - model_fetched_bytes(m->dir, model);
+    /* while its forms are measured, two of them stand beside what was fetched */
+    int64_t need = model->prepared_size * (model->convert == CONVERT_REQUANTISE ? 2 : 1) +
+                   ROOM_BESIDE - model_fetched_bytes(m->dir, model);
     for (size_t i = 0; i < model->n_files; i++)
         need += model->files[i].size;
     if (statvfs(m->dir, &fs) != 0)
@@ -99,21 +132,19 @@ static enum err check_prepared(const struct models *m, const struct model *model
     return e;
 }
 
-static enum err record_installed(const struct models *m, const struct model *model,
-                                 const char *file, int64_t size, const char *hex,
-                                 struct errinfo *ei) {
+enum err model_record(const struct models *m, const struct model_record *r, struct errinfo *ei) {
     char path[PATH_MAX], name[PATH_MAX];
     struct buf text;
-    snprintf(name, sizeof name, "%s.json", model->name);
+    snprintf(name, sizeof name, "%s.json", r->name);
     enum err e = path_join(path, m->dir, name, ei);
     if (e)
         return e;
-    buf_init(&text, 8192); /* names and hashes are plain ASCII: the catalogue was checked */
+    buf_init(&text, 8192); /* names and hashes are plain ASCII: they were checked */
     buf_addf(&text,
              "{\n  \"name\": \"%s\",\n  \"form\": \"%s\",\n  \"file\": \"%s\",\n  \"size\": %lld,\n"
-             "  \"sha256\": \"%s\",\n  \"published_sha256\": \"%s\"\n}\n",
-             model->name, model->form, file, (long long)size, hex,
-             model->files[model->n_files - 1].sha256);
+             "  \"sha256\": \"%s\",\n  \"published_sha256\": \"%s\",\n  \"added\": \"%s\"\n}\n",
+             r->name, r->form, r->file, (long long)r->size, r->sha256, r->published_sha256,
+             r->added);
     e = buf_err(&text) ? err_set(ei, buf_err(&text), NULL)
                        : file_write_text(path, buf_str(&text), ei);
     buf_deinit(&text);
@@ -122,31 +153,34 @@ static enum err record_installed(const struct models *m, const struct model *mod
 
 static enum err fetch_and_prepare(const struct models *m, const struct model *model,
                                   struct errinfo *ei) {
-    char name[PATH_MAX], out[PATH_MAX], incoming[PATH_MAX], hex[65];
-    snprintf(name, sizeof name, "%s.%s.gguf", model->name, model->form);
-    enum err e = path_join(out, m->dir, name, ei);
-    e = e ? e : path_incoming(incoming, m->dir, model, NULL, ei);
+    char name[PATH_MAX], out[PATH_MAX], incoming[PATH_MAX], hex[65], form[32];
+    enum err e = path_incoming(incoming, m->dir, model, NULL, ei);
     e = e ? e : check_room(m, model, ei);
     e = e ? e : model_fetch(m, model, ei);
     if (e)
         return e;
-    models_note(m, "%s: fetched and verified; preparing it as %s", model->name, model->form);
-    e = model_prepare(m, model, out, ei);
+    models_note(m, "%s: fetched and verified", model->name);
+    choose_form(m, model, incoming, form);
+    snprintf(name, sizeof name, "%s.%s.gguf", model->name, form);
+    e = path_join(out, m->dir, name, ei);
+    e = e ? e : prepare(m, model, incoming, form, out, ei);
     if (e)
         return e;
     e = check_prepared(m, model, out, hex, ei);
-    e = e ? e : record_installed(m, model, name, file_bytes(out), hex, ei);
+    const struct model_record r = {
+        model->name, form, name, hex, model->files[model->n_files - 1].sha256, "", file_bytes(out)};
+    e = e ? e : model_record(m, &r, ei);
     if (e) {
         (void)unlink(out);
         return e;
     }
     folder_remove(incoming);
-    models_note(m, "%s: ready", model->name);
+    models_note(m, "%s: ready as %s", model->name, form);
     return ERR_OK;
 }
 
 /* One process changes the folder at a time. The lock goes with the descriptor, also when we die. */
-static enum err lock_folder(const struct models *m, int *ret_fd, struct errinfo *ei) {
+enum err models_lock(const struct models *m, int *ret_fd, struct errinfo *ei) {
     char path[PATH_MAX];
     enum err e = folder_make(m->dir, ei);
     e = e ? e : path_join(path, m->dir, ".lock", ei);
@@ -167,7 +201,7 @@ static enum err lock_folder(const struct models *m, int *ret_fd, struct errinfo 
 enum err model_pull(const struct models *m, const struct model *model, struct errinfo *ei) {
     struct model_installed installed;
     int lock = -1;
-    enum err e = lock_folder(m, &lock, ei);
+    enum err e = models_lock(m, &lock, ei);
     if (e)
         return e;
     e = model_installed_get(m->dir, model->name, &installed, ei);

@@ -113,11 +113,6 @@ enum err models_pull_defaults(const struct models *m, const struct catalogue *c,
                               struct errinfo *ei) ERR_CHECK;
 int64_t models_machine_memory(void); /* of the machine or the container, whichever is less */
 
-/* Brings the files in incoming/<name>/ into their form: prepared is written and published_sha256
- * kept. */
-enum err model_prepare(const struct models *m, const struct model *model, const char *out,
-                       struct errinfo *ei) ERR_CHECK;
-
 /* ---- what is there ---- */
 
 struct model_installed {

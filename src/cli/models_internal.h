@@ -37,6 +37,8 @@ enum err file_errno(struct errinfo *ei, const char *doing, const char *path); /*
 enum err file_read_text(const char *path, size_t cap, struct buf *b, struct errinfo *ei) ERR_CHECK;
 /* Whole or not at all, and on the disk when it returns. */
 enum err file_write_text(const char *path, struct str text, struct errinfo *ei) ERR_CHECK;
+/* A hard link where that is possible, else a copy. */
+enum err file_copy(const char *from, const char *to, struct errinfo *ei) ERR_CHECK;
 enum err file_sha256(const struct models *m, const char *path, char hex[65],
                      struct errinfo *ei) ERR_CHECK;
 
@@ -44,3 +46,21 @@ void models_note(const struct models *m, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void models_progress(const struct models *m, const char *label, int64_t done, int64_t total);
 void models_cache_dir(char out[PATH_MAX]); /* $PARLEY_CACHE and its defaults */
+
+/* ---- model_prepare.c ---- */
+
+enum err models_lock(const struct models *m, int *ret_fd,
+                     struct errinfo *ei) ERR_CHECK; /* close() unlocks */
+/* in's weights in a form, as out: what measuring left in folder, else a copy, else converted. */
+enum err weights_in_form(const struct models *m, const char *label, const char *in,
+                         const char *folder, const char *form, const char *out,
+                         struct errinfo *ei) ERR_CHECK;
+
+struct model_record { /* <name>.json; plain ASCII without quotes */
+    const char *name, *form, *file, *sha256, *published_sha256;
+    const char
+        *added; /* "" = of the catalogue; "chat", "embedding" or "adapter" for what was added */
+    int64_t size;
+};
+enum err model_record(const struct models *m, const struct model_record *r,
+                      struct errinfo *ei) ERR_CHECK;

@@ -1,5 +1,5 @@
-/* The model that runs weights: llama.cpp behind model.h. This file is the only includer of llama.h
- * and ggml's headers.
+/* The model that runs weights: llama.cpp behind model.h. This file and llama_weights.c are the only
+ * includers of llama.h and ggml's headers.
  *
  * KV is one pool of cells for all sequences (kv_unified): copying a prefix then only marks its
  * cells as shared, and a step is one pass over the weights whichever sequences take part.
@@ -9,7 +9,6 @@
  *
  * The pool is smaller than a window for every slot: the scheduler reserves what each request can
  * need at most before it starts, so a step does not fail for want of cells. */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/gguf_header.h"
+#include "engine/llama_library.h"
 #include "engine/memory.h"
 #include "engine/model.h"
 
@@ -78,27 +78,11 @@ static const struct llama_weights *weights_const(const struct model *m) {
     return (const struct llama_weights *)m;
 }
 
-/* The library's own messages may quote metadata of the file: they go no further than the debug
- * level. */
-static void on_log(enum ggml_log_level level, const char *text, void *ctx) {
-    (void)ctx;
-    if (log_level() > LOG_DEBUG || level == GGML_LOG_LEVEL_DEBUG || level == GGML_LOG_LEVEL_CONT)
-        return;
-    log_event(LOG_DEBUG, "engine.library", LF_STR("text", str_trim(str_from(text))));
-}
-
-static void library_init(void) {
-    static atomic_bool done;
-    llama_log_set(on_log, NULL);
-    if (!atomic_exchange(&done, true))
-        llama_backend_init();
-}
-
 struct llama_pool *llama_pool_new(int threads, int poll) {
     struct llama_pool *p = calloc(1, sizeof(*p));
     if (!p)
         return NULL;
-    library_init();
+    llama_library_init();
     struct ggml_threadpool_params params = ggml_threadpool_params_default(threads);
     params.poll = (uint32_t)poll;
     p->n = threads;
@@ -496,9 +480,7 @@ static bool on_progress(float fraction, void *ctx) {
 static enum err load(struct llama_weights *w, const struct llama_open_options *o,
                      const struct plan *p, struct errinfo *ei) {
     struct llama_model_params mp = llama_model_default_params();
-    /* On CPUs with AMX ggml lays weights out in tiles, and loading the tiles' configuration is a
-     * SIGSEGV in virtual machines that show AMX without letting it be used. */
-    mp.use_extra_bufts = !ggml_cpu_has_amx_int8();
+    mp.use_extra_bufts = llama_library_tiles();
     mp.progress_callback = on_progress;
     mp.progress_callback_user_data = (void *)o;
     w->model = llama_model_load_from_file(o->path, mp);
@@ -591,7 +573,7 @@ enum err llama_model_open(const struct llama_open_options *o, struct model **ret
                           struct errinfo *ei) {
     struct gguf_header h;
     struct plan p = {0};
-    library_init();
+    llama_library_init();
     enum err e = gguf_header_read(o->path, &h, ei);
     if (!e)
         e = make_plan(o, &h, &p, ei);
@@ -611,53 +593,5 @@ enum err llama_model_open(const struct llama_open_options *o, struct model **ret
         return e;
     }
     *ret = &w->base;
-    return ERR_OK;
-}
-
-/* ---- converting ---- */
-
-struct convert_progress {
-    void (*fn)(double fraction, void *ctx);
-    void *ctx;
-};
-
-/* Converting reports its progress in its log only: "[  12/ 290] blk.3…". */
-static void on_convert_log(enum ggml_log_level level, const char *text, void *ctx) {
-    const struct convert_progress *p = ctx;
-    int at, of;
-    if (p->fn && sscanf(text, "[%d/%d]", &at, &of) == 2 && of > 0 && at <= of)
-        p->fn((double)at / of, p->ctx);
-    on_log(level, text, NULL);
-}
-
-enum err llama_weights_convert(const char *in, const char *out, const char *form, int threads,
-                               void (*progress)(double fraction, void *ctx), void *ctx,
-                               struct errinfo *ei) {
-    static const struct {
-        const char *name;
-        enum llama_ftype type;
-    } forms[] = {
-        {"Q8_0", LLAMA_FTYPE_MOSTLY_Q8_0},     {"Q4_0", LLAMA_FTYPE_MOSTLY_Q4_0},
-        {"F16", LLAMA_FTYPE_MOSTLY_F16},       {"Q4_1", LLAMA_FTYPE_MOSTLY_Q4_1},
-        {"Q5_0", LLAMA_FTYPE_MOSTLY_Q5_0},     {"Q6_K", LLAMA_FTYPE_MOSTLY_Q6_K},
-        {"Q4_K_M", LLAMA_FTYPE_MOSTLY_Q4_K_M}, {"BF16", LLAMA_FTYPE_MOSTLY_BF16},
-    };
-    struct convert_progress p = {progress, ctx};
-    struct llama_model_quantize_params params = llama_model_quantize_default_params();
-    size_t i = 0;
-    while (i < sizeof(forms) / sizeof(*forms) && strcmp(forms[i].name, form) != 0)
-        i++;
-    if (i == sizeof(forms) / sizeof(*forms))
-        return err_set(ei, ERR_INVALID, "the form %.32s is not known; Q8_0, Q4_0 and F16 are",
-                       form);
-    params.ftype = forms[i].type;
-    params.nthread = threads > 0 ? threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    params.allow_requantize = true;
-    library_init();
-    llama_log_set(on_convert_log, &p);
-    uint32_t rc = llama_model_quantize(in, out, &params);
-    llama_log_set(on_log, NULL);
-    if (rc != 0)
-        return err_set(ei, ERR_IO, "%s cannot be converted to %s (is the disk full?)", in, form);
     return ERR_OK;
 }

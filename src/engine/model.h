@@ -108,6 +108,11 @@ struct llama_open_options {
 enum err llama_model_open(const struct llama_open_options *o, struct model **ret,
                           struct errinfo *ei) ERR_CHECK;
 
+/* ---- llama_weights.c; see weights.h ---- */
+
+struct weights_speed;
 enum err llama_weights_convert(const char *in, const char *out, const char *form, int threads,
                                void (*progress)(double fraction, void *ctx), void *ctx,
                                struct errinfo *ei) ERR_CHECK;
+enum err llama_weights_measure(const char *path, struct str text, int threads,
+                               struct weights_speed *ret, struct errinfo *ei) ERR_CHECK;

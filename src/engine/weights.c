@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/gguf_header.h"
+#include "engine/memory.h"
 #include "engine/model.h"
 
 #define WINDOW_FOR_MEMORY 4096
@@ -62,4 +63,20 @@ enum err engine_weights_convert(const char *in_path, const char *out_path, const
     if (e)
         unlink(part);
     return e;
+}
+
+enum err engine_weights_measure(const char *path, struct str text, int threads,
+                                struct weights_speed *ret, struct errinfo *ei) {
+    struct gguf_header h;
+    const int64_t work = 256ll << 20; /* keys, values and logits of a measurement */
+    enum err e = gguf_header_read(path, &h, ei);
+    if (e)
+        return e;
+    int64_t available = memory_available("");
+    if (h.file_bytes + work > available)
+        return err_set(ei, ERR_NOMEM,
+                       "%s does not fit: weights %lld MiB + work %lld MiB, but %lld MiB are free",
+                       path, (long long)(h.file_bytes >> 20), (long long)(work >> 20),
+                       (long long)(available >> 20));
+    return llama_weights_measure(path, text, threads, ret, ei);
 }

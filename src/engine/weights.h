@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/str.h"
 
 /* Writes in_path's tensors in another form ("Q8_0", "Q4_0", "F16") to out_path (created beside as
  * ".part", renamed when whole). Already quantised input is allowed. progress may be NULL; fraction
@@ -24,3 +25,16 @@ struct weights_info {
  * the reason. Never reads out of bounds. */
 enum err engine_weights_inspect(const char *path, struct weights_info *ret,
                                 struct errinfo *ei) ERR_CHECK;
+
+#define WEIGHTS_TOGETHER 4
+
+struct weights_speed { /* tokens per second */
+    double prefill;    /* of 128 tokens */
+    double decode;     /* of one answer */
+    double together;   /* of WEIGHTS_TOGETHER answers at once */
+    double perplexity; /* exp of the mean surprise over the text's first 320 tokens */
+};
+/* Runs a chat model on a text of at least 400 tokens: a few seconds. threads 0 = all cores. Refuses
+ * what does not fit into memory (ERR_NOMEM with the arithmetic). */
+enum err engine_weights_measure(const char *path, struct str text, int threads,
+                                struct weights_speed *ret, struct errinfo *ei) ERR_CHECK;
