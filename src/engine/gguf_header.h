@@ -10,6 +10,7 @@
 struct gguf_header {
     char architecture[32];
     char name[128];
+    char type[16];                /* general.type: "model", "adapter"; "" when absent */
     char chat_template_start[64]; /* "" when the file has no chat template */
     int64_t file_type;            /* general.file_type, -1 when absent */
     int64_t file_bytes;

@@ -39,6 +39,7 @@ enum err engine_weights_inspect(const char *path, struct weights_info *ret, stru
     info.context_window = h.context_length > INT32_MAX ? INT32_MAX : (int)h.context_length;
     info.embedding_dimensions =
         embedding && h.embedding_length <= 1 << 20 ? (int)h.embedding_length : 0;
+    info.adapter = strcmp(h.type, "adapter") == 0;
     int64_t window = h.context_length < WINDOW_FOR_MEMORY ? h.context_length : WINDOW_FOR_MEMORY;
     info.memory_bytes = h.file_bytes + (embedding ? 0 : kv_bytes(&h) * window);
     *ret = info;

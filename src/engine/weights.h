@@ -1,6 +1,8 @@
 /* Work on weight files: the parts of llama.cpp that setup and the model commands need. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "base/str.h"
 
@@ -20,6 +22,7 @@ struct weights_info {
     int context_window;       /* trained */
     int64_t memory_bytes;     /* needed: weights and KV for one window of 4,096 */
     int embedding_dimensions; /* > 0 only for embedding models */
+    bool adapter;             /* a LoRA adapter: no model by itself */
 };
 /* Reads the header only; a file that is no GGUF, cut short or inconsistent gives ERR_CORRUPT and
  * the reason. Never reads out of bounds. */
