@@ -29,13 +29,23 @@ void supervisor_link_get(struct supervisor_link *ret) {
     ret->lifeline_fd = take_fd(LINK_ENV_LIFELINE);
     ret->status_fd = take_fd(LINK_ENV_STATUS);
     ret->start = take_number(LINK_ENV_START, 1);
+    ret->before_pid = take_number(LINK_ENV_BEFORE, 0);
+}
+
+/* A supervisor that is gone is seen by the lifeline; one that does not read has other troubles. */
+static void tell(const struct supervisor_link *l, char what) {
+    if (l->status_fd < 0)
+        return;
+    ssize_t unused = write(l->status_fd, &what, 1);
+    (void)unused;
 }
 
 void supervisor_link_ready(struct supervisor_link *l) {
-    if (l->status_fd < 0)
-        return;
-    ssize_t unused = write(l->status_fd, "R", 1); /* a supervisor that is gone is seen elsewhere */
-    (void)unused;
-    close(l->status_fd);
-    l->status_fd = -1;
+    if (!l->told_ready)
+        tell(l, 'R');
+    l->told_ready = true;
+}
+
+void supervisor_link_beat(const struct supervisor_link *l) {
+    tell(l, '.');
 }

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -33,6 +34,10 @@ struct supervisor_child {
     bool announces; /* says ready through supervisor_link_ready(); systemd is told when all such
                        have */
     int stop_ms;    /* from SIGTERM to SIGKILL */
+    /* Once it gave a first sign of life (supervisor_link_beat()), silence for so long has it
+     * killed, with SIGABRT first, and started again; 0 = it is not watched. */
+    int watchdog_ms;
+    int64_t memory_bytes; /* private memory past which it is stopped and started again; 0 = none */
 };
 
 #define SUPERVISOR_CHILDREN_MAX 8
@@ -44,16 +49,36 @@ struct supervisor_end {
     const struct supervisor_child *gave_up; /* NULL = stopped by a signal */
     int exit_code;                          /* of the child that gave up */
 };
+/* What SIGUSR2 makes of this process: another program, which keeps its number, children and
+ * descriptors (handover.c). check_argv is run first, in a process of its own: unless it exits with
+ * 0, all goes on as before. NULL = SIGUSR2 is refused. */
+struct supervisor_upgrade {
+    const char *program;
+    const char *const *argv, *const *check_argv;
+    const int *fds; /* left open over the change */
+    size_t n_fds;
+    const char *own; /* the caller's note of what they are, for supervisor_handover_own() */
+};
+
 enum err supervisor_run(const struct supervisor_child *children, size_t n,
-                        struct supervisor_end *ret_end, struct errinfo *ei) ERR_CHECK;
+                        const struct supervisor_upgrade *upgrade, struct supervisor_end *ret_end,
+                        struct errinfo *ei) ERR_CHECK;
+/* What the program before this one left as `own`; NULL when there was none. Borrowed from the
+ * environment, which supervisor_run() clears of it. */
+const char *supervisor_handover_own(void);
 
 /* ---- in a child ---- */
 struct supervisor_link {
     int lifeline_fd; /* at its end (readable) the supervisor is gone; -1 = not supervised */
     int status_fd;   /* for supervisor_link_ready(); -1 = none */
     int start;       /* which start of this child it is, from 1; 1 when not supervised */
+    int before_pid;  /* the process of the program before an upgrade that still runs; 0 = none */
+    bool told_ready;
 };
 /* Reads what the supervisor left in the environment and takes it out of there. */
 void supervisor_link_get(struct supervisor_link *ret);
 /* Once; later calls do nothing. SIGPIPE is to be ignored: the supervisor may be gone. */
 void supervisor_link_ready(struct supervisor_link *l);
+/* A sign of life, several times within the watchdog's time. Any thread. */
+void supervisor_link_beat(const struct supervisor_link *l);
+#define SUPERVISOR_BEAT_MS 500

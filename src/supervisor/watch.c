@@ -1,0 +1,91 @@
+/* Who lives but does not answer, and who grew too large: both are ended and started again. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "supervisor/notify.h"
+#include "supervisor/supervisor_internal.h"
+
+#define ABORT_MS       500 /* from SIGABRT, which leaves a report, to SIGKILL */
+#define MEMORY_LOOK_MS 2000
+
+void child_ask_to_stop(struct child *c) {
+    kill(c->pid, SIGTERM);
+    c->asked_to_stop = true;
+    c->due_ns = clock_mono_ns() + (int64_t)c->what->stop_ms * NS_PER_MS;
+}
+
+static bool watched(const struct child *c) {
+    return c->state == CHILD_RUNNING && !c->asked_to_stop && c->beat_ns && c->what->watchdog_ms;
+}
+
+/* Private memory in bytes: what is resident less what is shared with files; -1 = not to be known.
+ */
+static int64_t private_bytes(pid_t pid) {
+    char path[64];
+    long long size, resident, shared;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return -1;
+    int n = fscanf(f, "%lld %lld %lld", &size, &resident, &shared);
+    fclose(f);
+    return n == 3 ? (resident - shared) * sysconf(_SC_PAGESIZE) : -1;
+}
+
+static void watch_memory(struct supervisor *s, int64_t now) {
+    if (now - s->memory_looked_ns < (int64_t)MEMORY_LOOK_MS * NS_PER_MS)
+        return;
+    s->memory_looked_ns = now;
+    for (size_t i = 0; i < s->n; i++) {
+        struct child *c = &s->children[i];
+        if (c->state != CHILD_RUNNING || c->asked_to_stop || !c->what->memory_bytes)
+            continue;
+        int64_t bytes = private_bytes(c->pid);
+        if (bytes <= c->what->memory_bytes)
+            continue;
+        log_event(LOG_ERROR, "supervisor.too_large", LF_Z("child", c->what->name),
+                  LF_INT("child_pid", c->pid), LF_INT("mib", bytes >> 20),
+                  LF_INT("limit_mib", c->what->memory_bytes >> 20));
+        child_ask_to_stop(c);
+    }
+}
+
+void watch_children(struct supervisor *s, int64_t now) {
+    if (s->systemd_ns && now - s->systemd_told_ns >= s->systemd_ns) {
+        s->systemd_told_ns = now;
+        notify_send("WATCHDOG=1");
+    }
+    for (size_t i = 0; i < s->n_all; i++) {
+        struct child *c = &s->children[i];
+        if (!watched(c) || now - c->beat_ns < (int64_t)c->what->watchdog_ms * NS_PER_MS)
+            continue;
+        log_event(LOG_ERROR, "supervisor.no_sign", LF_Z("child", c->what->name),
+                  LF_INT("child_pid", c->pid), LF_INT("silent_ms", (now - c->beat_ns) / NS_PER_MS));
+        kill(c->pid, SIGABRT);
+        c->asked_to_stop = true;
+        c->due_ns = now + (int64_t)ABORT_MS * NS_PER_MS;
+    }
+    watch_memory(s, now);
+}
+
+static void sooner(int64_t *least, int64_t ns) {
+    int64_t ms = ns > 0 ? ns / NS_PER_MS + 1 : 0;
+    if (*least < 0 || ms < *least)
+        *least = ms;
+}
+
+int64_t watch_due_ms(const struct supervisor *s, int64_t now) {
+    int64_t least = -1;
+    if (s->systemd_ns)
+        sooner(&least, s->systemd_told_ns + s->systemd_ns - now);
+    for (size_t i = 0; i < s->n_all; i++) {
+        const struct child *c = &s->children[i];
+        if (watched(c))
+            sooner(&least, c->beat_ns + (int64_t)c->what->watchdog_ms * NS_PER_MS - now);
+        if (c->state == CHILD_RUNNING && c->what->memory_bytes)
+            sooner(&least, s->memory_looked_ns + (int64_t)MEMORY_LOOK_MS * NS_PER_MS - now);
+    }
+    return least;
+}
