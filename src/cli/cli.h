@@ -53,6 +53,7 @@ enum err cli_read_password(const char *prompt, bool confirm, struct buf *ret,
 
 /* ---- the commands ---- */
 int cmd_serve(const struct args *a);
+int cmd_upgrade(const struct args *a);
 int cmd_server(const struct args *a); /* a child of serve */
 int cmd_engine(const struct args *a);
 int cmd_extract(const struct args *a); /* a child that reads one file */

@@ -16,6 +16,11 @@ static const struct arg_option server_options[] = {
     {0},
 };
 
+static const struct arg_option serve_options[] = {
+    {"check", 0, NULL, "say whether the settings are right, and end"},
+    {0},
+};
+
 static const struct arg_option engine_options[] = {
     {"listen", 0, "ADDRESS", "HOST:PORT or unix:/path; default 127.0.0.1:8081"},
     {"key-file", 0, "FILE", "a file whose first line is the key that TCP clients must send"},
@@ -191,7 +196,11 @@ static const struct command commands[] = {
      "  parley serve --port 9000\n"
      "  parley serve --model smollm2-135m-instruct\n"
      "  parley serve --upstream http://127.0.0.1:11434/v1 --upstream-model llama3\n",
-     NULL, NULL, cmd_serve, NULL, false},
+     serve_options, NULL, cmd_serve, NULL, false},
+    {"upgrade", "", 0, 0,
+     "let the program that was installed meanwhile take over from the one that runs",
+     "No connection is refused, no answer broken. The same as SIGUSR2 to `parley serve`.\n", NULL,
+     NULL, cmd_upgrade, NULL, false},
     {"engine", "", 0, 0, "run only the model, as an OpenAI-compatible server",
      "  parley engine --listen 0.0.0.0:8081 --key-file key --model qwen2.5-coder-0.5b-instruct\n",
      engine_options, NULL, cmd_engine, NULL, false},

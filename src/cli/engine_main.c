@@ -56,6 +56,14 @@ static enum err choose(const struct args *a, const struct config *c, struct mode
     return ERR_OK;
 }
 
+static void say_loaded(void *link) {
+    supervisor_link_ready(link);
+}
+
+static void say_alive(void *link) {
+    supervisor_link_beat(link);
+}
+
 static enum err serve(const struct args *a, const struct config *c, struct errinfo *ei) {
     struct supervisor_link link;
     supervisor_link_get(&link);
@@ -71,6 +79,12 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         .slots = (int)c->slots,
         .max_queued = (int)c->engine_max_queued,
         .deadline_ms = (int)c->engine_deadline_ms,
+        .leave_signal = SUPERVISOR_LEAVE_SIGNAL,
+        .listen_when_loaded = link.before_pid > 0,
+        .on_loaded = say_loaded,
+        .on_beat = say_alive,
+        .ctx = &link,
+        .beat_ms = SUPERVISOR_BEAT_MS,
     };
     enum err e = choice ? read_key(args_get(a, "key-file"), key, sizeof key, ei) : ERR_NOMEM;
     if (!e)
@@ -79,7 +93,6 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         o.api_key = key[0] ? key : NULL;
         if (o.listen_fd < 0)
             fprintf(stderr, "Parley's engine: %s on %s\n", o.chat_name, o.listen);
-        supervisor_link_ready(&link);
         e = engine_serve(&o, ei);
     }
     free(choice);

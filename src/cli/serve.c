@@ -4,6 +4,7 @@
  * data directory, a second Parley on it, the address. A model that is missing or damaged does not
  * keep the page away: people can still read what they have, and the page says what is wrong. */
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,22 +17,24 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/models.h"
+#include "cli/upgrade.h"
 #include "net/http_server.h"
 #include "store/store.h"
 #include "supervisor/supervisor.h"
 
-#define LOOPS_MAX      256
-#define LOCK_WAIT_MS   1000
-#define SERVER_STOP_MS 15000
-#define ENGINE_STOP_MS 5000
+#define LOOPS_MAX       UPGRADE_LISTENERS_MAX
+#define LOCK_WAIT_MS    1000
+#define SERVER_STOP_MS  15000
+#define ENGINE_STOP_MS  5000
+#define ACTIVATED_FD    3 /* SD_LISTEN_FDS_START */
+#define ENGINE_PATIENCE 4 /* its watchdog waits so many times longer: loading takes its time */
 
 struct serve {
     const struct config *config;
     struct arena *arena;
-    int listeners[LOOPS_MAX + 1]; /* and the lock behind them: what the server gets */
-    size_t n_listeners;
-    int lock_fd;
-    int engine_fd; /* -1 = none */
+    struct held held;
+    bool took_over; /* from a program that this process was before */
+    int server_fds[LOOPS_MAX + 1]; /* the listeners, and the lock behind them */
     char address[300];
     struct model_choice choice;
 };
@@ -50,7 +53,7 @@ static enum err take_lock(struct serve *s, struct errinfo *ei) {
     const struct timespec pause = {.tv_nsec = 20000000};
     int64_t end = clock_mono_ns() + (int64_t)LOCK_WAIT_MS * 1000000;
     enum err e;
-    while ((e = store_lock(s->config->db_path, &s->lock_fd, ei)) == ERR_STORE_BUSY &&
+    while ((e = store_lock(s->config->db_path, &s->held.lock_fd, ei)) == ERR_STORE_BUSY &&
            clock_mono_ns() < end)
         nanosleep(&pause, NULL);
     if (e == ERR_STORE_BUSY)
@@ -59,6 +62,33 @@ static enum err take_lock(struct serve *s, struct errinfo *ei) {
                          "--data-dir",
                          s->config->data_dir);
     return e;
+}
+
+/* The page's address, of a socket that listens already. */
+static enum err name_address(struct serve *s, struct errinfo *ei) {
+    char bound[256];
+    if (strncmp(s->config->listen, "unix:", 5) == 0) {
+        cli_url(s->config->listen, s->address, sizeof s->address);
+        return ERR_OK;
+    }
+    if (net_local_address(s->held.listeners[0], bound, sizeof bound))
+        return err_set(ei, ERR_IO, "the listening socket that was handed over cannot be used");
+    cli_url(bound, s->address, sizeof s->address);
+    return ERR_OK;
+}
+
+/* Sockets that systemd opened (sd_listen_fds(3)): all loops accept from the first. */
+static bool take_activated(struct serve *s, size_t loops) {
+    const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+    bool ours = pid && n && atol(pid) == (long)getpid() && atoi(n) > 0;
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_FDNAMES");
+    if (!ours || fcntl(ACTIVATED_FD, F_SETFL, O_NONBLOCK) != 0)
+        return false;
+    while (s->held.n_listeners < loops)
+        s->held.listeners[s->held.n_listeners++] = ACTIVATED_FD;
+    return true;
 }
 
 /* One listening socket for each loop. The first is opened without SO_REUSEPORT, because with it a
@@ -72,21 +102,23 @@ static enum err open_listeners(struct serve *s, struct errinfo *ei) {
     bool local = strncmp(listen, "unix:", 5) == 0;
     char bound[256];
     int fd;
+    if (take_activated(s, loops))
+        return name_address(s, ei);
     enum err e = net_listen(listen, false, &fd, ei);
     if (e)
         return e;
     if (local) { /* all loops accept from the one socket */
-        while (s->n_listeners < loops)
-            s->listeners[s->n_listeners++] = fd;
+        while (s->held.n_listeners < loops)
+            s->held.listeners[s->held.n_listeners++] = fd;
         cli_url(listen, s->address, sizeof s->address);
         return ERR_OK;
     }
     e = net_local_address(fd, bound, sizeof bound);
     close(fd);
     for (size_t i = 0; i < loops && !e; i++) {
-        e = net_listen(bound, true, &s->listeners[s->n_listeners], ei);
+        e = net_listen(bound, true, &s->held.listeners[s->held.n_listeners], ei);
         if (!e)
-            s->n_listeners++;
+            s->held.n_listeners++;
     }
     if (!e)
         cli_url(bound, s->address, sizeof s->address);
@@ -119,13 +151,13 @@ static void choose_model(struct serve *s) {
 static const char **server_argv(struct serve *s) {
     struct buf fds;
     buf_init(&fds, 4096);
-    for (size_t i = 0; i < s->n_listeners; i++)
-        buf_addf(&fds, "%s%d", i ? "," : "", s->listeners[i]);
+    for (size_t i = 0; i < s->held.n_listeners; i++)
+        buf_addf(&fds, "%s%d", i ? "," : "", s->held.listeners[i]);
     const char **argv = arena_array(s->arena, 12, sizeof *argv);
     if (argv && !buf_err(&fds)) {
         const char *list[] = {"parley",       "server",
                               "--listen-fds", arena_strz(s->arena, buf_str(&fds)),
-                              "--lock-fd",    arena_printf(s->arena, "%d", s->lock_fd),
+                              "--lock-fd",    arena_printf(s->arena, "%d", s->held.lock_fd),
                               "--address",    s->address,
                               "--notice",     s->choice.notice};
         memcpy(argv, list, sizeof list);
@@ -137,7 +169,7 @@ static const char **server_argv(struct serve *s) {
 
 static const char **engine_argv(struct serve *s) {
     const char **argv = arena_array(s->arena, 16, sizeof *argv);
-    const char *fd = arena_printf(s->arena, "%d", s->engine_fd);
+    const char *fd = arena_printf(s->arena, "%d", s->held.engine_fd);
     if (!argv || !fd)
         return NULL;
     const char *list[] = {
@@ -154,33 +186,53 @@ static const char **engine_argv(struct serve *s) {
     return argv;
 }
 
-static enum err supervise(struct serve *s, int *ret_status, struct errinfo *ei) {
-    const char *const *env = config_environment(s->config);
-    struct supervisor_child children[2] = {0};
-    size_t n = 1;
-    s->listeners[s->n_listeners] = s->lock_fd;
+static size_t describe_children(struct serve *s, struct supervisor_child children[2]) {
+    const struct config *c = s->config;
+    const char *const *env = config_environment(c);
+    size_t n = 1, n_listeners = s->held.n_listeners;
+    memcpy(s->server_fds, s->held.listeners, n_listeners * sizeof *s->server_fds);
+    s->server_fds[n_listeners] = s->held.lock_fd;
     children[0] = (struct supervisor_child){.name = "server",
                                             .program = "/proc/self/exe",
                                             .argv = server_argv(s),
                                             .env = env,
-                                            .fds = s->listeners,
-                                            .n_fds = s->n_listeners + 1,
+                                            .fds = s->server_fds,
+                                            .n_fds = n_listeners + 1,
                                             .announces = true,
-                                            .stop_ms = SERVER_STOP_MS};
-    if (s->engine_fd >= 0)
+                                            .stop_ms = SERVER_STOP_MS,
+                                            .watchdog_ms = (int)c->watchdog_seconds * 1000,
+                                            .memory_bytes = c->server_memory_mib << 20};
+    if (s->held.engine_fd >= 0)
         children[n++] = (struct supervisor_child){.name = "engine",
                                                   .program = "/proc/self/exe",
                                                   .argv = engine_argv(s),
                                                   .env = env,
-                                                  .fds = &s->engine_fd,
+                                                  .fds = &s->held.engine_fd,
                                                   .n_fds = 1,
-                                                  .stop_ms = ENGINE_STOP_MS};
+                                                  .stop_ms = ENGINE_STOP_MS,
+                                                  .watchdog_ms = (int)c->watchdog_seconds * 1000 *
+                                                                 ENGINE_PATIENCE,
+                                                  .memory_bytes = c->engine_memory_mib << 20};
     for (size_t i = 0; i < n; i++)
         if (!children[i].argv || !env)
-            return err_set(ei, ERR_NOMEM, NULL);
+            return 0;
+    return n;
+}
+
+static enum err supervise(struct serve *s, int *ret_status, struct errinfo *ei) {
+    struct supervisor_child children[2] = {0};
+    struct supervisor_upgrade upgrade;
+    size_t n = describe_children(s, children);
+    if (!n)
+        return err_set(ei, ERR_NOMEM, NULL);
+    enum err e = upgrade_describe(&s->held, s->arena, &upgrade, ei);
+    if (e)
+        return e;
+    upgrade_write_pid(s->config);
     malloc_trim(0); /* from here on this process only waits */
     struct supervisor_end end = {0};
-    enum err e = supervisor_run(children, n, &end, ei);
+    e = supervisor_run(children, n, &upgrade, &end, ei);
+    upgrade_remove_pid(s->config);
     *ret_status = CLI_OK; /* a child that gave up has said why */
     if (end.gave_up)
         *ret_status = end.exit_code == SUPERVISOR_EXIT_GIVE_UP ? CLI_USAGE : CLI_FAILED;
@@ -189,16 +241,24 @@ static enum err supervise(struct serve *s, int *ret_status, struct errinfo *ei) 
 
 static enum err prepare(struct serve *s, struct errinfo *ei) {
     const struct config *c = s->config;
-    enum err e = config_make_dirs(c, ei);
-    if (!e)
-        e = take_lock(s, ei);
-    if (!e)
-        e = open_listeners(s, ei);
+    enum err e;
+    s->took_over = upgrade_take_held(&s->held);
+    if (s->took_over) {
+        e = name_address(s, ei);
+    } else {
+        e = config_make_dirs(c, ei);
+        if (!e)
+            e = take_lock(s, ei);
+        if (!e)
+            e = open_listeners(s, ei);
+    }
     if (e || c->upstream[0])
         return e;
     choose_model(s);
-    return net_listen(arena_printf(s->arena, "unix:%s", c->engine_socket), false, &s->engine_fd,
-                      ei);
+    if (s->held.engine_fd >= 0)
+        return ERR_OK;
+    return net_listen(arena_printf(s->arena, "unix:%s", c->engine_socket), false,
+                      &s->held.engine_fd, ei);
 }
 
 int cmd_serve(const struct args *a) {
@@ -206,17 +266,22 @@ int cmd_serve(const struct args *a) {
     int status = cli_config(a, &config);
     if (status)
         return status;
+    if (args_has(a, "check")) { /* what an upgrade asks of the program that is to take over */
+        config_free(config);
+        return CLI_OK;
+    }
     struct errinfo ei = {0};
     struct serve *s = calloc(1, sizeof *s);
     enum err e = ERR_NOMEM;
     if (s && (s->arena = arena_new((size_t)1 << 20))) {
         s->config = config;
-        s->lock_fd = s->engine_fd = -1;
+        s->held.lock_fd = s->held.engine_fd = -1;
         config_start_log(config, "supervisor");
         raise_file_limit();
         e = prepare(s, &ei);
         if (!e) {
-            printf("Parley %s starts at %s\n", PARLEY_VERSION, s->address);
+            if (!s->took_over)
+                printf("Parley %s starts at %s\n", PARLEY_VERSION, s->address);
             fflush(stdout);
             e = supervise(s, &status, &ei);
         }

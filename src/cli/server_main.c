@@ -31,9 +31,17 @@
 #include "turn/turn.h"
 #include "upstream/upstream.h"
 
+/* How long connections may wait for the model server's first answer; in an upgrade the program
+ * before serves meanwhile. */
+#define LISTEN_MS           300
+#define LISTEN_REPLACING_MS 15000
+#define LOOP_STUCK_MS       2000 /* a loop that did not turn for so long is stuck */
 #define LOOPS_MAX           256
 #define DRAIN_MS            10000
-#define DRAIN_ORPHANED_MS   0 /* whoever starts us again waits for the address and the lock */
+#define DRAIN_ORPHANED_MS   0      /* whoever starts us again waits for the address and the lock */
+#define DRAIN_LEAVING_MS    120000 /* another program serves already: answers may end in peace */
+#define END_LOOK_MS         10
+#define END_LOOKS           100
 #define DRAIN_LOOK_MS       50
 #define LOOK_MS             250   /* at what the upstream is known to be */
 #define REFRESH_READY_MS    10000 /* and asked again when it was well */
@@ -55,6 +63,9 @@ struct server_loop {
     pthread_t thread; /* but for loop 0 */
     bool has_thread, turns_attached;
     int listen_fd;
+    struct timer *beat, *end;
+    int ends; /* looks at whether the last requests are answered */
+    atomic_llong beat_ns;
 };
 
 struct server {
@@ -70,12 +81,12 @@ struct server {
     size_t n_loops;
     atomic_size_t n_serving;
     atomic_bool failed;
-    bool draining, told_ready, refreshing;
+    bool listening, draining, told_ready, refreshing;
     bool link_out, link_looking, link_used; /* of the first account; used: the store's thread */
     int64_t link_looked_ns;
     int64_t drain_left_ms;
     int64_t refreshed_ns; /* when the upstream was asked last */
-    struct timer *drain_timer, *refresh_timer, *purge_timer;
+    struct timer *listen_timer, *drain_timer, *refresh_timer, *purge_timer;
 };
 
 /* ---- the end ---- */
@@ -101,8 +112,17 @@ static enum err write_nothing(struct store_tx *tx, void *arg, struct errinfo *ei
  * hears of it. */
 static void loop_end(void *arg) {
     struct server_loop *l = arg;
+    if (l->http && l->ends < END_LOOKS && http_server_requests(l->http) > 0) {
+        l->ends++; /* what is being answered is answered */
+        timer_start(l->end, END_LOOK_MS, false);
+        return;
+    }
+    timer_free(l->end);
+    l->end = NULL;
     http_server_free(l->http);
     l->http = NULL;
+    timer_free(l->beat);
+    l->beat = NULL;
     if (l->turns_attached)
         turns_detach_loop(l->server->turns, l->loop);
     if (store_write(l->server->store, write_nothing, l, l->loop, loop_last) != ERR_OK)
@@ -124,15 +144,16 @@ static void on_all_loops(struct server *s, loop_fn fn) {
 static void drain_look(void *arg) {
     struct server *s = arg;
     s->drain_left_ms -= DRAIN_LOOK_MS;
-    int running = turns_running(s->turns);
+    int running = turns_busy(s->turns);
     if (running > 0 && s->drain_left_ms > 0)
         return;
     if (running > 0)
         log_event(LOG_WARN, "server.interrupts", LF_INT("answers", running));
+    timer_free(s->listen_timer);
     timer_free(s->drain_timer);
     timer_free(s->refresh_timer);
     timer_free(s->purge_timer);
-    s->drain_timer = s->refresh_timer = s->purge_timer = NULL;
+    s->listen_timer = s->drain_timer = s->refresh_timer = s->purge_timer = NULL;
     on_all_loops(s, loop_end);
 }
 
@@ -141,13 +162,20 @@ static void drain(struct server *s, int64_t ms) {
         return;
     s->draining = true;
     s->drain_left_ms = ms;
-    log_event(LOG_INFO, "server.stopping", LF_INT("answers", turns_running(s->turns)));
+    log_event(LOG_INFO, "server.stopping", LF_INT("answers", turns_busy(s->turns)));
     on_all_loops(s, loop_refuse_more);
-    timer_start(s->drain_timer, turns_running(s->turns) && ms ? DRAIN_LOOK_MS : 1, true);
+    timer_start(s->drain_timer, turns_busy(s->turns) && ms ? DRAIN_LOOK_MS : 1, true);
 }
 
 static void on_stop_signal(void *arg) {
-    drain(arg, DRAIN_MS);
+    struct server *s = arg;
+    if (s->draining && s->drain_left_ms > DRAIN_MS)
+        s->drain_left_ms = DRAIN_MS; /* it was leaving in peace; now all is to end */
+    drain(s, DRAIN_MS);
+}
+
+static void on_leave_signal(void *arg) {
+    drain(arg, DRAIN_LEAVING_MS);
 }
 
 static void on_lifeline(void *arg) {
@@ -169,11 +197,15 @@ static void say_ready(struct server *s) {
     fflush(stdout);
 }
 
+static void listen_now(void *arg);
+
 static void refreshed(void *ctx, enum err err, const struct errinfo *ei) {
     struct server *s = ctx;
     s->refreshing = false;
     if (err)
         log_event(LOG_DEBUG, "upstream.not_ready", LF_ERR(ei));
+    if (upstream_is_ready(s->upstream, NULL))
+        listen_now(s);
     if (!s->told_ready && upstream_is_ready(s->upstream, NULL))
         say_ready(s);
 }
@@ -233,14 +265,52 @@ static void purge(void *arg) {
         log_event(LOG_DEBUG, "server.purge_put_off");
 }
 
+/* ---- signs of life: of the server as a whole only while every loop turns ---- */
+
+static void loop_beat(void *arg) {
+    struct server_loop *l = arg;
+    atomic_store(&l->beat_ns, clock_mono_ns());
+    if (l != &l->server->loops[0])
+        return;
+    int64_t oldest = clock_mono_ns() - (int64_t)LOOP_STUCK_MS * 1000000;
+    for (size_t i = 1; i < l->server->n_loops; i++)
+        if (atomic_load(&l->server->loops[i].beat_ns) < oldest)
+            return;
+    supervisor_link_beat(&l->server->link);
+}
+
 /* ---- the loops ---- */
 
-static void all_serving(void *arg) {
+static void loop_listen(void *arg) {
+    struct server_loop *l = arg;
+    struct errinfo ei = {0};
+    if (!l->http || http_server_listen(l->http, l->listen_fd, &ei) == ERR_OK)
+        return;
+    log_event(LOG_ERROR, "server.loop_failed", LF_ERR(&ei));
+    atomic_store(&l->server->failed, true);
+    if (loop_post(l->server->loops[0].loop, on_loop_failed, l->server))
+        abort();
+}
+
+/* Connections wait in the sockets' queues until the model server has told what it has, so that a
+ * restart or an upgrade refuses nobody; but not for long, because the page works without a model.
+ */
+static void listen_now(void *arg) {
     struct server *s = arg;
+    if (s->listening || s->draining)
+        return;
+    s->listening = true;
+    timer_stop(s->listen_timer);
+    on_all_loops(s, loop_listen);
     supervisor_link_ready(&s->link);
     log_event(LOG_INFO, "server.listening", LF_Z("address", s->address),
               LF_INT("loops", s->n_loops), LF_INT("start", s->link.start));
+}
+
+static void all_attached(void *arg) {
+    struct server *s = arg;
     malloc_trim(0);
+    timer_start(s->listen_timer, s->link.before_pid ? LISTEN_REPLACING_MS : LISTEN_MS, false);
     look(s);
     timer_start(s->refresh_timer, LOOK_MS, true);
     purge(s);
@@ -283,7 +353,13 @@ static enum err attach(struct server_loop *l, struct errinfo *ei) {
     }
     if (!e)
         e = http_server_new(l->loop, &o, handle, s, &l->http, ei);
-    return e ? e : http_server_listen(l->http, l->listen_fd, ei);
+    l->beat = timer_new(l->loop, loop_beat, l);
+    l->end = timer_new(l->loop, loop_end, l);
+    if (!e && (!l->beat || !l->end))
+        e = err_set(ei, ERR_NOMEM, NULL);
+    if (!e)
+        timer_start(l->beat, SUPERVISOR_BEAT_MS, true);
+    return e;
 }
 
 static void loop_begin(void *arg) {
@@ -296,7 +372,7 @@ static void loop_begin(void *arg) {
         atomic_store(&s->failed, true);
         next = on_loop_failed;
     } else if (atomic_fetch_add(&s->n_serving, 1) + 1 == s->n_loops) {
-        next = all_serving;
+        next = all_attached;
     }
     if (next && loop_post(s->loops[0].loop, next, s))
         abort();
@@ -324,15 +400,18 @@ static enum err start_thread(struct server_loop *l, struct errinfo *ei) {
 /* Runs until the end; loops 1… are joined when this returns. */
 static enum err run_loops(struct server *s, struct errinfo *ei) {
     struct loop *first = s->loops[0].loop;
+    s->listen_timer = timer_new(first, listen_now, s);
     s->drain_timer = timer_new(first, drain_look, s);
     s->refresh_timer = timer_new(first, look, s);
     s->purge_timer = timer_new(first, purge, s);
-    if (!s->drain_timer || !s->refresh_timer || !s->purge_timer)
+    if (!s->listen_timer || !s->drain_timer || !s->refresh_timer || !s->purge_timer)
         return err_set(ei, ERR_NOMEM, NULL);
     timer_start(s->purge_timer, PURGE_MS, true);
     enum err e = loop_on_signal(first, SIGTERM, on_stop_signal, s);
     if (!e)
         e = loop_on_signal(first, SIGINT, on_stop_signal, s);
+    if (!e)
+        e = loop_on_signal(first, SUPERVISOR_LEAVE_SIGNAL, on_leave_signal, s);
     if (!e && s->link.lifeline_fd >= 0)
         e = loop_on_readable(first, s->link.lifeline_fd, on_lifeline, s);
     if (e)
@@ -464,6 +543,7 @@ static void close_parts(struct server *s) {
     api_free(s->api);
     turns_free(s->turns);
     upstream_free(s->upstream);
+    timer_free(s->listen_timer);
     timer_free(s->drain_timer);
     timer_free(s->refresh_timer);
     timer_free(s->purge_timer);

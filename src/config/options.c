@@ -102,6 +102,10 @@ const struct option options[] = {
     {INT(keep_stream_seconds, "60", 0, 86400, "How long the events of a finished answer are kept for a page that comes back.")},
     {WORD(titles, "on", words_switch, "Whether the model makes titles for conversations; off = their first words.")},
 
+    {INT(watchdog_seconds, "5", 0, 3600, "A server that lives but gives no sign for so long is replaced (the engine: four times as long). 0 = never.")},
+    {INT(server_memory_mib, "0", 0, 1048576, "Private memory past which the server is stopped in order and started again. 0 = no limit.")},
+    {INT(engine_memory_mib, "0", 0, 1048576, "The same for the engine.")},
+
     {.section = "Log",
      WORD(log_level, "info", words_level, "The least level that is logged. Messages' contents are never logged.")},
     {WORD(log_format, "auto", words_format, "json: one object a line; text: one plain line; auto: text on a terminal, else json.")},

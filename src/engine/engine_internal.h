@@ -32,8 +32,9 @@ struct engine {
     int template_overhead, answer_overhead;
     int64_t created;
     int running; /* chat answers in progress */
-    bool ending;
-    struct timer *end_timer;
+    bool ending, leaving;
+    struct timer *end_timer, *beat_timer;
+    int late_fd; /* to listen on when loaded; -1 = it listens already */
 
     pthread_t thread;
     struct llama_pool *pool;    /* made and freed on the compute thread */

@@ -28,6 +28,7 @@
 #define SLOTS_MAX     128
 #define LOAD_WAIT_MS  30000
 #define FINISH_MS     2000
+#define LEAVE_MS      120000 /* another engine serves already */
 #define NICE          -5
 #define POLL_LEVEL                                                                                 \
     50 /* how long threads spin for the next step, ggml's measure; docs/scheduler.md */
@@ -330,6 +331,10 @@ static void on_loaded_in_loop(void *arg) {
     }
     if (en->embed_error.code)
         log_event(LOG_ERROR, "engine.embedding_broken", LF_ERR(&en->embed_error));
+    if (en->late_fd >= 0 && http_server_listen(en->http, en->late_fd, &en->error))
+        log_event(LOG_ERROR, "engine.no_listening", LF_ERR(&en->error));
+    if (en->o->on_loaded)
+        en->o->on_loaded(en->o->ctx);
     serve_waiters(en);
 }
 
@@ -403,19 +408,32 @@ void engine_chat_ended(struct engine *en) {
         end_now(en);
 }
 
-static void on_signal(void *arg) {
-    struct engine *en = arg;
-    if (en->ending) {
-        end_now(en);
-        return;
-    }
+static void finish(struct engine *en, int64_t ms) {
     en->ending = true;
     http_server_stop_accepting(en->http);
     serve_waiters(en);
     if (en->running == 0)
         end_now(en);
     else
-        timer_start(en->end_timer, FINISH_MS, false);
+        timer_start(en->end_timer, ms, false);
+}
+
+static void on_signal(void *arg) {
+    struct engine *en = arg;
+    if (en->ending && !en->leaving) {
+        end_now(en);
+        return;
+    }
+    en->leaving = false;
+    finish(en, FINISH_MS);
+}
+
+static void on_leave(void *arg) {
+    struct engine *en = arg;
+    if (en->ending)
+        return;
+    en->leaving = true;
+    finish(en, LEAVE_MS);
 }
 
 /* The supervisor is gone: nobody waits for an orderly end, and the cores are wanted by those who
@@ -426,6 +444,11 @@ static void on_lifeline(void *arg) {
     ssize_t n = read(en->o->lifeline_fd, &byte, 1);
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         _exit(0);
+}
+
+static void beat(void *arg) {
+    struct engine *en = arg;
+    en->o->on_beat(en->o->ctx);
 }
 
 static void stop_compute(struct engine *en) {
@@ -453,17 +476,23 @@ static enum err start(struct engine *en, int fd, struct errinfo *ei) {
         .error_body = error_body,
     };
     enum err e = http_server_new(en->loop, &ho, on_request, en, &en->http, ei);
-    if (!e)
+    en->late_fd = en->o->listen_when_loaded ? fd : -1;
+    if (!e && en->late_fd < 0)
         e = http_server_listen(en->http, fd, ei);
     if (!e)
         e = loop_on_signal(en->loop, SIGTERM, on_signal, en);
     if (!e)
         e = loop_on_signal(en->loop, SIGINT, on_signal, en);
+    if (!e && en->o->leave_signal)
+        e = loop_on_signal(en->loop, en->o->leave_signal, on_leave, en);
     if (!e && en->o->lifeline_fd >= 0)
         e = loop_on_readable(en->loop, en->o->lifeline_fd, on_lifeline, en);
     en->end_timer = timer_new(en->loop, end_now, en);
-    if (!e && !en->end_timer)
+    en->beat_timer = timer_new(en->loop, beat, en);
+    if (!e && (!en->end_timer || !en->beat_timer))
         e = err_set(ei, ERR_NOMEM, NULL);
+    if (!e && en->o->on_beat)
+        timer_start(en->beat_timer, en->o->beat_ms, true);
     if (!e && pthread_create(&en->thread, NULL, compute_main, en) != 0)
         e = err_set(ei, ERR_NOMEM, "no thread can be started");
     return e;
@@ -504,6 +533,7 @@ out:
         waiter_free(en->waiters);
     http_server_free(en->http);
     timer_free(en->end_timer);
+    timer_free(en->beat_timer);
     if (en->loop)
         loop_free(en->loop);
     if (own_fd >= 0)

@@ -296,7 +296,7 @@ void http_stream_end(struct http_request *r) {
         return;
     if (r->chunked_out)
         conn_queue(r->conn, STR("0\r\n\r\n"));
-    conn_answered(r->conn, r->keep_alive);
+    conn_answered(r->conn, r->keep_alive && !r->conn->server->stopping);
 }
 
 void http_stream_abort(struct http_request *r) {

@@ -484,6 +484,13 @@ void http_server_stop_accepting(struct http_server *s) {
     listeners_enable(s, false);
 }
 
+int http_server_requests(const struct http_server *s) {
+    int n = 0;
+    for (const struct conn *c = s->conns; c; c = c->next)
+        n += c->state != CONN_DEAD && (c->req || c->request_ns);
+    return n;
+}
+
 int http_server_connections(const struct http_server *s) {
     return s->nconns;
 }

@@ -63,6 +63,8 @@ void http_server_free(
 enum err http_server_listen(struct http_server *s, int fd, struct errinfo *ei) ERR_CHECK;
 void http_server_stop_accepting(struct http_server *s);
 int http_server_connections(const struct http_server *s);
+/* Requests that are arriving or not answered yet, streams among them. */
+int http_server_requests(const struct http_server *s);
 
 /* Makes a listening socket: "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:0" (SO_REUSEADDR, and
  * SO_REUSEPORT if asked), or "unix:/path" (mode 0600; a stale socket file is replaced). ERR_IO says

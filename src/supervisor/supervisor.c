@@ -51,6 +51,9 @@ static void begin_stop(struct supervisor *s) {
     s->stopping = true;
     s->stopping_since_ns = now;
     notify_send("STOPPING=1");
+    for (size_t i = s->n; i < s->n_all; i++) /* they were leaving in peace */
+        if (s->children[i].state == CHILD_RUNNING)
+            child_ask_to_stop(&s->children[i]);
     stop_next(s);
 }
 
@@ -138,8 +141,11 @@ static void tell_ready(struct supervisor *s) {
 static void release_leaving(struct supervisor *s, const struct child *successor) {
     for (size_t i = s->n; i < s->n_all; i++) {
         struct child *old = &s->children[i];
-        if (old->state == CHILD_RUNNING && old->what == successor->what && !old->asked_to_stop)
-            child_ask_to_stop(old);
+        if (old->state != CHILD_RUNNING || old->what != successor->what || old->asked_to_stop)
+            continue;
+        kill(old->pid, SUPERVISOR_LEAVE_SIGNAL);
+        old->asked_to_stop = true;
+        old->due_ns = clock_mono_ns() + (int64_t)SUPERVISOR_LEAVE_MS * NS_PER_MS;
     }
 }
 
@@ -154,8 +160,7 @@ static void read_status(struct supervisor *s, struct child *c) {
         c->status_fd = -1;
         return;
     }
-    if (memchr(bytes, '.', (size_t)n))
-        c->beat_ns = clock_mono_ns();
+    c->beat_ns = clock_mono_ns();
     if (c->ready || !memchr(bytes, 'R', (size_t)n))
         return;
     c->ready = true;

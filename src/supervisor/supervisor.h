@@ -13,6 +13,7 @@
  * libevent is not used, which keeps the process small. */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,8 +35,8 @@ struct supervisor_child {
     bool announces; /* says ready through supervisor_link_ready(); systemd is told when all such
                        have */
     int stop_ms;    /* from SIGTERM to SIGKILL */
-    /* Once it gave a first sign of life (supervisor_link_beat()), silence for so long has it
-     * killed, with SIGABRT first, and started again; 0 = it is not watched. */
+    /* Once it was ready or gave a first sign of life (supervisor_link_beat()), silence for so long
+     * has it killed, with SIGABRT first, and started again; 0 = it is not watched. */
     int watchdog_ms;
     int64_t memory_bytes; /* private memory past which it is stopped and started again; 0 = none */
 };
@@ -68,6 +69,11 @@ enum err supervisor_run(const struct supervisor_child *children, size_t n,
 const char *supervisor_handover_own(void);
 
 /* ---- in a child ---- */
+
+/* Sent to a child of the program before an upgrade when its successor is ready: it takes nothing
+ * new and ends when what it has begun is over, SUPERVISOR_LEAVE_MS at the latest. */
+#define SUPERVISOR_LEAVE_SIGNAL SIGUSR1
+#define SUPERVISOR_LEAVE_MS     150000
 struct supervisor_link {
     int lifeline_fd; /* at its end (readable) the supervisor is gone; -1 = not supervised */
     int status_fd;   /* for supervisor_link_ready(); -1 = none */

@@ -82,8 +82,8 @@ int64_t watch_due_ms(const struct supervisor *s, int64_t now) {
         sooner(&least, s->systemd_told_ns + s->systemd_ns - now);
     for (size_t i = 0; i < s->n_all; i++) {
         const struct child *c = &s->children[i];
-        if (watched(c))
-            sooner(&least, c->beat_ns + (int64_t)c->what->watchdog_ms * NS_PER_MS - now);
+        if (watched(c)) /* looks are never far apart, so that a pause of our own is seen as one */
+            sooner(&least, (int64_t)SUPERVISOR_BEAT_MS * NS_PER_MS);
         if (c->state == CHILD_RUNNING && c->what->memory_bytes)
             sooner(&least, s->memory_looked_ns + (int64_t)MEMORY_LOOK_MS * NS_PER_MS - now);
     }

@@ -48,6 +48,7 @@ void turns_detach_loop(struct turns *t, struct loop *l);
 enum err turns_recover(struct turns *t, int64_t *ret_n, int64_t *ret_given_up,
                        struct errinfo *ei) ERR_CHECK;
 int turns_running(const struct turns *t);
+int turns_busy(struct turns *t); /* with the requests that turns_enter() let in */
 
 /* A place under max_running and max_running_per_user for a request that has the model answer and is
  * no turn; each that was got is given back once. ERR_OVERLOADED, ERR_RATE. Any thread. */

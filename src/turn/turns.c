@@ -53,6 +53,13 @@ int turns_running(const struct turns *t) {
     return atomic_load(&((struct turns *)t)->running);
 }
 
+int turns_busy(struct turns *t) {
+    pthread_mutex_lock(&t->hub.lock);
+    int n = t->hub.running;
+    pthread_mutex_unlock(&t->hub.lock);
+    return n;
+}
+
 enum err turns_enter(struct turns *t, const struct uuid *user_id, struct errinfo *ei) {
     return hub_enter(&t->hub, user_id, t->o.max_running, t->o.max_running_per_user, ei);
 }

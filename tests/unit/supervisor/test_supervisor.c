@@ -50,6 +50,8 @@ static int child_main(char **argv) {
     if (strcmp(argv[1], "deaf") == 0)
         signal(SIGTERM, SIG_IGN);
     report(report_fd, "started", link.start);
+    if (strcmp(argv[1], "silent") == 0)
+        supervisor_link_beat(&link); /* and never again */
     if (strcmp(argv[1], "gives-up") == 0)
         return SUPERVISOR_EXIT_GIVE_UP;
     if (strcmp(argv[1], "bad-data") == 0)
@@ -106,13 +108,15 @@ static struct run supervise(const char *const *kinds, size_t n, int listener, in
             argv[i][2] = report_text;
             argv[i][3] = listener_text;
             argv[i][4] = NULL;
-            children[i] = (struct supervisor_child){.name = kinds[i],
-                                                    .program = "/proc/self/exe",
-                                                    .argv = argv[i],
-                                                    .fds = passed,
-                                                    .n_fds = listener >= 0 ? 2 : 1,
-                                                    .announces = true,
-                                                    .stop_ms = stop_ms};
+            children[i] =
+                (struct supervisor_child){.name = kinds[i],
+                                          .program = "/proc/self/exe",
+                                          .argv = argv[i],
+                                          .fds = passed,
+                                          .n_fds = listener >= 0 ? 2 : 1,
+                                          .announces = true,
+                                          .watchdog_ms = strcmp(kinds[i], "silent") == 0 ? 50 : 0,
+                                          .stop_ms = stop_ms};
         }
         struct supervisor_end end = {0};
         struct errinfo ei;
@@ -159,6 +163,21 @@ static void killed_child_is_started_again(void **state) {
     kill(r.supervisor, SIGTERM);
     expect(&r, "term", 0);
     assert_int_equal(finish(&r), 0);
+}
+
+static void child_without_signs_of_life_is_replaced(void **state) {
+    (void)state;
+    const char *const kinds[] = {"silent"};
+    struct run r = supervise(kinds, 1, -1, 60000);
+    pid_t first = expect(&r, "started", 1);
+    assert_true(expect(&r, "started", 2) != first);
+    kill(r.supervisor, SIGKILL);
+    char line[64];
+    while (
+        fgets(line, sizeof line, r.lines)) /* it may be replaced once more before it is orphaned */
+        assert_true(strncmp(line, "started", 7) == 0 || strncmp(line, "orphaned", 8) == 0);
+    fclose(r.lines);
+    waitpid(r.supervisor, NULL, 0);
 }
 
 static void child_that_fails_is_started_again(void **state) {
@@ -332,6 +351,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_child_is_started_again),
         cmocka_unit_test(child_that_fails_is_started_again),
+        cmocka_unit_test(child_without_signs_of_life_is_replaced),
         cmocka_unit_test(child_that_gives_up_ends_everything),
         cmocka_unit_test(child_with_bad_data_ends_everything),
         cmocka_unit_test(killed_supervisor_takes_its_children_along),
