@@ -7,6 +7,7 @@
  *
  * Loop 0 is the main thread; it has the signals and the timers, and struct server's plain fields
  * are its own. The listening sockets are the supervisor's. */
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -86,7 +87,7 @@ struct server {
     int64_t link_looked_ns;
     int64_t drain_left_ms;
     int64_t refreshed_ns; /* when the upstream was asked last */
-    struct timer *listen_timer, *drain_timer, *refresh_timer, *purge_timer;
+    struct timer *listen_timer, *before_timer, *drain_timer, *refresh_timer, *purge_timer;
 };
 
 /* ---- the end ---- */
@@ -150,10 +151,11 @@ static void drain_look(void *arg) {
     if (running > 0)
         log_event(LOG_WARN, "server.interrupts", LF_INT("answers", running));
     timer_free(s->listen_timer);
+    timer_free(s->before_timer);
     timer_free(s->drain_timer);
     timer_free(s->refresh_timer);
     timer_free(s->purge_timer);
-    s->listen_timer = s->drain_timer = s->refresh_timer = s->purge_timer = NULL;
+    s->listen_timer = s->before_timer = s->drain_timer = s->refresh_timer = s->purge_timer = NULL;
     on_all_loops(s, loop_end);
 }
 
@@ -279,6 +281,32 @@ static void loop_beat(void *arg) {
     supervisor_link_beat(&l->server->link);
 }
 
+/* ---- what the former process was writing goes on ---- */
+
+static enum err recover(struct server *s, struct errinfo *ei) {
+    int64_t n = 0, given_up = 0;
+    enum err e = turns_recover(s->turns, &n, &given_up, ei);
+    if (!e && (n || given_up))
+        log_event(LOG_WARN, "server.recovered", LF_INT("answers", n), LF_INT("given_up", given_up));
+    return e;
+}
+
+static void recover_job(void *arg) {
+    struct errinfo ei = {0};
+    if (recover(arg, &ei))
+        log_event(LOG_ERROR, "server.not_recovered", LF_ERR(&ei));
+}
+
+/* After an upgrade the former process goes on beside this one until its answers are written. What
+ * it leaves behind in spite of that is taken up when it is gone. */
+static void look_before(void *arg) {
+    struct server *s = arg;
+    if (kill(s->link.before_pid, 0) == 0 || errno != ESRCH)
+        return;
+    if (jobs_submit(s->jobs, recover_job, NULL, NULL, s) == ERR_OK)
+        timer_stop(s->before_timer);
+}
+
 /* ---- the loops ---- */
 
 static void loop_listen(void *arg) {
@@ -313,6 +341,8 @@ static void all_attached(void *arg) {
     timer_start(s->listen_timer, s->link.before_pid ? LISTEN_REPLACING_MS : LISTEN_MS, false);
     look(s);
     timer_start(s->refresh_timer, LOOK_MS, true);
+    if (s->link.before_pid)
+        timer_start(s->before_timer, LOOK_MS, true);
     purge(s);
 }
 
@@ -401,10 +431,12 @@ static enum err start_thread(struct server_loop *l, struct errinfo *ei) {
 static enum err run_loops(struct server *s, struct errinfo *ei) {
     struct loop *first = s->loops[0].loop;
     s->listen_timer = timer_new(first, listen_now, s);
+    s->before_timer = timer_new(first, look_before, s);
     s->drain_timer = timer_new(first, drain_look, s);
     s->refresh_timer = timer_new(first, look, s);
     s->purge_timer = timer_new(first, purge, s);
-    if (!s->listen_timer || !s->drain_timer || !s->refresh_timer || !s->purge_timer)
+    if (!s->listen_timer || !s->before_timer || !s->drain_timer || !s->refresh_timer ||
+        !s->purge_timer)
         return err_set(ei, ERR_NOMEM, NULL);
     timer_start(s->purge_timer, PURGE_MS, true);
     enum err e = loop_on_signal(first, SIGTERM, on_stop_signal, s);
@@ -433,15 +465,6 @@ static enum err run_loops(struct server *s, struct errinfo *ei) {
 }
 
 /* ---- making the parts ---- */
-
-/* What the former process was writing goes on. */
-static enum err recover(struct server *s, struct errinfo *ei) {
-    int64_t n = 0, given_up = 0;
-    enum err e = turns_recover(s->turns, &n, &given_up, ei);
-    if (!e && (n || given_up))
-        log_event(LOG_WARN, "server.recovered", LF_INT("answers", n), LF_INT("given_up", given_up));
-    return e;
-}
 
 static enum err open_store(struct server *s, struct errinfo *ei) {
     struct store_options o = {.path = s->config->db_path};
@@ -512,7 +535,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                               .titles = c->titles};
     if (!e)
         e = turns_new(&t, &s->turns, ei);
-    if (!e)
+    if (!e && !s->link.before_pid)
         e = recover(s, ei);
     struct api_options o = {.store = s->store,
                             .turns = s->turns,
@@ -544,6 +567,7 @@ static void close_parts(struct server *s) {
     turns_free(s->turns);
     upstream_free(s->upstream);
     timer_free(s->listen_timer);
+    timer_free(s->before_timer);
     timer_free(s->drain_timer);
     timer_free(s->refresh_timer);
     timer_free(s->purge_timer);

@@ -60,22 +60,33 @@ static struct resume *make_resume(struct turns *t, const struct unfinished *u) {
 
 enum err turns_recover(struct turns *t, int64_t *ret_n, int64_t *ret_given_up, struct errinfo *ei) {
     struct found f = {.arena = arena_new((size_t)1 << 30)};
-    struct resume **tail = &t->resumes;
+    int64_t n = 0;
+    struct resume *first = NULL, **tail = &first;
     if (!f.arena)
         return err_set(ei, ERR_NOMEM, NULL);
     enum err e = store_write_wait(t->o.store, find, &f, ei);
     for (size_t i = 0; !e && i < f.n; i++) {
+        struct stream *ours = hub_find(&t->hub, &f.list[i].message_id);
+        if (ours) { /* begun by this process, beside the one that has ended */
+            stream_unref(ours);
+            continue;
+        }
         struct resume *r = make_resume(t, &f.list[i]);
         if (!r) {
             e = err_set(ei, ERR_NOMEM, NULL);
             break;
         }
         hub_add(&t->hub, r->stream);
+        n++;
         *tail = r;
         tail = &r->next;
     }
+    pthread_mutex_lock(&t->lock);
+    *tail = t->resumes;
+    t->resumes = first;
+    pthread_mutex_unlock(&t->lock);
     if (!e) {
-        *ret_n = (int64_t)f.n;
+        *ret_n = n;
         *ret_given_up = f.given_up;
     }
     arena_free(f.arena);

@@ -42,7 +42,8 @@ enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_clie
 /* Running turns of the loop are checkpointed; the next process goes on with them. Their subscribers
  * are told on_fail(ERR_UNAVAILABLE): they come back with the id of the last event that they had. */
 void turns_detach_loop(struct turns *t, struct loop *l);
-/* Once, before loops are attached: finds the answers that the former process had begun. They can be
+/* Once, when the former process has ended: before loops are attached or, after an upgrade, beside
+ * them: finds the answers that the former process had begun. They can be
  * attached to at once, and the loops go on with them. *ret_n: how many; *ret_given_up: those that
  * are marked interrupted instead (too old, or taken up too often). Blocking. */
 enum err turns_recover(struct turns *t, int64_t *ret_n, int64_t *ret_given_up,
