@@ -33,7 +33,7 @@ struct serve {
     const struct config *config;
     struct arena *arena;
     struct held held;
-    bool took_over; /* from a program that this process was before */
+    bool took_over;                /* from a program that this process was before */
     int server_fds[LOOPS_MAX + 1]; /* the listeners, and the lock behind them */
     char address[300];
     struct model_choice choice;
