@@ -30,6 +30,8 @@
     X(M_STORE_ERRORS,             COUNTER,   "parley_store_errors_total",             "store operations that failed for want of disk, lock or memory") \
     X(M_UPSTREAM_REQUESTS,        COUNTER,   "parley_upstream_requests_total",        "requests sent to a model server") \
     X(M_UPSTREAM_ERRORS,          COUNTER,   "parley_upstream_errors_total",          "requests to a model server that failed") \
+    X(M_UPSTREAM_FAILOVERS,       COUNTER,   "parley_upstream_failovers_total",       "requests sent to another model server because one failed") \
+    X(M_UPSTREAM_HEDGES,          COUNTER,   "parley_upstream_hedges_total",          "requests sent to a second model server because the first was slow") \
     X(M_SIGN_INS,                 COUNTER,   "parley_sign_ins_total",                 "successful sign-ins") \
     X(M_SIGN_INS_REFUSED,         COUNTER,   "parley_sign_ins_refused_total",         "sign-ins with a wrong name or password") \
     X(M_APPROVED_SERVED,          COUNTER,   "parley_approved_answers_total",         "questions that an approved answer was served for") \

@@ -84,15 +84,15 @@ static void add_parley(struct buf *b, const struct chat_request *r) {
 }
 
 static enum err send_chat(struct chat *c, struct errinfo *ei) {
-    struct upstream *u = c->call.client->u;
+    struct server *v = c->call.server;
     struct buf *b = &c->call.body;
     buf_clear(b);
     buf_addz(b, "{\"model\":\"");
-    enum err e = upstream_add_model(u, str_from(c->model), b);
+    enum err e = server_add_model(v, str_from(c->model), b);
     if (e)
         return err_set(ei, e, "the model server lists no chat model; name one with upstream_model");
     buf_addc(b, '"');
-    enum server_kind kind = upstream_kind(u);
+    enum server_kind kind = server_kind(v);
     c->anew = c->start && kind == SERVER_UNKNOWN;
     c->repeated = 0;
     buf_adds(b, buf_str(&c->head));
@@ -109,7 +109,18 @@ static enum err send_chat(struct chat *c, struct errinfo *ei) {
         buf_addz(b, ",\"continue_final_message\":true,\"add_generation_prompt\":false");
     buf_addc(b, '}');
     c->looking = false;
-    return call_send(&c->call, "POST", u->base_url, "/chat/completions", ei);
+    return call_send(&c->call, "POST", v->base_url, "/chat/completions", ei);
+}
+
+static enum err chat_send(struct upstream_call *call, struct errinfo *ei) {
+    struct chat *c = (struct chat *)call;
+    if (server_knows_models(call->server))
+        return send_chat(c, ei);
+    if (call->starting_hedge)
+        return ERR_UNAVAILABLE; /* first things first */
+    c->looking = true;
+    buf_clear(&call->body);
+    return call_send(call, "GET", call->server->base_url, "/models", ei);
 }
 
 /* ---- the answer ---- */
@@ -173,7 +184,7 @@ static void chat_wait(struct upstream_call *call) {
 static bool looked(struct chat *c, enum err *e, struct errinfo *ei) {
     struct upstream *u = c->call.client->u;
     if (*e == ERR_OK)
-        *e = upstream_learn(u, buf_str(&c->call.answer), ei);
+        *e = server_learn(c->call.server, buf_str(&c->call.answer), ei);
     if (*e && *e != ERR_UNAVAILABLE && (c->model || u->model))
         *e = ERR_OK; /* a server without such a list: the name is known, so ask it */
     if (!*e)
@@ -207,7 +218,7 @@ static bool chat_end(struct upstream_call *call, enum err e, const struct errinf
     if (!e && c->anew && c->repeated < c->n_start && c->cb.on_parted)
         c->cb.on_parted(c->ctx, c->repeated);
     if (e == ERR_NO_MODEL && upstream_refresh(call->client, on_refreshed, NULL))
-        upstream_note(call->client->u, e, &mine); /* the old list stays */
+        server_note(call->server, e, &mine); /* the old list stays */
     r.err = e;
     r.ei = e ? &mine : NULL;
     if (!e)
@@ -232,6 +243,13 @@ static void chat_free(struct upstream_call *call) {
     free(c->model);
 }
 
+static uint64_t affinity_of(struct str key) {
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    for (size_t i = 0; i < key.n; i++)
+        h = (h ^ (unsigned char)key.p[i]) * 0x100000001b3u;
+    return key.n ? h | 1 : 0;
+}
+
 static enum err first_err(const struct chat *c) {
     const struct buf *const all[] = {&c->head, &c->begun, &c->tail, &c->parley};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -243,8 +261,11 @@ static enum err first_err(const struct chat *c) {
 enum err upstream_chat(struct upstream_client *client, const struct chat_request *r,
                        const struct chat_callbacks *cb, void *ctx, struct upstream_call **ret,
                        struct errinfo *ei) {
-    static const struct call_kind kind = {
-        .on_data = chat_data, .on_wait = chat_wait, .on_end = chat_end, .on_free = chat_free};
+    static const struct call_kind kind = {.send = chat_send,
+                                          .on_data = chat_data,
+                                          .on_wait = chat_wait,
+                                          .on_end = chat_end,
+                                          .on_free = chat_free};
     struct chat *c = calloc(1, sizeof *c);
     if (!c)
         return err_set(ei, ERR_NOMEM, NULL);
@@ -255,6 +276,8 @@ enum err upstream_chat(struct upstream_client *client, const struct chat_request
     buf_init(&c->tail, UPSTREAM_REQUEST_MAX);
     buf_init(&c->parley, 64 << 10);
     c->call.patient = true;
+    c->call.hedged = !r->background && !r->continue_last;
+    c->call.affinity = affinity_of(r->conversation_key);
     c->cb = *cb;
     c->ctx = ctx;
     c->stream = chat_stream_new(on_text, c);
@@ -273,15 +296,14 @@ enum err upstream_chat(struct upstream_client *client, const struct chat_request
         c->begun_tokens =
             r->begun_tokens ? r->begun_tokens : (int)(begun.n / UPSTREAM_BYTES_PER_TOKEN);
     }
-    if (!c->stream || (r->model.n && !c->model) || (r->continue_last && !c->start))
+    c->call.model = c->model ? strdup(c->model) : NULL;
+    if (!c->stream || (r->model.n && (!c->model || !c->call.model)) ||
+        (r->continue_last && !c->start))
         e = ERR_NOMEM;
     if (e) {
         err_set(ei, e, NULL);
-    } else if (upstream_knows_models(client->u)) {
-        e = send_chat(c, ei);
     } else {
-        c->looking = true;
-        e = call_send(&c->call, "GET", client->u->base_url, "/models", ei);
+        e = call_begin(&c->call, ei);
     }
     if (e) {
         call_free(&c->call);

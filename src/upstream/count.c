@@ -8,6 +8,8 @@
 
 #include "upstream/upstream_internal.h"
 
+#define COUNT_MS 5000 /* for one answer */
+
 struct count {
     struct upstream_call call;
     void (*done)(void *ctx, enum err err, const int *counts, size_t n);
@@ -33,11 +35,11 @@ static void add_quoted(struct buf *b, const char *before, struct str s) {
 }
 
 static enum err send_next(struct count *c) {
-    struct upstream *u = c->call.client->u;
+    struct server *v = c->call.server;
     struct buf *b = &c->call.body;
     buf_clear(b);
     buf_addz(b, "{\"model\":\"");
-    enum err e = upstream_add_model(u, str_from(c->model), b);
+    enum err e = server_add_model(v, str_from(c->model), b);
     if (e)
         return e;
     buf_addc(b, '"');
@@ -45,12 +47,22 @@ static enum err send_next(struct count *c) {
         for (size_t i = 0; i < c->n; i++)
             add_quoted(b, i ? "," : ",\"texts\":[", text_at(c, i));
         buf_addz(b, "]}");
-        return call_send(&c->call, "POST", u->base_url, "/tokens/count", NULL);
+        return call_send(&c->call, "POST", v->base_url, "/tokens/count", NULL);
     }
     add_quoted(b, ",\"content\":", text_at(c, c->have)); /* llama-server */
     add_quoted(b, ",\"prompt\":", text_at(c, c->have));  /* vLLM */
     buf_addz(b, ",\"add_special\":false,\"add_special_tokens\":false}");
-    return call_send(&c->call, "POST", u->root_url, "/tokenize", NULL);
+    return call_send(&c->call, "POST", v->root_url, "/tokenize", NULL);
+}
+
+static enum err count_send(struct upstream_call *call, struct errinfo *ei) {
+    struct count *c = (struct count *)call;
+    (void)ei;
+    if (atomic_load(&call->server->no_counts))
+        return ERR_NOT_FOUND;
+    c->parley = server_is_parley(call->server);
+    c->have = 0;
+    return send_next(c);
 }
 
 static bool take_count(struct count *c, const json_val *v) {
@@ -99,7 +111,7 @@ static bool count_end(struct upstream_call *call, enum err e, const struct errin
     }
     if (e && (call->status == 404 || call->status == 405 || call->status == 501)) {
         if (!c->parley && e != ERR_NO_MODEL) /* ours counts; a missing model says nothing of it */
-            atomic_store(&call->client->u->no_counts, true);
+            atomic_store(&call->server->no_counts, true);
         e = ERR_NOT_FOUND;
     }
     c->done(c->ctx, e, e ? NULL : c->counts, e ? 0 : c->n);
@@ -142,22 +154,20 @@ enum err upstream_count_tokens(struct upstream_client *client, struct str model,
                                void (*done)(void *ctx, enum err err, const int *counts, size_t n),
                                void *ctx, struct upstream_call **ret) {
     static const struct call_kind kind = {
-        .whole = true, .on_end = count_end, .on_free = count_free};
+        .whole = true, .send = count_send, .on_end = count_end, .on_free = count_free};
     if (n == 0)
         return ERR_INVALID;
-    if (atomic_load(&client->u->no_counts))
-        return ERR_NOT_FOUND;
     struct count *c = calloc(1, sizeof *c);
     if (!c)
         return ERR_NOMEM;
     call_init(&c->call, client, &kind);
     c->done = done;
     c->ctx = ctx;
-    c->parley = upstream_is_parley(client->u);
+    c->call.first_byte_ms = COUNT_MS; /* a guess is better than a long wait */
     c->model = model.n ? strndup(model.p, model.n) : NULL;
     enum err e = model.n && !c->model ? ERR_NOMEM : copy_texts(c, texts, n);
     if (!e)
-        e = send_next(c);
+        e = call_begin(&c->call, NULL);
     if (e) {
         call_free(&c->call);
         return e;

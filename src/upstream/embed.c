@@ -25,20 +25,29 @@ struct embed {
 };
 
 static enum err send_embed(struct embed *m, struct errinfo *ei) {
-    struct upstream *u = m->call.client->u;
+    struct server *v = m->call.server;
     struct buf *b = &m->call.body;
     buf_clear(b);
     buf_addz(b, "{\"model\":\"");
-    enum err e = upstream_add_embedding_model(u, str_from(m->model), b);
+    enum err e = server_add_embedding_model(v, str_from(m->model), b);
     if (e)
         return err_set(ei, e, "the model server lists no embedding model");
     buf_addc(b, '"');
     buf_adds(b, buf_str(&m->tail));
-    if (m->background && upstream_is_parley(u))
+    if (m->background && server_is_parley(v))
         buf_addz(b, ",\"parley\":{\"background\":true}");
     buf_addc(b, '}');
     m->looking = false;
-    return call_send(&m->call, "POST", u->base_url, "/embeddings", ei);
+    return call_send(&m->call, "POST", v->base_url, "/embeddings", ei);
+}
+
+static enum err embed_send(struct upstream_call *call, struct errinfo *ei) {
+    struct embed *m = (struct embed *)call;
+    if (server_knows_models(call->server))
+        return send_embed(m, ei);
+    m->looking = true;
+    buf_clear(&call->body);
+    return call_send(call, "GET", call->server->base_url, "/models", ei);
 }
 
 /* ---- the answer ---- */
@@ -126,7 +135,7 @@ static bool embed_end(struct upstream_call *call, enum err e, const struct errin
     if (m->looking) {
         if (!e) {
             ei = &mine;
-            e = upstream_learn(u, buf_str(&call->answer), &mine);
+            e = server_learn(call->server, buf_str(&call->answer), &mine);
         }
         if (e && e != ERR_UNAVAILABLE && (m->model || u->embedding_model))
             e = ERR_OK; /* a server without such a list: the name is known, so ask it */
@@ -153,7 +162,7 @@ enum err upstream_embed(struct upstream_client *client, struct str model, const 
                         void (*done)(void *ctx, const struct embed_result *r), void *ctx,
                         struct upstream_call **ret, struct errinfo *ei) {
     static const struct call_kind kind = {
-        .whole = true, .on_end = embed_end, .on_free = embed_free};
+        .whole = true, .send = embed_send, .on_end = embed_end, .on_free = embed_free};
     if (n == 0 || n > UPSTREAM_EMBED_MAX)
         return err_set(ei, ERR_INVALID, "1 to %d texts are embedded at once", UPSTREAM_EMBED_MAX);
     struct embed *m = calloc(1, sizeof *m);
@@ -176,11 +185,8 @@ enum err upstream_embed(struct upstream_client *client, struct str model, const 
     enum err e = model.n && !m->model ? ERR_NOMEM : buf_err(&m->tail);
     if (e) {
         err_set(ei, e, NULL);
-    } else if (upstream_knows_models(client->u)) {
-        e = send_embed(m, ei);
     } else {
-        m->looking = true;
-        e = call_send(&m->call, "GET", client->u->base_url, "/models", ei);
+        e = call_begin(&m->call, ei);
     }
     if (e) {
         call_free(&m->call);

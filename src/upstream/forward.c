@@ -9,7 +9,8 @@ struct forward {
     struct upstream_call call;
     struct forward_callbacks cb;
     void *ctx;
-    bool told; /* on_status was called */
+    const char *path; /* borrowed: a literal */
+    bool told;        /* on_status was called */
 };
 
 static void tell_status(struct forward *f) {
@@ -41,10 +42,16 @@ static bool forward_end(struct upstream_call *call, enum err e, const struct err
     return false;
 }
 
+static enum err forward_send(struct upstream_call *call, struct errinfo *ei) {
+    struct forward *f = (struct forward *)call;
+    return call_send(call, "POST", call->server->base_url, f->path, ei);
+}
+
 enum err upstream_forward(struct upstream_client *c, const char *path, struct str body,
                           const struct forward_callbacks *cb, void *ctx, struct upstream_call **ret,
                           struct errinfo *ei) {
-    static const struct call_kind kind = {.on_data = forward_data, .on_end = forward_end};
+    static const struct call_kind kind = {
+        .send = forward_send, .on_data = forward_data, .on_end = forward_end};
     struct forward *f = calloc(1, sizeof *f);
     if (!f)
         return err_set(ei, ERR_NOMEM, NULL);
@@ -52,8 +59,9 @@ enum err upstream_forward(struct upstream_client *c, const char *path, struct st
     f->call.patient = true;
     f->cb = *cb;
     f->ctx = ctx;
+    f->path = path;
     buf_adds(&f->call.body, body);
-    enum err e = call_send(&f->call, "POST", c->u->base_url, path, ei);
+    enum err e = call_begin(&f->call, ei);
     if (e) {
         call_free(&f->call);
         return e;

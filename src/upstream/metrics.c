@@ -28,7 +28,8 @@ enum err upstream_metrics(struct upstream_client *c,
     call_init(&m->call, c, &kind);
     m->done = done;
     m->ctx = ctx;
-    enum err e = call_send(&m->call, "GET", c->u->root_url, "/metrics", NULL);
+    m->call.server = &c->u->servers[0];
+    enum err e = call_send(&m->call, "GET", m->call.server->root_url, "/metrics", NULL);
     if (e) {
         call_free(&m->call);
         return e;

@@ -11,12 +11,12 @@
 
 #define ID_MAX 256
 
-void upstream_models_free(struct upstream *u) {
-    for (size_t i = 0; i < u->n_models; i++)
-        free(u->models[i].id);
-    free(u->models);
-    u->models = NULL;
-    u->n_models = 0;
+void server_models_free(struct server *v) {
+    for (size_t i = 0; i < v->n_models; i++)
+        free(v->models[i].id);
+    free(v->models);
+    v->models = NULL;
+    v->n_models = 0;
 }
 
 static int positive(const json_val *obj, const char *key) {
@@ -59,20 +59,43 @@ static bool read_model(const json_val *v, struct known_model *m, enum server_kin
 }
 
 /* Holding the lock. */
-static bool same_models(const struct upstream *u, const struct known_model *models, size_t n) {
-    bool same = u->n_models == n;
+static bool same_models(const struct server *v, const struct known_model *models, size_t n) {
+    bool same = v->n_models == n;
     for (size_t i = 0; same && i < n; i++)
-        same = strcmp(u->models[i].id, models[i].id) == 0;
+        same = strcmp(v->models[i].id, models[i].id) == 0;
     return same;
 }
 
-enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei) {
+static void keep_models(struct server *v, struct known_model *models, size_t n,
+                        enum server_kind kind) {
+    const struct upstream *u = v->pool;
+    for (size_t i = 0; i < n; i++) /* what the configuration names is what it says it is */
+        if (u->embedding_model && strcmp(models[i].id, u->embedding_model) == 0)
+            models[i].embedding = true;
+        else if (u->model && strcmp(models[i].id, u->model) == 0)
+            models[i].embedding = false;
+    pthread_mutex_lock(&v->pool->lock);
+    bool same = same_models(v, models, n);
+    if (!same)
+        atomic_store(&v->no_counts, false); /* perhaps another server: ask it again */
+    for (size_t i = 0; same && i < n; i++)  /* /props told more than the list */
+        if (kind == SERVER_LLAMA && v->models[i].window)
+            models[i].window = v->models[i].window;
+    server_models_free(v);
+    v->models = models;
+    v->n_models = n;
+    v->known = true;
+    v->kind = kind;
+    pthread_mutex_unlock(&v->pool->lock);
+}
+
+enum err server_learn(struct server *v, struct str body, struct errinfo *ei) {
     yyjson_doc *doc;
     if (json_parse(body, &doc, NULL))
         return err_set(ei, ERR_UPSTREAM, "the model server's list of models is not valid JSON");
     json_val *list = json_get(yyjson_doc_get_root(doc), "data");
     size_t i, count, n = 0;
-    yyjson_val *v;
+    yyjson_val *item;
     if (!yyjson_is_arr(list)) {
         yyjson_doc_free(doc);
         return err_set(ei, ERR_UPSTREAM, "the model server lists no models at /models");
@@ -80,92 +103,162 @@ enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei)
     struct known_model *models = calloc(yyjson_arr_size(list) + 1, sizeof *models);
     enum server_kind kind = SERVER_UNKNOWN;
     if (models)
-        yyjson_arr_foreach(list, i, count, v) {
-            if (n < UPSTREAM_MODELS_MAX && read_model(v, &models[n], &kind))
+        yyjson_arr_foreach(list, i, count, item) {
+            if (n < UPSTREAM_MODELS_MAX && read_model(item, &models[n], &kind))
                 n++;
         }
     yyjson_doc_free(doc);
     if (!models)
         return err_set(ei, ERR_NOMEM, NULL);
-    for (i = 0; i < n; i++) /* what the configuration names is what it says it is */
-        if (u->embedding_model && strcmp(models[i].id, u->embedding_model) == 0)
-            models[i].embedding = true;
-        else if (u->model && strcmp(models[i].id, u->model) == 0)
-            models[i].embedding = false;
-    pthread_mutex_lock(&u->lock);
-    if (!same_models(u, models, n))
-        atomic_store(&u->no_counts, false); /* perhaps another server: ask it again */
-    upstream_models_free(u);
-    u->models = models;
-    u->n_models = n;
-    u->known = true;
-    u->kind = kind;
-    pthread_mutex_unlock(&u->lock);
+    keep_models(v, models, n, kind);
     return ERR_OK;
 }
 
-void upstream_note(struct upstream *u, enum err e, const struct errinfo *ei) {
-    pthread_mutex_lock(&u->lock);
-    u->asked = true;
+void server_set_window(struct server *v, int window) {
+    pthread_mutex_lock(&v->pool->lock);
+    for (size_t i = 0; i < v->n_models; i++)
+        v->models[i].window = window;
+    pthread_mutex_unlock(&v->pool->lock);
+}
+
+/* ---- readiness ---- */
+
+void server_note(struct server *v, enum err e, const struct errinfo *ei) {
+    pthread_mutex_lock(&v->pool->lock);
+    v->asked = true;
     /* A refused request says nothing about the server's health, a failed or absent server does. */
-    u->ready = e == ERR_OK || e == ERR_NO_MODEL || e == ERR_NOT_FOUND;
-    if (!u->ready && ei)
-        u->why = *ei;
-    pthread_mutex_unlock(&u->lock);
+    v->ready = e == ERR_OK || e == ERR_NO_MODEL || e == ERR_NOT_FOUND;
+    if (!v->ready && ei)
+        v->why = *ei;
+    pthread_mutex_unlock(&v->pool->lock);
 }
 
 bool upstream_is_ready(struct upstream *u, struct errinfo *ei) {
+    bool ready = false;
+    if (ei)
+        err_set(ei, ERR_UNAVAILABLE, "the model server was not asked yet");
     pthread_mutex_lock(&u->lock);
-    bool ready = u->ready;
-    if (!ready && ei) {
-        if (u->asked)
-            *ei = u->why;
-        else
-            err_set(ei, ERR_UNAVAILABLE, "the model server was not asked yet");
+    for (int i = 0; i < u->n && !ready; i++) {
+        const struct server *v = &u->servers[i];
+        ready = v->enabled && v->ready;
+        if (!ready && v->asked && ei)
+            *ei = v->why;
     }
     pthread_mutex_unlock(&u->lock);
     return ready;
 }
 
-bool upstream_knows_models(struct upstream *u) {
-    pthread_mutex_lock(&u->lock);
-    bool known = u->known;
-    pthread_mutex_unlock(&u->lock);
+bool server_knows_models(struct server *v) {
+    pthread_mutex_lock(&v->pool->lock);
+    bool known = v->known;
+    pthread_mutex_unlock(&v->pool->lock);
     return known;
 }
 
-enum server_kind upstream_kind(struct upstream *u) {
-    pthread_mutex_lock(&u->lock);
-    enum server_kind kind = u->kind;
-    pthread_mutex_unlock(&u->lock);
+enum server_kind server_kind(struct server *v) {
+    pthread_mutex_lock(&v->pool->lock);
+    enum server_kind kind = v->kind;
+    pthread_mutex_unlock(&v->pool->lock);
     return kind;
 }
 
-bool upstream_goes_on(struct upstream *u) {
-    return upstream_kind(u) == SERVER_PARLEY;
+bool server_is_parley(struct server *v) {
+    return server_kind(v) == SERVER_PARLEY;
 }
 
-bool upstream_is_parley(struct upstream *u) {
-    return upstream_kind(u) == SERVER_PARLEY;
+bool upstream_goes_on(struct upstream *u) {
+    for (int i = 0; i < u->n; i++)
+        if (!server_is_parley(&u->servers[i]))
+            return false;
+    return true;
+}
+
+/* ---- the models of one server, and of all; holding the lock ---- */
+
+const struct known_model *server_find(const struct server *v, struct str model) {
+    for (size_t i = 0; i < v->n_models; i++) {
+        const struct known_model *m = &v->models[i];
+        if (model.n ? str_eqz(model, m->id) : !m->embedding)
+            return m;
+    }
+    return NULL;
+}
+
+static const struct known_model *find(const struct upstream *u, struct str model) {
+    const struct known_model *m = NULL;
+    for (int i = 0; i < u->n && !m; i++)
+        m = server_find(&u->servers[i], model);
+    return m;
+}
+
+static bool any_known(const struct upstream *u) {
+    for (int i = 0; i < u->n; i++)
+        if (u->servers[i].known)
+            return true;
+    return false;
+}
+
+/* Borrowed while the lock is held, STR_NULL if none. */
+static struct str default_of(const struct server *v) {
+    if (v->pool->model)
+        return str_from(v->pool->model);
+    const struct known_model *m = server_find(v, STR_NULL);
+    return m ? str_from(m->id) : STR_NULL;
+}
+
+static struct str default_model(const struct upstream *u) {
+    struct str name = STR_NULL;
+    for (int i = 0; i < u->n && !name.n; i++)
+        name = default_of(&u->servers[i]);
+    return name;
+}
+
+static struct str embedding_of(const struct server *v) {
+    if (v->pool->embedding_model)
+        return str_from(v->pool->embedding_model);
+    for (size_t i = 0; i < v->n_models; i++)
+        if (v->models[i].embedding)
+            return str_from(v->models[i].id);
+    return STR_NULL;
+}
+
+static struct str embedding_model(const struct upstream *u) {
+    struct str name = STR_NULL;
+    for (int i = 0; i < u->n && !name.n; i++)
+        name = embedding_of(&u->servers[i]);
+    return name;
+}
+
+/* ---- what others ask ---- */
+
+static bool has(const struct upstream_model *list, size_t n, const char *id) {
+    for (size_t i = 0; i < n; i++)
+        if (str_eqz(list[i].id, id))
+            return true;
+    return false;
 }
 
 enum err upstream_models(struct upstream *u, struct arena *a, struct upstream_model **ret,
                          size_t *ret_n) {
     enum err e = ERR_OK;
+    size_t n = 0, most = 1;
     pthread_mutex_lock(&u->lock);
-    struct upstream_model *list = arena_array(a, u->n_models + 1, sizeof *list);
-    if (!u->known)
+    for (int i = 0; i < u->n; i++)
+        most += u->servers[i].n_models;
+    struct upstream_model *list = arena_array(a, most, sizeof *list);
+    if (!any_known(u))
         e = ERR_UNAVAILABLE;
     else if (!list)
         e = ERR_NOMEM;
-    for (size_t i = 0; !e && i < u->n_models; i++) {
-        const struct known_model *m = &u->models[i];
-        list[i] = (struct upstream_model){arena_str(a, str_from(m->id)), m->embedding,
-                                          u->window && !m->embedding ? u->window : m->window};
-        if (!list[i].id.p)
-            e = ERR_NOMEM;
-    }
-    size_t n = u->n_models;
+    for (int k = 0; !e && k < u->n; k++)
+        for (size_t i = 0; !e && i < u->servers[k].n_models; i++) {
+            const struct known_model *m = &u->servers[k].models[i];
+            if (k && has(list, n, m->id))
+                continue;
+            list[n] = (struct upstream_model){arena_str(a, str_from(m->id)), m->embedding,
+                                              u->window && !m->embedding ? u->window : m->window};
+            e = list[n++].id.p ? ERR_OK : ERR_NOMEM;
+        }
     pthread_mutex_unlock(&u->lock);
     if (e)
         return e;
@@ -174,93 +267,69 @@ enum err upstream_models(struct upstream *u, struct arena *a, struct upstream_mo
     return ERR_OK;
 }
 
-/* Holding the lock. model STR_NULL: the first chat model. */
-static const struct known_model *find(const struct upstream *u, struct str model) {
-    for (size_t i = 0; i < u->n_models; i++) {
-        const struct known_model *m = &u->models[i];
-        if (model.n ? str_eqz(model, m->id) : !m->embedding)
-            return m;
-    }
-    return NULL;
-}
-
 bool upstream_has_model(struct upstream *u, struct str id) {
     pthread_mutex_lock(&u->lock);
-    bool has = id.n && find(u, id) != NULL;
+    bool found = id.n && find(u, id) != NULL;
     pthread_mutex_unlock(&u->lock);
-    return has;
+    return found;
 }
 
-/* Holding the lock; borrowed while it is held, STR_NULL if none. */
-static struct str default_model(const struct upstream *u) {
-    if (u->model)
-        return str_from(u->model);
-    const struct known_model *m = find(u, STR_NULL);
-    return m ? str_from(m->id) : STR_NULL;
+static enum err copy_name(struct upstream *u, struct str (*which)(const struct upstream *u),
+                          struct arena *a, struct str *ret) {
+    enum err e = ERR_OK;
+    pthread_mutex_lock(&u->lock);
+    struct str name = which(u);
+    if (!name.n)
+        e = any_known(u) ? ERR_NO_MODEL : ERR_UNAVAILABLE;
+    struct str copy = name.n ? arena_str(a, name) : STR_NULL;
+    pthread_mutex_unlock(&u->lock);
+    if (e)
+        return e;
+    if (!copy.p)
+        return ERR_NOMEM;
+    *ret = copy;
+    return ERR_OK;
 }
 
 enum err upstream_default_model(struct upstream *u, struct arena *a, struct str *ret) {
-    enum err e = ERR_OK;
-    pthread_mutex_lock(&u->lock);
-    struct str name = default_model(u);
-    if (!name.n)
-        e = u->known ? ERR_NO_MODEL : ERR_UNAVAILABLE;
-    struct str copy = name.n ? arena_str(a, name) : STR_NULL;
-    pthread_mutex_unlock(&u->lock);
-    if (e)
-        return e;
-    if (!copy.p)
-        return ERR_NOMEM;
-    *ret = copy;
-    return ERR_OK;
-}
-
-enum err upstream_add_model(struct upstream *u, struct str model, struct buf *b) {
-    pthread_mutex_lock(&u->lock);
-    struct str name = model.n ? model : default_model(u);
-    buf_add_json(b, name);
-    pthread_mutex_unlock(&u->lock);
-    return name.n ? ERR_OK : ERR_NO_MODEL;
-}
-
-/* Holding the lock; borrowed while it is held, STR_NULL if none. */
-static struct str embedding_model(const struct upstream *u) {
-    if (u->embedding_model)
-        return str_from(u->embedding_model);
-    for (size_t i = 0; i < u->n_models; i++)
-        if (u->models[i].embedding)
-            return str_from(u->models[i].id);
-    return STR_NULL;
+    return copy_name(u, default_model, a, ret);
 }
 
 enum err upstream_embedding_model(struct upstream *u, struct arena *a, struct str *ret) {
-    pthread_mutex_lock(&u->lock);
-    struct str name = embedding_model(u);
-    enum err e = name.n ? ERR_OK : u->known ? ERR_NO_MODEL : ERR_UNAVAILABLE;
-    struct str copy = name.n ? arena_str(a, name) : STR_NULL;
-    pthread_mutex_unlock(&u->lock);
-    if (e)
-        return e;
-    if (!copy.p)
-        return ERR_NOMEM;
-    *ret = copy;
-    return ERR_OK;
+    return copy_name(u, embedding_model, a, ret);
 }
 
-enum err upstream_add_embedding_model(struct upstream *u, struct str model, struct buf *b) {
-    pthread_mutex_lock(&u->lock);
-    struct str name = model.n ? model : embedding_model(u);
+static enum err add_name(struct server *v, struct str model,
+                         struct str (*standard)(const struct server *v), struct buf *b) {
+    pthread_mutex_lock(&v->pool->lock);
+    struct str name = model.n ? model : standard(v);
     buf_add_json(b, name);
-    pthread_mutex_unlock(&u->lock);
+    pthread_mutex_unlock(&v->pool->lock);
     return name.n ? ERR_OK : ERR_NO_MODEL;
 }
 
+enum err server_add_model(struct server *v, struct str model, struct buf *b) {
+    return add_name(v, model, default_of, b);
+}
+
+enum err server_add_embedding_model(struct server *v, struct str model, struct buf *b) {
+    return add_name(v, model, embedding_of, b);
+}
+
+/* The smallest of the servers that may answer: the prompt must fit whichever it is. */
 int upstream_context_window(struct upstream *u, struct str model) {
+    int window = 0;
     pthread_mutex_lock(&u->lock);
-    const struct known_model *m = find(u, model.n ? model : default_model(u));
-    int window = u->window ? u->window : m && m->window ? m->window : UPSTREAM_WINDOW;
+    struct str name = model.n ? model : default_model(u);
+    for (int i = 0; i < u->n; i++) {
+        const struct known_model *m = server_find(&u->servers[i], name);
+        if (m && m->window && (!window || m->window < window))
+            window = m->window;
+    }
+    if (u->window)
+        window = u->window;
     pthread_mutex_unlock(&u->lock);
-    return window;
+    return window ? window : UPSTREAM_WINDOW;
 }
 
 int upstream_message_overhead(struct upstream *u, struct str model) {

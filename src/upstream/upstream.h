@@ -15,7 +15,19 @@ struct upstream;
 struct upstream_client;
 struct upstream_call;
 
+struct upstream_server { /* one of several; name: letters, digits, "-", "." and "_" */
+    const char *name, *base_url, *unix_socket;
+    const char *const
+        *api_keys;      /* tried in turn when one is refused; NULL-terminated, may be NULL */
+    int weight;         /* its share of the conversations, 0 = 1 */
+    int max_concurrent; /* requests at once, 0 = no limit */
+};
+
 struct upstream_options {
+    const struct upstream_server *servers; /* NULL: one, as base_url … say */
+    size_t n_servers;
+    int hedge_ms; /* with several: a chat request that is not answered for so long goes to a second
+                     server, too, and the first answer counts; 0 = never */
     const char
         *base_url; /* "http://host:port/v1"; for a Unix socket any host, "http://engine/v1" */
     const char *unix_socket; /* NULL for TCP */
@@ -35,6 +47,29 @@ void upstream_free(struct upstream *u);
 enum err upstream_client_new(struct upstream *u, struct loop *l, struct upstream_client **ret,
                              struct errinfo *ei) ERR_CHECK;
 void upstream_client_free(struct upstream_client *c);
+
+/* ---- the servers, seen and changed while running (docs/upstreams.md); any thread ---- */
+struct upstream_server_state {
+    struct str name, base_url, why; /* why: it is not ready; "" = it is, or was not asked yet */
+    const char *breaker;            /* "closed", "open", "half_open" */
+    bool enabled, ready;
+    int weight, max_concurrent, in_flight, keys, models;
+    int64_t requests, failed, hedged, keys_rotated;
+    double first_byte_ms; /* moving average; 0 = none yet */
+};
+enum err upstream_servers(struct upstream *u, struct arena *a, struct upstream_server_state **ret,
+                          size_t *ret_n) ERR_CHECK;
+struct upstream_server_change {
+    int enabled;        /* 0: no new requests, -1: as it is */
+    int weight;         /* 0: as it is */
+    int max_concurrent; /* -1: as it is */
+    struct str key;     /* replaces all keys; STR_NULL: as they are */
+};
+enum err upstream_server_change(struct upstream *u, struct str name,
+                                const struct upstream_server_change *c,
+                                struct errinfo *ei) ERR_CHECK; /* ERR_NOT_FOUND */
+struct buf;
+void upstream_render_metrics(struct upstream *u, struct buf *b); /* one line a server and metric */
 
 /* ---- what the server has; refreshed by upstream_refresh() and after failures ---- */
 struct upstream_model {

@@ -1,11 +1,15 @@
-/* What the files of upstream/ share: the server's description, one loop's client, and the call that
- * all requests are made of.
+/* What the files of upstream/ share: the pool's servers, one loop's client, and the call that all
+ * requests are made of.
  *
  * A call sends one HTTP request at a time and tries again while the server is not there yet:
  *
  *   sending ──→ answering ──→ over (its kind reports; freed)
- *     ↑  └─→ waiting ─┘ (connection refused, loading: until connect_wait_ms have gone)
+ *     ↑ │└─→ waiting ─┘ (connection refused, loading: until connect_wait_ms have gone)
+ *     │ └─→ sending to another server of the pool (refused, failed, busy; nothing was answered yet)
  *     └──────────┘
+ *
+ * A second leg goes to another server when the first is silent for hedge_ms: who answers first is
+ * heard, the other hung up on.
  *
  * Invariants: nothing is reported inside the function that starts a call; a call is freed in one
  * place, call_free(); once an answer has begun it is never asked for again. */
@@ -42,20 +46,48 @@ struct known_model {
     int window, overhead; /* 0 = not told */
 };
 
-struct upstream {
-    char *base_url, *root_url; /* without a slash at the end; root: without "/v1" */
-    char *unix_socket, *model, *embedding_model;
-    char *authorization; /* the header's line, or NULL */
-    int window, first_byte_ms, idle_ms, wait_ms;
-    atomic_bool no_counts; /* the server was found to count no tokens */
+#define UPSTREAM_SERVERS_MAX 32
+#define UPSTREAM_KEYS_MAX    8
 
-    pthread_mutex_t lock; /* of what follows */
+/* Circuit breaker, by failures of the server (never of a request):
+ *
+ *   closed ── BREAKER_FAILURES in a row ─→ open ── open_ms have gone ─→ half open: one request at a
+ * time ↑                                     ↑ └── fails: open_ms doubles, to BREAKER_OPEN_MAX_MS
+ * ──┘ │ └────────────────────────────── a request or a health check succeeds
+ * ──────────────────────────┘ */
+struct server {
+    struct upstream *pool;
+    int index;
+    char *name;
+    char *base_url, *root_url; /* without a slash at the end; root: without "/v1" */
+    char *unix_socket;
+    atomic_bool no_counts; /* the server was found to count no tokens */
+    atomic_int in_flight;
+
+    /* under the pool's lock */
+    char *keys[UPSTREAM_KEYS_MAX]; /* the header's lines, owned */
+    int n_keys, key;               /* key: the one in use */
+    int weight, max_concurrent;    /* max_concurrent: 0 = no limit */
+    bool enabled;
     struct known_model *models;
     size_t n_models;
     bool known; /* the list was seen */
     enum server_kind kind;
     bool asked, ready;
     struct errinfo why; /* not ready */
+    int failures;       /* in a row */
+    int64_t open_until_ns, open_ms;
+    bool probing; /* half open, and a request is under way */
+    int64_t requests, failed, hedged, rotated;
+    double first_byte_ms; /* moving average */
+};
+
+struct upstream {
+    char *model, *embedding_model;
+    int window, first_byte_ms, idle_ms, wait_ms, hedge_ms;
+    pthread_mutex_t lock;
+    struct server servers[UPSTREAM_SERVERS_MAX];
+    int n;
 };
 
 struct upstream_client {
@@ -63,6 +95,7 @@ struct upstream_client {
     struct loop *loop;
     struct http_client *http;
     struct upstream_call *calls;
+    bool closing; /* nothing is reported any more */
 };
 
 /* What differs between the kinds of call. All run on the loop. */
@@ -72,31 +105,54 @@ struct call_kind {
     /* A piece of a good answer. An error ends the call and is reported as it is in ei. */
     enum err (*on_data)(struct upstream_call *c, struct str bytes, struct errinfo *ei);
     void (*on_wait)(struct upstream_call *c); /* tried again soon; may be NULL */
+    /* Makes the request for call->server and call_send()s it; for a server that is no other's
+     * substitute NULL. */
+    enum err (*send)(struct upstream_call *c, struct errinfo *ei);
     /* The end. May send again (call_send) and then returns true; else it has reported and returns
      * false, and the call is freed. */
     bool (*on_end)(struct upstream_call *c, enum err e, const struct errinfo *ei);
     void (*on_free)(struct upstream_call *c);
 };
 
+struct leg { /* one HTTP request */
+    struct upstream_call *call;
+    struct server *server;
+    struct http_call *http; /* NULL: none is under way */
+    int status;
+    char content_type[128];
+    int64_t retry_after_ms; /* -1 = not told */
+    int64_t started_ns, first_byte_ns;
+    int key; /* of the server's keys */
+};
+
 struct upstream_call { /* the first member of each kind's own struct */
     const struct call_kind *kind;
     struct upstream_client *client;
+    struct server *server; /* that the next request goes to, or the last one went to */
     struct upstream_call *prev, *next;
-    struct http_call *http;
+    struct leg legs[2];
+    int leg;             /* the one that the fields below speak of */
     struct timer *timer; /* the next try, or the watch over silence */
+    struct timer *hedge; /* NULL: no second leg */
     const char *method;
     char *url;         /* owned */
     struct buf body;   /* owned: it may be sent more than once */
     struct buf answer; /* whole: the answer; else of errors only */
+    uint64_t affinity; /* calls of one conversation go to one server; 0 = to any */
+    char *model;       /* owned: a server that does not have it is not asked; NULL = any will do */
+    uint32_t tried;    /* bits of the servers that refused or failed this call */
     int status;
     char content_type[128];
     int64_t retry_after_ms; /* -1 = not told */
     int64_t give_up_ns;     /* 0 = nothing failed yet */
-    int tries;
-    bool answering; /* a good answer has begun */
-    bool broke;     /* the connection or the server failed, not the request */
-    bool patient;   /* tries again while the server is not there */
-    bool inside;    /* a callback of the call is running */
+    int tries, failovers;
+    int first_byte_ms; /* 0 = the pool's */
+    bool answering;    /* a good answer has begun */
+    bool broke;        /* the connection or the server failed, not the request */
+    bool patient;      /* tries again while the server is not there */
+    bool hedged;       /* may have a second leg */
+    bool starting_hedge;
+    bool inside; /* a callback of the call is running */
     bool cancelled;
     bool finishing;     /* the end was seen: what is left of the connection matters little */
     bool waiting;       /* the timer is for the next try */
@@ -108,6 +164,9 @@ struct upstream_call { /* the first member of each kind's own struct */
 /* call is heap memory of the kind's size, zeroed but for its own fields; from here on it is freed
  * by the client or its own end. */
 void call_init(struct upstream_call *call, struct upstream_client *c, const struct call_kind *kind);
+/* Chooses a server (unless one is set) and has the kind send. ERR_UNAVAILABLE: there is none just
+ * now. */
+enum err call_begin(struct upstream_call *call, struct errinfo *ei) ERR_CHECK;
 /* Sends call->body. path is put behind base (borrowed). Errors are reported by the return value. */
 enum err call_send(struct upstream_call *call, const char *method, const char *base,
                    const char *path, struct errinfo *ei) ERR_CHECK;
@@ -124,14 +183,26 @@ enum err upstream_error_value(int status, const json_val *error, int64_t retry_a
 bool upstream_is_loading(struct str body);
 
 /* ---- models.c ---- */
-enum err upstream_learn(struct upstream *u, struct str body, struct errinfo *ei) ERR_CHECK;
-void upstream_note(struct upstream *u, enum err e, const struct errinfo *ei); /* readiness */
-bool upstream_knows_models(struct upstream *u);
-bool upstream_is_parley(struct upstream *u); /* takes the "parley" field */
-enum server_kind upstream_kind(struct upstream *u);
-void upstream_models_free(struct upstream *u);
+enum err server_learn(struct server *v, struct str body, struct errinfo *ei) ERR_CHECK;
+void server_note(struct server *v, enum err e, const struct errinfo *ei); /* readiness */
+bool server_knows_models(struct server *v);
+bool server_is_parley(struct server *v); /* takes the "parley" field */
+enum server_kind server_kind(struct server *v);
+void server_models_free(struct server *v);
+void server_set_window(struct server *v, int window);
 /* Appends the name to send: model, else the default one. ERR_NO_MODEL when there is none. */
-enum err upstream_add_model(struct upstream *u, struct str model, struct buf *b) ERR_CHECK;
-/* The same for embeddings. */
-enum err upstream_add_embedding_model(struct upstream *u, struct str model,
-                                      struct buf *b) ERR_CHECK;
+enum err server_add_model(struct server *v, struct str model, struct buf *b) ERR_CHECK;
+enum err server_add_embedding_model(struct server *v, struct str model, struct buf *b) ERR_CHECK;
+/* Holding the pool's lock: NULL when it lists none such. model STR_NULL: the first chat model. */
+const struct known_model *server_find(const struct server *v, struct str model);
+
+/* ---- pool.c ---- */
+/* A server for the call that was not tried yet; NULL when there is none just now. The place in it
+ * is taken (in_flight) by the call's request, not by this. */
+struct server *pool_pick(struct upstream *u, const struct upstream_call *call);
+void pool_started(struct server *v);
+/* How a request ended: e as for the call, health: whether it says something of the server. */
+void pool_ended(struct server *v, bool health, bool failed, int64_t first_byte_ns);
+/* The key after a refused one; false when all were tried. */
+bool pool_rotate_key(struct server *v, int refused);
+enum err server_add_key(struct server *v, struct str key, struct errinfo *ei) ERR_CHECK;
