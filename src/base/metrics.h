@@ -36,6 +36,13 @@
     X(M_SIGN_INS_REFUSED,         COUNTER,   "parley_sign_ins_refused_total",         "sign-ins with a wrong name or password") \
     X(M_APPROVED_SERVED,          COUNTER,   "parley_approved_answers_total",         "questions that an approved answer was served for") \
     X(M_FEEDBACK,                 COUNTER,   "parley_feedback_total",                 "ratings given or changed") \
+    X(M_GUARD_JUDGED,             COUNTER,   "parley_guard_judged_total",             "messages and answers judged by the guard") \
+    X(M_GUARD_BLOCKED,            COUNTER,   "parley_guard_blocked_total",            "messages and answers blocked by the guard") \
+    X(M_GUARD_REDACTED,           COUNTER,   "parley_guard_redacted_total",           "messages in which something was replaced before the model read them") \
+    X(M_GUARD_SENTENCES_CUT,      COUNTER,   "parley_guard_sentences_cut_total",      "sentences of passages left out of prompts") \
+    X(M_GUARD_FALLBACKS,          COUNTER,   "parley_guard_fallbacks_total",          "guard model requests that failed or were too slow") \
+    X(M_GUARD_INPUT_SECONDS,      HISTOGRAM, "parley_guard_input_seconds",            "time that the guard took for a message") \
+    X(M_GUARD_HELD_SECONDS,       HISTOGRAM, "parley_guard_held_seconds",             "time that a window of an answer was held back, from its first byte to its release") \
     X(M_ENGINE_STEPS,             COUNTER,   "parley_engine_steps_total",             "compute steps") \
     X(M_ENGINE_PREFILL_TOKENS,    COUNTER,   "parley_engine_prefill_tokens_total",    "prompt tokens computed") \
     X(M_ENGINE_REUSED_TOKENS,     COUNTER,   "parley_engine_reused_tokens_total",     "prompt tokens taken from a kept prefix") \

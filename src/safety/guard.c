@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/crypto.h"
 #include "safety/literals.h"
 #include "safety/normalise.h"
 #include "safety/words.h"
@@ -31,6 +32,7 @@ struct bench {
 
 struct safety {
     const struct safety_scorer *scorer;
+    char secret[32]; /* of the canaries */
     pthread_mutex_t lock;
     struct policy *policy;
     struct bench *benches;
@@ -53,6 +55,7 @@ enum err safety_new(const struct safety_options *o, struct safety **ret, struct 
     pthread_mutex_init(&g->lock, NULL);
     g->policy = p;
     g->scorer = o->scorer;
+    crypto_random(g->secret, sizeof g->secret);
     *ret = g;
     return ERR_OK;
 }
@@ -100,6 +103,16 @@ struct policy *safety_get_policy(struct safety *g) {
 
 const struct safety_scorer *safety_get_scorer(const struct safety *g) {
     return g->scorer;
+}
+
+void safety_canary(const struct safety *g, struct str role_id, int version,
+                   char out[SAFETY_CANARY_SIZE]) {
+    char text[128], hex[SHA256_HEX_LEN + 1];
+    int n = snprintf(text, sizeof text, "%.*s %d ", (int)(role_id.n < 64 ? role_id.n : 64),
+                     role_id.p, version);
+    memcpy(text + n, g->secret, sizeof g->secret);
+    sha256_hex((struct str){text, (size_t)n + sizeof g->secret}, hex);
+    snprintf(out, SAFETY_CANARY_SIZE, "ref-%.12s", hex);
 }
 
 /* ---- benches ---- */

@@ -33,6 +33,13 @@ void safety_set_policy(struct safety *g, struct policy *p /* a reference, taken 
 struct policy *safety_get_policy(struct safety *g);                    /* a reference */
 const struct safety_scorer *safety_get_scorer(const struct safety *g); /* NULL = none */
 
+/* A token for a role's system prompt that nothing else holds: an answer in which it stands has
+ * leaked the prompt. The same for the same role and version while the process lives, so that the
+ * prompt's prefix is still reused. out: SAFETY_CANARY_SIZE bytes. */
+#define SAFETY_CANARY_SIZE 20
+void safety_canary(const struct safety *g, struct str role_id, int version,
+                   char out[SAFETY_CANARY_SIZE]);
+
 struct safety_request {
     struct str text;    /* any bytes; at most NORMAL_INPUT_MAX */
     struct str context; /* earlier messages of the same person, newest last, parted by newlines */

@@ -84,9 +84,23 @@ enum step_result turn_step_open(struct turn *t, struct errinfo *ei) {
 
 enum step_result turn_step_answer(struct turn *t, struct errinfo *ei) {
     (void)ei;
+    turn_guard_answer(t);
     if (t->approved.n && !t->answered)
         turn_serve_approved(t);
     return t->answered ? STEP_DONE : STEP_WAIT;
+}
+
+void turn_received(struct turn *t, struct str text) {
+    enum err e = turn_take(t, text);
+    if (!e)
+        return;
+    turn_guard_release(t);
+    turn_hang_up(t);
+    if (e == ERR_TOO_LARGE)
+        snprintf(t->finish_reason, sizeof t->finish_reason, "length");
+    else
+        t->failure = turn_explain(e, NULL);
+    turn_end_answer(t);
 }
 
 enum err turn_sink_record(struct turn *t, struct str text) {
@@ -126,6 +140,7 @@ void turn_stop_now(struct turn *t) {
     if (t->answered)
         return;
     t->stopping = true;
+    turn_guard_release(t);
     turn_hang_up(t);
     turn_end_answer(t);
 }

@@ -39,21 +39,15 @@ void turn_hang_up(struct turn *t) {
 
 static void on_token(void *ctx, struct str text) {
     struct turn *t = ctx;
-    enum err e = turn_take(t, text);
     t->breaks_idle = 0;
-    if (!e)
-        return;
-    turn_hang_up(t);
-    if (e == ERR_TOO_LARGE)
-        snprintf(t->finish_reason, sizeof t->finish_reason, "length");
-    else
-        t->failure = turn_explain(e, NULL);
-    turn_end_answer(t);
+    if (!turn_guard_feed(t, text))
+        turn_received(t, text);
 }
 
 /* The server could not go on with the text and says something else from byte `same` on. */
 static void on_parted(void *ctx, size_t same) {
     struct turn *t = ctx;
+    turn_guard_release(t);
     stream_take_back(t->stream, same);
     t->checkpointed = t->checkpointed < same ? t->checkpointed : same;
 }
@@ -73,7 +67,8 @@ static void on_done(void *ctx, const struct chat_result *r) {
     snprintf(t->finish_reason, sizeof t->finish_reason, "%.*s", STR_ARG(r->finish_reason));
     t->prompt_tokens = r->prompt_tokens;
     t->completion_tokens = r->completion_tokens;
-    turn_end_answer(t);
+    if (!turn_guard_end(t))
+        turn_end_answer(t);
 }
 
 /* ---- the request ---- */
@@ -168,6 +163,9 @@ static void on_pause_over(void *arg) {
 }
 
 bool turn_ask_again(struct turn *t) {
+    if (t->guard.vault) /* what the model wrote is not what the reader sees */
+        return false;
+    turn_guard_release(t); /* what was not judged is asked for again */
     if (t->stopping || t->detached || t->breaks >= BREAKS_MAX || t->breaks_idle >= BREAKS_IDLE_MAX)
         return false;
     if (!t->pause && !(t->pause = timer_new(t->tl->loop, on_pause_over, t)))

@@ -2,8 +2,8 @@
 #include "base/clock.h"
 #include "turn/turn_internal.h"
 
-static const char *const kind_names[] = {"created", "queued", "token", "reset",
-                                         "title",   "done",   "error"};
+static const char *const kind_names[] = {"created", "queued",  "token", "reset",
+                                         "title",   "blocked", "done",  "error"};
 
 const char *stream_kind_name(enum stream_kind k) {
     return kind_names[k];
@@ -78,6 +78,8 @@ void message_to_json(struct buf *b, const struct message *m, const struct feedba
     add_text_or_null(b, ",\"finish_reason\":", m->finish_reason);
     add_text_or_null(b, ",\"error\":", m->error);
     add_usage(b, m);
+    buf_addz(b, ",\"safety\":");
+    buf_adds(b, m->safety.n ? m->safety : STR("null")); /* JSON already */
     add_feedback(b, f);
     buf_addc(b, '}');
 }

@@ -227,7 +227,8 @@ enum step_result turn_step_close(struct turn *t, struct errinfo *ei) {
         finish_late(t);
     if (t->prompt.was_cut)
         background_add_summary(t->tl, t);
-    if (t->title[0] && t->t->o.titles && t->answer.status == MESSAGE_COMPLETE)
+    if (t->title[0] && t->t->o.titles && t->answer.status == MESSAGE_COMPLETE &&
+        !t->guard.vault) /* a title would be made of what was redacted */
         background_add_title(t->tl, t);
     background_start(t->tl);
     return STEP_DONE;

@@ -88,9 +88,11 @@ enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     struct uuid leaf = {{0}};
     enum err e = ERR_OK;
-    if (t->in.kind == TURN_REGENERATE)
+    if (t->in.kind != TURN_RESUME)
+        e = turn_guard_load(tx, t, ei);
+    if (!e && t->in.kind == TURN_REGENERATE)
         e = find_question(tx, t, &leaf, ei);
-    else if (t->in.kind == TURN_RESUME)
+    else if (!e && t->in.kind == TURN_RESUME)
         e = find_unfinished(tx, t, &leaf);
     if (e)
         return e;
@@ -146,13 +148,15 @@ enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     if (!e && t->prompt.was_cut)
         e = conversation_set_summary(tx, &t->in.conversation_id, t->prompt.new_summary,
                                      &t->prompt.cut_until);
-    return e;
+    return e ? e : turn_guard_append(tx, t);
 }
 
 enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     (void)ei;
     enum err e = message_finish(tx, &t->answer);
+    if (!e)
+        e = turn_guard_finish(tx, t);
     return e ? e : turn_put_record(tx, t);
 }
 

@@ -1,7 +1,7 @@
 /* One turn, from the request to the stored answer. The table of steps is its course, the table of
  * sinks what happens to each piece of the answer; both are walked in order.
  *
- *   load → check → fit → submit → append → open → answer → finish → close
+ *   load → check → guard → fit → submit → append → open → answer → finish → close
  *                          │        (tokens that come before `open` are recorded, not sent)
  *   a failure before `open`: on_fail, nothing is stored
  *   a failure after it: the text so far is stored with status failed; the stream ends with error
@@ -17,17 +17,19 @@
 static const struct step {
     const char *name;
     enum step_result (*run)(struct turn *t, struct errinfo *ei);
+    bool for_model; /* left out when the guard refused the question */
 } steps[] = {
-    {"load", turn_step_load},     /* conversation, role and branch, in one read */
-    {"check", turn_step_check},   /* may it be answered, and by which model */
-    {"recall", turn_step_recall}, /* an answer that was approved for this question */
-    {"fit", turn_step_fit},       /* the prompt into the model's window */
-    {"submit", turn_step_submit}, /* to the model server; it works from here on */
-    {"append", turn_step_append}, /* question and answer's row, in one durable write */
-    {"open", turn_step_open},     /* the first events go out */
-    {"answer", turn_step_answer}, /* until the model has said all */
-    {"finish", turn_step_finish}, /* the answer's final row */
-    {"close", turn_step_close},   /* the last event, metrics, what is done afterwards */
+    {"load", turn_step_load, false},     /* conversation, role and branch, in one read */
+    {"check", turn_step_check, false},   /* may it be answered, and by which model */
+    {"guard", turn_step_guard, false},   /* what is asked, judged under the role's policy */
+    {"recall", turn_step_recall, true},  /* an answer that was approved for this question */
+    {"fit", turn_step_fit, true},        /* the prompt into the model's window */
+    {"submit", turn_step_submit, true},  /* to the model server; it works from here on */
+    {"append", turn_step_append, false}, /* question and answer's row, in one durable write */
+    {"open", turn_step_open, false},     /* the first events go out */
+    {"answer", turn_step_answer, false}, /* until the model has said all */
+    {"finish", turn_step_finish, false}, /* the answer's final row */
+    {"close", turn_step_close, false},   /* the last event, metrics, what is done afterwards */
 };
 #define STEP_COUNT (int)(sizeof steps / sizeof *steps)
 
@@ -57,7 +59,8 @@ enum err turn_take(struct turn *t, struct str text) {
 void turn_run(struct turn *t) {
     while (t->step < STEP_COUNT) {
         struct errinfo ei = {0};
-        enum step_result r = steps[t->step].run(t, &ei);
+        bool skip = steps[t->step].for_model && t->guard.refused;
+        enum step_result r = skip ? STEP_DONE : steps[t->step].run(t, &ei);
         if (r == STEP_WAIT)
             return;
         if (r == STEP_FAIL) {
@@ -83,6 +86,7 @@ void turn_release(struct turn *t) {
     timer_free(t->retry);
     t->flush = t->checkpoint = t->retry = NULL;
     turn_hang_up(t);
+    turn_guard_release(t);
     timer_free(t->pause);
     t->pause = NULL;
     t->stream->turn = NULL;
@@ -104,6 +108,7 @@ void turn_free(struct turn *t) {
     if (t->next)
         t->next->prev = t->prev;
     stream_unref(t->stream);
+    turn_guard_free(t);
     free(t->checkpoint_text);
     arena_free(t->arena);
     free(t);

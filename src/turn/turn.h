@@ -14,7 +14,9 @@
 
 #include "base/err.h"
 #include "base/uuid.h"
+#include "net/jobs.h"
 #include "net/loop.h"
+#include "safety/guard.h"
 #include "store/store.h"
 #include "turn/arms.h"
 #include "upstream/upstream.h"
@@ -30,6 +32,8 @@ struct turns_options {
     size_t max_content_bytes;       /* one message, 0 = 128 KiB */
     int default_max_tokens;         /* for roles that state none, 0 = 1,024 */
     const struct turn_learn *learn; /* borrowed; NULL = roles answer as they are */
+    struct safety *safety;          /* the guard, borrowed; NULL = none */
+    struct jobs *safety_jobs;       /* where it judges */
     bool titles; /* ask the model for titles in the background (else the first words are the title)
                   */
 };
@@ -63,6 +67,7 @@ enum stream_kind {
     STREAM_TOKEN,
     STREAM_RESET,
     STREAM_TITLE,
+    STREAM_BLOCKED,
     STREAM_DONE,
     STREAM_ERROR
 };

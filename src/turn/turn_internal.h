@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "prompt/count_cache.h"
 #include "prompt/prompt.h"
+#include "safety/stream.h"
 #include "turn/turn.h"
 
 #define TURN_LOOPS_MAX 256
@@ -214,6 +215,23 @@ struct turn {
     int tokens_before;         /* of the text that the running request was given to go on with */
     struct unfinished resumed; /* TURN_RESUME: what is noted of it */
 
+    /* guard.c; while the guard judges the question, its job owns this, the arena and the branch */
+    struct {
+        struct policy *policy; /* a reference; NULL = no guard */
+        struct pii_vault *vault;
+        struct safety_stream *stream; /* what the answer passes through */
+        struct safety_verdict in, out;
+        struct str context, words; /* earlier messages; the refusal or the warning */
+        struct str blocked;        /* what of the answer was not let through */
+        char country[8];
+        char canary[SAFETY_CANARY_SIZE];
+        int64_t began_ns;
+        enum err error;
+        bool refused;   /* the question: the model is not asked */
+        bool cut_off;   /* the answer was blocked in its middle */
+        bool announced; /* and that was said */
+    } guard;
+
     struct timer *flush, *checkpoint, *retry;
     int64_t flushed_ns;
     char *checkpoint_text; /* in the store's hands while checkpointing */
@@ -245,6 +263,20 @@ enum step_result turn_step_load(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_check(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_fit(struct turn *t, struct errinfo *ei);
 
+/* ---- guard.c: the guard before the model and after it ---- */
+enum step_result turn_step_guard(struct turn *t, struct errinfo *ei);
+enum err turn_guard_load(struct store_tx *tx, struct turn *t, struct errinfo *ei) ERR_CHECK;
+/* With append and finish: the cases for review. */
+enum err turn_guard_append(struct store_tx *tx, struct turn *t) ERR_CHECK;
+enum err turn_guard_finish(struct store_tx *tx, struct turn *t) ERR_CHECK;
+/* A piece of the answer, and its end. False: there is no guard, it goes on directly. */
+bool turn_guard_feed(struct turn *t, struct str text);
+bool turn_guard_end(struct turn *t);
+void turn_guard_answer(struct turn *t); /* at the step `answer`: what the guard has to say */
+/* Lets go of what of the answer was not judged yet. */
+void turn_guard_release(struct turn *t);
+void turn_guard_free(struct turn *t);
+
 /* ---- recall.c ---- */
 void turn_choose_arm(struct turn *t); /* and makes the role of the turn what the arm says */
 enum step_result turn_step_recall(struct turn *t, struct errinfo *ei);
@@ -261,6 +293,7 @@ bool turn_ask_again(struct turn *t);
 void turn_hang_up(struct turn *t); /* ends what is under way to the model server */
 
 /* ---- answer.c ---- */
+void turn_received(struct turn *t, struct str text); /* a piece that may go out */
 enum step_result turn_step_append(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_open(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_answer(struct turn *t, struct errinfo *ei);
