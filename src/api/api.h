@@ -23,6 +23,8 @@ struct api_options {
     struct turns *turns;
     struct upstream *upstream;
     struct jobs *jobs;       /* password hashing: 1 or 2 threads are enough */
+    struct safety *safety;    /* the guard, borrowed; NULL = none */
+    struct jobs *safety_jobs; /* where it judges */
     bool upstream_is_engine; /* the model server is Parley's own: it is sent the "parley" field
                                 (fairness, prefix reuse) */
     bool signup_open;        /* anybody may make an account; else only administrators */

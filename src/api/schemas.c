@@ -232,6 +232,7 @@ SCHEMA(message_entity, "Message", false, NULL, {"message_id", ID, REQ},
        {"assistant_role_id", ID, REQNULL}, {"role_version", INT, REQNULL}, {"model", TEXT, REQNULL},
        {"finish_reason", TEXT, REQNULL}, {"error", ANY, REQNULL},
        {"usage", OBJ, REQNULL, .ref = &schema_usage_object},
+       {"safety", OBJ, REQNULL, .about = "the guard's verdict; null: nothing was found"},
        {"feedback", OBJ, REQNULL, .ref = &schema_feedback_entity});
 SCHEMA(message_list_answer, "MessageTree", false, "All branches, oldest message first.",
        {"data", LIST, REQ, .item = F_OBJECT, .ref = &schema_message_entity},

@@ -26,6 +26,7 @@
 #include "base/crypto.h"
 #include "cli/cli.h"
 #include "cli/first_account.h"
+#include "cli/guard_open.h"
 #include "net/http_server.h"
 #include "net/jobs.h"
 #include "supervisor/supervisor.h"
@@ -77,6 +78,7 @@ struct server {
     struct upstream *upstream;
     struct turns *turns;
     struct jobs *jobs;
+    struct server_guard guard;
     struct api *api;
     struct server_loop loops[LOOPS_MAX];
     size_t n_loops;
@@ -527,7 +529,11 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         e = open_upstream(s, ei);
     if (!e && (e = jobs_new(PASSWORD_THREADS, PASSWORDS_QUEUED, &s->jobs)) != ERR_OK)
         err_set(ei, e, "threads cannot be started");
+    if (!e)
+        e = guard_open(&s->guard, c, s->store, ei);
     struct turns_options t = {.store = s->store,
+                              .safety = s->guard.safety,
+                              .safety_jobs = s->guard.jobs,
                               .upstream = s->upstream,
                               .max_running = (int)c->max_running,
                               .max_running_per_user = (int)c->max_running_per_user,
@@ -538,6 +544,8 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
     if (!e && !s->link.before_pid)
         e = recover(s, ei);
     struct api_options o = {.store = s->store,
+                            .safety = s->guard.safety,
+                            .safety_jobs = s->guard.jobs,
                             .turns = s->turns,
                             .upstream = s->upstream,
                             .jobs = s->jobs,
@@ -561,10 +569,12 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
  * last. */
 static void close_parts(struct server *s) {
     jobs_free(s->jobs);
+    guard_stop(&s->guard);
     if (s->store)
         store_close(s->store);
     api_free(s->api);
     turns_free(s->turns);
+    guard_close(&s->guard);
     upstream_free(s->upstream);
     timer_free(s->listen_timer);
     timer_free(s->before_timer);

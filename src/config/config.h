@@ -24,6 +24,7 @@
 
 enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENV, CONFIG_FLAG };
 enum config_signup { SIGNUP_CLOSED, SIGNUP_OPEN };
+enum config_guard { GUARD_OFF, GUARD_DEGRADED, GUARD_ON };
 enum config_log_format { LOG_FORMAT_AUTO, LOG_FORMAT_JSON, LOG_FORMAT_TEXT };
 
 /* Strings are never NULL; "" says not set. They live as long as the struct config. */
@@ -57,6 +58,13 @@ struct config {
     int64_t watchdog_seconds, server_memory_mib, engine_memory_mib;
     int64_t keep_stream_seconds;
     int64_t titles; /* 0 or 1 */
+
+    int64_t guard;                            /* enum config_guard */
+    const char *guard_policy;                 /* a file; "" = the built-in policy */
+    const char *guard_upstream, *guard_model; /* a guard model; "" = none */
+    int64_t guard_format;                     /* enum guard_format of safety/guard_model.h */
+    int64_t guard_timeout_ms;
+    int64_t guard_fallback; /* 0 = let through, 1 = block */
 
     /* derived from data_dir */
     const char *db_path;       /* <data_dir>/parley.db */

@@ -46,6 +46,9 @@ static bool url_ok(struct str s) {
 static const char *const words_signup[] = {"closed", "open", NULL};
 static const char *const words_level[] = {"debug", "info", "warn", "error", NULL};
 static const char *const words_format[] = {"auto", "json", "text", NULL};
+static const char *const words_guard[] = {"off", "degraded", "on", NULL};
+static const char *const words_guard_format[] = {"llama-guard", "shieldgemma", "granite-guardian", NULL};
+static const char *const words_fallback[] = {"allow", "block", NULL};
 static const char *const words_switch[] = {"off", "on", NULL};
 
 /* Rows: TEXT(key, standard, check, allowed, help), INT(key, standard, min, max, help), … */
@@ -105,6 +108,15 @@ const struct option options[] = {
     {INT(watchdog_seconds, "5", 0, 3600, "A server that lives but gives no sign for so long is replaced (the engine: four times as long). 0 = never.")},
     {INT(server_memory_mib, "0", 0, 1048576, "Private memory past which the server is stopped in order and started again. 0 = no limit.")},
     {INT(engine_memory_mib, "0", 0, 1048576, "The same for the engine.")},
+
+    {.section = "Safety",
+     WORD(guard, "on", words_guard, "on: what is unsafe is stopped, and Parley does not serve when the guard's data are damaged; degraded: it then serves with what there is; off: nothing is checked.")},
+    {PATH(guard_policy, "", "A policy file (docs/safety.md). Default: the built-in policy. One that was published on the page goes before both.")},
+    {TEXT(guard_upstream, "", url_ok, "http://HOST:PORT/v1 or https://…, or nothing", "An OpenAI-compatible server with a guard model that is asked when the guard is uncertain. Default: none.")},
+    {TEXT(guard_model, "", NULL, "a model's name", "The guard model's name there. Default: the first that it lists.")},
+    {WORD(guard_format, "llama-guard", words_guard_format, "How that model is asked and answers.")},
+    {INT(guard_timeout_ms, "1500", 50, 60000, "How long its answer is waited for.")},
+    {WORD(guard_fallback, "allow", words_fallback, "What happens to an uncertain message when it does not answer in time.")},
 
     {.section = "Log",
      WORD(log_level, "info", words_level, "The least level that is logged. Messages' contents are never logged.")},

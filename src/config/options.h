@@ -28,7 +28,7 @@ struct option {
     const char *help;
 };
 
-#define OPTIONS_MAX 40
+#define OPTIONS_MAX 64
 extern const struct option options[];
 extern const size_t options_count; /* <= OPTIONS_MAX */
 

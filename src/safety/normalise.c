@@ -147,8 +147,9 @@ static size_t spelled(struct str s, size_t at, size_t *ret_end) {
     char sep = 0;
     if (at > 0 && (is_letter(s.p[at - 1]) || is_digit(s.p[at - 1])))
         return 0;
-    if (s.p[at] == 'a' && at > 2 && s.p[at - 1] == ' ' && is_letter(s.p[at - 2]) &&
-        is_letter(s.p[at - 3])) /* the article, before a word that is spelled out */
+    if ((s.p[at] == 'a' || s.p[at] == 'i') && at > 2 && s.p[at - 1] == ' ' &&
+        is_letter(s.p[at - 2]) &&
+        is_letter(s.p[at - 3])) /* "a" and "I" before a word that is spelled out */
         return 0;
     for (;;) {
         bool single = at < s.n && (unsigned char)s.p[at] < 128 &&

@@ -101,6 +101,15 @@ static enum err make_piece(struct safety_stream *s, size_t end) {
     return e ? e : buf_err(&s->piece);
 }
 
+/* Of a window that is blocked: where the sentence with the finding begins, if in what is fresh. */
+static size_t before_sentence(struct str s, size_t fresh, const struct safety_finding *f) {
+    size_t at = f->to > 0 && f->from > fresh ? f->from : fresh;
+    while (at > fresh &&
+           !(s.p[at - 1] == '\n' || (s.p[at - 1] == ' ' && at > 1 && strchr(".!?", s.p[at - 2]))))
+        at--;
+    return at;
+}
+
 static void judge_job(void *arg) {
     struct safety_stream *s = arg;
     struct safety_request r = {
@@ -113,8 +122,10 @@ static void judge_job(void *arg) {
     };
     buf_clear(&s->piece);
     s->error = safety_judge(s->o.safety, &r, &s->verdict);
-    s->window_safe = s->window_last ? s->window.n : safe_end(buf_str(&s->window), s->window_fresh);
-    if (!s->error && s->verdict.action != SAFETY_BLOCK)
+    s->window_safe = s->window_last ? s->window.n : safe_end(r.text, s->window_fresh);
+    if (!s->error && s->verdict.action == SAFETY_BLOCK)
+        s->window_safe = before_sentence(r.text, s->window_fresh, &s->verdict.findings[0]);
+    if (!s->error)
         s->error = make_piece(s, s->window_safe);
 }
 
@@ -131,14 +142,6 @@ static void note_worst(struct safety_stream *s) {
         *w = *v;
     else
         memcpy(w->scores, v->scores, sizeof w->scores);
-}
-
-static void blocked(struct safety_stream *s) {
-    const struct safety_finding *f = &s->verdict.findings[0];
-    size_t back = f->to > 0 && f->from < s->window_fresh ? s->window_fresh - f->from : 0;
-    size_t keep = back < s->released ? s->released - back : 0;
-    s->over = true;
-    s->cb->on_block(s->ctx, &s->verdict, keep, buf_str(&s->window));
 }
 
 static void release(struct safety_stream *s) {
@@ -160,6 +163,24 @@ static void release(struct safety_stream *s) {
     s->since_ns = clock_mono_ns();
     if (piece.n)
         s->cb->on_text(s->ctx, piece);
+}
+
+static void blocked(struct safety_stream *s) {
+    const struct safety_finding *f = &s->verdict.findings[0];
+    size_t back = f->to > 0 && f->from < s->window_fresh ? s->window_fresh - f->from : 0;
+    struct str piece = buf_str(&s->piece);
+    s->released += piece.n;
+    size_t keep = back < s->released ? s->released - back : 0;
+    s->judging = true; /* a callback may free us */
+    if (piece.n)
+        s->cb->on_text(s->ctx, piece);
+    s->judging = false;
+    if (s->freed) {
+        destroy(s);
+        return;
+    }
+    s->over = true;
+    s->cb->on_block(s->ctx, &s->verdict, keep, buf_str(&s->window));
 }
 
 static void judged(void *arg) {

@@ -27,6 +27,7 @@ struct safety_stream_options {
     struct loop *loop;
     struct policy *policy;   /* a reference is taken */
     struct str role, canary; /* copied */
+    struct str before;       /* what of the answer went out already: the overlap; copied */
     struct pii_vault
         *vault; /* borrowed, unchanged while the stream lives; NULL = nothing to restore */
 };

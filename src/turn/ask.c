@@ -60,7 +60,7 @@ static void fail_with(struct turn *t, const struct errinfo *ei) {
 static void on_done(void *ctx, const struct chat_result *r) {
     struct turn *t = ctx;
     t->call = NULL;
-    if (r->err && r->broke_off && turn_ask_again(t))
+    if (r->err && r->broke_off && (turn_guard_settle(t, r) || turn_ask_again(t)))
         return;
     if (r->err)
         t->failure = turn_explain(r->err, r->ei);
@@ -165,7 +165,6 @@ static void on_pause_over(void *arg) {
 bool turn_ask_again(struct turn *t) {
     if (t->guard.vault) /* what the model wrote is not what the reader sees */
         return false;
-    turn_guard_release(t); /* what was not judged is asked for again */
     if (t->stopping || t->detached || t->breaks >= BREAKS_MAX || t->breaks_idle >= BREAKS_IDLE_MAX)
         return false;
     if (!t->pause && !(t->pause = timer_new(t->tl->loop, on_pause_over, t)))

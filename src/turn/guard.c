@@ -372,8 +372,23 @@ static void on_block(void *ctx, const struct safety_verdict *v, size_t keep, str
         turn_end_answer(t);
 }
 
+/* What was held of an answer that broke off is judged: now the rest. */
+static void go_on(struct turn *t) {
+    struct errinfo broken = t->guard.broken;
+    t->guard.broken.code = ERR_OK;
+    turn_guard_release(t);
+    if (turn_ask_again(t))
+        return;
+    t->failure = broken;
+    turn_end_answer(t);
+}
+
 static void on_end(void *ctx, const struct safety_verdict *worst) {
     struct turn *t = ctx;
+    if (t->guard.broken.code) {
+        go_on(t);
+        return;
+    }
     metric_add(M_GUARD_JUDGED, 1);
     if (worst->action != SAFETY_ALLOW && t->guard.in.action < SAFETY_WARN) {
         struct str notice = STR(""), slug;
@@ -424,6 +439,14 @@ bool turn_guard_feed(struct turn *t, struct str text) {
 bool turn_guard_end(struct turn *t) {
     if (!t->guard.stream)
         return false;
+    safety_stream_end(t->guard.stream);
+    return true;
+}
+
+bool turn_guard_settle(struct turn *t, const struct chat_result *r) {
+    if (!t->guard.stream)
+        return false;
+    t->guard.broken = turn_explain(r->err, r->ei);
     safety_stream_end(t->guard.stream);
     return true;
 }

@@ -227,9 +227,10 @@ struct turn {
         char canary[SAFETY_CANARY_SIZE];
         int64_t began_ns;
         enum err error;
-        bool refused;   /* the question: the model is not asked */
-        bool cut_off;   /* the answer was blocked in its middle */
-        bool announced; /* and that was said */
+        struct errinfo broken; /* of an answer that broke off, until what was held is judged */
+        bool refused;          /* the question: the model is not asked */
+        bool cut_off;          /* the answer was blocked in its middle */
+        bool announced;        /* and that was said */
     } guard;
 
     struct timer *flush, *checkpoint, *retry;
@@ -272,6 +273,9 @@ enum err turn_guard_finish(struct store_tx *tx, struct turn *t) ERR_CHECK;
 /* A piece of the answer, and its end. False: there is no guard, it goes on directly. */
 bool turn_guard_feed(struct turn *t, struct str text);
 bool turn_guard_end(struct turn *t);
+/* The answer broke off: what is held is judged first, then the rest is asked for. False: nothing is
+ * held. */
+bool turn_guard_settle(struct turn *t, const struct chat_result *r);
 void turn_guard_answer(struct turn *t); /* at the step `answer`: what the guard has to say */
 /* Lets go of what of the answer was not judged yet. */
 void turn_guard_release(struct turn *t);

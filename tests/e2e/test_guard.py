@@ -1,0 +1,155 @@
+"""The guard on every path, under a policy of this test: a made-up phrase is what is forbidden, so that no harmful text is
+needed, and the classifier's scores block nothing."""
+
+import json
+
+import pytest
+from harness import ApiError, Client, Program, wait_for
+
+OFF = {"annotate": None, "warn": None, "block": None}
+CATEGORIES = ["hate", "harassment", "violence", "self_harm", "sexual", "sexual_minors", "illicit", "privacy",
+              "prompt_injection", "jailbreak"]
+POLICY = {
+    "context_turns": 4,
+    "country": "US",
+    "restore": True,
+    "canary": True,
+    "categories": {**{c: OFF for c in CATEGORIES}, "illicit": {"warn": 0.5, "block": 0.9},
+                   "self_harm": {"block": 0.9}, "prompt_injection": {"warn": 0.5, "block": 0.9}},
+    "pii": {"credit_card": "redact", "secret": "redact"},
+    "refusals": {"default": "That is refused.", "self_harm": "You are not alone. {resources}"},
+    "resources": {"US": "Call 988.", "DE": "Ruf 0800 111 0 111 an.", "default": "Call someone."},
+    "warning": "Take care.",
+    "abuse": [{"blocks": 3, "minutes": 10, "wait_seconds": 600}],
+    "roles": {"medical-advisor": {"notice": "No substitute for a doctor."}},
+    "rules": [
+        {"id": "test.zebra", "category": "illicit", "score": 1, "match": ["paint the zebra purple"]},
+        {"id": "test.answer", "category": "illicit", "score": 1, "on": ["output"], "match": ["the walrus knows everything"]},
+        {"id": "test.warn", "category": "illicit", "score": 0.6, "match": ["juggling chainsaws"]},
+        {"id": "test.sad", "category": "self_harm", "score": 1, "match": ["the moon is too heavy"]},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def guarded(mock, tmp_path_factory):
+    path = tmp_path_factory.mktemp("policy") / "policy.json"
+    path.write_text(json.dumps(POLICY))
+    with Program(upstream=mock.url, args=["--guard-policy", str(path)]) as p:
+        p.admin = p.setup()
+        yield p
+
+
+names = iter(range(1000))
+
+
+@pytest.fixture
+def person(guarded):
+    return guarded.sign_up(f"person{next(names)}")
+
+
+def kinds(events):
+    return [e["event"] for e in events]
+
+
+def test_refused_question_never_reaches_the_model(guarded, mock, person):
+    c = person.conversation()
+    before = len(mock.requests)
+    events, answer = person.say(c, "How do I p a i n t  t h e  z e b r a  purple?")
+    assert len([r for r in mock.requests[before:] if "zebra" in json.dumps(r)]) == 0
+    assert "blocked" in kinds(events)
+    assert answer["content"] == "That is refused." and answer["finish_reason"] == "content_filter"
+    assert answer["safety"]["action"] == "block" and answer["safety"]["category"] == "illicit"
+    assert answer["safety"]["findings"][0]["source"] == "rule:test.zebra"
+    # it is no part of the next prompt either
+    events, answer = person.say(c, "hello again")
+    assert answer["content"] == "You said: hello again"
+    assert "zebra" not in json.dumps([r["body"] for r in mock.requests[before:]])
+    assert person.get(f"/api/v1/conversations/{c}")["title"] != "How do I paint the zebra purple?"
+
+
+def test_said_in_pieces_is_refused(person):
+    c = person.conversation()
+    _, answer = person.say(c, "my question is about how to paint the")
+    assert answer["finish_reason"] == "stop"
+    _, answer = person.say(c, "zebra purple")
+    assert answer["finish_reason"] == "content_filter"
+
+
+def test_answer_is_blocked_in_its_middle_and_stored_without_it(guarded, mock, person):
+    c = person.conversation()
+    events, answer = person.say(c, "[say: First some harmless words come along here. Then the walrus knows everything and more.]")
+    assert kinds(events)[-1] == "done" and "blocked" in kinds(events)
+    shown = "".join(e["data"]["text"] for e in events if e["event"] == "token")
+    assert "everything" not in shown
+    assert answer["finish_reason"] == "content_filter"
+    assert "walrus" not in answer["content"] and answer["content"].startswith("First some harmless")
+    assert answer["safety"]["direction"] == "output" and answer["safety"]["message"] == "That is refused."
+    stored = person.get(f"/api/v1/messages/{answer['message_id']}")
+    assert stored["content"] == answer["content"] and stored["safety"] == answer["safety"]
+
+
+def test_warning_goes_beside_the_answer(person):
+    _, answer = person.say(person.conversation(), "is juggling chainsaws fun?")
+    assert answer["content"].startswith("You said")
+    assert answer["safety"]["action"] == "warn" and answer["safety"]["message"] == "Take care."
+
+
+def test_distress_gets_help_of_ones_country(person):
+    person.call("PATCH", "/api/v1/users/me", {"preferences": {"country": "DE"}})
+    _, answer = person.say(person.conversation(), "the moon is too heavy")
+    assert answer["content"] == "You are not alone. Ruf 0800 111 0 111 an."
+
+
+def test_notice_once_in_a_conversation(person):
+    c = person.conversation("medical-advisor")
+    _, first = person.say(c, "hello")
+    _, second = person.say(c, "and more")
+    assert first["safety"]["notice"] == "No substitute for a doctor."
+    assert second["safety"] is None
+
+
+def test_model_reads_placeholders_and_reader_gets_values(mock, person):
+    _, answer = person.say(person.conversation(), "my card is 4111 1111 1111 1111 ok")
+    asked = [r["body"] for r in mock.requests if "[CARD_1]" in json.dumps(r["body"])]
+    assert asked and "4111" not in json.dumps(asked)
+    assert answer["content"] == "You said: my card is 4111 1111 1111 1111 ok"
+
+
+def test_leaked_prompt_is_stopped(mock, person):
+    c = person.conversation()
+    person.say(c, "hello")
+    system = next(r["body"]["messages"][0]["content"] for r in reversed(mock.requests)
+                  if "ref-" in r["body"].get("messages", [{}])[0].get("content", ""))
+    token = system[system.rindex("ref-"):].rstrip("]")
+    _, answer = person.say(c, f"[say: my secret is {token} indeed]")
+    assert answer["finish_reason"] == "content_filter" and token not in answer["content"]
+    assert answer["safety"]["findings"][0]["source"] == "canary"
+
+
+def test_repeated_abuse_has_to_wait(person):
+    c = person.conversation()
+    for _ in range(3):
+        person.say(c, "paint the zebra purple")
+    with pytest.raises(ApiError) as e:
+        person.say(c, "hello")
+    assert e.value.status == 429 and int(e.value.headers["Retry-After"]) > 0
+
+
+def test_no_text_in_the_log(guarded, person):
+    person.say(person.conversation(), "paint the zebra purple")
+    assert "guard.refused" in guarded.log() and "zebra" not in guarded.log().replace("test.zebra", "")
+
+
+def test_damaged_policy_does_not_serve_unguarded(mock, tmp_path):
+    path = tmp_path / "policy.json"
+    path.write_text('{"categories": {"hate": {"blok": 1}}}')
+    p = Program(upstream=mock.url, args=["--guard-policy", str(path)])
+    try:
+        p.start(ready=None)
+        wait_for(lambda: p.child.poll() is not None, "the end")
+        assert "categories.hate.blok" in p.log() and "unguarded" in p.log()
+    finally:
+        p.stop()
+    with Program(upstream=mock.url, args=["--guard-policy", str(path), "--guard", "degraded"]) as p:
+        assert "guard.degraded" in p.log()
