@@ -53,10 +53,11 @@ static enum err allow(const struct config *c, struct server_guard *g, enum err e
         if (e) {
             char why[sizeof ei->message];
             snprintf(why, sizeof why, "%s", ei->message[0] ? ei->message : err_text(e));
-            return err_set(ei, ERR_INVALID,
-                           "the guard's %s cannot be used: %.300s. Parley does not serve unguarded; "
-                           "guard = degraded serves with what there is of it",
-                           part, why);
+            return err_set(
+                ei, ERR_INVALID,
+                "the guard's %s cannot be used: %.300s. Parley does not serve unguarded; "
+                "guard = degraded serves with what there is of it",
+                part, why);
         }
         return ERR_OK;
     }
