@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/crash.h"
 
 #define LINE_MAX_BYTES  ((size_t)32768)
 #define VALUE_MAX_BYTES ((size_t)4096)
@@ -103,9 +104,19 @@ static void build_text(struct buf *b, enum log_level level, const char *event,
     buf_addc(b, '\n');
 }
 
+/* For a crash report: the event's name and the first identifier that stands beside it. */
+static void note(const char *event, const struct log_field *fields) {
+    struct str id = STR("");
+    for (const struct log_field *f = fields; f->kind != LOG_F_END && !id.n; f++)
+        if (f->kind == LOG_F_STR && f->s.p && str_ends(str_from(f->key), STR("_id")))
+            id = f->s;
+    crash_note(event, id.p, id.n);
+}
+
 void log_event_fields(enum log_level level, const char *event, const struct log_field *fields) {
     if ((int)level < atomic_load_explicit(&min_level, memory_order_relaxed))
         return;
+    note(event, fields);
     struct buf b;
     buf_init(&b, LINE_MAX_BYTES);
     if (atomic_load_explicit(&text_mode, memory_order_relaxed))

@@ -108,6 +108,25 @@ static void check_disk(struct doctor *d) {
         verdict == FINE ? "" : "; free some: messages are refused when it is full");
 }
 
+static int is_report(const struct dirent *e) {
+    return str_ends(str_from(e->d_name), STR(".txt"));
+}
+
+static void check_crashes(struct doctor *d) {
+    struct dirent **list;
+    int n = scandir(d->config->crash_dir, &list, is_report, alphasort);
+    if (n <= 0)
+        say(d, "crashes", FINE, "none reported");
+    else
+        say(d, "crashes", WARN,
+            "%d report%s in %s (they hold no content); please send them to Parley's makers", n,
+            n == 1 ? "" : "s", d->config->crash_dir);
+    for (int i = 0; i < n; i++)
+        free(list[i]);
+    if (n >= 0)
+        free(list);
+}
+
 static void check_database(struct doctor *d) {
     struct errinfo ei = {0};
     int lock = -1;
@@ -250,8 +269,8 @@ static void check_answers(struct doctor *d) {
 }
 
 static void (*const checks[])(struct doctor *) = {
-    check_config, check_data_dir, check_disk,  check_database, check_models,
-    check_memory, check_files,    check_clock, check_address,  check_answers,
+    check_config, check_data_dir, check_disk,  check_crashes, check_database, check_models,
+    check_memory, check_files,    check_clock, check_address, check_answers,
 };
 
 int cmd_doctor(const struct args *a) {

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "config/options.h"
 
 #define ARENA_MAX ((size_t)1 << 20)
@@ -172,12 +173,13 @@ static enum err derive(struct config_data *d, struct errinfo *ei) {
     if (!c->models_dir[0])
         c->models_dir = standard_models_dir(a, c->data_dir);
     c->db_path = arena_printf(a, "%s/parley.db", c->data_dir);
+    c->crash_dir = arena_printf(a, "%s/crashes", c->data_dir);
     c->run_dir = arena_printf(a, "%s/run", c->data_dir);
     c->engine_socket = arena_printf(a, "%s/run/engine.sock", c->data_dir);
     c->setup_link = arena_printf(a, "%s/setup-link", c->data_dir);
     c->local_key = arena_printf(a, "%s/local-key", c->data_dir);
     if (!c->models_dir || !c->db_path || !c->run_dir || !c->engine_socket || !c->setup_link ||
-        !c->local_key)
+        !c->local_key || !c->crash_dir)
         return err_set(ei, ERR_NOMEM, NULL);
     return apply_port(c, a, ei);
 }
@@ -334,4 +336,5 @@ void config_start_log(const struct config *c, const char *proc) {
     log_init(proc, (enum log_level)c->log_level);
     log_set_text(c->log_format == LOG_FORMAT_TEXT ||
                  (c->log_format == LOG_FORMAT_AUTO && isatty(STDERR_FILENO)));
+    crash_init(c->crash_dir, proc, PARLEY_VERSION);
 }

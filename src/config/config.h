@@ -68,6 +68,7 @@ struct config {
 
     /* derived from data_dir */
     const char *db_path;       /* <data_dir>/parley.db */
+    const char *crash_dir;     /* <data_dir>/crashes */
     const char *run_dir;       /* <data_dir>/run, mode 0700 */
     const char *engine_socket; /* <data_dir>/run/engine.sock */
     const char
@@ -119,5 +120,6 @@ enum err config_upstream_key(const struct config *c, struct buf *ret, struct err
 /* Makes data_dir and run_dir (mode 0700) where missing. ERR_IO says what to do. */
 enum err config_make_dirs(const struct config *c, struct errinfo *ei) ERR_CHECK;
 
-/* Starts the log as configured (level; text on a terminal when the format is auto). */
+/* Starts the log as configured (level; text on a terminal when the format is auto), and reports of
+ * crashes into crash_dir. */
 void config_start_log(const struct config *c, const char *proc);
