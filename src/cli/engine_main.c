@@ -64,6 +64,14 @@ static void say_alive(void *link) {
     supervisor_link_beat(link);
 }
 
+/* Beside the catalogue's weights, also for a file of somebody's own. */
+static const char *rates_path(const struct config *c, const char *weights, char *out, size_t size) {
+    if (!weights)
+        return NULL;
+    const char *name = strrchr(weights, '/') ? strrchr(weights, '/') + 1 : weights;
+    return (size_t)snprintf(out, size, "%s/%s.rates.json", c->models_dir, name) < size ? out : NULL;
+}
+
 static enum err serve(const struct args *a, const struct config *c, struct errinfo *ei) {
     struct supervisor_link link;
     supervisor_link_get(&link);
@@ -86,11 +94,13 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         .ctx = &link,
         .beat_ms = SUPERVISOR_BEAT_MS,
     };
+    char rates[4096];
     enum err e = choice ? read_key(args_get(a, "key-file"), key, sizeof key, ei) : ERR_NOMEM;
     if (!e)
         e = choose(a, c, choice, &o, ei);
     if (!e) {
         o.api_key = key[0] ? key : NULL;
+        o.rates_path = rates_path(c, o.chat_path, rates, sizeof rates);
         if (o.listen_fd < 0)
             fprintf(stderr, "Parley's engine: %s on %s\n", o.chat_name, o.listen);
         e = engine_serve(&o, ei);

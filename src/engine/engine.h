@@ -40,11 +40,12 @@ struct engine_options {
     const char *embedding_path; /* NULL = no embedding model */
     const char *api_key; /* Bearer key that TCP clients must send, NULL = none (Unix sockets: never
                             needed) */
-    int threads;         /* 0 = all cores */
-    int context;         /* tokens of one sequence's window, 0 = min(4096, the model's own) */
-    int slots;           /* sequences at once, 0 = chosen from memory, at most 16 */
-    int deadline_ms;     /* for the first token of requests that state none, 0 = none */
-    int leave_signal;    /* as SIGTERM, but running answers may end in peace; 0 = none */
+    const char *rates_path;  /* where what was measured on this machine is kept; NULL = nowhere */
+    int threads;             /* 0 = all cores */
+    int context;             /* tokens of one sequence's window, 0 = min(4096, the model's own) */
+    int slots;               /* sequences at once, 0 = chosen from memory, at most 16 */
+    int deadline_ms;         /* for the first token of requests that state none, 0 = none */
+    int leave_signal;        /* as SIGTERM, but running answers may end in peace; 0 = none */
     bool listen_when_loaded; /* another engine serves on listen_fd until then */
     /* May be NULL; both on the engine's loop: once, when the models are there or cannot be; and
      * every beat_ms as long as the loop runs. */

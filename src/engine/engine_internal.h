@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "engine/model.h"
+#include "engine/rates.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "net/http_server.h"
@@ -34,12 +35,14 @@ struct engine {
     int running; /* chat answers in progress */
     bool ending, leaving;
     struct timer *end_timer, *beat_timer;
-    int late_fd; /* to listen on when loaded; -1 = it listens already */
+    int late_fd;               /* to listen on when loaded; -1 = it listens already */
+    struct timer *rates_timer; /* what is learnt is kept every so often */
 
     pthread_t thread;
     struct llama_pool *pool;    /* made and freed on the compute thread */
     struct sched *loaded_sched; /* the compute thread's until it posts that it is ready */
     struct model *loaded_chat, *loaded_embedding;
+    struct rates rates; /* as last kept; base_ns 0 = not known */
     struct errinfo load_error, load_embed_error;
     _Atomic(struct sched *) abort_sched;
     atomic_int progress; /* of loading, in thousandths */

@@ -117,6 +117,8 @@ static void batch_add(struct llama_weights *w, int32_t token, int position, int 
 }
 
 static int pace_threads(const struct pace *p, int items) {
+    if (items > PACE_ITEMS)
+        return p->most; /* between the barriers of a long step there is enough to share out */
     if (p->most == 1 || !p->trying || items != p->items)
         return p->threads;
     return p->threads == 1 ? p->most : 1;
@@ -594,4 +596,11 @@ enum err llama_model_open(const struct llama_open_options *o, struct model **ret
     }
     *ret = &w->base;
     return ERR_OK;
+}
+
+void llama_model_set_threads(struct model *m, int threads) {
+    struct llama_weights *w = weights(m);
+    int most = w->pace.most;
+    w->pace = (struct pace){
+        .threads = threads > most ? most : threads, .most = most, .interval = PACE_INTERVAL_MIN};
 }

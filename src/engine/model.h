@@ -108,6 +108,10 @@ struct llama_open_options {
 enum err llama_model_open(const struct llama_open_options *o, struct model **ret,
                           struct errinfo *ei) ERR_CHECK;
 
+/* How many threads decoding steps run on, until steps say that another number is better. Compute
+ * thread only. */
+void llama_model_set_threads(struct model *m, int threads);
+
 /* ---- llama_weights.c; see weights.h ---- */
 
 struct weights_speed;

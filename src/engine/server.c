@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -29,6 +30,7 @@
 #define LOAD_WAIT_MS  30000
 #define FINISH_MS     2000
 #define LEAVE_MS      120000 /* another engine serves already */
+#define RATES_MS      60000
 #define NICE          -5
 #define POLL_LEVEL                                                                                 \
     50 /* how long threads spin for the next step, ggml's measure; docs/scheduler.md */
@@ -338,6 +340,58 @@ static void on_loaded_in_loop(void *arg) {
     serve_waiters(en);
 }
 
+/* ---- rates ---- */
+
+static int thread_count(const struct engine *en) {
+    return en->o->threads ? en->o->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static int64_t weights_bytes(const struct engine *en) {
+    struct stat st;
+    return stat(en->o->chat_path, &st) == 0 ? st.st_size : 0;
+}
+
+/* From the last run, else measured now: the first request is predicted by them. */
+static void know_rates(struct engine *en) {
+    struct model *m = en->loaded_chat;
+    struct errinfo ei;
+    int threads = thread_count(en);
+    if (en->o->rates_path &&
+        rates_read(en->o->rates_path, threads, weights_bytes(en), &en->rates)) {
+        llama_model_set_threads(m, en->rates.threads);
+        return;
+    }
+    if (rates_measure(m, threads, llama_model_set_threads, &en->rates, &ei)) {
+        en->rates.base_ns = 0; /* broken off: the steps to come will tell */
+        return;
+    }
+    log_event(LOG_INFO, "engine.measured", LF_INT("threads", en->rates.threads),
+              LF_INT("base_us", (int64_t)(en->rates.base_ns / 1e3)),
+              LF_INT("answer_us", (int64_t)(en->rates.answer_ns / 1e3)),
+              LF_INT("prompt_us", (int64_t)(en->rates.prompt_ns / 1e3)));
+    if (en->o->rates_path && rates_write(en->o->rates_path, threads, weights_bytes(en), &en->rates))
+        log_event(LOG_WARN, "engine.rates_not_kept", LF_Z("path", en->o->rates_path));
+}
+
+static bool differs(double a, double b) {
+    return a < b * 0.8 || a > b * 1.25;
+}
+
+/* What steps have told since. The threads stay as first measured: how they did lately says more of
+ * what else ran. */
+static void keep_rates(void *arg) {
+    struct engine *en = arg;
+    struct rates r = en->rates;
+    if (!en->sched || !en->chat || !en->o->rates_path || r.base_ns <= 0 ||
+        !sched_costs(en->sched, &r.base_ns, &r.answer_ns, &r.prompt_ns))
+        return;
+    if (!differs(r.base_ns, en->rates.base_ns) && !differs(r.answer_ns, en->rates.answer_ns) &&
+        !differs(r.prompt_ns, en->rates.prompt_ns))
+        return;
+    if (rates_write(en->o->rates_path, thread_count(en), weights_bytes(en), &r) == ERR_OK)
+        en->rates = r;
+}
+
 static enum err load_models(struct engine *en) {
     struct llama_open_options o = {
         .path = en->o->chat_path,
@@ -362,6 +416,8 @@ static enum err load_models(struct engine *en) {
             en->loaded_embedding = NULL;
     }
     const struct model *chat = en->loaded_chat;
+    if (chat)
+        know_rates(en);
     const struct sched_options so = {
         .slots = chat ? chat->info.sequences - PREFIXES : 0,
         .prefixes = PREFIXES,
@@ -370,6 +426,9 @@ static enum err load_models(struct engine *en) {
         .shelf_bytes = SHELF_BYTES,
         .max_queued = en->o->max_queued ? en->o->max_queued : MAX_QUEUED,
         .deadline_ms = en->o->deadline_ms,
+        .base_ns = en->rates.base_ns,
+        .answer_ns = en->rates.answer_ns,
+        .prompt_ns = en->rates.prompt_ns,
     };
     e = sched_new(en->loaded_chat, en->loaded_embedding, &so, &en->loaded_sched);
     return e ? err_set(&en->load_error, e, NULL) : ERR_OK;
@@ -377,8 +436,7 @@ static enum err load_models(struct engine *en) {
 
 static void *compute_main(void *arg) {
     struct engine *en = arg;
-    int threads = en->o->threads ? en->o->threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    en->pool = llama_pool_new(threads, POLL_LEVEL);
+    en->pool = llama_pool_new(thread_count(en), POLL_LEVEL);
     if (!en->pool)
         err_set(&en->load_error, ERR_NOMEM, NULL);
     else if (load_models(en) && en->loaded_chat && !en->loaded_sched) {
@@ -489,7 +547,10 @@ static enum err start(struct engine *en, int fd, struct errinfo *ei) {
         e = loop_on_readable(en->loop, en->o->lifeline_fd, on_lifeline, en);
     en->end_timer = timer_new(en->loop, end_now, en);
     en->beat_timer = timer_new(en->loop, beat, en);
-    if (!e && (!en->end_timer || !en->beat_timer))
+    en->rates_timer = timer_new(en->loop, keep_rates, en);
+    if (en->rates_timer)
+        timer_start(en->rates_timer, RATES_MS, true);
+    if (!e && (!en->end_timer || !en->beat_timer || !en->rates_timer))
         e = err_set(ei, ERR_NOMEM, NULL);
     if (!e && en->o->on_beat)
         timer_start(en->beat_timer, en->o->beat_ms, true);
@@ -534,6 +595,7 @@ out:
     http_server_free(en->http);
     timer_free(en->end_timer);
     timer_free(en->beat_timer);
+    timer_free(en->rates_timer);
     if (en->loop)
         loop_free(en->loop);
     if (own_fd >= 0)

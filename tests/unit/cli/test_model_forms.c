@@ -12,7 +12,8 @@
 #include "base/crypto.h"
 #include "cli/model_forms.h"
 
-static struct model_form form(const char *name, double prefill, double together, double perplexity) {
+static struct model_form form(const char *name, double prefill, double together,
+                              double perplexity) {
     struct model_form f = {.speed = {prefill, together / 2, together, perplexity}};
     snprintf(f.name, sizeof f.name, "%s", name);
     return f;
@@ -42,7 +43,8 @@ static void what_was_measured_is_shown_again_for_that_file_only(void **state) {
     assert_int_equal(ERR_NOT_FOUND, model_forms_recall(dir, "aa", &f));
     snprintf(path, sizeof path, "%s/forms.json", dir);
     assert_int_equal(ERR_OK, file_write_text(path, STR("{\"x\": 1"), NULL));
-    assert_int_equal(ERR_NOT_FOUND, model_forms_recall(dir, "aa", &f)); /* damaged: measured again */
+    assert_int_equal(ERR_NOT_FOUND,
+                     model_forms_recall(dir, "aa", &f)); /* damaged: measured again */
     folder_remove(dir);
 }
 
@@ -53,7 +55,8 @@ static void notes(void *ctx, const char *text) {
 
 static void the_table_marks_what_is_taken(void **state) {
     char text[4096] = "";
-    struct model_forms f = {.forms = {form("Q4_1", 100, 50, 10), form("Q8_0", 200, 60, 10)}, .n = 2};
+    struct model_forms f = {.forms = {form("Q4_1", 100, 50, 10), form("Q8_0", 200, 60, 10)},
+                            .n = 2};
     struct models m = {.note = notes, .ctx = text};
     (void)state;
     f.forms[0].shipped = true;
