@@ -72,12 +72,31 @@ static const char *rates_path(const struct config *c, const char *weights, char 
     return (size_t)snprintf(out, size, "%s/%s.rates.json", c->models_dir, name) < size ? out : NULL;
 }
 
+#define ADAPTERS_MAX 32
+
+struct adapters { /* of the models folder */
+    struct engine_adapter list[ADAPTERS_MAX];
+    char names[ADAPTERS_MAX][128], paths[ADAPTERS_MAX][PATH_MAX];
+    int n;
+};
+
+static void add_adapter(void *ctx, const struct model_installed *i) {
+    struct adapters *a = ctx;
+    if (strcmp(i->added, "adapter") != 0 || a->n == ADAPTERS_MAX)
+        return;
+    snprintf(a->names[a->n], sizeof a->names[0], "%s", i->name);
+    snprintf(a->paths[a->n], sizeof a->paths[0], "%s", i->path);
+    a->list[a->n] = (struct engine_adapter){a->names[a->n], a->paths[a->n]};
+    a->n++;
+}
+
 static enum err serve(const struct args *a, const struct config *c, struct errinfo *ei) {
     struct supervisor_link link;
     supervisor_link_get(&link);
     char key[512];
     const char *listen = args_get(a, "listen");
     struct model_choice *choice = calloc(1, sizeof *choice);
+    struct adapters *adapters = calloc(1, sizeof *adapters);
     struct engine_options o = {
         .listen = listen ? listen : STANDARD_LISTEN,
         .listen_fd = number(args_get(a, "listen-fd"), -1),
@@ -95,17 +114,22 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         .beat_ms = SUPERVISOR_BEAT_MS,
     };
     char rates[4096];
-    enum err e = choice ? read_key(args_get(a, "key-file"), key, sizeof key, ei) : ERR_NOMEM;
+    enum err e =
+        choice && adapters ? read_key(args_get(a, "key-file"), key, sizeof key, ei) : ERR_NOMEM;
     if (!e)
         e = choose(a, c, choice, &o, ei);
     if (!e) {
         o.api_key = key[0] ? key : NULL;
         o.rates_path = rates_path(c, o.chat_path, rates, sizeof rates);
+        models_added(c->models_dir, add_adapter, adapters);
+        o.adapters = adapters->list;
+        o.n_adapters = o.chat_path ? adapters->n : 0;
         if (o.listen_fd < 0)
             fprintf(stderr, "Parley's engine: %s on %s\n", o.chat_name, o.listen);
         e = engine_serve(&o, ei);
     }
     free(choice);
+    free(adapters);
     return e;
 }
 

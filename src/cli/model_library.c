@@ -114,8 +114,11 @@ enum err model_forget(const char *dir, const char *name, struct errinfo *ei) {
     enum err e = model_installed_get(dir, name, &i, ei);
     if (e == ERR_NOT_FOUND)
         return e;
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
         (void)unlink(i.path);
+        snprintf(state, sizeof state, "%s.rates.json", i.path); /* what its steps cost */
+        (void)unlink(state);
+    }
     snprintf(state, sizeof state, "%s/%s.json", dir, name);
     return unlink(state) == 0 ? ERR_OK : file_errno(ei, "remove", state);
 }

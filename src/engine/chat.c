@@ -29,6 +29,7 @@ struct chat {
     struct buf body;     /* the whole answer, when it is not streamed */
     struct buf logprobs; /* of tokens not yet sent */
     int tokens;
+    int adapter;   /* that the model's name asked for */
     int before;    /* tokens of a partial answer that stand in the prompt */
     bool opened;   /* the stream's head was sent */
     bool begun;    /* and its first chunk */
@@ -335,6 +336,9 @@ static enum err submit(struct chat *c, struct errinfo *ei) {
     };
     enum err e = make_prompt(c, &job, ei);
     e = e ? e : set_format(c, &job, ei);
+    job.adapter = c->adapter;
+    for (int i = 0; i < job.prompt.n; i++)
+        job.prompt.p[i] = model_token_with(job.prompt.p[i], c->adapter);
     if (!e) {
         int room = c->engine->chat->info.window - job.prompt.n;
         c->before = job.partial;
@@ -352,8 +356,11 @@ static enum err submit(struct chat *c, struct errinfo *ei) {
     return e;
 }
 
-static enum err check(struct engine *en, const struct chat_request *r, struct errinfo *ei) {
-    if (r->model.p && !str_eqz(r->model, en->o->chat_name))
+static enum err check(struct chat *c, struct errinfo *ei) {
+    const struct engine *en = c->engine;
+    const struct chat_request *r = &c->request;
+    c->adapter = r->model.p ? engine_adapter_find(en, r->model) : 0;
+    if (c->adapter < 0)
         return err_param(ei, ERR_NO_MODEL, "model",
                          "there is no chat model \"%.*s\" here; this server has \"%s\"",
                          STR_ARG(str_sub(r->model, 0, 100)), en->o->chat_name);
@@ -379,11 +386,12 @@ void engine_chat(struct engine *en, struct http_request *r) {
     buf_init(&c->logprobs, ANSWER_MAX);
     enum err e = chat_request_parse(http_body(r), c->arena, &c->request, &ei);
     if (!e)
-        e = check(en, &c->request, &ei);
+        e = check(c, &ei);
     text_stream_init(&c->text, c->request.stops, c->request.n_stops);
     memcpy(c->id, "chatcmpl-", 9);
     crypto_token(c->id + 9, 24);
-    c->answer = (struct render_answer){c->id, clock_wall_ms() / 1000, en->o->chat_name,
+    c->answer = (struct render_answer){c->id, clock_wall_ms() / 1000,
+                                       c->adapter > 0 ? c->request.model.p : en->o->chat_name,
                                        c->request.include_usage};
     if (!e) { /* before submitting: the first event may come at any moment after it, on this loop */
         e = submit(c, &ei);

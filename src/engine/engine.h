@@ -19,6 +19,8 @@
  *   tokens added
  * - GET /v1/models[/{id}]: data[]: {"id","object","created","owned_by","parley":
  *   {"kind":"chat|embedding","context_window":N,"template_overhead":tokens for one message}}
+ *   Adapters (LoRA) are models of their own there, "<chat model>+<adapter>", and asked for by that
+ * name.
  * - GET /health: 200 {"status":"ok"}; 503 {"status":"loading","progress":0…1}; 500
  *   {"status":"error","error":{…}}
  * - GET /metrics
@@ -29,6 +31,11 @@
 
 #include "base/err.h"
 
+struct engine_adapter {
+    const char *name; /* the API has it as "<chat_name>+<name>" */
+    const char *path; /* a LoRA adapter as GGUF; one that does not fit the chat model is left out */
+};
+
 struct engine_options {
     const char *listen;    /* "unix:/path" or "HOST:PORT"; used when listen_fd < 0 */
     int listen_fd;         /* already listening (from the supervisor), or -1 */
@@ -36,6 +43,8 @@ struct engine_options {
     const char *chat_name; /* the names the API shows */
     const char *chat_path; /* GGUF files; a missing or damaged one keeps the process up and /health
                               says what is wrong. NULL = embeddings only */
+    const struct engine_adapter *adapters;
+    int n_adapters; /* at most 32 */
     const char *embedding_name;
     const char *embedding_path; /* NULL = no embedding model */
     const char *api_key; /* Bearer key that TCP clients must send, NULL = none (Unix sockets: never

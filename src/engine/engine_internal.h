@@ -50,6 +50,9 @@ struct engine {
 };
 
 void engine_reply_error(struct http_request *r, enum err e, const struct errinfo *ei);
+/* The adapter that a chat model's name asks for: 0 = the model as it is, -1 = there is no such
+ * model. */
+int engine_adapter_find(const struct engine *en, struct str name);
 void engine_chat_ended(struct engine *en); /* one answer less is running */
 
 void engine_chat(struct engine *en, struct http_request *r);       /* POST /v1/chat/completions */

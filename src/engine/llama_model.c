@@ -67,6 +67,12 @@ struct llama_weights { /* the implementation of struct model */
     const char *chat_template; /* borrowed from model, or "chatml" */
     struct llama_batch batch;
     bool partial; /* sequences can be cut and copied in parts */
+    struct llama_adapter_lora *adapters[MODEL_ADAPTERS_MAX];
+    int adapter;           /* which is set, 0 = none */
+    int rows[STEP_TOKENS]; /* where an item's logits are: the library's, or STEP_TOKENS + one of
+                              logits */
+    float *logits;         /* rows kept while a step goes on with another adapter */
+    int outputs;           /* items of a step that may have logits */
     struct pace pace;
 };
 
@@ -151,11 +157,16 @@ static void pace_learn(struct pace *p, int items, int threads, double took) {
         p->trying = true;
 }
 
-static enum err step(struct model *m, const struct model_item *items, int n, struct errinfo *ei) {
-    struct llama_weights *w = weights(m);
-    batch_clear(w);
-    for (int i = 0; i < n; i++)
-        batch_add(w, items[i].token, items[i].position, items[i].sequence, items[i].logits);
+static void use_adapter(struct llama_weights *w, int adapter) {
+    float scale = 1;
+    if (adapter == w->adapter)
+        return;
+    llama_set_adapters_lora(w->context, adapter ? &w->adapters[adapter - 1] : NULL, adapter != 0,
+                            &scale);
+    w->adapter = adapter;
+}
+
+static enum err decode(struct llama_weights *w, int n, struct errinfo *ei) {
     int threads = pace_threads(&w->pace, n);
     llama_set_n_threads(w->context, threads, threads);
     int64_t begin = clock_mono_ns();
@@ -171,8 +182,68 @@ static enum err step(struct model *m, const struct model_item *items, int n, str
     return err_set(ei, ERR_INTERNAL, "the model's computation failed (%d)", rc);
 }
 
+static int adapter_of(const struct model_item *item) {
+    return item->token >> MODEL_ADAPTER_SHIFT;
+}
+
+/* The items of one adapter become the batch; how many there are. */
+static int batch_adapter(struct llama_weights *w, const struct model_item *items, int n,
+                         int adapter) {
+    batch_clear(w);
+    for (int i = 0; i < n; i++)
+        if (adapter_of(&items[i]) == adapter) {
+            w->rows[i] = w->batch.n_tokens;
+            batch_add(w, model_token_plain(items[i].token), items[i].position, items[i].sequence,
+                      items[i].logits);
+        }
+    return w->batch.n_tokens;
+}
+
+/* Moves the logits of the last part into rows of our own, before the next part overwrites them. */
+static bool keep_logits(struct llama_weights *w, const struct model_item *items, int n, int adapter,
+                        int *used) {
+    size_t size = (size_t)w->base.info.vocabulary;
+    if (!w->logits) /* once adapters are mixed, for good: a row for each item that can have one */
+        w->logits = malloc((size_t)w->outputs * size * sizeof(float));
+    for (int i = 0; w->logits && i < n; i++) {
+        if (adapter_of(&items[i]) != adapter || !items[i].logits)
+            continue;
+        const float *from = llama_get_logits_ith(w->context, w->rows[i]);
+        if (*used == w->outputs || !from)
+            return false;
+        memcpy(w->logits + (size_t)*used * size, from, size * sizeof(float));
+        w->rows[i] = STEP_TOKENS + (*used)++;
+    }
+    return w->logits != NULL;
+}
+
+/* The library computes with one adapter at a time: a step in which several take part is one pass
+ * for each. */
+static enum err step(struct model *m, const struct model_item *items, int n, struct errinfo *ei) {
+    struct llama_weights *w = weights(m);
+    int done = 0, used = 0;
+    for (int adapter = 0; done < n; adapter++) {
+        int part = batch_adapter(w, items, n, adapter);
+        if (!part && adapter < MODEL_ADAPTERS_MAX)
+            continue;
+        if (!part || (adapter && !w->adapters[adapter - 1]))
+            return err_set(ei, ERR_INTERNAL, "there is no adapter of this number");
+        use_adapter(w, adapter);
+        enum err e = decode(w, part, ei);
+        if (e)
+            return e;
+        if (part < n && !keep_logits(w, items, n, adapter, &used))
+            return err_set(ei, ERR_NOMEM, NULL);
+        done += part;
+    }
+    return ERR_OK;
+}
+
 static float *logits(struct model *m, int item) {
-    return llama_get_logits_ith(weights(m)->context, item);
+    struct llama_weights *w = weights(m);
+    int row = w->rows[item];
+    return row < STEP_TOKENS ? llama_get_logits_ith(w->context, row)
+                             : w->logits + (size_t)(row - STEP_TOKENS) * (size_t)m->info.vocabulary;
 }
 
 static enum err embed(struct model *m, const struct tokens *texts, int n, float *ret,
@@ -404,7 +475,10 @@ static void llama_free_model_object(struct model *m) {
     }
     if (w->batch.token)
         llama_batch_free(w->batch);
+    for (int i = 0; i < w->base.info.adapters; i++)
+        llama_adapter_lora_free(w->adapters[i]);
     llama_model_free(w->model);
+    free(w->logits);
     free(w);
 }
 
@@ -516,10 +590,24 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
         (struct pace){.threads = o->pool->n, .most = o->pool->n, .interval = PACE_INTERVAL_MIN};
     llama_attach_threadpool(w->context, o->pool->threads, o->pool->threads);
     int room = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
+    w->outputs = (int)cp.n_outputs_max;
     w->batch = llama_batch_init(room, 0, 1);
     if (!w->batch.token)
         return err_set(ei, ERR_NOMEM, NULL);
     return ERR_OK;
+}
+
+/* One that cannot be used costs the others nothing. */
+static void load_adapters(struct llama_weights *w, const struct llama_open_options *o) {
+    struct model_info *i = &w->base.info;
+    for (int k = 0; k < o->n_adapters && k < MODEL_ADAPTERS_MAX; k++) {
+        w->adapters[k] = llama_adapter_lora_init(w->model, o->adapters[k]);
+        i->adapters = k + 1;
+        if (w->adapters[k])
+            i->adapters_loaded |= 1u << k;
+        else
+            log_event(LOG_ERROR, "engine.adapter_unusable", LF_Z("path", o->adapters[k]));
+    }
 }
 
 static void describe(struct llama_weights *w, const struct llama_open_options *o,
@@ -588,6 +676,7 @@ enum err llama_model_open(const struct llama_open_options *o, struct model **ret
     e = load(w, o, &p, ei);
     if (!e) {
         describe(w, o, &p, &h);
+        load_adapters(w, o);
         e = warm_up(w, ei);
     }
     if (e) {

@@ -22,6 +22,16 @@ struct tokens { /* a growing row of tokens; zero-initialised is empty; free with
 enum err tokens_add(struct tokens *t, const int32_t *p, int n) ERR_CHECK;
 void tokens_deinit(struct tokens *t);
 
+/* Which adapter (LoRA) a token is to be computed with stands above its number: keys and values
+ * differ by it, so sequences that differ in it share nothing. 0 = none. */
+#define MODEL_ADAPTER_SHIFT 20
+static inline int32_t model_token_with(int32_t token, int adapter) {
+    return token + (adapter << MODEL_ADAPTER_SHIFT);
+}
+static inline int32_t model_token_plain(int32_t token) {
+    return token & ((1 << MODEL_ADAPTER_SHIFT) - 1);
+}
+
 struct model_item { /* one token of a step */
     int sequence;
     int position; /* in the sequence; must follow what the sequence holds */
@@ -44,7 +54,9 @@ struct model_info {
     int step_tokens; /* items in one step at most; tokens in one embed() at most */
     bool cuts;       /* sequences can be cut and copied in parts */
     int dimensions;  /* of an embedding */
-    int64_t bytes;   /* weights and KV */
+    int adapters;    /* numbered from 1; bit n - 1 of adapters_loaded: the n-th can be used */
+    uint32_t adapters_loaded;
+    int64_t bytes; /* weights and KV */
 };
 
 struct model;
@@ -91,6 +103,8 @@ struct llama_pool; /* the one pool of compute threads that all models of a proce
 struct llama_pool *llama_pool_new(int threads, int poll);
 void llama_pool_free(struct llama_pool *p);
 
+#define MODEL_ADAPTERS_MAX 32
+
 struct llama_open_options {
     const char *path;
     bool embedding;
@@ -99,6 +113,8 @@ struct llama_open_options {
     int prefixes; /* further sequence numbers for shared prefixes */
     int threads;
     struct llama_pool *pool;
+    const char *const *adapters; /* paths of LoRA adapters, numbered from 1 in this order */
+    int n_adapters;              /* at most MODEL_ADAPTERS_MAX */
     void (*progress)(void *ctx, double fraction); /* may be NULL; on the loading thread */
     bool (*abort)(
         void *ctx); /* asked within a step; true ends it with ERR_CANCELLED; any compute thread */

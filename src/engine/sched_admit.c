@@ -222,7 +222,7 @@ static bool give_slot(struct sched *s, struct job *j) {
             return false;
     struct tokens *p = &j->chat.prompt;
     for (int i = p->n > SAMPLER_RECENT ? p->n - SAMPLER_RECENT : 0; !j->started_ns && i < p->n; i++)
-        sampler_see(j->sampler, p->p[i], i >= p->n - j->chat.partial);
+        sampler_see(j->sampler, model_token_plain(p->p[i]), i >= p->n - j->chat.partial);
     struct slot *slot = slots_acquire(s->slots, p, most, j->chat.conversation, &source);
     if (!slot) {
         struct errinfo ei;

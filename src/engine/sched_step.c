@@ -249,13 +249,14 @@ static int32_t sample(struct sched *s, struct job *j, int item) {
         sched_end_job(s, j, SCHED_LENGTH, NULL);
         return -1;
     }
-    if (tokens_add(&j->slot->tokens, &token.token, 1)) {
+    int32_t kept = model_token_with(token.token, j->chat.adapter);
+    if (tokens_add(&j->slot->tokens, &kept, 1)) {
         struct errinfo ei;
         err_set(&ei, ERR_NOMEM, NULL);
         sched_end_job(s, j, SCHED_FAILED, &ei);
         return -1;
     }
-    return token.token;
+    return kept;
 }
 
 /* The next token, and as many more as were guessed right: after each right guess the logits that

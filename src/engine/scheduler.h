@@ -70,6 +70,7 @@ struct sched_chat { /* a request; submit moves prompt and grammar out of it and 
      * all. */
     char forced[SCHED_FORCED_MAX];
     int n_forced;
+    int adapter;             /* of the prompt's tokens, and so of the answer's; see model.h */
     struct grammar *grammar; /* what the answer must follow, NULL = anything; moved by submit */
     struct str followed;     /* the part of it that is there already; borrowed for submit */
     bool wait; /* rather than being refused: SCHED_PATIENT times as many such requests may queue */

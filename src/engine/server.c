@@ -91,20 +91,42 @@ static void get_metrics(struct engine *en, struct http_request *r) {
     buf_deinit(&out);
 }
 
-static void add_model(struct buf *out, const struct engine *en, bool embedding) {
-    const struct model *m = embedding ? en->embedding : en->chat;
+int engine_adapter_find(const struct engine *en, struct str name) {
+    struct str base = str_from(en->o->chat_name);
+    if (str_eq(name, base))
+        return 0;
+    if (!str_starts(name, base) || name.p[base.n] != '+')
+        return -1;
+    name = str_sub(name, base.n + 1, name.n);
+    for (int i = 0; i < en->o->n_adapters; i++)
+        if (str_eqz(name, en->o->adapters[i].name) && (en->chat->info.adapters_loaded >> i & 1))
+            return i + 1;
+    return -1;
+}
+
+/* The chat model with an adapter, 0 = as it is. */
+static void add_chat(struct buf *out, const struct engine *en, int adapter) {
     buf_addz(out, "{\"id\":\"");
-    buf_add_json(out, str_from(embedding ? en->o->embedding_name : en->o->chat_name));
+    buf_add_json(out, str_from(en->o->chat_name));
+    if (adapter) {
+        buf_addz(out, "+");
+        buf_add_json(out, str_from(en->o->adapters[adapter - 1].name));
+    }
     buf_addf(
         out,
         "\",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"parley\",\"parley\":{\"kind\":"
-        "\"%s\",\"context_window\":%d,",
-        (long long)en->created, embedding ? "embedding" : "chat", m->info.window);
-    if (embedding)
-        buf_addf(out, "\"dimensions\":%d}}", m->info.dimensions);
-    else
-        buf_addf(out, "\"template_overhead\":%d,\"answer_overhead\":%d}}", en->template_overhead,
-                 en->answer_overhead);
+        "\"chat\",\"context_window\":%d,\"template_overhead\":%d,\"answer_overhead\":%d}}",
+        (long long)en->created, en->chat->info.window, en->template_overhead, en->answer_overhead);
+}
+
+static void add_embedding(struct buf *out, const struct engine *en) {
+    buf_addz(out, "{\"id\":\"");
+    buf_add_json(out, str_from(en->o->embedding_name));
+    buf_addf(
+        out,
+        "\",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"parley\",\"parley\":{\"kind\":"
+        "\"embedding\",\"context_window\":%d,\"dimensions\":%d}}",
+        (long long)en->created, en->embedding->info.window, en->embedding->info.dimensions);
 }
 
 static void get_models(struct engine *en, struct http_request *r) {
@@ -112,11 +134,16 @@ static void get_models(struct engine *en, struct http_request *r) {
     buf_init(&out, 64 << 10);
     buf_addz(&out, "{\"object\":\"list\",\"data\":[");
     if (en->chat)
-        add_model(&out, en, false);
+        add_chat(&out, en, 0);
     if (en->embedding) {
         buf_addz(&out, en->chat ? "," : "");
-        add_model(&out, en, true);
+        add_embedding(&out, en);
     }
+    for (int i = 0; en->chat && i < en->chat->info.adapters; i++)
+        if (en->chat->info.adapters_loaded >> i & 1) {
+            buf_addz(&out, ",");
+            add_chat(&out, en, i + 1);
+        }
     buf_addz(&out, "]}");
     http_reply(r, 200, "application/json", buf_str(&out));
     buf_deinit(&out);
@@ -124,14 +151,17 @@ static void get_models(struct engine *en, struct http_request *r) {
 
 static void get_model(struct engine *en, struct http_request *r) {
     struct str name = str_sub(http_path(r), strlen("/v1/models/"), SIZE_MAX);
-    bool chat = en->chat && str_eqz(name, en->o->chat_name);
+    int adapter = en->chat ? engine_adapter_find(en, name) : -1;
     struct buf out;
-    if (!chat && !(en->embedding && str_eqz(name, en->o->embedding_name))) {
+    if (adapter < 0 && !(en->embedding && str_eqz(name, en->o->embedding_name))) {
         engine_reply_error(r, ERR_NO_MODEL, NULL);
         return;
     }
     buf_init(&out, 64 << 10);
-    add_model(&out, en, !chat);
+    if (adapter >= 0)
+        add_chat(&out, en, adapter);
+    else
+        add_embedding(&out, en);
     http_reply(r, 200, "application/json", buf_str(&out));
     buf_deinit(&out);
 }
@@ -393,11 +423,16 @@ static void keep_rates(void *arg) {
 }
 
 static enum err load_models(struct engine *en) {
+    const char *adapters[MODEL_ADAPTERS_MAX];
+    for (int i = 0; i < en->o->n_adapters; i++)
+        adapters[i] = en->o->adapters[i].path;
     struct llama_open_options o = {
         .path = en->o->chat_path,
         .window = en->o->context,
         .slots = en->o->slots,
         .prefixes = PREFIXES,
+        .adapters = adapters,
+        .n_adapters = en->o->n_adapters,
         .pool = en->pool,
         .progress = on_progress,
         .abort = should_abort,
@@ -410,6 +445,7 @@ static enum err load_models(struct engine *en) {
     if (en->o->embedding_path) {
         o.path = en->o->embedding_path;
         o.embedding = true;
+        o.n_adapters = 0;
         o.window = o.slots = o.prefixes = 0;
         o.progress = NULL;
         if (llama_model_open(&o, &en->loaded_embedding, &en->load_embed_error))
@@ -572,6 +608,10 @@ enum err engine_serve(const struct engine_options *o, struct errinfo *ei) {
     (void)setpriority(PRIO_PROCESS, 0, NICE);
     en->o = o;
     en->created = clock_wall_ms() / 1000;
+    if (o->n_adapters > MODEL_ADAPTERS_MAX) {
+        e = err_set(ei, ERR_INVALID, "at most %d adapters can be loaded", MODEL_ADAPTERS_MAX);
+        goto out;
+    }
     if (o->slots < 0 || o->slots > SLOTS_MAX) {
         e = err_set(ei, ERR_INVALID, "slots must be 0 (automatic) to %d", SLOTS_MAX);
         goto out;
