@@ -116,8 +116,9 @@ enum err model_forget(const char *dir, const char *name, struct errinfo *ei) {
         return e;
     if (e == ERR_OK) {
         (void)unlink(i.path);
-        snprintf(state, sizeof state, "%s.rates.json", i.path); /* what its steps cost */
-        (void)unlink(state);
+        char rates[PATH_MAX + 16]; /* what its steps cost */
+        snprintf(rates, sizeof rates, "%s.rates.json", i.path);
+        (void)unlink(rates);
     }
     snprintf(state, sizeof state, "%s/%s.json", dir, name);
     return unlink(state) == 0 ? ERR_OK : file_errno(ei, "remove", state);
