@@ -81,6 +81,10 @@ ACT(api_openai_chat_forward);
 TX(api_openai_embeddings_read);
 ACT(api_openai_embeddings_forward);
 
+/* handlers_upstreams.c */
+TX(api_upstreams_list);
+TX(api_upstream_patch);
+
 /* ops.c */
 TX(api_status_read);
 ACT(api_health_answer);

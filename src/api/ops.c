@@ -25,6 +25,7 @@ static void on_engine_metrics(void *ctx, enum err e, struct str text) {
 void api_metrics_answer(struct call *c) {
     struct upstream_call *up;
     metrics_render_without(&c->out, ENGINE_METRICS);
+    upstream_render_metrics(c->api->o.upstream, &c->out);
     if (!c->api->o.upstream_is_engine || upstream_metrics(c->client, on_engine_metrics, c, &up))
         api_call_reply(c);
 }

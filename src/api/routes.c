@@ -67,6 +67,9 @@ const struct route api_routes[] = {
     {HTTP_GET, V1 "/documents/{doc_id}", "getDocument", "One document with its text", OUT(200, document_entity), DO(READ(api_document_read))},
     {HTTP_DELETE, V1 "/documents/{doc_id}", "deleteDocument", "Deletes a document", NONE204, DO(WRITE(api_document_delete_write))},
 
+    {HTTP_GET, V1 "/upstreams", "listUpstreams", "The model servers and how they are", ADMIN, OUT(200, upstream_list_answer), DO(READ(api_upstreams_list))},
+    {HTTP_PATCH, V1 "/upstreams/{name*}", "updateUpstream", "Changes a model server until Parley ends: takes it out, weight, limit, key", ADMIN, IN(upstream_patch), OUT(200, upstream_entity), DO(READ(api_upstream_patch))},
+
     {HTTP_POST, "/v1/chat/completions", "createChatCompletion", "OpenAI's chat completions", .flags = ROUTE_STREAMS | ROUTE_BARE, IN(chat_completion_request), OUT(200, chat_completion_answer), .media = EVENTS, DO(READ(api_openai_chat_read), LOOP(api_openai_chat_forward))},
     {HTTP_POST, "/v1/embeddings", "createEmbeddings", "OpenAI's embeddings", .flags = ROUTE_BARE, IN(embedding_request), OUT(200, embedding_answer), DO(READ(api_openai_embeddings_read), LOOP(api_openai_embeddings_forward))},
     {HTTP_GET, "/v1/models", "listModels", "Models and roles", .flags = ROUTE_BARE, OUT(200, model_list_answer), DO(READ(api_openai_models_list))},

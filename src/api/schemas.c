@@ -94,6 +94,10 @@ SCHEMA(message_create_request, "MessageCreateRequest", false, NULL,
 static const struct field fields_empty_request[] = {END};
 const struct schema schema_empty_request = {"EmptyRequest", fields_empty_request, false,
                                             "Nothing to say; the body may be absent."};
+SCHEMA(upstream_patch, "UpstreamPatch", false, NULL,
+       {"enabled", BOOL, .about = "false: it gets no new requests; those under way go on"},
+       {"weight", INT, .min = 1, .max = 1000}, {"max_concurrent", INT, .min = 0, .max = 1000000},
+       {"key", TEXT, .min = 1, .max = 4000, .about = "replaces all of its keys"});
 SCHEMA(feedback_put_request, "FeedbackPutRequest", false, NULL,
        {"rating", TEXT, REQ, .values = ratings}, {"comment", TEXT, NULLS, .max = 4000});
 SCHEMA(document_metadata, "DocumentMetadata", true,
@@ -206,6 +210,15 @@ SCHEMA(role_entity, "Role", false, NULL, {"role_id", ID, REQ}, {"name", TEXT, RE
        {"starter_questions", LIST, REQ, .item = F_STRING}, {"created_at", TIME, REQ},
        {"updated_at", TIME, REQ}, {"retired_at", TIME, REQNULL});
 LIST_OF(role_list_answer, "RoleList", schema_role_entity);
+static const char *const breaker_states[] = {"closed", "open", "half_open", NULL};
+SCHEMA(upstream_entity, "Upstream", false, NULL, {"name", TEXT, REQ}, {"url", TEXT, REQ},
+       {"enabled", BOOL, REQ}, {"ready", BOOL, REQ}, {"reason", TEXT, REQNULL},
+       {"breaker", TEXT, REQ, .values = breaker_states}, {"weight", INT, REQ},
+       {"max_concurrent", INT, REQ, .about = "0 = no limit"}, {"in_flight", INT, REQ},
+       {"models", INT, REQ}, {"keys", INT, REQ}, {"keys_rotated", INT, REQ}, {"requests", INT, REQ},
+       {"failures", INT, REQ}, {"hedges_won", INT, REQ},
+       {"first_byte_ms", NUM, REQ, .about = "moving average"});
+LIST_OF(upstream_list_answer, "UpstreamList", schema_upstream_entity);
 SCHEMA(conversation_entity, "Conversation", false, NULL, {"conversation_id", ID, REQ},
        {"user_id", ID, REQ}, {"created_at", TIME, REQ}, {"last_updated_at", TIME, REQ},
        {"assistant_role_id", ID, REQNULL}, {"status", TEXT, REQ, .values = conversation_states},

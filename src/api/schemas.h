@@ -16,6 +16,9 @@
     X(conversation_patch)                                                                          \
     X(message_create_request)                                                                      \
     X(empty_request)                                                                               \
+    X(upstream_patch)                                                                              \
+    X(upstream_entity)                                                                             \
+    X(upstream_list_answer)                                                                        \
     X(feedback_put_request)                                                                        \
     X(document_metadata)                                                                           \
     X(document_create_request)                                                                     \

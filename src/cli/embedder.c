@@ -12,6 +12,7 @@
 
 #include "base/crypto.h"
 #include "cli/models.h"
+#include "cli/upstreams.h"
 #include "net/http_server.h"
 #include "net/loop.h"
 #include "upstream/upstream.h"
@@ -80,29 +81,21 @@ static enum err start_child(struct embedder *e, const struct config *c, struct e
 
 enum err embedder_open(const struct config *c, struct embedder **ret, struct errinfo *ei) {
     struct embedder *e = calloc(1, sizeof *e);
-    struct buf key;
     bool remote = c->upstream[0] != 0;
     if (!e)
         return err_set(ei, ERR_NOMEM, NULL);
-    buf_init(&key, 16384);
     enum err err = net_init(ei);
     if (!err && (err = crypto_init()) != ERR_OK)
         err_set(ei, err, "the cryptography library cannot be used");
     if (!err)
         err = loop_new(&e->loop, ei);
     if (!err)
-        err = remote ? config_upstream_key(c, &key, ei) : start_child(e, c, ei);
-    struct upstream_options o = {
-        .base_url = remote ? c->upstream : "http://engine/v1",
-        .unix_socket = remote ? NULL : e->socket,
-        .api_key = remote && key.n ? key.p : NULL,
-        .embedding_model = remote && c->embedding_model[0] ? c->embedding_model : NULL,
-    };
+        err = remote ? ERR_OK : start_child(e, c, ei);
+    struct upstream_options o = {.base_url = "http://engine/v1", .unix_socket = e->socket};
     if (!err)
-        err = upstream_new(&o, &e->upstream, ei);
+        err = remote ? upstreams_open(c, &e->upstream, ei) : upstream_new(&o, &e->upstream, ei);
     if (!err)
         err = upstream_client_new(e->upstream, e->loop, &e->client, ei);
-    buf_deinit(&key);
     if (err) {
         embedder_close(e);
         return err;

@@ -27,6 +27,7 @@
 #include "cli/cli.h"
 #include "cli/first_account.h"
 #include "cli/guard_open.h"
+#include "cli/upstreams.h"
 #include "net/http_server.h"
 #include "net/jobs.h"
 #include "supervisor/supervisor.h"
@@ -490,29 +491,6 @@ static const char *or_null(const char *s) {
     return s[0] ? s : NULL;
 }
 
-static enum err open_upstream(struct server *s, struct errinfo *ei) {
-    const struct config *c = s->config;
-    bool remote = c->upstream[0] != 0;
-    struct buf key;
-    buf_init(&key, 16384);
-    enum err e = config_upstream_key(c, &key, ei);
-    struct upstream_options o = {
-        .base_url = remote ? c->upstream : "http://engine/v1",
-        .unix_socket = remote ? NULL : c->engine_socket,
-        .api_key = remote && key.n ? key.p : NULL,
-        .model = remote ? or_null(c->upstream_model) : NULL,
-        .embedding_model =
-            remote && strcmp(c->embedding_model, "none") != 0 ? or_null(c->embedding_model) : NULL,
-        .context_window = (int)c->context,
-    };
-    if (!e)
-        e = upstream_new(&o, &s->upstream, ei);
-    if (key.p)
-        explicit_bzero(key.p, key.n);
-    buf_deinit(&key);
-    return e;
-}
-
 static size_t document_bytes(const struct config *c) {
     return (size_t)(c->max_body_bytes > c->max_document_bytes ? c->max_body_bytes
                                                               : c->max_document_bytes);
@@ -526,7 +504,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
     if (!e)
         e = open_store(s, ei);
     if (!e)
-        e = open_upstream(s, ei);
+        e = upstreams_open(c, &s->upstream, ei);
     if (!e && (e = jobs_new(PASSWORD_THREADS, PASSWORDS_QUEUED, &s->jobs)) != ERR_OK)
         err_set(ei, e, "threads cannot be started");
     if (!e)

@@ -36,7 +36,7 @@ struct config {
     const char *models_dir;
     const char *model; /* a name of the catalogue, or a GGUF file; "" = by the machine's memory */
     const char *embedding_model; /* the same; "none" = no embedding model */
-    const char *upstream;        /* "http://host:port/v1"; "" = our own engine */
+    const char *upstream;        /* "http://host:port/v1", several, a file; "" = our own engine */
     const char *upstream_key_file;
     const char *upstream_key; /* only from the environment; never printed */
     const char *upstream_model;

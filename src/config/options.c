@@ -27,10 +27,8 @@ static bool listen_ok(struct str s) {
     return memchr(host.p, ':', host.n) == NULL && memchr(host.p, ' ', host.n) == NULL;
 }
 
-static bool url_ok(struct str s) {
+static bool one_url_ok(struct str s) {
     struct str rest = s;
-    if (s.n == 0)
-        return true;
     if (str_starts(s, STR("http://")))
         rest = str_sub(s, 7, s.n);
     else if (str_starts(s, STR("https://")))
@@ -41,6 +39,16 @@ static bool url_ok(struct str s) {
         if ((unsigned char)rest.p[i] <= ' ' || rest.p[i] == '?' || rest.p[i] == '#')
             return false;
     return rest.n > 0 && rest.p[0] != '/' && rest.p[0] != ':';
+}
+
+/* Addresses with commas between them, or a file. */
+static bool url_ok(struct str s) {
+    if (s.n == 0 || (s.p[0] == '/' && s.n > 1))
+        return true;
+    while (s.n)
+        if (!one_url_ok(str_trim(str_cut(&s, ','))))
+            return false;
+    return true;
 }
 
 static const char *const words_signup[] = {"closed", "open", NULL};
@@ -85,8 +93,8 @@ const struct option options[] = {
     {INT(engine_max_queued, "256", 1, 65536, "Requests that may wait for a slot; past it the engine answers 429.")},
 
     {.section = "Another model server instead of the engine",
-     TEXT(upstream, "", url_ok, "http://HOST:PORT/v1 or https://…, or nothing",
-          "The base address of an OpenAI-compatible server (vLLM, llama-server, Ollama, `parley engine`, a cloud API). When it is set, no engine is started.")},
+     TEXT(upstream, "", url_ok, "http://HOST:PORT/v1 or https://…, several with commas between them, or /the/path/of/a.json",
+          "The base address of an OpenAI-compatible server (vLLM, llama-server, Ollama, `parley engine`, a cloud API), or of several, or a file that lists them (docs/upstreams.md). When it is set, no engine is started.")},
     {PATH(upstream_key_file, "", "A file whose first line is the key for it. The environment's PARLEY_UPSTREAM_KEY goes before it.")},
     {TEXT(upstream_key, "", NULL, "the key itself, in the environment only", "The key for the model server; only as PARLEY_UPSTREAM_KEY."), .flags = OPTION_SECRET},
     {TEXT(upstream_model, "", NULL, "a model's name", "The name of its model to use. Default: the first that it lists.")},
