@@ -36,6 +36,7 @@ FOREIGN = [
     (r"yyjson\.h", "base/json.h"),
     (r"(libxml/.*|archive(_entry)?\.h|seccomp\.h)", "extract/"),
     (r"unicode/.*", ("text/", "safety/")),
+    (r"libstemmer\.h", "text/"),
 ]
 
 CODE = (".c", ".h", ".py", ".ts", ".tsx", ".js", ".mjs", ".css", ".sh", ".cmake")

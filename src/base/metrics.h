@@ -35,6 +35,11 @@
     X(M_SIGN_INS,                 COUNTER,   "parley_sign_ins_total",                 "successful sign-ins") \
     X(M_SIGN_INS_REFUSED,         COUNTER,   "parley_sign_ins_refused_total",         "sign-ins with a wrong name or password") \
     X(M_APPROVED_SERVED,          COUNTER,   "parley_approved_answers_total",         "questions that an approved answer was served for") \
+    X(M_SEARCH_SECONDS,           HISTOGRAM, "parley_search_seconds",                 "time of one search of the documents, with its question's vector") \
+    X(M_SEARCHES_PARTIAL,         COUNTER,   "parley_searches_partial_total",         "searches that left a part out for want of time or of a model") \
+    X(M_DOCUMENTS_INDEXED,        COUNTER,   "parley_documents_indexed_total",        "versions of documents made searchable") \
+    X(M_DOCUMENTS_FAILED,         COUNTER,   "parley_documents_failed_total",         "versions of documents that were refused") \
+    X(M_CHUNKS_EMBEDDED,          COUNTER,   "parley_chunks_embedded_total",          "passages embedded") \
     X(M_FEEDBACK,                 COUNTER,   "parley_feedback_total",                 "ratings given or changed") \
     X(M_GUARD_JUDGED,             COUNTER,   "parley_guard_judged_total",             "messages and answers judged by the guard") \
     X(M_GUARD_BLOCKED,            COUNTER,   "parley_guard_blocked_total",            "messages and answers blocked by the guard") \

@@ -30,6 +30,7 @@
 #include "cli/upstreams.h"
 #include "net/http_server.h"
 #include "net/jobs.h"
+#include "retrieval/retrieval.h"
 #include "supervisor/supervisor.h"
 #include "turn/turn.h"
 #include "upstream/upstream.h"
@@ -77,6 +78,7 @@ struct server {
     const char *address, *notice;
     struct store *store;
     struct upstream *upstream;
+    struct retrieval *retrieval;
     struct turns *turns;
     struct jobs *jobs;
     struct server_guard guard;
@@ -129,6 +131,8 @@ static void loop_end(void *arg) {
     l->beat = NULL;
     if (l->turns_attached)
         turns_detach_loop(l->server->turns, l->loop);
+    if (l == &l->server->loops[0] && l->server->retrieval)
+        retrieval_stop(l->server->retrieval);
     if (store_write(l->server->store, write_nothing, l, l->loop, loop_last) != ERR_OK)
         loop_last(l, ERR_OK, NULL);
 }
@@ -378,6 +382,8 @@ static enum err attach(struct server_loop *l, struct errinfo *ei) {
         .error_body = api_error_body,
     };
     enum err e = upstream_client_new(s->upstream, l->loop, &l->client, ei);
+    if (!e && l == &s->loops[0])
+        e = retrieval_start(s->retrieval, l->loop, l->client, ei);
     if (!e)
         e = turns_attach_loop(s->turns, l->loop, l->client, ei);
     if (!e) {
@@ -509,6 +515,9 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         err_set(ei, e, "threads cannot be started");
     if (!e)
         e = guard_open(&s->guard, c, s->store, ei);
+    struct retrieval_options ro = {.store = s->store, .upstream = s->upstream};
+    if (!e)
+        e = retrieval_new(&ro, &s->retrieval, ei);
     struct turns_options t = {.store = s->store,
                               .safety = s->guard.safety,
                               .safety_jobs = s->guard.jobs,
@@ -548,6 +557,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
 static void close_parts(struct server *s) {
     jobs_free(s->jobs);
     guard_stop(&s->guard);
+    retrieval_free(s->retrieval);
     if (s->store)
         store_close(s->store);
     api_free(s->api);

@@ -96,8 +96,8 @@ struct retrieval_request { /* borrowed for the call; copied */
     int k;               /* hits at most, 0 = 8, at most 200 */
     int budget_ms;       /* 0 = the options' */
     double recency_days; /* the age at which a document counts half; 0 = age does not count */
-    bool no_lexical, no_vector;
-    bool keep_duplicates;
+    bool no_lexical, no_vector, reciprocal; /* reciprocal: fuse by ranks (fuse.h) */
+    bool keep_duplicates, exact;
 };
 
 struct retrieval_hit {
@@ -134,6 +134,8 @@ struct retrieval_result {
     const struct retrieval_hit *hits; /* borrowed for the call, best first */
     size_t n;
     struct retrieval_trace trace;
+    /* Whether the best hit speaks of what was asked: similar enough, or most of its words. */
+    bool relevant;
     const float *query_vector; /* borrowed, NULL = there is none */
     int dimensions;
 };

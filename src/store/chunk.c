@@ -127,8 +127,8 @@ enum err chunk_vector_purge(struct store_tx *tx) {
 
 #define CHUNK_COLUMNS                                                                              \
     "c.chunk_id, c.n, c.byte_from, c.byte_to, c.char_from, c.char_to, c.page_from, c.page_to,"     \
-    " c.flags, c.hash, c.heading, c.lead, c.text"
-#define CHUNK_COLUMNS_N 13
+    " c.flags, c.hash, c.heading, c.lead, c.text, c.doc_id"
+#define CHUNK_COLUMNS_N 14
 
 static void chunk_read(struct query *q, struct arena *a, struct chunk_row *ret) {
     struct str hash = query_blob(q, 9, a);
@@ -145,6 +145,7 @@ static void chunk_read(struct query *q, struct arena *a, struct chunk_row *ret) 
         .heading = query_str(q, 10, a),
         .lead = query_str(q, 11, a),
         .text = query_str(q, 12, a),
+        .doc_id = query_id(q, 13),
     };
     if (hash.n == CHUNK_HASH_LEN)
         memcpy(ret->hash, hash.p, CHUNK_HASH_LEN);
