@@ -28,6 +28,7 @@
 #include "cli/first_account.h"
 #include "cli/guard_open.h"
 #include "cli/upstreams.h"
+#include "extract/extract.h"
 #include "net/http_server.h"
 #include "net/jobs.h"
 #include "retrieval/retrieval.h"
@@ -515,7 +516,8 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         err_set(ei, e, "threads cannot be started");
     if (!e)
         e = guard_open(&s->guard, c, s->store, ei);
-    struct retrieval_options ro = {.store = s->store, .upstream = s->upstream};
+    struct retrieval_options ro = {
+        .store = s->store, .upstream = s->upstream, .extract = extract_document};
     if (!e)
         e = retrieval_new(&ro, &s->retrieval, ei);
     struct turns_options t = {.store = s->store,

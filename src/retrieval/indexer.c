@@ -487,12 +487,13 @@ static enum err plain_text(struct str bytes, struct arena *a, struct doc_text *r
 
 static enum err extract(struct retrieval *r, struct job *j, struct errinfo *ei) {
     struct document_work *w = &j->work;
+    const struct chunk_options options = {.max_tokens = 0};
     struct str bytes = w->has_bytes ? w->bytes : w->d.content;
     enum err e = r->o.extract ? r->o.extract(r->o.extract_ctx, bytes, w->media_type,
                                              w->d.source_name, j->arena, &j->text, ei)
                               : plain_text(bytes, j->arena, &j->text, ei);
     if (!e)
-        e = chunk_document(&j->text, NULL, j->arena, &j->chunks, &j->n);
+        e = chunk_document(&j->text, &options, j->arena, &j->chunks, &j->n);
     if (e)
         return e;
     if (j->n == 0)
@@ -621,13 +622,14 @@ static bool index_next(struct retrieval *r) {
     if (e && e != ERR_CANCELLED && e != ERR_NOT_FOUND)
         refuse(r, &j, e, &ei);
     if (!e) {
+        if (indexer_follow(r, true))
+            log_event(LOG_WARN, "index.behind"); /* it is tried again with the next look */
         metric_add(M_DOCUMENTS_INDEXED, 1);
         pthread_mutex_lock(&r->lock);
         r->state.indexed++;
         pthread_mutex_unlock(&r->lock);
         log_event(LOG_INFO, "document.indexed", LF_ID("doc_id", &j.work.d.doc_id),
                   LF_INT("chunks", j.n), LF_INT("ms", (clock_mono_ns() - begin) / 1000000));
-        e = indexer_follow(r, true);
     }
     arena_free(j.arena);
     return went;

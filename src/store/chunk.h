@@ -94,7 +94,7 @@ enum err document_next_due(struct store_tx *tx, int64_t *ret_at, int64_t *ret_wa
 #define CHUNK_FLAG_CODE  2
 
 struct chunk_row {
-    int64_t chunk_id;                               /* never used again; 0 before it is stored */
+    int64_t chunk_id; /* never used again; 0 before it is stored */
     struct uuid doc_id;
     int n;                                          /* in the document, from 0 */
     int64_t byte_from, byte_to, char_from, char_to; /* in the document's text */

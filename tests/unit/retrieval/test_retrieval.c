@@ -1,0 +1,324 @@
+/* Retrieval as a whole, over a store of its own and a scripted model server: documents are indexed,
+ * found, replaced and deleted; what is not there in time is left out; a start finds what was. */
+#include "unit/upstream/mock_upstream.h"
+
+#include "retrieval/retrieval.h"
+#include "store/chunk.h"
+
+struct fixture {
+    char folder[64], db[96];
+    struct loop *loop;
+    struct mock mock;
+    struct store *store;
+    struct upstream *u;
+    struct upstream_client *c;
+    struct retrieval *r;
+    struct uuid ada, bob, role;
+    struct timer *timer;
+    bool flag;
+    /* of the last search */
+    enum err err;
+    size_t n;
+    char text[4][128], name[4][64];
+    struct retrieval_hit hits[4];
+    struct retrieval_trace trace;
+    bool relevant;
+};
+
+static enum err make_users(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct fixture *f = arg;
+    f->ada = uuid_new();
+    f->bob = uuid_new();
+    struct user a = {.user_id = f->ada,
+                     .username = STR("ada"),
+                     .email = STR("a@b.c"),
+                     .password_hash = STR("x")},
+                b = {.user_id = f->bob,
+                     .username = STR("bob"),
+                     .email = STR("b@b.c"),
+                     .password_hash = STR("x")};
+    enum err e = user_create(tx, &a, ei);
+    return e ? e : user_create(tx, &b, ei);
+}
+
+static void start(struct fixture *f) {
+    struct errinfo ei;
+    struct store_options so = {.path = f->db};
+    struct retrieval_options ro = {.budget_ms = 5000};
+    assert_int_equal(store_open(&so, &f->store, &ei), ERR_OK);
+    ro.store = f->store;
+    ro.upstream = f->u;
+    assert_int_equal(retrieval_new(&ro, &f->r, &ei), ERR_OK);
+    assert_int_equal(retrieval_start(f->r, f->loop, f->c, &ei), ERR_OK);
+}
+
+static void end(struct fixture *f) {
+    retrieval_stop(f->r);
+    retrieval_free(f->r);
+    store_close(f->store);
+}
+
+static void refreshed(void *ctx, enum err e, const struct errinfo *ei) {
+    struct fixture *f = ctx;
+    (void)ei;
+    assert_int_equal(e, ERR_OK);
+    f->flag = true;
+    loop_stop(f->loop);
+}
+
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    struct errinfo ei;
+    snprintf(f->folder, sizeof f->folder, "/tmp/parley-test-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    snprintf(f->db, sizeof f->db, "%s/parley.db", f->folder);
+    assert_int_equal(net_init(&ei), ERR_OK);
+    assert_int_equal(crypto_init(), ERR_OK);
+    assert_int_equal(loop_new(&f->loop, &ei), ERR_OK);
+    mock_init(&f->mock, f->loop, f->folder);
+    struct upstream_options o = {.base_url = "http://engine/v1", .unix_socket = f->mock.path};
+    assert_int_equal(upstream_new(&o, &f->u, &ei), ERR_OK);
+    assert_int_equal(upstream_client_new(f->u, f->loop, &f->c, &ei), ERR_OK);
+    assert_int_equal(upstream_refresh(f->c, refreshed, f), ERR_OK);
+    pump_until(f->loop, &f->flag);
+    start(f);
+    assert_int_equal(store_write_wait(f->store, make_users, f, &ei), ERR_OK);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    char command[128];
+    end(f);
+    upstream_client_free(f->c);
+    upstream_free(f->u);
+    mock_deinit(&f->mock);
+    loop_free(f->loop);
+    snprintf(command, sizeof command, "rm -rf '%s'", f->folder);
+    assert_int_equal(system(command), 0);
+    free(f);
+    return 0;
+}
+
+struct submission {
+    struct document d;
+    struct str bytes;
+    struct uuid id;
+    bool unchanged;
+};
+
+static enum err submit_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct submission *s = arg;
+    return document_submit(tx, &s->d, s->bytes, &s->id, &s->unchanged, ei);
+}
+
+static enum err delete_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct document *d = arg;
+    (void)ei;
+    return document_delete(tx, &d->user_id, false, &d->doc_id);
+}
+
+static void look_again(void *arg) {
+    struct fixture *f = arg;
+    struct retrieval_state s;
+    retrieval_get_state(f->r, &s);
+    f->flag = !s.loading && s.waiting == 0 && s.vectors == s.chunks &&
+              s.indexed + s.failed >= (int64_t)f->n;
+    if (f->flag)
+        loop_stop(f->loop);
+}
+
+/* Until so many documents were indexed or refused. */
+static void settle(struct fixture *f, size_t n) {
+    f->flag = false;
+    f->n = n;
+    f->timer = timer_new(f->loop, look_again, f);
+    timer_start(f->timer, 5, true);
+    pump_until(f->loop, &f->flag);
+    timer_free(f->timer);
+}
+
+static struct uuid submit(struct fixture *f, struct uuid user, const struct uuid *id,
+                          const char *name, const char *text, size_t wait_for) {
+    char hash[SHA256_HEX_LEN + 1];
+    sha256_hex(str_from(text), hash);
+    struct submission s = {.d = {.user_id = user,
+                                 .source_name = str_from(name),
+                                 .content_hash = str_from(hash),
+                                 .media_type = STR("text/plain")},
+                           .bytes = str_from(text)};
+    struct errinfo ei;
+    if (id)
+        s.d.doc_id = *id;
+    assert_int_equal(store_write_wait(f->store, submit_fn, &s, &ei), ERR_OK);
+    retrieval_poke(f->r);
+    if (wait_for)
+        settle(f, wait_for);
+    return s.id;
+}
+
+static void found(void *ctx, const struct retrieval_result *r) {
+    struct fixture *f = ctx;
+    f->err = r->err;
+    f->n = r->n;
+    f->trace = r->trace;
+    f->relevant = r->relevant;
+    for (size_t i = 0; i < r->n && i < 4; i++) {
+        f->hits[i] = r->hits[i];
+        snprintf(f->text[i], sizeof f->text[i], "%.*s", STR_ARG(r->hits[i].text));
+        snprintf(f->name[i], sizeof f->name[i], "%.*s", STR_ARG(r->hits[i].source_name));
+    }
+    f->flag = true;
+    loop_stop(f->loop);
+}
+
+static size_t search_as(struct fixture *f, struct uuid user, struct retrieval_request q,
+                        const char *text) {
+    struct retrieval_scope scope = {.n = 1};
+    struct retrieval_call *call;
+    struct errinfo ei;
+    scope.collections[0] = user;
+    q.query = str_from(text);
+    q.scope = &scope;
+    f->flag = false;
+    assert_int_equal(retrieval_search(f->r, f->loop, f->c, &q, found, f, &call, &ei), ERR_OK);
+    pump_until(f->loop, &f->flag);
+    assert_int_equal(f->err, ERR_OK);
+    return f->n;
+}
+
+static size_t search(struct fixture *f, const char *text) {
+    return search_as(f, f->ada, (struct retrieval_request){.k = 4}, text);
+}
+
+static void retrieval_finds_what_was_submitted(void **state) {
+    struct fixture *f = *state;
+    submit(f, f->ada, NULL, "waves.txt", "The waves of Nazare are thirty metres high.", 0);
+    submit(f, f->ada, NULL, "trains.txt", "The night train to Lisbon leaves at ten.", 2);
+    assert_int_equal(search(f, "How high are the waves?"), 2);
+    assert_string_equal(f->name[0], "waves.txt");
+    assert_true(f->trace.searched && f->trace.lexical_done && f->trace.vector_done);
+    assert_true(f->hits[0].lexical > 0 && f->hits[0].vector > 0);
+    assert_int_equal(f->hits[0].char_to, 43);
+    assert_int_equal(search_as(f, f->bob, (struct retrieval_request){.k = 4}, "waves"), 0);
+    assert_string_equal(f->trace.why, "no documents");
+    assert_int_equal(search(f, "Thanks!"), 0);
+    assert_string_equal(f->trace.why, "smalltalk");
+}
+
+static void retrieval_serves_the_newest_version_and_no_deleted_one(void **state) {
+    struct fixture *f = *state;
+    struct uuid id = submit(f, f->ada, NULL, "a.txt", "zebra stripes", 1);
+    assert_int_equal(search(f, "zebra"), 1);
+    uint64_t key = f->hits[0].key;
+    submit(f, f->ada, &id, "a.txt", "giraffe neck", 2);
+    assert_int_equal(
+        search_as(f, f->ada, (struct retrieval_request){.k = 4, .no_vector = true}, "zebra"), 0);
+    assert_int_equal(search(f, "giraffe"), 1);
+    submit(f, f->ada, &id, "a.txt", "zebra stripes", 3); /* the same text: the same key */
+    assert_int_equal(search(f, "zebra"), 1);
+    assert_true(f->hits[0].key == key);
+    struct document d = {.doc_id = id, .user_id = f->ada};
+    struct errinfo ei;
+    assert_int_equal(store_write_wait(f->store, delete_fn, &d, &ei), ERR_OK);
+    assert_int_equal(search(f, "zebra"), 0); /* at once, without a poke */
+}
+
+static void retrieval_embeds_no_text_twice(void **state) {
+    struct fixture *f = *state;
+    struct retrieval_state s;
+    struct uuid id = submit(f, f->ada, NULL, "a.txt", "zebra stripes", 1);
+    submit(f, f->ada, NULL, "b.txt", "zebra stripes", 2);
+    submit(f, f->ada, &id, "a.txt", "zebra stripes", 0); /* unchanged */
+    retrieval_get_state(f->r, &s);
+    assert_int_equal(s.embedded, 1);
+    assert_int_equal(s.reused, 1);
+}
+
+static void retrieval_after_a_new_start_is_the_same(void **state) {
+    struct fixture *f = *state;
+    struct retrieval_state s;
+    submit(f, f->ada, NULL, "a.txt", "zebra stripes", 1);
+    submit(f, f->ada, NULL, "b.txt", "giraffe neck", 2);
+    end(f);
+    start(f);
+    settle(f, 0);
+    retrieval_get_state(f->r, &s);
+    assert_int_equal(s.documents, 2);
+    assert_int_equal(s.vectors, 2);
+    assert_int_equal(search(f, "zebra"), 2);
+    assert_string_equal(f->name[0], "a.txt");
+    assert_true(f->trace.vector_done);
+}
+
+static void retrieval_refuses_what_is_no_text(void **state) {
+    struct fixture *f = *state;
+    struct retrieval_state s;
+    submit(f, f->ada, NULL, "bad.bin", "\xff\xfe", 1);
+    retrieval_get_state(f->r, &s);
+    assert_int_equal(s.failed, 1);
+    assert_int_equal(s.indexed, 0);
+}
+
+static void retrieval_without_vectors_in_time_says_so(void **state) {
+    struct fixture *f = *state;
+    submit(f, f->ada, NULL, "a.txt", "zebra stripes", 1);
+    f->mock.embed_form = EMBED_BROKEN;
+    assert_int_equal(search(f, "zebra"), 1);
+    assert_true(f->trace.lexical_done);
+    assert_false(f->trace.vector_done);
+}
+
+static void retrieval_uses_the_weights_of_ratings(void **state) {
+    struct fixture *f = *state;
+    submit(f, f->ada, NULL, "a.txt", "zebra stripes black", 1);
+    submit(f, f->ada, NULL, "b.txt", "zebra stripes white", 2);
+    assert_int_equal(search(f, "zebra stripes black"), 2);
+    assert_string_equal(f->name[0], "a.txt");
+    struct chunk_factor low = {f->hits[0].key, 0.2};
+    struct role_factors role = {.factors = &low, .n = 1};
+    struct retrieval_weights w = {.roles = &role, .n_roles = 1};
+    retrieval_set_weights(f->r, &w);
+    assert_int_equal(search(f, "zebra stripes black"), 2);
+    assert_string_equal(f->name[0], "b.txt");
+    assert_true(f->hits[1].weight < 0.21);
+    retrieval_set_weights(f->r, NULL);
+    assert_int_equal(search(f, "zebra stripes black"), 2);
+    assert_string_equal(f->name[0], "a.txt");
+}
+
+static void retrieval_another_model_takes_over_with_its_vectors(void **state) {
+    struct fixture *f = *state;
+    struct retrieval_state s;
+    submit(f, f->ada, NULL, "a.txt", "zebra stripes", 1);
+    end(f);
+    f->mock.models =
+        "{\"data\":[{\"id\":\"other-embedding\",\"parley\":{\"kind\":\"embedding\"}}]}";
+    f->flag = false;
+    assert_int_equal(upstream_refresh(f->c, refreshed, f), ERR_OK);
+    pump_until(f->loop, &f->flag);
+    int before = f->mock.n_embeds;
+    start(f);
+    do {
+        settle(f, 0);
+        assert_int_equal(search(f, "zebra"), 1); /* words serve all the time */
+        retrieval_get_state(f->r, &s);
+    } while (s.rebuilding || f->mock.n_embeds == before || !f->trace.vector_done);
+    assert_int_equal(s.vectors, 1);
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(retrieval_finds_what_was_submitted),
+        TEST(retrieval_serves_the_newest_version_and_no_deleted_one),
+        TEST(retrieval_embeds_no_text_twice),
+        TEST(retrieval_after_a_new_start_is_the_same),
+        TEST(retrieval_refuses_what_is_no_text),
+        TEST(retrieval_without_vectors_in_time_says_so),
+        TEST(retrieval_uses_the_weights_of_ratings),
+        TEST(retrieval_another_model_takes_over_with_its_vectors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
