@@ -392,7 +392,13 @@ static enum err know_dims(struct retrieval *r, int dims) {
         return e;
     r->target_id = m.id;
     r->target_dims = dims;
-    return ERR_OK;
+    r->check_missing = r->check_missing || m.id != r->model_id;
+    if (r->model[0])
+        return ERR_OK;
+    pthread_mutex_lock(&following); /* the first model: what comes finds its place */
+    e = build(r, m.id, r->target, dims);
+    pthread_mutex_unlock(&following);
+    return e;
 }
 
 /* What is embedded of a stored chunk: as chunk_embed_text() makes it. */
