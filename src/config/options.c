@@ -55,7 +55,8 @@ static const char *const words_signup[] = {"closed", "open", NULL};
 static const char *const words_level[] = {"debug", "info", "warn", "error", NULL};
 static const char *const words_format[] = {"auto", "json", "text", NULL};
 static const char *const words_guard[] = {"off", "degraded", "on", NULL};
-static const char *const words_guard_format[] = {"llama-guard", "shieldgemma", "granite-guardian", NULL};
+static const char *const words_guard_format[] = {"llama-guard", "shieldgemma", "granite-guardian",
+                                                 NULL};
 static const char *const words_fallback[] = {"allow", "block", NULL};
 static const char *const words_switch[] = {"off", "on", NULL};
 

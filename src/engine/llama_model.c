@@ -123,8 +123,6 @@ static void batch_add(struct llama_weights *w, int32_t token, int position, int 
 }
 
 static int pace_threads(const struct pace *p, int items) {
-    if (items > PACE_ITEMS)
-        return p->most; /* between the barriers of a long step there is enough to share out */
     if (p->most == 1 || !p->trying || items != p->items)
         return p->threads;
     return p->threads == 1 ? p->most : 1;

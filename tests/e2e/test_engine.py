@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import subprocess
+import urllib.request
 
 import pytest
 
-from harness import BINARY, SMALL_MODEL, Client, free_port, wait_for
+from harness import BINARY, SMALL_MODEL, Client, Program, free_port, wait_for
 
 WINDOW = 256
 SLOTS = 2
@@ -191,3 +192,41 @@ def test_thousand_requests_at_once_are_each_answered_or_refused(engine):
         assert "choices" in body if status == 200 else body["error"]["code"] == "overloaded"
     wait_for(lambda: engine.metric("sequences_running") == 0 and engine.metric("requests_queued") == 0, "an empty engine")
     assert text_of(engine.chat("Say hello."))
+
+
+def test_people_see_their_place_and_programs_are_told_to_come_back():
+    """Through the whole program, with one slot and an answer that holds it."""
+    with Program(args=("--slots", "1", "--engine-deadline-ms", "100")) as p:
+        admin = p.setup()
+        bob = p.sign_up("bob")
+        bob.key = bob.post("/api/v1/keys", {"name": "program"})["key"]
+        first = admin.stream("POST", f"/api/v1/conversations/{admin.conversation()}/messages",
+                             {"content": "Write a very long story about the sea, with many chapters."})
+        events = iter(first)
+        while next(events)["event"] != "token":
+            pass
+        waiting = bob.stream("POST", f"/api/v1/conversations/{bob.conversation()}/messages", {"content": "Hello?"})
+        seen = iter(waiting)
+        kinds = [next(seen)["event"]]
+        while kinds[-1] not in ("queued", "token"):
+            e = next(seen)
+            kinds.append(e["event"])
+        if kinds[-1] == "token":
+            pytest.skip("the long story was short")
+        assert e["data"] == {"position": 0}
+        body = {"model": SMALL_MODEL, "messages": [{"role": "user", "content": "And me?"}], "max_tokens": 3}
+        key = {"Authorization": "Bearer " + bob.key}
+        status, headers, text = Client(p.port).raw("POST", CHAT, body, key)
+        assert status == 429 and json.loads(text)["error"]["code"] == "overloaded" and int(headers["Retry-After"]) >= 1
+        assert "try again in" in json.loads(text)["error"]["message"]
+        with urllib.request.urlopen(p.url + "/metrics") as r:
+            metrics = r.read().decode()
+        assert "\nparley_engine_requests_queued 1\n" in metrics and metrics.count("\nparley_engine_steps_total ") == 1
+        first.close()
+        for conversation in admin.get("/api/v1/conversations")["data"]:
+            for m in admin.get(f"/api/v1/conversations/{conversation['conversation_id']}/messages")["data"]:
+                if m["status"] == "streaming":
+                    admin.post(f"/api/v1/messages/{m['message_id']}/stop")
+        assert [e["event"] for e in seen][-1] == "done"
+        status, _, text = Client(p.port).raw("POST", CHAT, {**body, "parley": {"wait": True}}, key)
+        assert status == 200, text
