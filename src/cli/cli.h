@@ -56,6 +56,7 @@ int cmd_serve(const struct args *a);
 int cmd_upgrade(const struct args *a);
 int cmd_server(const struct args *a); /* a child of serve */
 int cmd_engine(const struct args *a);
+int cmd_ingest(const struct args *a);
 int cmd_extract(const struct args *a); /* a child that reads one file */
 int cmd_chat(const struct args *a);
 int cmd_config(const struct args *a);

@@ -32,6 +32,15 @@ static const struct arg_option engine_options[] = {
     {0},
 };
 
+static const struct arg_option ingest_options[] = {
+    {"user", 'u', "NAME", "whose documents; default: the only user, or the first administrator"},
+    {"shared", 0, NULL, "everybody may search them"},
+    {"collection", 'c', "NAME", "the collection that they belong to"},
+    {"all-files", 0, NULL, "in folders also files whose names tell of no known format"},
+    {"no-wait", 0, NULL, "do not wait until the server has indexed them"},
+    {0},
+};
+
 static const struct arg_option extract_options[] = {
     {"name", 0, "NAME", "the file's name; its ending tells text formats apart"},
     {"type", 0, "TYPE", "its media type, when a server said it"},
@@ -223,6 +232,12 @@ static const struct command commands[] = {
      config_options, NULL, cmd_config, NULL, false},
     {"doctor", "", 0, 0, "find what is wrong with this installation and say what to do", NULL,
      json_only, NULL, cmd_doctor, NULL, false},
+    {"ingest", "PATH…", 1, ARGS_OPERANDS_MAX, "bring files and folders in as documents",
+     "Files that have not changed since the last time are passed over, so an interrupted run goes "
+     "on\nwhere it stopped. A running server indexes them; without one they wait for it.\n\n"
+     "  parley ingest ~/handbook report.pdf\n"
+     "  parley ingest --shared --user ada /srv/policies\n",
+     ingest_options, NULL, cmd_ingest, NULL, false},
     {"backup", "FILE", 1, 1, "copy all data into a file, while Parley runs or not",
      "  parley backup parley-$(date +%F).db\n", backup_options, NULL, cmd_backup, NULL, false},
     {"restore", "FILE", 1, 1, "put a backup in place of the data; Parley must not run", NULL, NULL,

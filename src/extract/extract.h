@@ -88,6 +88,9 @@ enum err extract_document(void *ctx, struct str bytes, struct str media_type,
                           struct str source_name, struct arena *a, struct doc_text *ret,
                           struct errinfo *ei) ERR_CHECK;
 
+/* Whether a file of this name is worth reading: what walks through folders asks. */
+bool extract_name_is_known(struct str name);
+
 /* The child: `parley extract --name N --type T`, file on stdin, result on stdout (wire.h). Returns
  * an exit status. */
 struct extract_child {

@@ -160,6 +160,16 @@ static struct str ending(struct str name) {
     return STR_NULL;
 }
 
+bool extract_name_is_known(struct str name) {
+    static const char *const others_known[] = {".pdf", ".docx", ".pptx", ".xlsx",
+                                               ".odt", ".ods",  ".odp",  ".epub"};
+    struct str end = ending(name);
+    for (size_t i = 0; i < sizeof others_known / sizeof others_known[0]; i++)
+        if (str_eq_nocase(end, str_from(others_known[i])))
+            return true;
+    return end.n > 1 && format_named(end) != NULL;
+}
+
 /* ---- archives ---- */
 
 static const struct format *format_of_member(struct str name) {

@@ -4,6 +4,7 @@
 extern const char sql_documents[];     /* migration_documents.c: collections, versions */
 extern const char sql_chunks[];        /* chunks and their vectors */
 extern const char sql_index_changes[]; /* what the search index follows */
+extern const char sql_sources[];       /* migration_sources.c: what documents come from */
 extern const char sql_safety[];        /* migration_safety.c: verdicts, policies, cases */
 extern const char sql_audit[];         /* the audit log */
 extern const char sql_turn_records[];  /* migration_learning.c: records, signals, reasons */
