@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "ingest/ingest.h"
 #include "net/http_server.h"
 #include "net/jobs.h"
 #include "net/loop.h"
@@ -19,9 +20,10 @@
 struct api;
 
 struct api_options {
-    struct store *store; /* these four are borrowed and outlive the api */
+    struct store *store; /* these are borrowed and outlive the api */
     struct turns *turns;
     struct upstream *upstream;
+    struct ingest *ingest;    /* told when sources change; NULL = nobody is */
     struct jobs *jobs;        /* password hashing: 1 or 2 threads are enough */
     struct safety *safety;    /* the guard, borrowed; NULL = none */
     struct jobs *safety_jobs; /* where it judges */

@@ -134,6 +134,29 @@ void entity_document(struct buf *b, const struct document *d) {
     out_close(b, '}');
 }
 
+void entity_source(struct buf *b, const struct source *s) {
+    out_open(b, NULL, '{');
+    out_id(b, "source_id", &s->source_id);
+    out_id(b, "user_id", &s->user_id);
+    out_str(b, "name", s->name);
+    out_strz(b, "kind", source_kind_name(s->kind));
+    out_str(b, "location", s->location);
+    out_id(b, "collection_id", &s->collection_id);
+    out_bool(b, "shared", s->shared);
+    out_int(b, "interval_minutes", s->interval_minutes);
+    out_bool(b, "allow_private", s->allow_private);
+    out_bool(b, "enabled", s->enabled);
+    out_raw(b, "settings", s->settings.n ? s->settings : STR("{}"));
+    out_time(b, "created_at", s->created_at);
+    out_time(b, "next_at", s->next_at);
+    out_time(b, "last_at", s->last_at);
+    out_text_or_null(b, "last_error", s->last_error);
+    out_int(b, "last_new", s->last_new);
+    out_int(b, "last_seen", s->last_seen);
+    out_bool(b, "running", s->running);
+    out_close(b, '}');
+}
+
 void entity_list_open(struct buf *b) {
     out_open(b, NULL, '{');
     out_open(b, "data", '[');

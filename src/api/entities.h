@@ -3,6 +3,7 @@
 #pragma once
 
 #include "api/out.h"
+#include "store/source.h"
 #include "store/store.h"
 
 void entity_user(struct buf *b, const struct user *u);
@@ -12,6 +13,7 @@ void entity_conversation(struct buf *b, const struct conversation *c,
                          const struct conversation_hit *hit /* NULL = no search */);
 void entity_feedback(struct buf *b, const struct feedback *f);
 void entity_feedback_row(struct buf *b, const struct feedback_row *r);
+void entity_source(struct buf *b, const struct source *s);
 void entity_document(struct buf *b, const struct document *d); /* content only when it is set */
 
 /* {"data":[ … ],"next":…}; last: the last item's id, set only when there may be more. */

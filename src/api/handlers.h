@@ -71,7 +71,19 @@ TX(api_documents_list);
 WORK(api_document_file_job);
 TX(api_document_create_write);
 TX(api_document_read);
+/* Into one's own private collections anybody may put documents, elsewhere administrators. */
+enum err api_may_add_to(struct call *c, struct store_tx *tx, bool shared,
+                        const struct uuid *collection_id, struct errinfo *ei);
 TX(api_document_delete_write);
+
+/* handlers_sources.c */
+TX(api_sources_list);
+TX(api_source_create_write);
+TX(api_source_read_one);
+TX(api_source_patch_write);
+TX(api_source_delete_write);
+TX(api_source_run_write);
+ACT(api_source_changed);
 
 /* openai_models.c, openai_chat.c, openai_embeddings.c */
 TX(api_openai_models_list);

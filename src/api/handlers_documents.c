@@ -160,15 +160,14 @@ enum err api_document_file_job(struct call *c, struct errinfo *ei) {
     return ERR_OK;
 }
 
-/* Into one's own private collections anybody may put a document, elsewhere administrators. */
-static enum err may_add_to(struct call *c, struct store_tx *tx, const struct document *d,
-                           struct errinfo *ei) {
+enum err api_may_add_to(struct call *c, struct store_tx *tx, bool shared,
+                        const struct uuid *collection_id, struct errinfo *ei) {
     struct collection col;
-    if (d->shared && !c->user.is_admin)
+    if (shared && !c->user.is_admin)
         return err_param(ei, ERR_FORBIDDEN, "shared", "only an administrator shares documents");
-    if (!uuid_is_set(&d->collection_id))
+    if (!uuid_is_set(collection_id))
         return ERR_OK;
-    enum err e = collection_get(tx, &c->user.user_id, &d->collection_id, c->arena, &col);
+    enum err e = collection_get(tx, &c->user.user_id, collection_id, c->arena, &col);
     if (e)
         return err_param(ei, e, "collection_id",
                          e == ERR_NOT_FOUND ? "there is no such collection" : NULL);
@@ -185,7 +184,7 @@ static enum err upload_write(struct call *c, struct store_tx *tx, struct errinfo
     bool unchanged = false;
     d.user_id = c->user.user_id;
     d.created_at = clock_wall_ms();
-    enum err e = may_add_to(c, tx, &d, ei);
+    enum err e = api_may_add_to(c, tx, d.shared, &d.collection_id, ei);
     if (e)
         return e;
     e = document_submit(tx, &d, u->bytes, &id, &unchanged, ei);

@@ -8,6 +8,7 @@
 #define ROLE   V1 "/roles/{role_id}"
 #define CONV   V1 "/conversations/{conversation_id}"
 #define MSG    V1 "/messages/{message_id}"
+#define SOURCE V1 "/sources/{source_id}"
 #define EVENTS "text/event-stream"
 
 #define Q(name)         .query = &query_##name
@@ -69,6 +70,13 @@ const struct route api_routes[] = {
 
     {HTTP_GET, V1 "/upstreams", "listUpstreams", "The model servers and how they are", ADMIN, OUT(200, upstream_list_answer), DO(READ(api_upstreams_list))},
     {HTTP_PATCH, V1 "/upstreams/{name*}", "updateUpstream", "Changes a model server until Parley ends: takes it out, weight, limit, key", ADMIN, IN(upstream_patch), OUT(200, upstream_entity), DO(READ(api_upstream_patch))},
+
+    {HTTP_GET, V1 "/sources", "listSources", "Where documents come from by themselves", Q(sources), OUT(200, source_list_answer), DO(READ(api_sources_list))},
+    {HTTP_POST, V1 "/sources", "createSource", "Adds a source; it runs at once", IN(source_create_request), OUT(201, source_entity), DO(WRITE(api_source_create_write), LOOP(api_source_changed))},
+    {HTTP_GET, SOURCE, "getSource", "One source", OUT(200, source_entity), DO(READ(api_source_read_one))},
+    {HTTP_PATCH, SOURCE, "updateSource", "Changes a source", IN(source_patch), OUT(200, source_entity), DO(WRITE(api_source_patch_write), LOOP(api_source_changed))},
+    {HTTP_DELETE, SOURCE, "deleteSource", "Deletes a source, and what it brought if asked for", Q(source_delete), NONE204, DO(WRITE(api_source_delete_write), LOOP(api_source_changed))},
+    {HTTP_POST, SOURCE "/run", "runSource", "Looks at a source now", IN(empty_request), OUT(202, source_entity), DO(WRITE(api_source_run_write), LOOP(api_source_changed))},
 
     {HTTP_POST, "/v1/chat/completions", "createChatCompletion", "OpenAI's chat completions", .flags = ROUTE_STREAMS | ROUTE_BARE, IN(chat_completion_request), OUT(200, chat_completion_answer), .media = EVENTS, DO(READ(api_openai_chat_read), LOOP(api_openai_chat_forward))},
     {HTTP_POST, "/v1/embeddings", "createEmbeddings", "OpenAI's embeddings", .flags = ROUTE_BARE, IN(embedding_request), OUT(200, embedding_answer), DO(READ(api_openai_embeddings_read), LOOP(api_openai_embeddings_forward))},

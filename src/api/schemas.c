@@ -30,6 +30,7 @@ static const char *const conversation_filters[] = {"active", "archived", "any", 
 static const char *const senders[] = {"user", "assistant", NULL};
 static const char *const message_states[] = {"complete", "streaming",   "stopped",
                                              "failed",   "interrupted", NULL};
+static const char *const source_kinds[] = {"folder", "url", "sitemap", "feed", "search", NULL};
 static const char *const document_states[] = {"pending", "indexed", "failed", NULL};
 static const char *const chat_roles[] = {"system", "developer", "user", "assistant",
                                          "tool",   "function",  NULL};
@@ -109,6 +110,27 @@ SCHEMA(document_create_request, "DocumentCreateRequest", false, NULL,
        {"metadata", OBJ, .ref = &schema_document_metadata},
        {"shared", BOOL, .about = "everybody may read it; needs an administrator"});
 
+#define SOURCE_SETTABLE                                                                            \
+    {"collection_id", ID, NULLS, .about = "where its documents belong, if not to one's private"},  \
+        {"shared", BOOL, .about = "everybody may read them; needs an administrator"},              \
+        {"interval_minutes", INT, .min = 0, .max = 525600,                                         \
+         .about = "how often it is looked at; 0 = when it is asked for (folders: when they "       \
+                  "change)"},                                                                      \
+        {"allow_private", BOOL,                                                                    \
+         .about = "addresses that are not of the open internet may be reached; needs an "          \
+                  "administrator"},                                                                \
+        {"enabled", BOOL}, {                                                                       \
+        "settings", OBJ,                                                                           \
+            .about = "max_documents (200); all_files, for folders; see docs/ingest.md"             \
+    }
+SCHEMA(source_create_request, "SourceCreateRequest", false, NULL,
+       {"kind", TEXT, REQ, .values = source_kinds,
+        .about = "folders and searches need an administrator"},
+       {"location", TEXT, REQ, .min = 1, .max = 2000, .about = "an address, or a folder's path"},
+       {"name", TEXT, .min = 1, .max = 200}, SOURCE_SETTABLE);
+SCHEMA(source_patch, "SourcePatch", false, NULL, {"location", TEXT, .min = 1, .max = 2000},
+       {"name", TEXT, .min = 1, .max = 200}, SOURCE_SETTABLE);
+
 /* ---- requests: OpenAI's. Open, nulls allowed; what is checked is what would otherwise fail
  * obscurely ---- */
 
@@ -157,6 +179,8 @@ QUERY(roles, {"retired", BOOL, .about = "adds the retired ones; needs an adminis
 QUERY(conversations, LIMIT_FIELD, {"after", TEXT, .min = 1, .max = 64, .about = AFTER_ABOUT},
       {"status", TEXT, .values = conversation_filters, .about = "active if absent"},
       {"q", TEXT, .max = 200, .about = "words that a title or a message must hold"});
+QUERY(sources, PAGE_FIELDS, {"all", BOOL, .about = "everybody's; needs an administrator"});
+QUERY(source_delete, {"documents", BOOL, .about = "the documents that it brought go, too"});
 QUERY(document_create,
       {"source_name", TEXT, .min = 1, .max = 500,
        .about = "the file's name; the body is the file then, whatever its type"},
@@ -272,6 +296,15 @@ SCHEMA(document_entity, "Document", false, NULL, {"doc_id", ID, REQ}, {"user_id"
        {"title", TEXT, REQNULL}, {"media_type", TEXT, REQ}, {"uri", TEXT, REQNULL},
        {"updated_at", TIME, REQNULL}, {"chunk_count", INT, REQ});
 LIST_OF(document_list_answer, "DocumentList", schema_document_entity);
+SCHEMA(source_entity, "Source", false, NULL, {"source_id", ID, REQ}, {"user_id", ID, REQ},
+       {"name", TEXT, REQ}, {"kind", TEXT, REQ, .values = source_kinds}, {"location", TEXT, REQ},
+       {"collection_id", ID, REQNULL}, {"shared", BOOL, REQ}, {"interval_minutes", INT, REQ},
+       {"allow_private", BOOL, REQ}, {"enabled", BOOL, REQ}, {"settings", OBJ, REQ},
+       {"created_at", TIME, REQ}, {"next_at", TIME, REQNULL}, {"last_at", TIME, REQNULL},
+       {"last_error", TEXT, REQNULL, .about = "what went wrong the last time; null = nothing"},
+       {"last_new", INT, REQ, .about = "documents that were new or had changed"},
+       {"last_seen", INT, REQ, .about = "things that were looked at"}, {"running", BOOL, REQ});
+LIST_OF(source_list_answer, "SourceList", schema_source_entity);
 SCHEMA(model_entity, "Model", true, NULL, {"id", TEXT, REQ}, {"object", TEXT, REQ},
        {"created", INT, REQ}, {"owned_by", TEXT, REQ});
 SCHEMA(model_list_answer, "ModelList", true, NULL, {"object", TEXT, REQ},

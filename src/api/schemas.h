@@ -22,6 +22,8 @@
     X(feedback_put_request)                                                                        \
     X(document_metadata)                                                                           \
     X(document_create_request)                                                                     \
+    X(source_create_request)                                                                       \
+    X(source_patch)                                                                                \
     X(chat_message_param)                                                                          \
     X(chat_completion_request)                                                                     \
     X(embedding_request)                                                                           \
@@ -48,6 +50,8 @@
     X(feedback_list_answer)                                                                        \
     X(document_entity)                                                                             \
     X(document_list_answer)                                                                        \
+    X(source_entity)                                                                               \
+    X(source_list_answer)                                                                          \
     X(model_entity)                                                                                \
     X(model_list_answer)                                                                           \
     X(chat_completion_answer)                                                                      \
@@ -60,7 +64,7 @@ SCHEMAS(X)
 
 /* Queries are no components: their fields become parameters. */
 extern const struct schema query_page, query_roles, query_conversations, query_feedback,
-    query_rating, query_events, query_document_create;
+    query_rating, query_events, query_document_create, query_sources, query_source_delete;
 
 /* All components, NULL-terminated. */
 extern const struct schema *const schemas_all[];

@@ -85,7 +85,9 @@ static int walk(struct ingest *g, const char *path) {
         bool hidden = e->fts_level > 0 && e->fts_name[0] == '.';
         if (hidden && e->fts_info == FTS_D)
             fts_set(fts, e, FTS_SKIP);
-        else if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR)
+        else if (e->fts_info == FTS_NS && e->fts_level == 0)
+            status = cli_say(CLI_NOT_FOUND, "%s: %s", e->fts_path, strerror(e->fts_errno));
+        else if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR || e->fts_info == FTS_NS)
             cli_say(0, "%s: %s", e->fts_path, strerror(e->fts_errno));
         else if (e->fts_info == FTS_F && !hidden &&
                  (all || e->fts_level == 0 || extract_name_is_known(str_from(e->fts_name))))
@@ -225,8 +227,8 @@ static bool is_served(const struct ingest *g) {
 static void wait_for_index(struct ingest *g) {
     struct errinfo ei;
     int64_t first = -1, moved_at = clock_mono_ns(), before = -1;
-    while (is_served(g) && !store_read_wait(g->desk.store, read_waiting, g, &ei) &&
-           g->waiting > 0) {
+    while (!store_read_wait(g->desk.store, read_waiting, g, &ei) && g->waiting > 0 &&
+           is_served(g)) {
         char detail[64];
         first = g->waiting > first ? g->waiting : first;
         if (g->waiting != before)

@@ -29,6 +29,7 @@
 #include "cli/guard_open.h"
 #include "cli/upstreams.h"
 #include "extract/extract.h"
+#include "ingest/ingest.h"
 #include "net/http_server.h"
 #include "net/jobs.h"
 #include "retrieval/retrieval.h"
@@ -81,6 +82,7 @@ struct server {
     struct upstream *upstream;
     struct retrieval *retrieval;
     struct turns *turns;
+    struct ingest *ingest;
     struct jobs *jobs;
     struct server_guard guard;
     struct api *api;
@@ -503,6 +505,10 @@ static size_t document_bytes(const struct config *c) {
                                                               : c->max_document_bytes);
 }
 
+static void poke_retrieval(void *ctx) {
+    retrieval_poke(((struct server *)ctx)->retrieval);
+}
+
 static enum err open_parts(struct server *s, struct errinfo *ei) {
     const struct config *c = s->config;
     enum err e = net_init(ei);
@@ -528,6 +534,13 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                               .max_running_per_user = (int)c->max_running_per_user,
                               .keep_seconds = (int)c->keep_stream_seconds,
                               .titles = c->titles};
+    struct ingest_options in = {.store = s->store,
+                                .delay_ms = (int)c->source_delay_ms,
+                                .max_bytes = document_bytes(c),
+                                .poke = poke_retrieval,
+                                .poke_ctx = s};
+    if (!e)
+        e = ingest_start(&in, &s->ingest, ei);
     if (!e)
         e = turns_new(&t, &s->turns, ei);
     if (!e && !s->link.before_pid)
@@ -538,6 +551,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                             .turns = s->turns,
                             .upstream = s->upstream,
                             .jobs = s->jobs,
+                            .ingest = s->ingest,
                             .upstream_is_engine = !c->upstream[0],
                             .signup_open = c->signup == SIGNUP_OPEN,
                             .session_days = (int)c->session_days,
@@ -557,6 +571,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
 /* The order is the headers': threads first, then the store, which still posts to the loops; those
  * last. */
 static void close_parts(struct server *s) {
+    ingest_stop(s->ingest);
     jobs_free(s->jobs);
     guard_stop(&s->guard);
     retrieval_free(s->retrieval);

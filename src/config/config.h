@@ -53,6 +53,7 @@ struct config {
     int64_t log_format;     /* enum config_log_format */
     int64_t max_body_bytes;
     int64_t max_document_bytes;
+    int64_t source_delay_ms;
     int64_t max_running;
     int64_t max_running_per_user;
     int64_t watchdog_seconds, server_memory_mib, engine_memory_mib;

@@ -199,6 +199,10 @@ enum err source_set_running(struct store_tx *tx, const struct uuid *id, bool run
 enum err source_recover(struct store_tx *tx) {
     struct query q;
     query_begin(&q, tx, "UPDATE sources SET running = 0 WHERE running = 1");
+    enum err e = query_run(&q);
+    if (e)
+        return e;
+    query_begin(&q, tx, "UPDATE sources SET next_at = 1 WHERE kind = 'folder' AND enabled = 1");
     return query_run(&q);
 }
 

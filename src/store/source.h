@@ -48,7 +48,8 @@ enum err source_delete(struct store_tx *tx, const struct uuid *id, bool with_doc
 enum err source_next(struct store_tx *tx, int64_t now, struct arena *a, struct source *ret,
                      int64_t *ret_next_at) ERR_CHECK;
 enum err source_set_running(struct store_tx *tx, const struct uuid *id, bool running) ERR_CHECK;
-enum err source_recover(struct store_tx *tx) ERR_CHECK; /* at start: none is running */
+/* At start: none is running, and folders are due: nobody watched them meanwhile. */
+enum err source_recover(struct store_tx *tx) ERR_CHECK;
 /* A run ended: last_at, last_error, last_new, last_seen, next_at of s; not running any more. */
 enum err source_finish(struct store_tx *tx, const struct source *s) ERR_CHECK;
 /* Folders that are watched. */

@@ -1,0 +1,239 @@
+"""Where documents come from: uploads, `parley ingest`, folders, pages, sitemaps, feeds, and what must not be reached."""
+
+import http.server
+import json
+import os
+import subprocess
+import threading
+
+import pytest
+
+import samples
+from harness import BINARY, Client, Program, wait_for
+from mock_upstream import MockUpstream
+
+
+class Site(http.server.BaseHTTPRequestHandler):
+    """A small site; what it was asked is in `asked`."""
+
+    asked = []
+    pages = {}
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        Site.asked.append((self.path, dict(self.headers)))
+        page = Site.pages.get(self.path)
+        if page == "endless":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain")
+            self.end_headers()
+            self.close_connection = True
+            try:
+                while True:
+                    self.wfile.write(b"more and more " * 10000)
+            except OSError:
+                return
+        if callable(page):
+            page = page(self)
+        status, headers, body = page or (404, {}, b"")
+        if headers.get("ETag") and self.headers.get("If-None-Match") == headers["ETag"]:
+            status, body = 304, b""
+        self.send_response(status)
+        for k, v in {"Content-Type": "text/html", **headers}.items():
+            self.send_header(k, v)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def program():
+    with MockUpstream() as mock, Program(upstream=mock.url, args=["--source-delay-ms", "1", "--max-document-bytes", "2097152"]) as p:
+        p.admin = p.setup()
+        p.user = p.sign_up("ann")
+        yield p
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    Site.asked.clear()
+    Site.pages = {}
+
+
+def page(text, **headers):
+    return (200, {k.replace("_", "-"): v for k, v in headers.items()}, f"<html><title>{text}</title><p>{text}</p></html>".encode())
+
+
+def documents(client):
+    return {d["uri"] or d["source_name"]: d for d in client.get("/api/v1/documents?limit=200")["data"]}
+
+
+def source(client, **fields):
+    return client.post("/api/v1/sources", {"interval_minutes": 0, **fields})
+
+
+def ran(client, s, times=1):
+    """The source after its run."""
+    before = s["last_at"]
+
+    def look():
+        now = client.get(f"/api/v1/sources/{s['source_id']}")
+        return now if now["last_at"] != before and not now["running"] else None
+
+    return wait_for(look, "the run", 30)
+
+
+def again(client, s):
+    client.post(f"/api/v1/sources/{s['source_id']}/run")
+    return ran(client, s)
+
+
+def test_upload_of_a_file(program):
+    status, _, body = program.user.raw("POST", "/api/v1/documents?source_name=plan.docx", samples.docx(),
+                                       {"Content-Type": "application/vnd.openxmlformats-officedocument.wordprocessingml.document"})
+    assert status == 201, body
+    assert json.loads(body)["source_name"] == "plan.docx"
+
+
+def test_page_is_fetched_once_and_asked_for_again_with_its_tag(program, site):
+    Site.pages = {"/a": page("First", ETag='"one"')}
+    s = ran(program.admin, source(program.admin, kind="url", location=site + "/a#part", allow_private=True))
+    assert (s["last_error"], s["last_new"]) == (None, 1)
+    assert site + "/a" in documents(program.admin)
+    s = again(program.admin, s)
+    assert (s["last_error"], s["last_new"]) == (None, 0)
+    assert [h.get("If-None-Match") for p, h in Site.asked if p == "/a"] == [None, '"one"']
+    Site.pages["/a"] = page("Second", ETag='"two"')
+    s = again(program.admin, s)
+    assert s["last_new"] == 1
+    Site.pages = {}
+    s = again(program.admin, s)
+    assert "gone" in s["last_error"] and site + "/a" not in documents(program.admin)
+
+
+def test_private_addresses_are_out_of_reach(program, site):
+    Site.pages = {"/a": page("Secret")}
+    port = site.rsplit(":", 1)[1]
+    for address in (site, f"http://localhost:{port}", f"http://[::ffff:127.0.0.1]:{port}", f"http://0x7f000001:{port}", f"http://2130706433:{port}",
+                    f"http://0.0.0.0:{port}", f"http://[::1]:{port}", "http://169.254.169.254", f"http://[::]:{port}"):
+        s = ran(program.user, source(program.user, kind="url", location=address + "/a"))
+        assert "not of the open internet" in s["last_error"], (address, s["last_error"])
+    assert Site.asked == []
+
+
+def test_what_lies_inside_needs_an_administrator(program, tmp_path):
+    for body in ({"kind": "folder", "location": str(tmp_path)}, {"kind": "url", "location": "http://a/", "allow_private": True},
+                 {"kind": "url", "location": "http://a/", "shared": True}):
+        with pytest.raises(Exception) as e:
+            program.user.post("/api/v1/sources", body)
+        assert e.value.status == 403
+    for body in ({"kind": "url", "location": "ftp://a/"}, {"kind": "url", "location": "file:///etc/passwd"}, {"kind": "folder", "location": "relative"}):
+        with pytest.raises(Exception) as e:
+            program.admin.post("/api/v1/sources", body)
+        assert e.value.error["param"] == "location"
+    own = source(program.admin, kind="url", location="http://127.0.0.1:1/", enabled=False)
+    with pytest.raises(Exception) as e:
+        program.user.get(f"/api/v1/sources/{own['source_id']}")
+    assert e.value.status == 404
+
+
+def test_sitemap_with_robots(program, site):
+    site = site.replace("127.0.0.1", "localhost")  # what robots may read is kept for an hour, by host
+    entry = "".join(f"<url><loc>{site}/p{i}</loc><lastmod>2026-0{i}-01</lastmod></url>" for i in (1, 2, 3))
+    Site.pages = {
+        "/robots.txt": (200, {}, b"User-agent: *\nDisallow: /p2\n"),
+        "/index.xml": (200, {}, f"<sitemapindex><sitemap><loc>{site}/map.xml</loc></sitemap></sitemapindex>".encode()),
+        "/map.xml": (200, {}, f"<urlset>{entry}<url><loc>http://elsewhere.example/x</loc></url></urlset>".encode()),
+        "/p1": page("One"), "/p2": page("Two"), "/p3": page("Three"),
+    }
+    s = ran(program.admin, source(program.admin, kind="sitemap", location=site + "/index.xml", allow_private=True))
+    found = documents(program.admin)
+    assert s["last_new"] == 2, s["last_error"]
+    assert site + "/p1" in found and site + "/p3" in found and site + "/p2" not in found
+    assert "robots.txt" in s["last_error"] and s["last_new"] == 2
+    assert "/p2" not in [p for p, _ in Site.asked]
+    Site.asked.clear()
+    again(program.admin, s)  # their dates have not changed: they are not even asked for
+    assert "/p1" not in [p for p, _ in Site.asked]
+
+
+def test_feed(program, site):
+    Site.pages = {
+        "/feed": (200, {"Content-Type": "application/rss+xml"}, f"<rss><channel><item><title>News one</title><link>{site}/n1</link></item></channel></rss>".encode()),
+        "/n1": page("News"),
+    }
+    s = ran(program.admin, source(program.admin, kind="feed", location=site + "/feed", allow_private=True))
+    assert (s["last_error"], s["last_new"]) == (None, 1)
+    assert documents(program.admin)[site + "/n1"]["source_name"] == "News one"
+    Site.pages["/feed"] = (200, {}, b"<html>not a feed</html>")
+    assert "neither a sitemap nor a feed" in again(program.admin, s)["last_error"]
+
+
+def test_bad_servers_cost_a_reason(program, site):
+    Site.pages = {"/500": (500, {}, b""), "/endless": "endless", "/loop": (302, {"Location": "/loop"}, b""),
+                  "/file": (302, {"Location": "file:///etc/passwd"}, b""), "/busy": (429, {"Retry-After": "3600"}, b"")}
+    for path, word in (("/500", "HTTP 500"), ("/endless", "more than"), ("/loop", "redirect"), ("/file", "rotocol"), ("/busy", "later"), ("/none", "gone")):
+        s = ran(program.admin, source(program.admin, kind="url", location=site + path, allow_private=True))
+        assert word in s["last_error"], (path, s["last_error"])
+
+
+def test_folder_is_watched(program, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.md").write_text("# A")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    (tmp_path / ".hidden.md").write_text("# H")
+    s = ran(program.admin, source(program.admin, kind="folder", location=str(tmp_path)))
+    assert (s["last_error"], s["last_new"], s["last_seen"]) == (None, 1, 1)
+
+    def name(*parts):
+        return "file://" + os.path.join(str(tmp_path), *parts)
+
+    (tmp_path / "sub" / "b.txt").write_text("B")
+    wait_for(lambda: name("sub", "b.txt") in documents(program.admin), "the new file")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "c.txt").write_text("C")
+    wait_for(lambda: name("new", "c.txt") in documents(program.admin), "the file in a new folder")
+    (tmp_path / "a.md").unlink()
+    wait_for(lambda: name("a.md") not in documents(program.admin), "the deletion")
+    program.admin.call("DELETE", f"/api/v1/sources/{s['source_id']}?documents=true")
+    assert not [u for u in documents(program.admin) if u.startswith(name())]
+
+
+def test_a_document_deleted_by_hand_stays_away(program, site):
+    Site.pages = {"/d": page("Gone by hand")}
+    s = ran(program.admin, source(program.admin, kind="url", location=site + "/d", allow_private=True))
+    program.admin.call("DELETE", f"/api/v1/documents/{documents(program.admin)[site + '/d']['doc_id']}")
+    Site.pages = {"/d": page("Changed")}
+    again(program.admin, s)
+    assert site + "/d" not in documents(program.admin)
+
+
+def test_ingest_from_the_terminal(program, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "one.md").write_text("# One")
+    (tmp_path / "docs" / "two.pdf").write_bytes(samples.report_pdf())
+    (tmp_path / "docs" / "large.txt").write_bytes(b"x" * 3000000)
+
+    def ingest(*args):
+        return subprocess.run([BINARY, "ingest", "--data-dir", program.data, "--max-document-bytes", "2097152", "--no-wait", "--user", "ann", *args],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", timeout=60)
+
+    r = ingest(str(tmp_path / "docs"))
+    assert r.returncode == 0 and "2 new or changed, 0 unchanged, 1 refused" in r.stdout, r
+    assert "large.txt: it has 2 MB; at most 2 MB" in r.stderr
+    assert "0 new or changed, 2 unchanged" in ingest(str(tmp_path / "docs")).stdout
+    (tmp_path / "docs" / "one.md").write_text("# Changed")
+    assert "1 new or changed, 1 unchanged" in ingest(str(tmp_path / "docs")).stdout
+    assert "file://" + str(tmp_path / "docs" / "one.md") in documents(program.user)
+    assert ingest(str(tmp_path / "nothing")).returncode == 3
