@@ -167,10 +167,10 @@ class Bench:
             seen.append((token_rate(*self.loop(self.llama, self.users, seconds)), flags))
             print(f"  llama-server {' '.join(flags):<50} {seen[-1][0]:7.1f} tok/s at {self.users} users", flush=True)
         self.best = max(seen)[1]
-        self.llama.stop()
 
     def start(self):
-        """After the sweep: both servers, warm."""
+        """Both servers, warm; llama-server with the best flags if these were looked for."""
+        self.llama.stop()
         self.llama = llama_server(self.o, self.work, self.gguf, self.flags(self.slots, self.best))
         self.engine = engine_server(self.o, self.work, self.model)
         for s in (self.engine, self.llama):
@@ -365,7 +365,8 @@ def measure(o, work, model, gguf, users):
     b = Bench(o, work, model, gguf, users)
     print(f"\n{model} ({os.path.basename(gguf)})", flush=True)
     try:
-        b.sweep()
+        if not o.rows or {"throughput", "offered", "gap"} & set(o.rows.split(",")):
+            b.sweep()
         b.start()
         print(f"  best flags: {' '.join(b.best)}\n\n{'':<58} {'parley':>22} {'llama-server':>22}", flush=True)
         rows = {"throughput": b.measure_throughput, "one": b.measure_one_user, "offered": b.measure_offered, "turns": b.measure_turns,
