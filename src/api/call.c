@@ -20,6 +20,8 @@ void api_call_free(struct call *c) {
     if (!c)
         return;
     http_guard_free(c->guard);
+    if (c->state_free)
+        c->state_free(c->state);
     yyjson_doc_free(c->doc);
     buf_deinit(&c->out);
     arena_free(c->arena);

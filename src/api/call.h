@@ -136,6 +136,7 @@ struct call {
     bool replayed;                     /* the answer is the one that was given before */
     struct uuid replay_id;             /* of a turn: the answer that was made then */
     void *state;                       /* the handlers' own, in the arena */
+    void (*state_free)(void *state);   /* what of it is not in the arena; NULL = nothing */
     /* the answer */
     int status;
     const char *content_type;

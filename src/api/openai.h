@@ -10,6 +10,8 @@ struct openai_state {
     struct str upstream; /* its name at the upstream */
     struct str body;     /* what is sent there; in the call's arena */
     bool stream;
+    struct str role;            /* the slug of the role that was asked for; "" = a model */
+    struct openai_guard *guard; /* NULL: there is none */
 };
 
 /* Finds the model, then writes the body that the upstream gets into s->body. In a transaction.

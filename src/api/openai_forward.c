@@ -7,6 +7,7 @@
  * The head of a stream goes out with its first event, so that an error before it still has its own
  * status. When the client goes away, the upstream call is cancelled. All on one loop. */
 #include "api/openai.h"
+#include "api/openai_guard.h"
 #include "base/metrics.h"
 #include "net/sse.h"
 
@@ -24,12 +25,18 @@ struct relay {
     int status;
     int64_t retry_after_ms;
     bool begun, done_seen;
+    struct answer_guard *guard; /* what a streamed answer passes through; NULL = none */
+    bool in_data;               /* the upstream's bytes are being taken */
+    bool recording;             /* the case is being written; x stays */
+    enum err err;               /* how the upstream's answer ended */
+    struct errinfo ei;
 };
 
 static void relay_free(struct relay *x) {
     turns_leave(x->c->api->o.turns, &x->c->user.user_id);
     if (x->begun)
         metric_add(M_STREAMS_OPEN, -1);
+    answer_guard_free(x->guard);
     sse_parser_free(x->parser);
     buf_deinit(&x->in);
     buf_deinit(&x->out);
@@ -40,7 +47,10 @@ static void on_client_gone(void *ctx) {
     struct relay *x = ctx;
     if (x->up)
         upstream_cancel(x->up);
-    relay_free(x);
+    x->up = NULL;
+    x->r = NULL;
+    if (!x->recording)
+        relay_free(x);
 }
 
 /* Back to the call's own way of answering. */
@@ -117,11 +127,11 @@ static bool on_event(const struct sse_event *e, void *ctx) {
         begin(x);
     if (str_eq(e->data, STR("[DONE]"))) {
         x->done_seen = true;
-        return send_event(x, e->data);
+        return x->guard ? true : send_event(x, e->data); /* the guard has more to say */
     }
     buf_init(&data, EVENT_CAP);
     add_renamed(&data, e->data, x->o);
-    alive = send_event(x, buf_str(&data));
+    alive = x->guard ? answer_guard_event(x->guard, buf_str(&data)) : send_event(x, buf_str(&data));
     buf_deinit(&data);
     return alive;
 }
@@ -139,8 +149,77 @@ static void on_comment(struct str text, void *ctx) {
     (void)flush_out(x);
 }
 
+static void finish_stream(struct relay *x, enum err err, const struct errinfo *ei);
+
+/* ---- under the guard ---- */
+
+static bool guard_send(void *ctx, struct str json) {
+    struct relay *x = ctx;
+    if (x->r && send_event(x, json))
+        return true;
+    if (!x->in_data) { /* else the upstream reports the end */
+        if (x->up)
+            upstream_cancel(x->up);
+        relay_free(x);
+    }
+    return false;
+}
+
+static void finish_guarded(struct relay *x) {
+    if (x->done_seen && !x->err && !send_event(x, STR("[DONE]"))) {
+        relay_free(x);
+        return;
+    }
+    answer_guard_free(x->guard);
+    x->guard = NULL;
+    finish_stream(x, x->err, x->err ? &x->ei : NULL);
+}
+
+static void case_written(void *arg) {
+    struct relay *x = ((struct openai_state *)((struct call *)arg)->state)->guard->relay;
+    x->recording = false;
+    if (x->r)
+        finish_guarded(x);
+    else
+        relay_free(x);
+}
+
+static void guard_on_end(void *ctx) {
+    struct relay *x = ctx;
+    if (!answer_guard_is_over(x->guard)) {
+        finish_guarded(x);
+        return;
+    }
+    if (x->up)
+        upstream_cancel(x->up);
+    x->up = NULL;
+    x->err = ERR_OK;
+    x->done_seen = x->recording = true;
+    x->o->guard->relay = x;
+    openai_guard_record(x->c, case_written);
+}
+
+static void guard_on_fail(void *ctx, enum err e) {
+    struct relay *x = ctx;
+    if (x->up)
+        upstream_cancel(x->up);
+    x->up = NULL;
+    x->err = err_set(&x->ei, e, NULL);
+    finish_guarded(x);
+}
+
+static const struct answer_guard_callbacks guard_callbacks = {guard_send, guard_on_end,
+                                                              guard_on_fail};
+
 static void finish_stream(struct relay *x, enum err err, const struct errinfo *ei) {
     struct errinfo cut;
+    if (x->guard && x->begun) { /* what is held first */
+        x->err = err;
+        if (err && ei)
+            x->ei = *ei;
+        answer_guard_end(x->guard);
+        return;
+    }
     if (!x->begun) {
         if (!err) {
             err = err_set(&cut, ERR_UPSTREAM, "the model server ended its answer before it began");
@@ -189,7 +268,10 @@ static void finish_whole(struct relay *x) {
     } else if (x->status == 200) {
         buf_clear(&c->out);
         add_renamed(&c->out, body, x->o);
-        api_call_reply(release(x));
+        if (x->o->guard)
+            openai_guard_answer(release(x));
+        else
+            api_call_reply(release(x));
     } else if (is_error_object(body)) {
         buf_clear(&c->out);
         buf_adds(&c->out, body);
@@ -211,14 +293,22 @@ static void on_status(void *ctx, int status, struct str content_type, int64_t re
     x->retry_after_ms = retry_after_ms;
     if (x->o->stream && status == 200 && str_starts(content_type, STR("text/event-stream")))
         x->parser = sse_parser_new(EVENT_CAP);
+    if (x->parser && x->o->guard && answer_guard_new(x->c, &guard_callbacks, x, &x->guard)) {
+        sse_parser_free(x->parser); /* out of memory: nothing goes out unguarded */
+        x->parser = NULL;
+    }
     if (x->parser)
         sse_parser_on_comment(x->parser, on_comment);
 }
 
 static bool on_data(void *ctx, struct str bytes) {
     struct relay *x = ctx;
-    if (x->parser)
-        return sse_parser_feed(x->parser, bytes, on_event, x) == ERR_OK;
+    if (x->parser) {
+        x->in_data = true;
+        enum err e = sse_parser_feed(x->parser, bytes, on_event, x);
+        x->in_data = false;
+        return e == ERR_OK;
+    }
     buf_adds(&x->in, bytes);
     return buf_err(&x->in) == ERR_OK;
 }

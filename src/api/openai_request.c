@@ -9,6 +9,8 @@
 
 #include "api/handlers.h"
 #include "api/openai.h"
+#include "api/openai_guard.h"
+#include "safety/record.h"
 
 #define BODY_CAP ((size_t)8 << 20)
 
@@ -192,6 +194,13 @@ static enum err prepare(struct call *c, struct store_tx *tx, bool chat, struct e
         return e;
     s->asked = json_get_str(c->body, "model");
     s->upstream = t.model;
+    s->role = STR("");
+    if (t.role) {
+        char slug[ROLE_SLUG_SIZE];
+        size_t n = role_slug(t.role->name, slug, sizeof slug);
+        if (!(s->role = arena_str(c->arena, (struct str){slug, n})).p)
+            return err_set(ei, ERR_NOMEM, NULL);
+    }
     s->stream = chat && json_get_bool(c->body, "stream", false);
     struct buf body;
     buf_init(&body, BODY_CAP);
@@ -206,6 +215,8 @@ static enum err prepare(struct call *c, struct store_tx *tx, bool chat, struct e
 
 enum err api_openai_chat_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     enum err e = openai_check_chat(c->body, ei);
+    if (!e && c->api->o.safety)
+        e = safety_check_user(tx, &c->user.user_id, ei);
     return e ? e : prepare(c, tx, true, ei);
 }
 
@@ -218,7 +229,10 @@ enum err api_openai_embeddings_read(struct call *c, struct store_tx *tx, struct 
 }
 
 void api_openai_chat_forward(struct call *c) {
-    openai_forward(c, "/chat/completions");
+    if (c->api->o.safety)
+        openai_guard_request(c, "/chat/completions");
+    else
+        openai_forward(c, "/chat/completions");
 }
 
 void api_openai_embeddings_forward(struct call *c) {

@@ -418,6 +418,29 @@ void safety_add_guard(const struct policy *p, struct str role, enum safety_direc
     v->uncertain = false;
 }
 
+enum err safety_cut_findings(const struct safety_verdict *v, struct str text, size_t from,
+                             size_t to, struct buf *out) {
+    size_t at = from;
+    for (;;) { /* findings are in order of strength: look for the next by place */
+        const struct safety_finding *next = NULL;
+        for (size_t i = 0; i < v->n; i++) {
+            const struct safety_finding *f = &v->findings[i];
+            if (f->action == SAFETY_REDACT && f->to > at && f->from < to &&
+                (!next || f->from < next->from))
+                next = f;
+        }
+        if (!next)
+            break;
+        if (next->from > at)
+            buf_add(out, text.p + at, next->from - at);
+        buf_addz(out, "[removed]");
+        at = next->to < to ? next->to : to;
+    }
+    if (to > at)
+        buf_add(out, text.p + at, to - at);
+    return buf_err(out);
+}
+
 void safety_verdict_json(const struct safety_verdict *v, struct buf *b) {
     const char *comma = "";
     buf_addf(b, "{\"action\":\"%s\",\"category\":", safety_action_name(v->action));

@@ -66,6 +66,10 @@ void safety_add_guard(const struct policy *p, struct str role, enum safety_direc
                       const char *model, enum safety_category c, float score,
                       struct safety_verdict *v);
 
+/* Appends text[from, to) with the spans of findings that say redact replaced. */
+enum err safety_cut_findings(const struct safety_verdict *v, struct str text, size_t from,
+                             size_t to, struct buf *out) ERR_CHECK;
+
 /* Appends the verdict as the JSON that is stored with a message, sent in events and shown by the
  * API: {"action","category","scores":{…},"findings":[{"category","action","score","source","from",
  * "to"}],"policy_version","degraded"}. Scores below 0.01 are left out. No text. */

@@ -73,26 +73,9 @@ static size_t safe_end(struct str s, size_t fresh) {
  */
 static enum err make_piece(struct safety_stream *s, size_t end) {
     struct buf cut;
-    size_t at = s->window_fresh;
     enum err e;
     buf_init(&cut, HELD_MAX * 2);
-    for (;;) { /* findings are in order of strength: look for the next by place */
-        const struct safety_finding *next = NULL;
-        for (size_t i = 0; i < s->verdict.n; i++) {
-            const struct safety_finding *f = &s->verdict.findings[i];
-            if (f->action == SAFETY_REDACT && f->to > at && f->from < end &&
-                (!next || f->from < next->from))
-                next = f;
-        }
-        if (!next)
-            break;
-        if (next->from > at)
-            buf_add(&cut, s->window.p + at, next->from - at);
-        buf_addz(&cut, "[removed]");
-        at = next->to < end ? next->to : end;
-    }
-    buf_add(&cut, s->window.p + at, end - at);
-    e = buf_err(&cut);
+    e = safety_cut_findings(&s->verdict, buf_str(&s->window), s->window_fresh, end, &cut);
     if (!e && s->o.vault)
         e = pii_restore(s->o.vault, buf_str(&cut), &s->piece);
     else if (!e)

@@ -1,0 +1,46 @@
+/* The guard on the compatible API: the request before it is forwarded, the answer before it reaches
+ * the client. A refused request gets an ordinary answer whose finish_reason is "content_filter";
+ * so does an answer that is cut off. Inside src/api only. */
+#pragma once
+
+#include "api/call.h"
+#include "safety/stream.h"
+
+struct openai_guard { /* of one call, in its arena; what it holds goes with the call */
+    struct policy *policy;
+    struct pii_vault *vault;
+    struct str role; /* slug; "" = the client asked a model */
+    struct safety_verdict verdict;
+    enum safety_direction direction;
+    struct str refusal, text; /* of what was blocked */
+    char canary[SAFETY_CANARY_SIZE];
+    const char *path;
+    loop_fn then;
+    void *relay; /* of then */
+    enum err error;
+};
+
+/* Judges the request of c->state on the guard's pool, then forwards it to path or refuses it. */
+void openai_guard_request(struct call *c, const char *path);
+/* Judges the whole answer in c->out (JSON), then replies with it or what is left of it. */
+void openai_guard_answer(struct call *c);
+
+/* ---- streamed answers ---- */
+#define OPENAI_CHOICES_MAX 8
+
+struct answer_guard;
+struct answer_guard_callbacks {
+    bool (*send)(void *ctx, struct str json); /* an event for the client; false: it is gone */
+    void (*on_end)(void *ctx);                /* all that came was judged and sent */
+    void (*on_fail)(void *ctx, enum err e);
+};
+enum err answer_guard_new(struct call *c, const struct answer_guard_callbacks *cb, void *ctx,
+                          struct answer_guard **ret) ERR_CHECK;
+/* An event of the upstream. False: the client is gone, or nothing more is wanted. */
+bool answer_guard_event(struct answer_guard *a, struct str json);
+void answer_guard_end(struct answer_guard *a); /* no more events; on_end follows */
+/* True once every choice was cut off. */
+bool answer_guard_is_over(const struct answer_guard *a);
+void answer_guard_free(struct answer_guard *a); /* NULL is fine */
+/* Writes the case of what was blocked, then calls then(c). */
+void openai_guard_record(struct call *c, loop_fn then);

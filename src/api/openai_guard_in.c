@@ -1,0 +1,470 @@
+/* Requests and whole answers of the compatible API under the guard. See openai_guard.h. */
+#include "api/openai_guard.h"
+
+#include <stdio.h>
+
+#include "api/openai.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "safety/record.h"
+
+#define JUDGED_MAX  8 /* messages of the client that are judged, newest first */
+#define CONTEXT_MAX ((size_t)8 << 10)
+#define TEXT_CAP    ((size_t)16 << 20)
+#define HITS_MAX    256
+
+static struct openai_guard *guard_of(struct call *c) {
+    return ((struct openai_state *)c->state)->guard;
+}
+
+static void guard_free(void *state) {
+    struct openai_guard *g = ((struct openai_state *)state)->guard;
+    pii_vault_free(g->vault);
+    policy_unref(g->policy);
+}
+
+/* ---- texts of messages: a string, or parts with a text ---- */
+
+typedef enum err (*slot_fn)(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key,
+                            struct str text);
+
+static enum err each_text(yyjson_mut_doc *d, yyjson_mut_val *message, slot_fn fn, void *ctx) {
+    yyjson_mut_val *content = yyjson_mut_obj_get(message, "content"), *part;
+    size_t i, n;
+    if (yyjson_mut_is_str(content))
+        return fn(ctx, d, message, "content",
+                  (struct str){yyjson_mut_get_str(content), yyjson_mut_get_len(content)});
+    if (!yyjson_mut_is_arr(content))
+        return ERR_OK;
+    yyjson_mut_arr_foreach(content, i, n, part) {
+        yyjson_mut_val *text = yyjson_mut_obj_get(part, "text");
+        enum err e = yyjson_mut_is_str(text)
+                         ? fn(ctx, d, part, "text",
+                              (struct str){yyjson_mut_get_str(text), yyjson_mut_get_len(text)})
+                         : ERR_OK;
+        if (e)
+            return e;
+    }
+    return ERR_OK;
+}
+
+static void replace(yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key, struct str text) {
+    yyjson_mut_obj_put(obj, yyjson_mut_strcpy(d, key), yyjson_mut_strncpy(d, text.p, text.n));
+}
+
+static enum err add_text(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key,
+                         struct str text) {
+    struct buf *b = ctx;
+    (void)d;
+    (void)obj;
+    (void)key;
+    if (b->n && b->p[b->n - 1] != '\n')
+        buf_addc(b, ' '); /* parts of one message are one text */
+    buf_adds(b, text);
+    return buf_err(b);
+}
+
+struct judging {
+    struct call *c;
+    struct openai_guard *g;
+    const struct policy_role *role;
+    bool changed;
+};
+
+static enum err redact_text(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key,
+                            struct str text) {
+    struct judging *j = ctx;
+    struct pii_hit hits[HITS_MAX];
+    size_t n = pii_scan(text, hits, HITS_MAX), m = 0;
+    struct buf b;
+    for (size_t i = 0; i < n; i++)
+        if (j->role->pii[hits[i].kind][SAFETY_INPUT] == SAFETY_REDACT)
+            hits[m++] = hits[i];
+    if (m == 0)
+        return ERR_OK;
+    if (!j->g->vault && !(j->g->vault = pii_vault_new()))
+        return ERR_NOMEM;
+    buf_init(&b, TEXT_CAP);
+    enum err e = pii_redact(j->g->vault, text, hits, m, &b);
+    if (!e)
+        replace(d, obj, key, buf_str(&b));
+    j->changed = true;
+    buf_deinit(&b);
+    return e;
+}
+
+/* What a tool brought is a passage: orders to the model are taken out. */
+static enum err scan_tool(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key,
+                          struct str text) {
+    struct judging *j = ctx;
+    struct safety_passage p;
+    enum err e = safety_scan_passage(j->c->api->o.safety, text, j->g->role, &p);
+    if (e)
+        return e;
+    if (p.removed) {
+        replace(d, obj, key, buf_str(&p.kept));
+        metric_add(M_GUARD_SENTENCES_CUT, (int64_t)p.removed);
+        j->changed = true;
+    }
+    buf_deinit(&p.kept);
+    return ERR_OK;
+}
+
+/* ---- the request ---- */
+
+static bool has_role(yyjson_mut_val *m, const char *name) {
+    yyjson_mut_val *role = yyjson_mut_obj_get(m, "role");
+    return yyjson_mut_is_str(role) && strcmp(yyjson_mut_get_str(role), name) == 0;
+}
+
+/* The person's messages before number `at`, oldest first. */
+static enum err context_before(yyjson_mut_doc *d, yyjson_mut_val *list, size_t at, int turns,
+                               struct buf *b) {
+    size_t from = at;
+    for (int left = turns; from > 0 && left > 0;)
+        left -= has_role(yyjson_mut_arr_get(list, --from), "user");
+    for (size_t i = from; i < at; i++) {
+        yyjson_mut_val *m = yyjson_mut_arr_get(list, i);
+        if (!has_role(m, "user"))
+            continue;
+        if (b->n)
+            buf_addc(b, '\n');
+        enum err e = each_text(d, m, add_text, b);
+        if (e)
+            return e;
+    }
+    if (b->n > CONTEXT_MAX)
+        buf_drop(b, b->n - CONTEXT_MAX + utf8_cut(buf_str(b), 0));
+    return buf_err(b);
+}
+
+static enum err judge_message(struct judging *j, yyjson_mut_doc *d, yyjson_mut_val *list,
+                              size_t at) {
+    struct buf text, context;
+    struct safety_verdict v;
+    yyjson_mut_val *m = yyjson_mut_arr_get(list, at);
+    bool user = has_role(m, "user");
+    buf_init(&text, TEXT_CAP);
+    buf_init(&context, TEXT_CAP);
+    enum err e = each_text(d, m, add_text, &text);
+    if (!e && user)
+        e = context_before(d, list, at, j->g->policy->context_turns, &context);
+    struct safety_request r = {.text = buf_str(&text),
+                               .context = buf_str(&context),
+                               .direction = SAFETY_INPUT,
+                               .role = j->g->role,
+                               .policy = j->g->policy};
+    if (!e && text.n)
+        e = safety_judge(j->c->api->o.safety, &r, &v);
+    if (!e && text.n && v.action > j->g->verdict.action) {
+        j->g->verdict = v;
+        j->g->text = arena_str(j->c->arena, str_sub(r.text, 0, CASE_TEXT_MAX));
+    }
+    buf_deinit(&text);
+    buf_deinit(&context);
+    return e;
+}
+
+static enum err judge_messages(struct judging *j, yyjson_mut_doc *d, yyjson_mut_val *list) {
+    enum err e = ERR_OK;
+    size_t n = yyjson_mut_arr_size(list), judged = 0;
+    for (size_t i = n; i > 0 && !e && judged < JUDGED_MAX && j->g->verdict.action < SAFETY_BLOCK;) {
+        yyjson_mut_val *m = yyjson_mut_arr_get(list, --i);
+        bool by_role = i == 0 && j->g->role.n; /* the role's own prompt, put there by us */
+        if (has_role(m, "tool") || has_role(m, "function")) {
+            e = each_text(d, m, scan_tool, j);
+        } else if (!by_role && !has_role(m, "assistant")) {
+            judged++;
+            e = judge_message(j, d, list, i);
+        }
+    }
+    return e;
+}
+
+static void add_canary(struct judging *j, yyjson_mut_doc *d, yyjson_mut_val *list) {
+    yyjson_mut_val *system = yyjson_mut_arr_get_first(list);
+    yyjson_mut_val *content = yyjson_mut_obj_get(system, "content");
+    if (!j->role->canary || !j->g->role.n || !yyjson_mut_is_str(content))
+        return;
+    safety_canary(j->c->api->o.safety, j->g->role, 0, j->g->canary);
+    char *with = arena_printf(j->c->arena, "%s\n[%s]", yyjson_mut_get_str(content), j->g->canary);
+    if (with)
+        replace(d, system, "content", str_from(with));
+    else
+        j->g->canary[0] = 0;
+    j->changed = true;
+}
+
+static void choose_refusal(struct call *c, struct openai_guard *g) {
+    struct buf b;
+    buf_init(&b, 65536);
+    policy_refusal(g->policy, policy_for(g->policy, g->role), g->verdict.category, STR(""), &b);
+    g->refusal = buf_err(&b) || !b.n ? STR("") : arena_str(c->arena, buf_str(&b));
+    buf_deinit(&b);
+}
+
+static enum err judge_body(struct call *c, struct openai_state *s) {
+    struct openai_guard *g = s->guard;
+    struct judging j = {c, g, policy_for(g->policy, g->role), false};
+    yyjson_doc *doc = NULL;
+    yyjson_mut_doc *d = NULL;
+    enum err e = json_parse(s->body, &doc, NULL);
+    if (!e && !(d = yyjson_doc_mut_copy(doc, NULL)))
+        e = ERR_NOMEM;
+    yyjson_mut_val *list = d ? yyjson_mut_obj_get(yyjson_mut_doc_get_root(d), "messages") : NULL;
+    if (!e)
+        e = judge_messages(&j, d, list);
+    size_t n = yyjson_mut_arr_size(list);
+    for (size_t i = 0; !e && i < n && g->verdict.action < SAFETY_BLOCK; i++)
+        e = each_text(d, yyjson_mut_arr_get(list, i), redact_text, &j);
+    if (!e)
+        add_canary(&j, d, list);
+    if (!e && j.changed) {
+        struct buf b;
+        buf_init(&b, TEXT_CAP * 2);
+        json_write_mut(&b, d);
+        e = buf_err(&b);
+        if (!e && !(s->body = arena_str(c->arena, buf_str(&b))).p)
+            e = ERR_NOMEM;
+        buf_deinit(&b);
+    }
+    yyjson_mut_doc_free(d);
+    yyjson_doc_free(doc);
+    return e;
+}
+
+static void judge_job(void *arg) {
+    struct call *c = arg;
+    struct openai_guard *g = guard_of(c);
+    int64_t began = clock_mono_ns();
+    g->error = judge_body(c, c->state);
+    if (!g->error && g->verdict.action == SAFETY_BLOCK)
+        choose_refusal(c, g);
+    metric_observe(M_GUARD_INPUT_SECONDS, (double)(clock_mono_ns() - began) / 1e9);
+}
+
+/* ---- refusing ---- */
+
+static void add_choice(struct buf *b, const struct openai_state *s, struct str text, bool stream,
+                       bool last) {
+    char id[40];
+    struct uuid u = uuid_new();
+    snprintf(id, sizeof id, "chatcmpl-%.24s", u.s + 9);
+    buf_clear(b);
+    out_open(b, NULL, '{');
+    out_strz(b, "id", id);
+    out_strz(b, "object", stream ? "chat.completion.chunk" : "chat.completion");
+    out_int(b, "created", clock_wall_ms() / 1000);
+    out_str(b, "model", s->asked);
+    out_open(b, "choices", '[');
+    out_open(b, NULL, '{');
+    out_int(b, "index", 0);
+    out_open(b, stream ? "delta" : "message", '{');
+    if (!last || !stream) {
+        out_strz(b, "role", "assistant");
+        out_str(b, "content", text);
+    }
+    out_close(b, '}');
+    if (last)
+        out_strz(b, "finish_reason", "content_filter");
+    else
+        out_null(b, "finish_reason");
+    out_close(b, '}');
+    out_close(b, ']');
+    out_close(b, '}');
+}
+
+static void refuse(struct call *c) {
+    struct openai_state *s = c->state;
+    struct buf one;
+    buf_clear(&c->out);
+    if (!s->stream) {
+        add_choice(&c->out, s, s->guard->refusal, false, true);
+    } else {
+        buf_init(&one, 1 << 20);
+        for (int last = 0; last < 2; last++) {
+            add_choice(&one, s, s->guard->refusal, true, last);
+            buf_addz(&c->out, "data: ");
+            buf_adds(&c->out, buf_str(&one));
+            buf_addz(&c->out, "\n\n");
+        }
+        buf_addz(&c->out, "data: [DONE]\n\n");
+        buf_deinit(&one);
+        c->content_type = "text/event-stream";
+    }
+    api_call_reply(c);
+}
+
+static enum err record(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct call *c = arg;
+    struct openai_guard *g = guard_of(c);
+    struct safety_block b = {.user_id = c->user.user_id,
+                             .path = "openai",
+                             .verdict = &g->verdict,
+                             .direction = g->direction,
+                             .text = g->text.p ? g->text : STR("")};
+    (void)ei;
+    return safety_record_block(tx, g->policy, &b);
+}
+
+static void note_block(struct call *c) {
+    struct openai_guard *g = guard_of(c);
+    metric_add(M_GUARD_BLOCKED, 1);
+    log_event(LOG_INFO, "guard.blocked", LF_Z("path", "openai"),
+              LF_Z("direction", safety_direction_name(g->direction)),
+              LF_Z("category", safety_category_name(g->verdict.category)),
+              LF_Z("source", g->verdict.findings[0].source), LF_INT("policy", g->policy->version));
+}
+
+static void recorded(void *arg, enum err e, const struct errinfo *ei) {
+    (void)ei;
+    if (e)
+        log_event(LOG_WARN, "guard.not_recorded", LF_Z("code", err_name(e)));
+    refuse(arg);
+}
+
+static void stream_recorded(void *arg, enum err e, const struct errinfo *ei) {
+    struct call *c = arg;
+    (void)ei;
+    if (e)
+        log_event(LOG_WARN, "guard.not_recorded", LF_Z("code", err_name(e)));
+    guard_of(c)->then(c);
+}
+
+static void judged(void *arg) {
+    struct call *c = arg;
+    struct openai_guard *g = guard_of(c);
+    metric_add(M_GUARD_JUDGED, 1);
+    metric_add(M_GUARD_REDACTED, g->vault != NULL);
+    if (g->error) {
+        api_call_fail(c, g->error, NULL);
+    } else if (g->verdict.action == SAFETY_BLOCK) {
+        note_block(c);
+        if (store_write(c->api->o.store, record, c, c->loop, recorded))
+            recorded(c, ERR_OVERLOADED, NULL);
+    } else if (!api_call_request(c)) {
+        api_call_free(c);
+    } else {
+        openai_forward(c, g->path);
+    }
+}
+
+void openai_guard_request(struct call *c, const char *path) {
+    struct openai_state *s = c->state;
+    struct openai_guard *g = arena_alloc(c->arena, sizeof *g);
+    if (!g) {
+        api_call_fail(c, ERR_NOMEM, NULL);
+        return;
+    }
+    *g = (struct openai_guard){.role = s->role, .direction = SAFETY_INPUT, .path = path};
+    g->policy = safety_get_policy(c->api->o.safety);
+    s->guard = g;
+    c->state_free = guard_free;
+    enum err e = jobs_submit(c->api->o.safety_jobs, judge_job, c->loop, judged, c);
+    if (e)
+        api_call_fail(c, e, NULL);
+}
+
+/* ---- whole answers ---- */
+
+static enum err judge_choice(struct judging *j, yyjson_mut_doc *d, yyjson_mut_val *choice) {
+    struct openai_guard *g = j->g;
+    struct safety_verdict v;
+    struct buf b;
+    yyjson_mut_val *m = yyjson_mut_obj_get(choice, "message");
+    yyjson_mut_val *content = yyjson_mut_obj_get(m, "content");
+    if (!yyjson_mut_is_str(content))
+        return ERR_OK;
+    struct str text = {yyjson_mut_get_str(content), yyjson_mut_get_len(content)};
+    struct safety_request r = {.text = text,
+                               .direction = SAFETY_OUTPUT,
+                               .role = g->role,
+                               .policy = g->policy,
+                               .canary = str_from(g->canary)};
+    enum err e = safety_judge(j->c->api->o.safety, &r, &v);
+    if (e)
+        return e;
+    if (v.action == SAFETY_BLOCK) {
+        g->verdict = v;
+        g->direction = SAFETY_OUTPUT;
+        g->text = arena_str(j->c->arena, str_sub(text, 0, CASE_TEXT_MAX));
+        choose_refusal(j->c, g);
+        replace(d, m, "content", g->refusal);
+        replace(d, choice, "finish_reason", STR("content_filter"));
+        return ERR_OK;
+    }
+    buf_init(&b, TEXT_CAP);
+    e = safety_cut_findings(&v, text, 0, text.n, &b);
+    if (!e && g->vault && j->role->restore) {
+        struct buf with;
+        buf_init(&with, TEXT_CAP);
+        e = pii_restore(g->vault, buf_str(&b), &with);
+        if (!e)
+            replace(d, m, "content", buf_str(&with));
+        buf_deinit(&with);
+    } else if (!e) {
+        replace(d, m, "content", buf_str(&b));
+    }
+    buf_deinit(&b);
+    return e;
+}
+
+static void answer_job(void *arg) {
+    struct call *c = arg;
+    struct openai_guard *g = guard_of(c);
+    struct judging j = {c, g, policy_for(g->policy, g->role), false};
+    yyjson_doc *doc = NULL;
+    yyjson_mut_doc *d = NULL;
+    yyjson_mut_val *choice;
+    size_t i, n;
+    g->verdict.action = SAFETY_ALLOW;
+    g->error = json_parse(buf_str(&c->out), &doc, NULL);
+    if (!g->error && !(d = yyjson_doc_mut_copy(doc, NULL)))
+        g->error = ERR_NOMEM;
+    yyjson_mut_val *list = d ? yyjson_mut_obj_get(yyjson_mut_doc_get_root(d), "choices") : NULL;
+    if (yyjson_mut_is_arr(list))
+        yyjson_mut_arr_foreach(list, i, n, choice) if (!g->error) g->error =
+            judge_choice(&j, d, choice);
+    if (!g->error) {
+        buf_clear(&c->out);
+        json_write_mut(&c->out, d);
+    }
+    yyjson_mut_doc_free(d);
+    yyjson_doc_free(doc);
+}
+
+void openai_guard_record(struct call *c, loop_fn then) {
+    guard_of(c)->then = then;
+    note_block(c);
+    if (store_write(c->api->o.store, record, c, c->loop, stream_recorded))
+        stream_recorded(c, ERR_OVERLOADED, NULL);
+}
+
+static void reply(void *arg, enum err e, const struct errinfo *ei) {
+    (void)e;
+    (void)ei;
+    api_call_reply(arg);
+}
+
+static void answer_judged(void *arg) {
+    struct call *c = arg;
+    struct openai_guard *g = guard_of(c);
+    if (g->error) {
+        api_call_fail(c, ERR_UPSTREAM, NULL);
+        return;
+    }
+    if (g->verdict.action != SAFETY_BLOCK) {
+        api_call_reply(c);
+        return;
+    }
+    note_block(c);
+    if (store_write(c->api->o.store, record, c, c->loop, reply))
+        api_call_reply(c);
+}
+
+void openai_guard_answer(struct call *c) {
+    enum err e = jobs_submit(c->api->o.safety_jobs, answer_job, c->loop, answer_judged, c);
+    if (e)
+        api_call_fail(c, e, NULL);
+}
