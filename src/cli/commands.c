@@ -183,7 +183,20 @@ static const struct arg_option eval_options[] = {
     {0},
 };
 
+static const struct arg_option eval_retrieval_options[] = {
+    {"json", 0, NULL, "print JSON instead of a table"},
+    {"per-query", 0, "FILE", "write the measures of each query, tab-separated"},
+    {"cache", 0, "DIR", "keep the vectors in this folder, and take them from there next time"},
+    {"no-vectors", 0, NULL, "words only: nothing is embedded"},
+    {0},
+};
+
 static const struct command eval_commands[] = {
+    {"retrieval", "DIR", 1, 1, "a folder in BEIR's layout: what search finds of what is relevant",
+     "DIR holds corpus.jsonl {\"_id\", \"title\", \"text\"}, queries.jsonl {\"_id\", \"text\"} "
+     "and\n"
+     "qrels.tsv or qrels/test.tsv (query-id, corpus-id, score), each plain or .gz.\n",
+     eval_retrieval_options, NULL, cmd_eval_retrieval, NULL, false},
     {"safety", "FILE", 1, 1, "harmful and harmless texts: what is blocked, what is left in peace",
      "FILE holds JSON lines or an array, plain or .gz: {\"text\", \"harmful\": 0 or 1} or "
      "{\"prompt\",\n"
@@ -226,8 +239,8 @@ static const struct command commands[] = {
     {"role", "…", 0, 0, "assistant roles", NULL, NULL, role_commands, NULL, NULL, false},
     {"conversation", "…", 0, 0, "users' conversations", NULL, NULL, conversation_commands, NULL,
      NULL, false},
-    {"eval", "…", 0, 0, "measure the guard on labelled files", NULL, NULL, eval_commands, NULL,
-     NULL, false},
+    {"eval", "…", 0, 0, "measure search and guard on labelled files", NULL, NULL, eval_commands,
+     NULL, NULL, false},
     {"config", "", 0, 0, "print the configuration in force and where each value is from", NULL,
      config_options, NULL, cmd_config, NULL, false},
     {"doctor", "", 0, 0, "find what is wrong with this installation and say what to do", NULL,

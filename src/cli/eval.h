@@ -6,3 +6,4 @@
 int cmd_eval_safety(const struct args *a);
 int cmd_eval_injection(const struct args *a);
 int cmd_eval_pii(const struct args *a);
+int cmd_eval_retrieval(const struct args *a);
