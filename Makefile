@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 # Options for the program or the tests: make run ARGS="--port 9000", make test ARGS="-L unit"
 ARGS ?=
 
-.PHONY: help run test build web deps models packages asan tsan fuzz bench-ttft bench-engine bench-10k bench-gateway load llama-server \
+.PHONY: help run test build web deps models packages asan tsan fuzz bench-ttft bench-engine bench-10k bench-gateway chaos load llama-server \
 	format format-check test-clean clean
 
 ## Using Parley
@@ -73,6 +73,9 @@ bench-10k: build load ## Ten thousand users on one server against a mock model (
 
 bench-gateway: build load ## What a request costs on its way through, beside LiteLLM's proxy (ARGS=--quick)
 	@exec scripts/bench-gateway $(ARGS)
+
+chaos: build load ## People chat while processes are killed at random (ARGS="--minutes 60", ARGS=--quick)
+	@exec python3 bench/chaos.py $(ARGS)
 
 llama-server: packages ## Build llama-server and llama-batched-bench for comparisons
 	@scripts/build-llama-server

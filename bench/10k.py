@@ -67,7 +67,7 @@ def closed_loop(o, work):
         describe("mock directly", direct[-1])
 
     run_direct()
-    parley = SeededParley(work, "node", o.users, mock.port)
+    parley = SeededParley(work, "node", o.users, mock.url)
     log = os.path.join(work, "answers.log")
     users = Users(parley.port, o.users, o.seconds, "--api", "native", "--credentials", parley.sessions, "--log", log, *common)
     through, memory, cpu = users.watch(parley)
@@ -99,7 +99,7 @@ def all_at_once(o, work):
     tokens, half = 40, o.users // 2
     long_enough = int(tokens / o.stream_rate) + 40
     mock = Mock(work, 6 * long_enough, rate=o.stream_rate, tokens=tokens)
-    nodes = [SeededParley(work, f"stream{i}", half, mock.port) for i in range(2)]
+    nodes = [SeededParley(work, f"stream{i}", half, mock.url) for i in range(2)]
     idle = [n.memory_mb() for n in nodes]
     runs = [Users(n.port, half, 3 * long_enough, "--api", "native", "--credentials", n.sessions, "--think-ms", 15000, "--requests", 1,
                   "--tokens", tokens) for n in nodes]

@@ -158,7 +158,7 @@ def main():
     with work_folder() as work:
         mock = Mock(work, 4 * 3 * o.rounds * o.seconds + 900, first_ms=0, rate=100000, tokens=TOKENS)
         # One user may not run that many at once by default; the connections belong to as many users.
-        parley = SeededParley(work, "gateway", o.connections, mock.port, "--titles", "off")
+        parley = SeededParley(work, "gateway", o.connections, mock.url, "--titles", "off")
         paths = [Path("mock directly", mock.port, [], None),
                  Path("Parley, nothing stored", parley.port, ["--api", "openai", "--credentials", parley.keys], parley),
                  Path("Parley, all stored", parley.port, ["--api", "native", "--credentials", parley.sessions], parley)]

@@ -20,10 +20,18 @@ class Mock:
 
     def __init__(self, work, seconds, first_ms=200, rate=30, tokens=150, lengths=None):
         self.answers = ["--lengths", lengths] if lengths else ["--tokens", str(tokens)]
-        self.port = free_port()
-        self.process = Process([program("load_mock"), "--port", str(self.port), "--first-ms", str(first_ms), "--rate", str(rate),
-                                "--seconds", str(seconds), *self.answers], os.path.join(work, "mock.log"))
+        self.port, self.work = free_port(), work
+        self.argv = [program("load_mock"), "--port", str(self.port), "--first-ms", str(first_ms), "--rate", str(rate),
+                     "--seconds", str(seconds), *self.answers]
+        self.start()
         wait_until(lambda: http_status(self.port, "/health") == 200, 10, "the mock")
+
+    def start(self):
+        self.process = Process(self.argv, os.path.join(self.work, "mock.log"))
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}/v1"
 
     def stop(self):
         self.process.stop()
@@ -32,20 +40,23 @@ class Mock:
 class SeededParley:
     """parley serve on a new data directory whose users are signed in already."""
 
-    def __init__(self, work, name, users, upstream_port, *options):
-        self.data = os.path.join(work, name)
-        os.makedirs(self.data)
+    def __init__(self, work, name, users, upstream, *options):
+        self.data, self.log = os.path.join(work, name), os.path.join(work, name + ".log")
+        os.makedirs(self.data, exist_ok=True)
         self.database = os.path.join(self.data, "parley.db")
         self.sessions, self.keys = os.path.join(work, name + ".sessions"), os.path.join(work, name + ".keys")
         subprocess.run([program("load_seed"), self.database, str(users), self.sessions, self.keys], check=True)
         self.port = free_port()
-        self.process = Process([program("parley"), "serve", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}",
-                                "--upstream", f"http://127.0.0.1:{upstream_port}/v1", "--log-level", "warn", *options],
-                               os.path.join(work, name + ".log"))
+        self.argv = [program("parley"), "serve", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}", "--upstream", upstream,
+                     "--log-level", "warn", *options]
+        self.launch()
         wait_until(lambda: http_status(self.port, "/readyz") == 200, 60, "Parley")
-        self.pids = self._pids()
+        self.pids = self.running()
 
-    def _pids(self):
+    def launch(self):
+        self.process = Process(self.argv, self.log)
+
+    def running(self):
         """The supervisor and what it started, by name."""
         pids = {"supervisor": self.process.child.pid}
         for pid in filter(str.isdigit, os.listdir("/proc")):

@@ -55,6 +55,12 @@ class Process:
         self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                       start_new_session=True, env=env)
 
+    def stop_hard(self):
+        if self.child.poll() is None:
+            os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+        self.log.close()
+
     def stop(self):
         if self.child.poll() is None:
             os.killpg(self.child.pid, signal.SIGTERM)

@@ -97,16 +97,29 @@ static void child_ended(struct supervisor *s, struct child *c, int status) {
     }
 }
 
+/* People wait for it: whoever stopped it has to stop the supervisor as well if that is to last. */
+static void child_stopped(const struct child *c, int signo) {
+    log_event(LOG_WARN, "supervisor.child_stopped", LF_Z("child", c->what->name),
+              LF_INT("child_pid", c->pid), LF_INT("signal", signo));
+    kill(c->pid, SIGCONT);
+}
+
+/* Others' children, too: we may be the first process. */
 static void reap(struct supervisor *s) {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) >
-           0) { /* others' too: we may be the first process */
-        if (pid == s->checking)
+    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0) {
+        if (pid == s->checking && !WIFSTOPPED(status))
             upgrade_checked(s, status);
-        for (size_t i = 0; i < s->n_all; i++)
-            if (s->children[i].state == CHILD_RUNNING && s->children[i].pid == pid)
-                child_ended(s, &s->children[i], status);
+        for (size_t i = 0; i < s->n_all; i++) {
+            struct child *c = &s->children[i];
+            if (c->state != CHILD_RUNNING || c->pid != pid)
+                continue;
+            if (WIFSTOPPED(status))
+                child_stopped(c, WSTOPSIG(status));
+            else
+                child_ended(s, c, status);
+        }
     }
 }
 
