@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "ingest/ingest.h"
+#include "learn/learn.h"
 #include "net/http_server.h"
 #include "net/jobs.h"
 #include "net/loop.h"
@@ -24,6 +25,7 @@ struct api_options {
     struct turns *turns;
     struct upstream *upstream;
     struct ingest *ingest;    /* told when sources change; NULL = nobody is */
+    struct learn *learn;      /* borrowed; NULL = what is learnt is not in use */
     struct jobs *jobs;        /* password hashing: 1 or 2 threads are enough */
     struct safety *safety;    /* the guard, borrowed; NULL = none */
     struct jobs *safety_jobs; /* where it judges */

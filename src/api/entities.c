@@ -83,6 +83,7 @@ static void feedback_fields(struct buf *b, const struct feedback *f) {
     out_id(b, "user_id", &f->user_id);
     out_strz(b, "rating", rating_name(f->rating));
     out_text_or_null(b, "comment", f->comment);
+    out_raw(b, "reasons", f->reasons.n ? f->reasons : STR("[]"));
     out_time(b, "created_at", f->created_at);
     out_time(b, "updated_at", f->updated_at);
 }

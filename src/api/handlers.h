@@ -104,6 +104,35 @@ ACT(api_ready_answer);
 ACT(api_metrics_answer);
 ACT(api_openapi_answer);
 
+/* handlers_learning.c */
+TX(api_signal_write);
+TX(api_record_read);
+TX(api_learning_read);
+TX(api_learning_patch_write);
+WORK(api_learning_refresh_job);
+WORK(api_learning_run_job);
+TX(api_learn_events_list);
+TX(api_candidates_list);
+TX(api_candidate_patch_write);
+TX(api_variants_list);
+TX(api_variant_create_write);
+TX(api_variant_patch_write);
+TX(api_answers_list);
+TX(api_answer_create_write);
+TX(api_answer_patch_write);
+TX(api_answer_delete_write);
+TX(api_user_flag_write);
+
+/* handlers_analytics.c */
+TX(api_analytics_read);
+TX(api_analytics_turns_read);
+TX(api_analytics_documents_read);
+TX(api_complaints_read);
+ACT(api_complaints_embed);
+WORK(api_complaints_job);
+TX(api_training_read);
+WORK(api_training_job);
+
 #undef TX
 #undef WORK
 #undef ACT

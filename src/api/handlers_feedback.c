@@ -5,12 +5,60 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "store/learning.h"
 
 #define EXPORT_PAGE    20
 #define EXPORT_PENDING 65536 /* bytes that wait for the reader before more is sent or read */
 #define EXPORT_PIECE   65536 /* bytes sent at once */
 #define EXPORT_WAIT_MS 20
+#define LIST_TEXT_MAX  16384
 #define EXPORT_ARENA   ((size_t)64 << 20)
+
+/* One of the body's lists as JSON text, "[]" when it is absent. */
+static enum err list_text(struct call *c, const char *name, struct str *ret) {
+    struct buf b;
+    json_val *v = json_get(c->body, name);
+    *ret = STR("[]");
+    if (!v)
+        return ERR_OK;
+    buf_init(&b, LIST_TEXT_MAX);
+    json_write(&b, v);
+    enum err e = buf_err(&b);
+    if (!e && !(*ret = arena_str(c->arena, buf_str(&b))).p)
+        e = ERR_NOMEM;
+    buf_deinit(&b);
+    return e;
+}
+
+static enum err check_reasons(struct call *c, struct errinfo *ei) {
+    static const char *const known[] = {"wrong",    "not_helpful", "wrong_source", "unsafe",
+                                        "too_long", "too_slow",    "other"};
+    json_val *list = json_get(c->body, "reasons"), *v;
+    size_t i, n;
+    if (!yyjson_is_arr(list))
+        return ERR_OK;
+    yyjson_arr_foreach(list, i, n, v) {
+        bool found = false;
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+            found |= str_eqz(json_str(v), known[k]);
+        if (!found)
+            return err_param(ei, ERR_INVALID, "reasons",
+                             "a reason is one of wrong, not_helpful, wrong_source, unsafe, "
+                             "too_long, too_slow, other");
+    }
+    return ERR_OK;
+}
+
+static enum err put_reasons(struct call *c, struct store_tx *tx, struct feedback *f,
+                            struct errinfo *ei) {
+    struct str sources;
+    enum err e = list_text(c, "reasons", &f->reasons);
+    if (!e)
+        e = list_text(c, "sources", &sources);
+    if (!e)
+        e = feedback_set_reasons(tx, &f->user_id, &f->message_id, f->reasons, sources);
+    return e ? err_set(ei, e, NULL) : ERR_OK;
+}
 
 enum err api_feedback_put_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct str comment = json_get_str(c->body, "comment");
@@ -25,9 +73,14 @@ enum err api_feedback_put_write(struct call *c, struct store_tx *tx, struct erri
             .created_at = now,
             .updated_at = now,
         };
-    enum err e = feedback_put(tx, &f, c->arena, &stored, ei);
+    enum err e = check_reasons(c, ei);
+    if (e)
+        return e;
+    e = feedback_put(tx, &f, c->arena, &stored, ei);
     if (e == ERR_NOT_FOUND)
         return err_set(ei, e, "there is no such message");
+    if (!e)
+        e = put_reasons(c, tx, &stored, ei);
     if (e)
         return e;
     metric_add(M_FEEDBACK, 1);

@@ -60,6 +60,30 @@ const struct route api_routes[] = {
     {HTTP_PUT, MSG "/feedback", "putFeedback", "Rates an answer, or changes the rating", IN(feedback_put_request), OUT(200, feedback_entity), DO(WRITE(api_feedback_put_write))},
     {HTTP_DELETE, MSG "/feedback", "deleteFeedback", "Withdraws a rating", NONE204, DO(WRITE(api_feedback_delete_write))},
 
+    {HTTP_POST, MSG "/signals", "putSignal", "Says what was done with an answer", IN(signal_request), NONE204, DO(WRITE(api_signal_write))},
+    {HTTP_GET, MSG "/record", "getRecord", "How an answer came about", OUT(200, turn_record_answer), DO(READ(api_record_read))},
+    {HTTP_PUT, USER "/flag", "flagUser", "Whether a user's ratings count for nothing", ADMIN, IN(flag_request), NONE204, DO(WRITE(api_user_flag_write))},
+
+    {HTTP_GET, V1 "/learning", "getLearning", "Switches of the learners and what is in use", ADMIN, OUT(200, learning_answer), DO(READ(api_learning_read))},
+    {HTTP_PATCH, V1 "/learning", "updateLearning", "Switches learners on or off", ADMIN, IN(learning_patch), OUT(200, learning_answer), DO(WRITE(api_learning_patch_write), JOB(api_learning_refresh_job))},
+    {HTTP_POST, V1 "/learning/run", "runLearning", "Makes and proves a candidate now", ADMIN, IN(empty_request), OUT(200, learning_run_answer), DO(JOB(api_learning_run_job))},
+    {HTTP_GET, V1 "/learning/events", "listLearnEvents", "What feedback changed, newest first", ADMIN, Q(page), OUT(200, learn_event_list_answer), DO(READ(api_learn_events_list))},
+    {HTTP_GET, V1 "/learning/candidates", "listCandidates", "Candidates with their proofs, newest first", ADMIN, Q(page), OUT(200, candidate_list_answer), DO(READ(api_candidates_list))},
+    {HTTP_PATCH, V1 "/learning/candidates/{candidate_id}", "updateCandidate", "Puts a candidate to use or takes it out", ADMIN, IN(candidate_patch), OUT(200, candidate_entity), DO(WRITE(api_candidate_patch_write), JOB(api_learning_refresh_job))},
+    {HTTP_GET, V1 "/learning/variants", "listVariants", "Variants of roles with what people think of them", ADMIN, Q(variants), OUT(200, variant_list_answer), DO(READ(api_variants_list))},
+    {HTTP_POST, V1 "/learning/variants", "createVariant", "Tries a variant of a role", ADMIN, IN(variant_create_request), OUT(201, variant_entity), DO(WRITE(api_variant_create_write), JOB(api_learning_refresh_job))},
+    {HTTP_PATCH, V1 "/learning/variants/{variant_id}", "updateVariant", "Stops or keeps a variant", ADMIN, IN(variant_patch), OUT(200, variant_entity), DO(WRITE(api_variant_patch_write), JOB(api_learning_refresh_job))},
+    {HTTP_GET, V1 "/learning/answers", "listAnswers", "Answers that may be served again, newest first", ADMIN, Q(answers), OUT(200, approved_list_answer), DO(READ(api_answers_list))},
+    {HTTP_POST, V1 "/learning/answers", "createAnswer", "Adds an approved answer", ADMIN, IN(answer_create_request), OUT(201, approved_entity), DO(WRITE(api_answer_create_write), JOB(api_learning_refresh_job))},
+    {HTTP_PATCH, V1 "/learning/answers/{answer_id}", "updateAnswer", "Approves, retires or rewrites an answer", ADMIN, IN(answer_patch), OUT(200, approved_entity), DO(WRITE(api_answer_patch_write), JOB(api_learning_refresh_job))},
+    {HTTP_DELETE, V1 "/learning/answers/{answer_id}", "deleteAnswer", "Deletes an approved answer", ADMIN, NONE204, DO(WRITE(api_answer_delete_write), JOB(api_learning_refresh_job))},
+    {HTTP_GET, V1 "/learning/complaints", "listComplaints", "What people complain about, as themes", ADMIN, Q(complaints), OUT(200, theme_list_answer), DO(READ(api_complaints_read), LOOP(api_complaints_embed), JOB(api_complaints_job))},
+    {HTTP_GET, V1 "/learning/export", "exportTraining", "Rated answers of those who agreed, for trainers", ADMIN, Q(training_export), .status = 200, .media = "application/x-ndjson", DO(READ(api_training_read), JOB(api_training_job))},
+
+    {HTTP_GET, V1 "/analytics", "getAnalytics", "Satisfaction with intervals; also as CSV", ADMIN, Q(analytics), OUT(200, analytics_answer), DO(READ(api_analytics_read))},
+    {HTTP_GET, V1 "/analytics/turns", "getAnalyticsTurns", "Worst answers, unanswered questions", ADMIN, Q(analytics_turns), OUT(200, analytics_turn_list_answer), DO(READ(api_analytics_turns_read))},
+    {HTTP_GET, V1 "/analytics/documents", "getAnalyticsDocuments", "Documents never used or often disliked", ADMIN, Q(analytics_documents), OUT(200, analytics_document_list_answer), DO(READ(api_analytics_documents_read))},
+
     {HTTP_GET, V1 "/feedback", "listFeedback", "Ratings with what they speak about, newest first", ADMIN, Q(feedback), OUT(200, feedback_list_answer), DO(READ(api_feedback_list_read))},
     {HTTP_GET, V1 "/feedback/export", "exportFeedback", "The same as JSON lines", ADMIN, Q(rating), .flags = ROUTE_STREAMS, .status = 200, .media = "application/x-ndjson", DO(LOOP(api_feedback_export))},
 

@@ -1,28 +1,8 @@
 /* What requests may hold and what answers hold: one table of fields each. docs/api.md says the same
  * in prose. */
-#include "api/schemas.h"
+#include "api/schemas_define.h"
 
 #include <stddef.h>
-
-#define REQ     .flags = FIELD_REQUIRED
-#define REQNULL .flags = FIELD_REQUIRED | FIELD_NULLABLE
-#define NULLS   .flags = FIELD_NULLABLE
-#define LOOSE   .flags = FIELD_NULLABLE | FIELD_NUL_FINE
-#define ID      .type = F_STRING, .format = FORMAT_UUID
-#define TIME    .type = F_STRING, .format = FORMAT_TIME
-#define TEXT    .type = F_STRING
-#define INT     .type = F_INTEGER
-#define NUM     .type = F_NUMBER
-#define BOOL    .type = F_BOOLEAN
-#define OBJ     .type = F_OBJECT
-#define LIST    .type = F_ARRAY
-#define ANY     .type = F_ANY
-#define END                                                                                        \
-    { .name = NULL }
-
-#define SCHEMA(id, title, is_open, text, ...)                                                      \
-    static const struct field fields_##id[] = {__VA_ARGS__, END};                                  \
-    const struct schema schema_##id = {title, fields_##id, is_open, text}
 
 static const char *const ratings[] = {"thumbs_up", "thumbs_down", "neutral", NULL};
 static const char *const conversation_states[] = {"active", "archived", NULL};
@@ -100,7 +80,11 @@ SCHEMA(upstream_patch, "UpstreamPatch", false, NULL,
        {"weight", INT, .min = 1, .max = 1000}, {"max_concurrent", INT, .min = 0, .max = 1000000},
        {"key", TEXT, .min = 1, .max = 4000, .about = "replaces all of its keys"});
 SCHEMA(feedback_put_request, "FeedbackPutRequest", false, NULL,
-       {"rating", TEXT, REQ, .values = ratings}, {"comment", TEXT, NULLS, .max = 4000});
+       {"rating", TEXT, REQ, .values = ratings}, {"comment", TEXT, NULLS, .max = 4000},
+       {"reasons", LIST, .item = F_STRING, .max = 7, .item_max = 20,
+        .about = "of: wrong, not_helpful, wrong_source, unsafe, too_long, too_slow, other"},
+       {"sources", LIST, .item = F_OBJECT, .max = 32, .ref = &schema_feedback_source,
+        .about = "passages that helped or did not"});
 SCHEMA(document_metadata, "DocumentMetadata", true,
        "Whatever is worth keeping; these have a meaning.", {"date", TEXT, NULLS, .max = 64},
        {"tags", LIST, NULLS, .item = F_STRING, .max = 100, .item_max = 100},
@@ -163,17 +147,6 @@ SCHEMA(embedding_request, "EmbeddingRequest", true, "As OpenAI has it.",
 
 /* ---- queries ---- */
 
-#define LIMIT_FIELD                                                                                \
-    { "limit", INT, .min = 1, .max = 200, .about = "items of a page, 50 if absent" }
-#define AFTER_ABOUT "`next` of the page before"
-#define PAGE_FIELDS                                                                                \
-    LIMIT_FIELD, {                                                                                 \
-        "after", ID, .about = AFTER_ABOUT                                                          \
-    }
-#define QUERY(id, ...)                                                                             \
-    static const struct field qfields_##id[] = {__VA_ARGS__, END};                                 \
-    const struct schema query_##id = {.name = #id, .fields = qfields_##id}
-
 QUERY(page, PAGE_FIELDS);
 QUERY(roles, {"retired", BOOL, .about = "adds the retired ones; needs an administrator"});
 QUERY(conversations, LIMIT_FIELD, {"after", TEXT, .min = 1, .max = 64, .about = AFTER_ABOUT},
@@ -196,10 +169,6 @@ QUERY(events,
        .max = 9007199254740991});
 
 /* ---- answers ---- */
-
-#define LIST_OF(id, title, entity)                                                                 \
-    SCHEMA(id, title, false, NULL, {"data", LIST, REQ, .item = F_OBJECT, .ref = &entity},          \
-           {"next", TEXT, REQNULL, .about = "`after` of the next page; null = this was the last"})
 
 SCHEMA(error_object, "ErrorObject", true, NULL,
        {"message", TEXT, REQ, .about = "what is wrong and what to do"}, {"type", TEXT, REQNULL},
@@ -257,7 +226,7 @@ SCHEMA(usage_object, "Usage", false, NULL, {"prompt_tokens", INT, REQNULL},
 #define FEEDBACK_FIELDS                                                                            \
     {"feedback_id", ID, REQ}, {"message_id", ID, REQ}, {"user_id", ID, REQ},                       \
         {"rating", TEXT, REQ, .values = ratings}, {"comment", TEXT, REQNULL},                      \
-        {"created_at", TIME, REQ}, {                                                               \
+        {"reasons", LIST, REQ, .item = F_STRING}, {"created_at", TIME, REQ}, {                     \
         "updated_at", TIME, REQ                                                                    \
     }
 SCHEMA(feedback_entity, "Feedback", false, NULL, FEEDBACK_FIELDS);

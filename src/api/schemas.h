@@ -56,7 +56,35 @@
     X(model_list_answer)                                                                           \
     X(chat_completion_answer)                                                                      \
     X(embedding_answer)                                                                            \
-    X(openapi_answer)
+    X(openapi_answer)                                                                              \
+    X(signal_request)                                                                              \
+    X(feedback_source)                                                                             \
+    X(learning_patch)                                                                              \
+    X(candidate_patch)                                                                             \
+    X(variant_create_request)                                                                      \
+    X(variant_patch)                                                                               \
+    X(answer_create_request)                                                                       \
+    X(answer_patch)                                                                                \
+    X(flag_request)                                                                                \
+    X(learning_answer)                                                                             \
+    X(learning_run_answer)                                                                         \
+    X(learn_event_entity)                                                                          \
+    X(learn_event_list_answer)                                                                     \
+    X(candidate_entity)                                                                            \
+    X(candidate_list_answer)                                                                       \
+    X(variant_entity)                                                                              \
+    X(variant_list_answer)                                                                         \
+    X(approved_entity)                                                                             \
+    X(approved_list_answer)                                                                        \
+    X(theme_entity)                                                                                \
+    X(theme_list_answer)                                                                           \
+    X(analytics_entity)                                                                            \
+    X(analytics_answer)                                                                            \
+    X(analytics_turn_entity)                                                                       \
+    X(analytics_turn_list_answer)                                                                  \
+    X(analytics_document_entity)                                                                   \
+    X(analytics_document_list_answer)                                                              \
+    X(turn_record_answer)
 
 #define X(name) extern const struct schema schema_##name;
 SCHEMAS(X)
@@ -65,6 +93,9 @@ SCHEMAS(X)
 /* Queries are no components: their fields become parameters. */
 extern const struct schema query_page, query_roles, query_conversations, query_feedback,
     query_rating, query_events, query_document_create, query_sources, query_source_delete;
+
+extern const struct schema query_answers, query_variants, query_training_export, query_analytics,
+    query_analytics_turns, query_analytics_documents, query_complaints; /* schemas_learning.c */
 
 /* All components, NULL-terminated. */
 extern const struct schema *const schemas_all[];

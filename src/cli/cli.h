@@ -71,6 +71,7 @@ int cmd_user_enable(const struct args *a);
 int cmd_user_admin(const struct args *a);
 int cmd_user_delete(const struct args *a);
 int cmd_user_key(const struct args *a);
+int cmd_learn(const struct args *a);
 int cmd_role_list(const struct args *a);
 int cmd_role_show(const struct args *a);
 int cmd_role_add(const struct args *a);

@@ -241,6 +241,17 @@ static const struct command commands[] = {
      NULL, false},
     {"eval", "…", 0, 0, "measure search and guard on labelled files", NULL, NULL, eval_commands,
      NULL, NULL, false},
+    {"learn", "[WHAT]", 0, 2, "learn from ratings now, and show what they changed",
+     "Makes an order of passages from the ratings, replays it on held-back ones, and gives it to "
+     "a\n"
+     "share of the conversations only when the replay proves it. The server does the same by "
+     "itself.\n\n"
+     "  parley learn                  make and prove a candidate now\n"
+     "  parley learn changes          what feedback changed, in words\n"
+     "  parley learn candidates       all candidates with their proofs\n"
+     "  parley learn off ranker       switch a learner off: ranker, approved or variants\n"
+     "  parley learn on ranker        and on again\n",
+     json_only, NULL, cmd_learn, NULL, false},
     {"config", "", 0, 0, "print the configuration in force and where each value is from", NULL,
      config_options, NULL, cmd_config, NULL, false},
     {"doctor", "", 0, 0, "find what is wrong with this installation and say what to do", NULL,

@@ -30,6 +30,7 @@
 #include "cli/upstreams.h"
 #include "extract/extract.h"
 #include "ingest/ingest.h"
+#include "cli/learn_open.h"
 #include "net/http_server.h"
 #include "net/jobs.h"
 #include "retrieval/retrieval.h"
@@ -85,6 +86,7 @@ struct server {
     struct ingest *ingest;
     struct jobs *jobs;
     struct server_guard guard;
+    struct server_learn learn;
     struct api *api;
     struct server_loop loops[LOOPS_MAX];
     size_t n_loops;
@@ -104,6 +106,8 @@ static void loop_last(void *arg, enum err err, const struct errinfo *ei) {
     struct server_loop *l = arg;
     (void)err;
     (void)ei;
+    if (l == &l->server->loops[0])
+        learn_stop(&l->server->learn);
     upstream_client_free(l->client);
     l->client = NULL;
     loop_stop(l->loop);
@@ -393,6 +397,8 @@ static enum err attach(struct server_loop *l, struct errinfo *ei) {
         l->turns_attached = true;
         e = api_attach_loop(s->api, l->loop, l->client, ei);
     }
+    if (!e && l == &s->loops[0])
+        e = learn_start(&s->learn, l->loop, l->client, ei);
     if (!e)
         e = http_server_new(l->loop, &o, handle, s, &l->http, ei);
     l->beat = timer_new(l->loop, loop_beat, l);
@@ -526,7 +532,10 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         .store = s->store, .upstream = s->upstream, .extract = extract_document};
     if (!e)
         e = retrieval_new(&ro, &s->retrieval, ei);
+    if (!e)
+        e = learn_open(&s->learn, s->store, s->upstream, ei);
     struct turns_options t = {.store = s->store,
+                              .learn = &s->learn.turn,
                               .safety = s->guard.safety,
                               .safety_jobs = s->guard.jobs,
                               .upstream = s->upstream,
@@ -546,6 +555,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
     if (!e && !s->link.before_pid)
         e = recover(s, ei);
     struct api_options o = {.store = s->store,
+                            .learn = s->learn.learn,
                             .safety = s->guard.safety,
                             .safety_jobs = s->guard.jobs,
                             .turns = s->turns,
@@ -573,6 +583,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
 static void close_parts(struct server *s) {
     ingest_stop(s->ingest);
     jobs_free(s->jobs);
+    learn_close(&s->learn);
     guard_stop(&s->guard);
     retrieval_free(s->retrieval);
     if (s->store)

@@ -66,6 +66,9 @@ struct learn_report {
  * are new. Safe beside a running server: the writes are small and each is one transaction. */
 enum err learn_run(struct store *s, bool force, struct learn_report *ret,
                    struct errinfo *ei) ERR_CHECK;
+/* The guard-rails alone: variants that do harm are stopped, answers whose documents changed become
+ * stale. Milliseconds; blocking. */
+enum err learn_guard(struct store *s, int *ret_stopped, struct errinfo *ei) ERR_CHECK;
 /* Takes a candidate out of use by hand, or puts one back to all that was rolled back or replaced.
  */
 enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in_use,

@@ -64,7 +64,7 @@ static enum err guard_arms(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct arm *arms;
     struct arm_totals *t;
     size_t n, n_t;
-    enum err e = arm_list(tx, NULL, p->a, &arms, &n);
+    enum err e = arm_list(tx, &(struct uuid){0}, p->a, &arms, &n);
     if (!e)
         e = arm_totals_list(tx, 0, p->a, &t, &n_t);
     for (size_t i = 0; !e && i < n; i++) {
@@ -365,6 +365,16 @@ enum err learn_run(struct store *s, bool force, struct learn_report *ret, struct
         return e;
     *ret = report;
     return ERR_OK;
+}
+
+enum err learn_guard(struct store *s, int *ret_stopped, struct errinfo *ei) {
+    struct learn_report report = {0};
+    struct pass p = {.store = s, .report = &report, .a = arena_new(RUN_ARENA)};
+    enum err e = p.a ? store_write_wait(s, guard_arms, &p, ei) : err_set(ei, ERR_NOMEM, NULL);
+    arena_free(p.a);
+    if (!e)
+        *ret_stopped = report.arms_stopped;
+    return e;
 }
 
 enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in_use,

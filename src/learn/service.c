@@ -139,7 +139,7 @@ static enum err read_arms(struct store_tx *tx, struct learn_state *s, struct rng
     struct arm *arms;
     struct arm_totals *totals;
     size_t n, n_totals;
-    enum err e = arm_list(tx, NULL, s->arena, &arms, &n);
+    enum err e = arm_list(tx, &(struct uuid){0}, s->arena, &arms, &n);
     if (!e)
         e = arm_totals_list(tx, 0, s->arena, &totals, &n_totals);
     if (e)

@@ -4,7 +4,8 @@
 #include "base/clock.h"
 
 #define COLUMNS                                                                                    \
-    "f.feedback_id, f.message_id, f.user_id, f.rating, f.comment, f.created_at, f.updated_at"
+    "f.feedback_id, f.message_id, f.user_id, f.rating, f.comment, f.created_at, f.updated_at,"     \
+    " f.reasons"
 
 static const char *const rating_names[] = {"thumbs_up", "thumbs_down", "neutral"};
 
@@ -29,6 +30,7 @@ static void feedback_read(struct query *q, struct arena *a, struct feedback *ret
         .comment = query_str(q, 4, a),
         .created_at = query_int(q, 5),
         .updated_at = query_int(q, 6),
+        .reasons = query_str(q, 7, a),
     };
 }
 
@@ -127,14 +129,14 @@ enum err feedback_of_conversation(struct store_tx *tx, const struct uuid *user_i
 
 static void row_read(struct query *q, struct arena *a, struct feedback_row *ret) {
     feedback_read(q, a, &ret->f);
-    ret->username = query_str(q, 7, a);
-    ret->conversation_id = query_id(q, 8);
-    ret->role_id = query_id(q, 9);
-    ret->role_name = query_str(q, 10, a);
-    ret->role_version = (int)query_int(q, 11);
-    ret->model = query_str(q, 12, a);
-    ret->question = query_str(q, 13, a);
-    ret->answer = query_str(q, 14, a);
+    ret->username = query_str(q, 8, a);
+    ret->conversation_id = query_id(q, 9);
+    ret->role_id = query_id(q, 10);
+    ret->role_name = query_str(q, 11, a);
+    ret->role_version = (int)query_int(q, 12);
+    ret->model = query_str(q, 13, a);
+    ret->question = query_str(q, 14, a);
+    ret->answer = query_str(q, 15, a);
 }
 
 enum err feedback_list(struct store_tx *tx, int rating, const struct page *p, struct arena *a,

@@ -312,6 +312,7 @@ struct feedback {
     enum rating rating;
     struct str comment; /* "" = none */
     int64_t created_at, updated_at;
+    struct str reasons; /* JSON list; reads only: feedback_set_reasons() writes it */
 };
 /* One for each user and message: the first creates, later ones change it (feedback_id and
  * created_at stay). ERR_NOT_FOUND when the message is not in one of the user's conversations;

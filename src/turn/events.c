@@ -45,6 +45,8 @@ static void add_feedback(struct buf *b, const struct feedback *f) {
     add_text(b, ",\"user_id\":", uuid_str(&f->user_id));
     buf_addf(b, ",\"rating\":\"%s\"", rating_name(f->rating));
     add_text(b, ",\"comment\":", f->comment);
+    buf_addz(b, ",\"reasons\":");
+    buf_adds(b, f->reasons.n ? f->reasons : STR("[]")); /* JSON already */
     add_time(b, ",\"created_at\":", f->created_at);
     add_time(b, ",\"updated_at\":", f->updated_at);
     buf_addc(b, '}');

@@ -1,0 +1,184 @@
+/* See learn_open.h. */
+#include "cli/learn_open.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define LOOK_MS     5000
+#define GUARD_TURNS 20
+#define GUARD_NS    (60 * 1000000000ll)
+#define RUN_NS      (600 * 1000000000ll)
+#define JOBS_QUEUED 8
+#define EMBED_ARENA ((size_t)32 << 20)
+#define VECTORS_MAX ((size_t)16 << 20)
+
+/* ---- what the turn asks ---- */
+
+static void choose(void *ctx, const struct role *role, const struct uuid *conversation_id,
+                   struct arena *a, struct turn_arm *ret) {
+    struct server_learn *l = ctx;
+    struct learn_choice c;
+    learn_choose(l->learn, &role->role_id, conversation_id, a, &c);
+    *ret = (struct turn_arm){
+        .arm_id = c.arm.arm_id,
+        .chance = c.chance,
+        .system_prompt = c.arm.system_prompt,
+        .model = c.arm.model,
+        .temperature = c.arm.temperature,
+        .top_p = c.arm.top_p,
+        .passages = c.arm.passages,
+        .candidate_id = c.candidate_id,
+        .ranked = c.ranked,
+        .ranked_chance = c.ranked_chance,
+    };
+}
+
+static bool has_answers(void *ctx, const struct uuid *role_id) {
+    return learn_has_answers(((struct server_learn *)ctx)->learn, role_id);
+}
+
+static bool find_answer(void *ctx, const struct uuid *role_id, struct str question,
+                        const float *vector, int dimensions, struct str model, struct arena *a,
+                        struct uuid *ret_id, struct str *ret_answer) {
+    return learn_find_answer(((struct server_learn *)ctx)->learn, role_id, question, vector,
+                             (size_t)dimensions, model, a, ret_id, ret_answer);
+}
+
+static void ended(void *ctx, const struct turn_ended *e) {
+    struct server_learn *l = ctx;
+    (void)e;
+    atomic_fetch_add(&l->ended, 1);
+}
+
+/* ---- the work beside ---- */
+
+static enum err read_unembedded(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct server_learn *l = arg;
+    enum err e = learn_unembedded(tx, l->model, l->arena, &l->answers, &l->n_answers);
+    return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+/* On the job's thread; the loop keeps its hands off until it is done. */
+static void work(void *arg) {
+    struct server_learn *l = arg;
+    struct learn_report report = {0};
+    struct errinfo ei = {0};
+    int64_t now = clock_mono_ns();
+    int stopped = 0;
+    enum err e = ERR_OK;
+    if (now - l->ran_ns >= RUN_NS) {
+        l->ran_ns = now;
+        e = learn_run(l->store, false, &report, &ei);
+        log_event(LOG_INFO, "learn.ran", LF_INT("ratings", report.ratings),
+                  LF_INT("candidate", report.made), LF_INT("proved", report.proved));
+    } else if (atomic_load(&l->ended) >= GUARD_TURNS || now - l->guarded_ns >= GUARD_NS) {
+        l->guarded_ns = now;
+        atomic_store(&l->ended, 0);
+        e = learn_guard(l->store, &stopped, &ei);
+    }
+    if (!e)
+        e = learn_refresh(l->learn, &ei);
+    l->n_answers = 0;
+    arena_free(l->arena);
+    l->arena = arena_new(EMBED_ARENA);
+    if (!e && l->arena && upstream_embedding_model(l->upstream, l->arena, &l->model) == ERR_OK)
+        e = store_read_wait(l->store, read_unembedded, l, &ei);
+    if (e)
+        log_event(LOG_WARN, "learn.failed", LF_ERR(&ei));
+    if (stopped || report.arms_stopped)
+        log_event(LOG_WARN, "learn.arms_stopped", LF_INT("arms", stopped + report.arms_stopped));
+}
+
+static enum err write_vectors(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct server_learn *l = arg;
+    enum err e = ERR_OK;
+    size_t bytes = l->n_answers ? l->vectors.n / l->n_answers : 0;
+    for (size_t i = 0; !e && i < l->n_answers; i++) {
+        e = approved_set_vector(tx, &l->answers[i].answer_id, l->model,
+                                (struct str){l->vectors.p + i * bytes, bytes});
+        if (e == ERR_NOT_FOUND)
+            e = ERR_OK; /* deleted meanwhile */
+    }
+    return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+static void written(void *arg, enum err e, const struct errinfo *ei) {
+    struct server_learn *l = arg;
+    if (e)
+        log_event(LOG_WARN, "learn.failed", LF_ERR(ei));
+    l->busy = false;
+}
+
+static void embedded(void *ctx, const struct embed_result *r) {
+    struct server_learn *l = ctx;
+    l->embedding = NULL;
+    buf_clear(&l->vectors);
+    if (!r->err && r->n == l->n_answers && str_eq(r->model, l->model))
+        buf_add(&l->vectors, r->vectors, r->n * (size_t)r->dimensions * sizeof(float));
+    if (!l->vectors.n || buf_err(&l->vectors) ||
+        store_write(l->store, write_vectors, l, l->loop, written))
+        l->busy = false; /* the next look tries again */
+}
+
+static void worked(void *arg) {
+    struct server_learn *l = arg;
+    struct str texts[LEARN_EMBED_MAX];
+    struct errinfo ei;
+    for (size_t i = 0; i < l->n_answers; i++)
+        texts[i] = l->answers[i].question;
+    if (l->stopped || !l->n_answers ||
+        upstream_embed(l->client, STR_NULL, texts, l->n_answers, true, embedded, l, &l->embedding,
+                       &ei))
+        l->busy = false;
+}
+
+static void look(void *arg) {
+    struct server_learn *l = arg;
+    if (l->busy || l->stopped)
+        return;
+    l->busy = jobs_submit(l->jobs, work, l->loop, worked, l) == ERR_OK;
+}
+
+enum err learn_open(struct server_learn *l, struct store *s, struct upstream *u,
+                    struct errinfo *ei) {
+    l->store = s;
+    l->upstream = u;
+    l->ran_ns = l->guarded_ns = clock_mono_ns();
+    buf_init(&l->vectors, VECTORS_MAX);
+    l->turn = (struct turn_learn){l, choose, has_answers, find_answer, ended};
+    enum err e = learn_new(s, (uint64_t)clock_wall_ms(), &l->learn);
+    if (!e)
+        e = jobs_new(1, JOBS_QUEUED, &l->jobs);
+    return e ? err_set(ei, e, NULL) : learn_refresh(l->learn, ei);
+}
+
+enum err learn_start(struct server_learn *l, struct loop *loop, struct upstream_client *c,
+                     struct errinfo *ei) {
+    l->loop = loop;
+    l->client = c;
+    l->timer = timer_new(loop, look, l);
+    if (!l->timer)
+        return err_set(ei, ERR_NOMEM, NULL);
+    timer_start(l->timer, LOOK_MS, true);
+    return ERR_OK;
+}
+
+void learn_stop(struct server_learn *l) {
+    l->stopped = true;
+    timer_free(l->timer);
+    l->timer = NULL;
+    upstream_cancel(l->embedding);
+    l->embedding = NULL;
+}
+
+void learn_close(struct server_learn *l) {
+    jobs_free(l->jobs);
+    l->jobs = NULL;
+    learn_free(l->learn);
+    l->learn = NULL;
+    arena_free(l->arena);
+    l->arena = NULL;
+    buf_deinit(&l->vectors);
+}

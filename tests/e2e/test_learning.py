@@ -1,0 +1,144 @@
+"""Feedback that changes something: reasons, signals, records, variants, approved answers, analytics, exports."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+
+import pytest
+from harness import ApiError, wait_for
+
+
+@pytest.fixture(scope="module")
+def admin(program):
+    return program.admin
+
+
+def role_id(client, slug="general-assistant"):
+    return next(r["role_id"] for r in client.get("/api/v1/roles")["data"] if r["slug"] == slug)
+
+
+def rate(client, message, rating, **more):
+    return client.call("PUT", f"/api/v1/messages/{message['message_id']}/feedback", {"rating": rating, **more})
+
+
+def test_rating_takes_reasons_and_keeps_them(user):
+    _, message = user.say(user.conversation(), "hello")
+    given = rate(user, message, "thumbs_down", reasons=["wrong", "too_long"], comment="far too long, and wrong")
+    assert given["reasons"] == ["wrong", "too_long"]
+    again = user.get(f"/api/v1/messages/{message['message_id']}")
+    assert again["feedback"]["reasons"] == ["wrong", "too_long"]
+    with pytest.raises(ApiError) as e:
+        rate(user, message, "thumbs_down", reasons=["ugly"])
+    assert e.value.status == 400 and "wrong_source" in str(e.value.body)
+
+
+def test_record_says_how_an_answer_came_about(user, admin):
+    _, message = user.say(user.conversation(), "what is a record?")
+    record = user.get(f"/api/v1/messages/{message['message_id']}/record")
+    assert record["latency_ms"] >= record["ttft_ms"] >= 0 and record["variant_chance"] == 1
+    assert record["record"]["finish_reason"] == "stop" and record["record"]["guard"] is not None
+    user.call("POST", f"/api/v1/messages/{message['message_id']}/signals", {"kind": "copied"})
+    for path in ("record", "signals"):
+        with pytest.raises(ApiError) as e:
+            if path == "record":
+                admin.get(f"/api/v1/messages/{message['message_id']}/record")
+            else:
+                admin.post(f"/api/v1/messages/{message['message_id']}/signals", {"kind": "copied"})
+        assert e.value.status == 404
+
+
+def test_approved_answer_is_served_for_the_same_question_only(program, admin, user):
+    made = admin.post("/api/v1/learning/answers", {"role_id": role_id(admin), "question": "When does the shop in Bonn open?",
+                                                   "answer": "At nine."})
+    assert made["state"] == "approved"
+
+    def served():
+        _, m = user.say(user.conversation("general-assistant"), "When does the shop in Bonn open?")
+        return m["finish_reason"] == "approved" and m
+    message = wait_for(served, "the approved answer")
+    assert message["content"] == "At nine."
+    _, other = user.say(user.conversation("general-assistant"), "When does the shop in Ulm open?")
+    assert other["finish_reason"] != "approved"
+    admin.call("PATCH", f"/api/v1/learning/answers/{made['answer_id']}", {"state": "retired"})
+    _, gone = user.say(user.conversation("general-assistant"), "When does the shop in Bonn open?")
+    assert gone["finish_reason"] != "approved"
+
+
+def test_private_documents_cannot_carry_an_approved_answer(user, admin):
+    doc = admin.post("/api/v1/documents", {"source_name": "secret", "content": "only mine"})
+    with pytest.raises(ApiError) as e:
+        admin.post("/api/v1/learning/answers", {"role_id": role_id(admin), "question": "q", "answer": "a",
+                                                "doc_ids": [doc["doc_id"]]})
+    assert e.value.status == 400
+
+
+def test_variant_is_tried_and_stopped(mock, admin, user):
+    made = admin.post("/api/v1/learning/variants", {"role_id": role_id(admin, "code-helper"), "name": "terse",
+                                                    "system_prompt": "Answer tersely."})
+    seen = set()
+    for i in range(40):
+        user.say(user.conversation("code-helper"), f"variant question {i}")
+        asked = [c for c in mock.chats() if c["messages"][-1]["content"] == f"variant question {i}"][-1]
+        seen.add("tersely" in asked["messages"][0]["content"])
+        if len(seen) == 2:
+            break
+    assert seen == {True, False}
+    listed = admin.get("/api/v1/learning/variants")["data"]
+    assert [v["name"] for v in listed] == ["as it is", "terse"] and sum(v["turns"] for v in listed) >= 2
+    stopped = admin.call("PATCH", f"/api/v1/learning/variants/{made['variant_id']}", {"state": "stopped"})
+    assert stopped["state"] == "stopped"
+    with pytest.raises(ApiError) as e:
+        admin.post("/api/v1/learning/variants", {"role_id": role_id(admin), "name": "nothing"})
+    assert e.value.status == 400
+
+
+def test_analytics_as_json_and_csv(admin, user):
+    _, message = user.say(user.conversation(), "analyse me")
+    rate(user, message, "thumbs_up")
+    for by in ("role", "model", "version", "document", "day", "variant", "reason"):
+        rows = admin.get(f"/api/v1/analytics?by={by}")["data"]
+        assert all(0 <= r["low"] <= r["satisfaction"] <= r["high"] <= 1 for r in rows if r["rated"])
+        assert rows or by in ("document",)
+    status, headers, body = admin.raw("GET", "/api/v1/analytics?by=role&format=csv")
+    assert status == 200 and "text/csv" in headers["Content-Type"]
+    table = list(csv.DictReader(io.StringIO(body.decode() if isinstance(body, bytes) else body)))
+    assert table and int(table[0]["turns"]) >= 1
+    assert admin.get("/api/v1/analytics/turns?which=worst")["data"][0]["rating"] == "thumbs_down"
+    admin.get("/api/v1/analytics/turns?which=unanswered")
+    admin.get("/api/v1/analytics/documents?which=disliked")
+    themes = admin.get("/api/v1/learning/complaints")["data"]
+    assert themes and themes[0]["advice"] and themes[0]["examples"]
+
+
+def test_export_needs_consent_and_hides_personal_data(admin, user):
+    _, message = user.say(user.conversation(), "write to ada@example.org please")
+    rate(user, message, "thumbs_up")
+    assert "ada@example.org" not in export(admin, "sft")
+    user.call("PATCH", "/api/v1/users/me", {"preferences": {"training_consent": True}})
+    lines = [json.loads(x) for x in export(admin, "sft").splitlines()]
+    assert any("[EMAIL_1]" in x["messages"][-2]["content"] for x in lines)
+    assert "ada@example.org" not in export(admin, "kto")
+
+
+def export(admin, form):
+    status, _, body = admin.raw("GET", f"/api/v1/learning/export?form={form}")
+    assert status == 200
+    return body.decode() if isinstance(body, bytes) else body
+
+
+def test_learning_says_what_it_did(program, admin, user):
+    state = admin.get("/api/v1/learning")
+    assert state["ranker"] and state["share"] == 0
+    done = admin.post("/api/v1/learning/run")
+    assert not done["candidate"] and "rated answers" in done["words"]
+    assert not admin.call("PATCH", "/api/v1/learning", {"ranker": False})["ranker"]
+    out = subprocess.run([os.environ["PARLEY_BINARY"], "learn", "--data-dir", program.data, "--json"],
+                         capture_output=True, text=True)
+    assert out.returncode == 0 and "words" in json.loads(out.stdout)
+    admin.call("PATCH", "/api/v1/learning", {"ranker": True})
+    for path in ("", "/events", "/candidates", "/variants", "/answers", "/complaints", "/export"):
+        with pytest.raises(ApiError) as e:
+            user.get("/api/v1/learning" + path)
+        assert e.value.status == 403
