@@ -234,7 +234,8 @@ static const struct command commands[] = {
      "  parley chat --once \"What is a monad?\"\n"
      "  git diff | parley chat --once \"Review this:\" --file -\n",
      chat_options, NULL, cmd_chat, NULL, false},
-    {"model", "…", 0, 0, "list, fetch, add and choose models", NULL, NULL, NULL, NULL, cmd_model, false},
+    {"model", "…", 0, 0, "list, fetch, add and choose models", NULL, NULL, NULL, NULL, cmd_model,
+     false},
     {"user", "…", 0, 0, "accounts", NULL, NULL, user_commands, NULL, NULL, false},
     {"role", "…", 0, 0, "assistant roles", NULL, NULL, role_commands, NULL, NULL, false},
     {"conversation", "…", 0, 0, "users' conversations", NULL, NULL, conversation_commands, NULL,
