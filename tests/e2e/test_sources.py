@@ -237,3 +237,18 @@ def test_ingest_from_the_terminal(program, tmp_path):
     assert "1 new or changed, 1 unchanged" in ingest(str(tmp_path / "docs")).stdout
     assert "file://" + str(tmp_path / "docs" / "one.md") in documents(program.user)
     assert ingest(str(tmp_path / "nothing")).returncode == 3
+
+
+def test_files_become_searchable_or_say_why_not(program):
+    user = program.sign_up("ben")
+    kinds = {"good.pdf": samples.report_pdf(), "scan.pdf": samples.pdf([[]]), "locked.pdf": samples.pdf([[(12, "x")]], password="p"),
+             "plan.docx": samples.docx(), "cut.docx": samples.docx()[:300], "photo.png": b"\x89PNG\r\n\x1a\n" + b"\0" * 50}
+    for name, content in kinds.items():
+        status, _, body = user.raw("POST", f"/api/v1/documents?source_name={name}", content, {"Content-Type": "application/octet-stream"})
+        assert status == 201, body
+    found = wait_for(lambda: (d := documents(user)) and all(x["status"] != "pending" for x in d.values()) and d, "the index", 60)
+    assert {n: d["status"] for n, d in found.items()} == {"good.pdf": "indexed", "plan.docx": "indexed", "scan.pdf": "failed", "locked.pdf": "failed",
+                                                          "cut.docx": "failed", "photo.png": "failed"}
+    assert "scan" in found["scan.pdf"]["error"] and "password" in found["locked.pdf"]["error"]
+    assert found["good.pdf"]["title"] == "Report 2026" and found["good.pdf"]["chunk_count"] >= 1
+    assert "an example that goes on" in user.get(f"/api/v1/documents/{found['good.pdf']['doc_id']}")["content"]

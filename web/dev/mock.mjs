@@ -328,19 +328,26 @@ const routes = [
     })), query);
   }],
   ['GET', /^\/documents$/, ({ user, query }) => page(db.documents.filter((d) => d.shared || d.user_id === user.user_id).map(publicDocument), query)],
-  ['POST', /^\/documents$/, ({ user, body }) => {
-    const made = { doc_id: id(), user_id: user.user_id, shared: false, metadata: {}, ...body, content_bytes: Buffer.byteLength(body.content), created_at: now(), indexed_at: null };
+  ['POST', /^\/documents$/, ({ user, body, query }) => {
+    const given = query.get('source_name') ? { source_name: query.get('source_name'), content: typeof body === 'string' ? body : JSON.stringify(body) } : body;
+    const made = {
+      doc_id: id(), user_id: user.user_id, shared: false, metadata: {}, collection_id: user.user_id, status: 'indexed', error: null, updating: false, title: null,
+      media_type: 'text/plain', uri: null, updated_at: now(), chunk_count: 1, ...given, content_bytes: Buffer.byteLength(given.content), created_at: now(), indexed_at: now(),
+    };
     db.documents.push(made);
     return made;
   }],
   ['GET', /^\/documents\/([\w-]+)$/, ({ args }) => find(db.documents, 'doc_id', args[0])],
+  ['GET', /^\/sources$/, ({ query }) => page([], query)],
   ['DELETE', /^\/documents\/([\w-]+)$/, ({ args }) => void (db.documents = db.documents.filter((d) => d.doc_id !== args[0]))],
 ];
 
 async function api(req, res, url) {
   const chunks = [];
   for await (const chunk of req) chunks.push(chunk);
-  const body = chunks.length > 0 ? JSON.parse(Buffer.concat(chunks).toString()) : {};
+  const text = Buffer.concat(chunks).toString();
+  const isFile = url.searchParams.has('source_name');
+  const body = isFile ? text : text ? JSON.parse(text) : {};
   const token = /parley_session=(\w+)/.exec(req.headers.cookie ?? '')?.[1];
   const user = db.sessions.get(token);
   const path = url.pathname.slice('/api/v1'.length);

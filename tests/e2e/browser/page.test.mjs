@@ -361,7 +361,23 @@ step('settings: a key is shown once, a role is changed, the ratings are listed',
   await dialog.getByText(/^Revoked /).waitFor();
 
   await dialog.getByRole('tab', { name: 'Documents' }).click();
-  await dialog.getByRole('button', { name: 'Add' }).click();
+  await dialog.getByLabel('Choose files').setInputFiles([
+    { name: 'notes.md', mimeType: 'text/markdown', buffer: Buffer.from('# Ferries\n\nThe last ferry leaves at ten.\n') },
+    { name: 'photo.png', mimeType: 'image/png', buffer: Buffer.from('\x89PNG\r\n\x1a\n\0\0\0\0', 'latin1') },
+  ]);
+  await dialog.locator('li', { hasText: 'notes.md' }).getByText(/1 passage/).waitFor();
+  await dialog.locator('li', { hasText: 'photo.png' }).getByText('Failed').waitFor();
+  await dialog.getByText(/This is a picture/).waitFor();
+  await dialog.getByRole('button', { name: 'notes.md' }).click();
+  await dialog.getByText('The last ferry leaves at ten.').waitFor();
+  await dialog.getByRole('button', { name: 'Back' }).click();
+
+  await dialog.getByRole('button', { name: 'Add source' }).click();
+  await dialog.getByRole('textbox', { name: 'Address' }).fill('http://127.0.0.1:1/page');
+  await dialog.locator('form').getByRole('button', { name: 'Add source' }).click();
+  await dialog.getByText(/not of the open internet/).waitFor();
+
+  await dialog.getByRole('button', { name: 'Add text' }).click();
   await dialog.getByLabel('Name').fill('harbour.txt');
   await dialog.getByLabel('Text', { exact: true }).fill('The harbour opens at six.');
   await dialog.getByRole('button', { name: 'Add document' }).click();

@@ -114,6 +114,37 @@ export interface Document {
   metadata: Record<string, unknown>;
   created_at: string;
   indexed_at: string | null;
+  collection_id: string | null;
+  status: 'pending' | 'indexed' | 'failed';
+  error: string | null;
+  /** A newer version waits to be indexed. */
+  updating: boolean;
+  title: string | null;
+  media_type: string;
+  uri: string | null;
+  updated_at: string | null;
+  chunk_count: number;
+}
+
+export interface Source {
+  source_id: string;
+  user_id: string;
+  name: string;
+  kind: 'folder' | 'url' | 'sitemap' | 'feed' | 'search';
+  location: string;
+  collection_id: string | null;
+  shared: boolean;
+  interval_minutes: number;
+  allow_private: boolean;
+  enabled: boolean;
+  settings: Record<string, unknown>;
+  created_at: string;
+  next_at: string | null;
+  last_at: string | null;
+  last_error: string | null;
+  last_new: number;
+  last_seen: number;
+  running: boolean;
 }
 
 export interface ApiKey {

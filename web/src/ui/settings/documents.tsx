@@ -1,12 +1,14 @@
-/* Documents: one's own and shared ones; added as text or from a text file, read, deleted. */
+/* Documents: one's own and shared ones; added as files or as text, read, deleted; and where they come from by themselves. */
 import type { JSX } from 'preact';
-import { useState } from 'preact/hooks';
-import { del, get, post } from '../../api/client.ts';
+import { useEffect, useState } from 'preact/hooks';
+import { del, get, post, sentence } from '../../api/client.ts';
 import type { Document } from '../../api/types.ts';
 import { user } from '../../state/session.ts';
 import { confirmation, reportError, toast } from '../../state/ui.ts';
 import { byteSize, fullTime } from '../../text/format.ts';
 import { Area, Field, FormError, Toggle, useSubmit } from '../form.tsx';
+import { Sources } from './sources.tsx';
+import { Uploads } from './uploads.tsx';
 import { ListView, useList } from './use-list.tsx';
 
 function AddDocument({ onAdded, onClose }: { onAdded: () => void; onClose: () => void }): JSX.Element {
@@ -19,19 +21,10 @@ function AddDocument({ onAdded, onClose }: { onAdded: () => void; onClose: () =>
     onAdded();
     onClose();
   });
-  const readFile = (file: File | undefined): void => {
-    if (!file) return;
-    if (!name) setName(file.name);
-    file.text().then(setContent, reportError);
-  };
   return (
     <form class="panel-form" onSubmit={submit}>
       <Field label="Name" required maxLength={300} value={name} onInput={setName} />
       <Area label="Text" required rows={8} value={content} onInput={setContent} />
-      <label class="field">
-        <span>Or take the text of a file</span>
-        <input type="file" accept=".txt,.md,.csv,.json,text/*" onChange={(e) => readFile(e.currentTarget.files?.[0])} />
-      </label>
       {user.value?.is_admin && <Toggle label="Shared with everybody here" checked={shared} onChange={setShared} />}
       <FormError error={error} />
       <div class="form-actions">
@@ -56,14 +49,28 @@ function ReadDocument({ doc, onClose }: { doc: Document; onClose: () => void }):
         <h3>{doc.source_name}</h3>
       </div>
       <pre class="document-text" tabIndex={0}>
-        {doc.content}
+        {doc.content || 'There is no text yet.'}
       </pre>
     </>
   );
 }
 
+function Status({ doc }: { doc: Document }): JSX.Element | null {
+  if (doc.status === 'failed') return <span class="tag danger">Failed</span>;
+  if (doc.status === 'pending') return <span class="tag">Being indexed</span>;
+  return doc.updating ? <span class="tag">Being updated</span> : null;
+}
+
+const LOOK_AGAIN_MS = 1500;
+
 export function Documents(): JSX.Element {
   const list = useList<Document>('/api/v1/documents');
+  const waiting = list.items?.some((d) => d.status === 'pending' || d.updating) ?? false;
+  useEffect(() => {
+    if (!waiting) return undefined;
+    const timer = setInterval(list.reload, LOOK_AGAIN_MS);
+    return () => clearInterval(timer);
+  }, [waiting]);
   const [adding, setAdding] = useState(false);
   const [read, setRead] = useState<Document | null>(null);
   const open = (doc: Document): void => void get<Document>(`/api/v1/documents/${doc.doc_id}`).then(setRead, reportError);
@@ -84,11 +91,12 @@ export function Documents(): JSX.Element {
       <div class="panel-head">
         <h3>Documents</h3>
         {!adding && (
-          <button type="button" class="button primary small" onClick={() => setAdding(true)}>
-            Add
+          <button type="button" class="button small" onClick={() => setAdding(true)}>
+            Add text
           </button>
         )}
       </div>
+      <Uploads onAdded={list.reload} />
       {adding && <AddDocument onAdded={list.reload} onClose={() => setAdding(false)} />}
       <ListView
         list={list}
@@ -100,9 +108,13 @@ export function Documents(): JSX.Element {
                 {doc.source_name}
               </button>
               {doc.shared && <span class="tag">Shared</span>}
+              <Status doc={doc} />
               <small>
-                {byteSize(doc.content_bytes)} · added {fullTime(doc.created_at)}
+                {doc.title && doc.title !== doc.source_name ? `${doc.title} · ` : ''}
+                {doc.status === 'indexed' ? `${byteSize(doc.content_bytes)} of text, ${doc.chunk_count === 1 ? '1 passage' : `${doc.chunk_count} passages`} · ` : ''}added{' '}
+                {fullTime(doc.created_at)}
               </small>
+              {doc.error && <small class="form-error">{sentence(doc.error)}</small>}
             </div>
             {(doc.user_id === user.value?.user_id || user.value?.is_admin) && (
               <button type="button" class="button small" onClick={() => remove(doc)}>
@@ -112,6 +124,7 @@ export function Documents(): JSX.Element {
           </li>
         )}
       />
+      <Sources onChanged={list.reload} />
     </>
   );
 }

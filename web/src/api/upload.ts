@@ -1,0 +1,38 @@
+/* A file on its way to the server. XMLHttpRequest, because fetch() does not say how far an upload is. */
+import { ApiError, networkError, sentence } from './client.ts';
+import type { ApiErrorBody, Document } from './types.ts';
+
+export interface Upload {
+  name: string;
+  bytes: number;
+  sent: number;
+  error: string | null;
+}
+
+/** Sends one file; `onSent` hears of the bytes that have gone. Failures leave as ApiError. */
+export function uploadFile(file: File, shared: boolean, onSent: (bytes: number) => void): Promise<Document> {
+  const query = new URLSearchParams({ source_name: file.name, ...(shared ? { shared: 'true' } : {}) });
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', `/api/v1/documents?${query.toString()}`);
+    request.setRequestHeader('content-type', file.type || 'application/octet-stream');
+    request.setRequestHeader('accept', 'application/json');
+    request.upload.onprogress = (e) => onSent(e.loaded);
+    request.onerror = () => reject(networkError());
+    request.onload = () => {
+      if (request.status < 300) {
+        resolve(JSON.parse(request.responseText) as Document);
+        return;
+      }
+      let body: ApiErrorBody | undefined;
+      try {
+        body = (JSON.parse(request.responseText) as { error?: ApiErrorBody }).error;
+      } catch {
+        /* a proxy's page */
+      }
+      const message = sentence(body?.message ?? `The server answered ${request.status}. Try again.`);
+      reject(new ApiError(message, request.status, body?.code ?? '', body?.param ?? null, 0));
+    };
+    request.send(file);
+  });
+}
