@@ -125,7 +125,7 @@ static enum err run_tx(struct store_tx *tx, void *arg, struct errinfo *ei) {
     }
     if (!s->tx)
         return ERR_OK;
-    if (s->kind != STAGE_WRITE)
+    if (s->kind != STAGE_WRITE || c->route->flags & ROUTE_TURN)
         return s->tx(c, tx, ei);
     bool found;
     enum err e = idempotency_look(c, tx, &found, ei);
@@ -146,7 +146,7 @@ static void tx_done(void *arg, enum err err, const struct errinfo *ei) {
         if (uuid_is_set(&c->key_id))
             key_used(c);
     }
-    if (c->replayed && stage_now(c)->kind == STAGE_WRITE)
+    if (c->replayed && stage_now(c)->kind == STAGE_WRITE && !(c->route->flags & ROUTE_TURN))
         c->stage = STAGES_MAX; /* what follows was done then */
     else if (stage_now(c)->tx)
         c->stage++;

@@ -56,6 +56,7 @@ enum route_auth {
 #define ROUTE_FILES      16u /* a body that is not JSON is a file: call.file */
 #define ROUTE_NO_HEAD    8u  /* a GET whose status is known only with its stream */
 #define ROUTE_SECRET     32u /* the answer holds a secret: it is not kept for a request sent again */
+#define ROUTE_TURN       64u /* a request sent again is recognised by the turn, not by its WRITE */
 #define ROUTE_BARE                                                                                 \
     4u /* OpenAI's or an operator's: not described as native (no error codes of ours promised) */
 

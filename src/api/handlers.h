@@ -93,6 +93,17 @@ ACT(api_openai_chat_forward);
 TX(api_openai_embeddings_read);
 ACT(api_openai_embeddings_forward);
 
+/* handlers_responses.c */
+TX(api_response_write);
+ACT(api_response_start);
+TX(api_response_read);
+ACT(api_response_answer);
+TX(api_response_cancel_read);
+ACT(api_response_cancel);
+TX(api_response_cancelled);
+ACT(api_response_reply);
+TX(api_response_delete_write);
+
 /* handlers_upstreams.c */
 TX(api_upstreams_list);
 TX(api_upstream_patch);

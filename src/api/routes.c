@@ -103,6 +103,10 @@ const struct route api_routes[] = {
     {HTTP_POST, SOURCE "/run", "runSource", "Looks at a source now", IN(empty_request), OUT(202, source_entity), DO(WRITE(api_source_run_write), LOOP(api_source_changed))},
 
     {HTTP_POST, "/v1/chat/completions", "createChatCompletion", "OpenAI's chat completions", .flags = ROUTE_STREAMS | ROUTE_BARE, IN(chat_completion_request), OUT(200, chat_completion_answer), .media = EVENTS, DO(READ(api_openai_chat_read), LOOP(api_openai_chat_forward))},
+    {HTTP_POST, "/v1/responses", "createResponse", "OpenAI's responses, kept as a conversation", .flags = ROUTE_STREAMS | ROUTE_BARE | ROUTE_TURN, IN(response_request), OUT(200, response_answer), .media = EVENTS, DO(READ(api_turn_replay_read), WRITE(api_response_write), LOOP(api_response_start))},
+    {HTTP_GET, "/v1/responses/{response_id*}", "getResponse", "A response, or its events again (?stream=true&starting_after=N)", .flags = ROUTE_STREAMS | ROUTE_BARE | ROUTE_NO_HEAD, Q(response), OUT(200, response_answer), .media = EVENTS, DO(READ(api_response_read), LOOP(api_response_answer))},
+    {HTTP_POST, "/v1/responses/{response_id*}", "cancelResponse", "Ends a running response (…/cancel)", .flags = ROUTE_BARE, OUT(200, response_answer), DO(READ(api_response_cancel_read), LOOP(api_response_cancel), READ(api_response_cancelled), LOOP(api_response_reply))},
+    {HTTP_DELETE, "/v1/responses/{response_id*}", "deleteResponse", "Deletes a response that nothing stands on", .flags = ROUTE_BARE, OUT(200, response_deleted), DO(WRITE(api_response_delete_write))},
     {HTTP_POST, "/v1/embeddings", "createEmbeddings", "OpenAI's embeddings", .flags = ROUTE_BARE, IN(embedding_request), OUT(200, embedding_answer), DO(READ(api_openai_embeddings_read), LOOP(api_openai_embeddings_forward))},
     {HTTP_GET, "/v1/models", "listModels", "Models and roles", .flags = ROUTE_BARE, OUT(200, model_list_answer), DO(READ(api_openai_models_list))},
     {HTTP_GET, "/v1/models/{model*}", "getModel", "One model or role", .flags = ROUTE_BARE, OUT(200, model_entity), DO(READ(api_openai_model_read))},

@@ -138,6 +138,12 @@ SCHEMA(chat_completion_request, "ChatCompletionRequest", true,
         .about = "{type: \"text\"}, {type: \"json_object\"} or {type: \"json_schema\", "
                  "json_schema: {name, schema}}"},
        {"user", TEXT, LOOSE, .max = 1000});
+SCHEMA(response_request, "ResponseRequest", true, "As OpenAI has it, over roles.",
+       {"model", TEXT, NULLS, .max = 200, .about = "a role's slug, or a model that a role uses"},
+       {"input", ANY, .flags = FIELD_REQUIRED,
+        .about = "a text, or a list of messages whose last one is the user's"},
+       {"previous_response_id", TEXT, NULLS, .max = 64}, {"stream", BOOL, NULLS},
+       {"background", BOOL, NULLS}, {"store", BOOL, NULLS});
 SCHEMA(embedding_request, "EmbeddingRequest", true, "As OpenAI has it.",
        {"model", TEXT, REQ, .min = 1, .max = 200},
        {"input", ANY, .flags = FIELD_REQUIRED | FIELD_NUL_FINE,
@@ -164,6 +170,7 @@ QUERY(document_create,
       {"metadata", TEXT, .max = 16384, .about = "a JSON object as text"});
 QUERY(feedback, PAGE_FIELDS, {"rating", TEXT, .values = ratings});
 QUERY(rating, {"rating", TEXT, .values = ratings});
+QUERY(response, {"stream", BOOL}, {"starting_after", INT, .max = 9007199254740991});
 QUERY(events,
       {"after", INT, .about = "the id of the last event seen; the header Last-Event-ID wins",
        .max = 9007199254740991});
@@ -179,6 +186,11 @@ SCHEMA(status_answer, "Status", false, "What a page must know before anybody has
        {"signup", TEXT, REQ, .values = signup_states}, {"ready", BOOL, REQ},
        {"model", TEXT, REQ, .about = "the default model; empty while it is not known"},
        {"notice", TEXT, REQNULL});
+SCHEMA(response_answer, "Response", true, "As OpenAI has it.", {"id", TEXT, REQ},
+       {"object", TEXT, REQ}, {"created_at", INT, REQ}, {"status", TEXT, REQ},
+       {"output", LIST, REQ, .item = F_OBJECT}, {"usage", OBJ, REQNULL});
+SCHEMA(response_deleted, "ResponseDeleted", false, NULL, {"id", TEXT, REQ}, {"object", TEXT, REQ},
+       {"deleted", BOOL, REQ});
 SCHEMA(health_answer, "Health", false, NULL, {"status", TEXT, REQ}, {"version", TEXT, REQ});
 SCHEMA(ready_answer, "Ready", false, NULL, {"ready", BOOL, REQ},
        {"reasons", LIST, REQ, .item = F_STRING, .about = "what is missing"});

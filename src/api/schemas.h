@@ -26,6 +26,9 @@
     X(source_patch)                                                                                \
     X(chat_message_param)                                                                          \
     X(chat_completion_request)                                                                     \
+    X(response_request)                                                                            \
+    X(response_answer)                                                                             \
+    X(response_deleted)                                                                            \
     X(embedding_request)                                                                           \
     X(error_object)                                                                                \
     X(error_answer)                                                                                \
@@ -92,7 +95,8 @@ SCHEMAS(X)
 
 /* Queries are no components: their fields become parameters. */
 extern const struct schema query_page, query_roles, query_conversations, query_feedback,
-    query_rating, query_events, query_document_create, query_sources, query_source_delete;
+    query_rating, query_events, query_response, query_document_create, query_sources,
+    query_source_delete;
 
 extern const struct schema query_answers, query_variants, query_training_export, query_analytics,
     query_analytics_turns, query_analytics_documents, query_complaints; /* schemas_learning.c */

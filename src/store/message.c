@@ -241,3 +241,64 @@ enum err message_branch(struct store_tx *tx, const struct uuid *leaf, size_t max
     *ret_n = rows.n;
     return ERR_OK;
 }
+
+/* ---- deleting an answer: the leaf of its branch, with its question unless that has other answers
+ * ----
+ */
+
+static enum err count_children(struct store_tx *tx, const struct uuid *id, int64_t *ret) {
+    struct query q;
+    query_begin(&q, tx, "SELECT count(*) FROM messages WHERE parent_id = ?");
+    query_bind_id(&q, id);
+    *ret = query_next(&q) ? query_int(&q, 0) : 0;
+    return query_end(&q);
+}
+
+static enum err delete_one(struct store_tx *tx, const struct uuid *id) {
+    struct query q;
+    query_begin(&q, tx, "DELETE FROM messages WHERE message_id = ?");
+    query_bind_id(&q, id);
+    return query_run_one(&q);
+}
+
+enum err message_delete_answer(struct store_tx *tx, const struct uuid *user_id,
+                               const struct uuid *id, struct errinfo *ei) {
+    struct arena *a = arena_new((size_t)64 << 20);
+    struct message m, question = {.parent_id = {{0}}};
+    int64_t children = 0;
+    enum err e = a ? message_get(tx, user_id, id, a, &m) : ERR_NOMEM;
+    if (!e && m.sender != SENDER_ASSISTANT)
+        e = ERR_NOT_FOUND;
+    if (e == ERR_NOT_FOUND)
+        err_set(ei, e, "there is no such answer");
+    if (!e && m.status == MESSAGE_STREAMING)
+        e = err_set(ei, ERR_CONFLICT, "the answer is still being written: stop it first");
+    if (!e)
+        e = count_children(tx, id, &children);
+    if (!e && children)
+        e = err_set(ei, ERR_CONFLICT, "later messages stand on this answer: delete those first");
+    if (!e)
+        e = delete_one(tx, id);
+    struct uuid leaf = e ? (struct uuid){{0}} : m.parent_id;
+    if (!e)
+        e = count_children(tx, &m.parent_id, &children);
+    if (!e && !children && uuid_is_set(&m.parent_id)) {
+        e = message_get(tx, user_id, &m.parent_id, a, &question);
+        leaf = question.parent_id;
+        if (!e)
+            e = delete_one(tx, &m.parent_id);
+    }
+    if (!e) {
+        struct query q;
+        query_begin(&q, tx,
+                    "UPDATE conversations SET current_message_id = ?"
+                    " WHERE conversation_id = ? AND current_message_id IN (?, ?)");
+        query_bind_id(&q, &leaf);
+        query_bind_id(&q, &m.conversation_id);
+        query_bind_id(&q, id);
+        query_bind_id(&q, &m.parent_id);
+        e = query_run(&q);
+    }
+    arena_free(a);
+    return e;
+}

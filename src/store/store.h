@@ -282,6 +282,12 @@ enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, s
 /* The path that ends in leaf, root first, at most max messages (the newest ones). */
 enum err message_branch(struct store_tx *tx, const struct uuid *leaf, size_t max, struct arena *a,
                         struct message **ret, size_t *ret_n) ERR_CHECK;
+/* An answer that nothing stands on, with its question when that has no other answer; the
+ * conversation's current message moves up. ERR_NOT_FOUND; ERR_CONFLICT: later messages stand on it,
+ * or it streams. */
+enum err message_delete_answer(struct store_tx *tx, const struct uuid *user_id,
+                               const struct uuid *id, struct errinfo *ei) ERR_CHECK;
+
 /* ---- answers whose process died: taken up again from their last checkpoint ---- */
 struct unfinished {
     struct uuid message_id, user_id;

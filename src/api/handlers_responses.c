@@ -1,0 +1,511 @@
+/* The Responses API: create (streamed, whole or in the background), read or follow again, cancel,
+ * delete. See responses.h for how it lies over conversations and turns.
+ *
+ *   POST → replayed? → conversation and earlier items are stored → turn_start ─→ events
+ *   GET ?stream=true&starting_after=N → stream_attach ────────────────────────────↗
+ *
+ * The client's leaving stops nothing, as with turns. */
+#include "api/handlers.h"
+#include "api/responses.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "net/sse.h"
+
+#define PING_MS   15000
+#define EVENT_CAP ((size_t)32 << 20)
+
+struct stream { /* in the call's arena */
+    struct call *c;
+    struct http_request *r; /* set while the SSE stream runs */
+    struct subscription *sub;
+    struct timer *ping;
+    struct response resp;
+    yyjson_doc *doc; /* of resp.message; owned */
+    int64_t after;   /* the last number that the client has; -1 = none */
+    bool events, background;
+    struct buf out;
+};
+
+/* ---- what is asked ---- */
+
+static struct str input_text(struct call *c, const json_val *content) {
+    if (yyjson_is_str((json_val *)content))
+        return json_str(content);
+    struct buf b;
+    size_t i, n;
+    yyjson_val *part;
+    buf_init(&b, (size_t)16 << 20);
+    yyjson_arr_foreach((json_val *)content, i, n, part) {
+        struct str text = json_get_str(part, "text");
+        if (b.n && text.n)
+            buf_addz(&b, "\n");
+        buf_adds(&b, text);
+    }
+    struct str copy = b.n && !buf_err(&b) ? arena_str(c->arena, buf_str(&b)) : STR_NULL;
+    buf_deinit(&b);
+    return copy;
+}
+
+/* Earlier items of the input become messages of the conversation; the last one is the question. */
+static enum err store_items(struct call *c, struct store_tx *tx, struct turn_input *in,
+                            json_val *items, struct errinfo *ei) {
+    size_t i, n, count = yyjson_arr_size(items);
+    yyjson_val *item;
+    enum err e = ERR_OK;
+    yyjson_arr_foreach(items, i, n, item) {
+        struct str role = json_get_str(item, "role");
+        struct str text = input_text(c, json_get(item, "content"));
+        bool user = str_eqz(role, "user");
+        if (e)
+            break;
+        if (!text.n || (!user && !str_eqz(role, "assistant")))
+            return err_param(ei, ERR_INVALID, "input",
+                             "item %zu must be a message of \"user\" or \"assistant\" with text",
+                             i);
+        if (i + 1 == count && !user)
+            return err_param(ei, ERR_INVALID, "input", "the last item must be the user's");
+        if (i + 1 == count) {
+            in->content = text;
+            break;
+        }
+        struct message m = {.message_id = uuid_new(),
+                            .conversation_id = in->conversation_id,
+                            .parent_id = in->parent_id,
+                            .sender = user ? SENDER_USER : SENDER_ASSISTANT,
+                            .content = text,
+                            .timestamp = clock_wall_ms(),
+                            .response_latency_ms = -1,
+                            .ttft_ms = -1,
+                            .prompt_tokens = -1,
+                            .completion_tokens = -1};
+        e = message_append(tx, &m, ei);
+        in->parent_id = m.message_id;
+        in->parent_kind = PARENT_GIVEN;
+    }
+    return e;
+}
+
+/* The role that `model` names: its slug, or the model of the first role that uses the default. */
+static enum err find_role(struct call *c, struct store_tx *tx, struct uuid *ret,
+                          struct errinfo *ei) {
+    struct str asked = json_get_str(c->body, "model"), standard = STR_NULL;
+    struct role r, *list;
+    size_t n;
+    enum err e = asked.n ? role_find(tx, asked, c->arena, &r) : ERR_NOT_FOUND;
+    if (e == ERR_OK) {
+        *ret = r.role_id;
+        return ERR_OK;
+    }
+    if (e != ERR_NOT_FOUND)
+        return err_set(ei, e, NULL);
+    if ((e = role_list(tx, false, c->arena, &list, &n)))
+        return err_set(ei, e, NULL);
+    if (upstream_default_model(c->api->o.upstream, c->arena, &standard))
+        standard = STR_NULL;
+    for (size_t i = 0; i < n; i++)
+        if (!asked.n || str_eq(list[i].model.n ? list[i].model : standard, asked)) {
+            *ret = list[i].role_id;
+            return ERR_OK;
+        }
+    return err_param(ei, ERR_NO_MODEL, "model",
+                     "there is no role \"%.*s\", and no role answers with such a model",
+                     (int)utf8_cut(asked, 100), asked.p);
+}
+
+static enum err begin_conversation(struct call *c, struct store_tx *tx, struct uuid *ret,
+                                   struct errinfo *ei) {
+    int64_t now = clock_wall_ms();
+    struct conversation v = {
+        .conversation_id = uuid_new(),
+        .user_id = c->user.user_id,
+        .created_at = now,
+        .last_updated_at = now,
+        .title = STR(""),
+        .summary = STR(""),
+    };
+    enum err e = find_role(c, tx, &v.assistant_role_id, ei);
+    if (!e)
+        e = conversation_create(tx, &v, ei);
+    *ret = v.conversation_id;
+    return e;
+}
+
+static enum err find_previous(struct call *c, struct store_tx *tx, struct turn_input *in,
+                              struct errinfo *ei) {
+    struct message m;
+    struct str text = json_get_str(c->body, "previous_response_id");
+    enum err e = response_id_parse(text, &in->parent_id)
+                     ? message_get(tx, &c->user.user_id, &in->parent_id, c->arena, &m)
+                     : ERR_NOT_FOUND;
+    if (e == ERR_NOT_FOUND || (!e && m.sender != SENDER_ASSISTANT))
+        return err_param(ei, ERR_NOT_FOUND, "previous_response_id", "there is no such response");
+    if (e)
+        return err_set(ei, e, NULL);
+    in->conversation_id = m.conversation_id;
+    in->parent_kind = PARENT_GIVEN;
+    return ERR_OK;
+}
+
+static enum err check_request(struct call *c, struct errinfo *ei) {
+    static const char *const no[] = {"instructions", "tools", "temperature", "top_p",
+                                     "max_output_tokens"};
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
+        json_val *v = json_get(c->body, no[i]);
+        if (v && !yyjson_is_null(v) && !(yyjson_is_arr(v) && yyjson_arr_size(v) == 0))
+            return err_param(ei, ERR_INVALID, no[i],
+                             "\"%s\" belongs to the role that \"model\" names; "
+                             "/v1/chat/completions takes it with each request",
+                             no[i]);
+    }
+    if (!json_get_bool(c->body, "store", true))
+        return err_param(ei, ERR_INVALID, "store",
+                         "responses are stored; /v1/chat/completions keeps nothing");
+    return ERR_OK;
+}
+
+enum err api_response_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct turn_input *in = arena_alloc(c->arena, sizeof *in);
+    json_val *input = json_get(c->body, "input");
+    if (c->replayed)
+        return ERR_OK;
+    if (!in)
+        return err_set(ei, ERR_NOMEM, NULL);
+    in->kind = TURN_MESSAGE;
+    in->parent_kind = PARENT_ROOT;
+    enum err e = check_request(c, ei);
+    bool goes_on = json_get_str(c->body, "previous_response_id").n > 0;
+    if (!e)
+        e = goes_on ? find_previous(c, tx, in, ei)
+                    : begin_conversation(c, tx, &in->conversation_id, ei);
+    if (!e && yyjson_is_arr(input))
+        e = store_items(c, tx, in, input, ei);
+    else if (!e)
+        in->content = json_str(input);
+    if (!e && !in->content.n)
+        e = err_param(ei, ERR_INVALID, "input", "a text or a list of messages is needed");
+    c->state = in;
+    return e;
+}
+
+/* ---- answering ---- */
+
+static void stream_free(struct stream *s) {
+    if (s->sub)
+        subscription_cancel(s->sub);
+    timer_free(s->ping);
+    buf_deinit(&s->out);
+    yyjson_doc_free(s->doc);
+    api_call_free(s->c);
+}
+
+static void on_client_gone(void *ctx) {
+    stream_free(ctx);
+}
+
+/* False: the reader was too slow, and s is gone. */
+static bool stream_send(struct stream *s) {
+    enum err e = buf_err(&s->out);
+    if (e)
+        http_stream_abort(s->r);
+    else
+        e = http_stream_write(s->r, buf_str(&s->out));
+    buf_clear(&s->out);
+    if (!e)
+        return true;
+    metric_add(M_STREAMS_DROPPED, 1);
+    stream_free(s);
+    return false;
+}
+
+static void on_ping(void *ctx) {
+    struct stream *s = ctx;
+    sse_write_comment(&s->out, "ping");
+    stream_send(s);
+}
+
+static bool stream_begin(struct stream *s) {
+    struct call *c = s->c;
+    struct http_request *r = api_call_request(c);
+    if (!r)
+        return false;
+    http_guard_free(c->guard);
+    c->guard = NULL;
+    s->r = r;
+    http_on_close(r, on_client_gone, s);
+    respond_api_headers(r);
+    http_set_header(r, "X-Accel-Buffering", "no");
+    http_stream_begin(r, 200, "text/event-stream");
+    if ((s->ping = timer_new(c->loop, on_ping, s)))
+        timer_start(s->ping, PING_MS, true);
+    return true;
+}
+
+/* Takes the message out of an event's data. */
+static void take_message(struct stream *s, struct str data) {
+    yyjson_doc *doc;
+    if (json_parse(data, &doc, NULL))
+        return;
+    json_val *m = json_get(yyjson_doc_get_root(doc), "message");
+    if (!m) {
+        yyjson_doc_free(doc);
+        return;
+    }
+    yyjson_doc_free(s->doc);
+    s->doc = doc;
+    s->resp.message = m;
+    (void)uuid_parse(json_get_str(m, "message_id"), &s->resp.id);
+}
+
+static void write_text(struct stream *s, const struct stream_event *e, int64_t sequence) {
+    yyjson_doc *doc;
+    if (json_parse(e->data, &doc, NULL)) {
+        s->out.err = ERR_NOMEM;
+        return;
+    }
+    response_write_delta(&s->out, &s->resp, sequence,
+                         json_get_str(yyjson_doc_get_root(doc), "text"));
+    yyjson_doc_free(doc);
+}
+
+/* The last event as a whole answer. */
+static void reply_whole(struct stream *s) {
+    struct call *c = s->c;
+    yyjson_doc *doc = s->doc;
+    s->sub = NULL;
+    buf_clear(&c->out);
+    response_write(&c->out, &s->resp);
+    buf_deinit(&s->out);
+    yyjson_doc_free(doc);
+    api_call_reply(c);
+}
+
+static void on_sse(struct stream *s, const struct stream_event *e, bool last) {
+    int64_t sequence = e->id + RESPONSE_SEQUENCE;
+    if (!s->r && !stream_begin(s)) {
+        stream_free(s);
+        return;
+    }
+    if (e->kind == STREAM_CREATED)
+        response_write_beginning(&s->out, &s->resp, s->after);
+    else if (e->kind == STREAM_TOKEN || e->kind == STREAM_RESET)
+        write_text(s, e, sequence);
+    else if (last)
+        response_write_end(&s->out, &s->resp, sequence, s->after);
+    if (!s->out.n && !buf_err(&s->out))
+        return;
+    if (!stream_send(s))
+        return;
+    if (last) {
+        http_stream_end(s->r);
+        stream_free(s);
+    } else if (s->ping) {
+        timer_start(s->ping, PING_MS, true);
+    }
+}
+
+static void on_event(void *ctx, const struct stream_event *e) {
+    struct stream *s = ctx;
+    bool last = e->kind == STREAM_DONE || e->kind == STREAM_ERROR;
+    if (last || e->kind == STREAM_CREATED)
+        take_message(s, e->data);
+    if (last)
+        s->sub = NULL;
+    if (s->events) {
+        on_sse(s, e, last);
+    } else if (last) {
+        reply_whole(s);
+    } else if (s->background && e->kind == STREAM_CREATED) {
+        subscription_cancel(s->sub); /* the turn goes on */
+        reply_whole(s);
+    }
+}
+
+static void on_fail(void *ctx, const struct errinfo *ei) {
+    struct stream *s = ctx;
+    struct call *c = s->c;
+    s->sub = NULL;
+    if (s->r) { /* the answer goes on in the next process */
+        http_stream_abort(s->r);
+        stream_free(s);
+        return;
+    }
+    buf_deinit(&s->out);
+    yyjson_doc_free(s->doc);
+    api_call_fail(c, ei->code, ei);
+}
+
+static const struct stream_sink sink = {on_event, on_fail};
+
+static struct stream *stream_new(struct call *c, int64_t after) {
+    struct stream *s = arena_alloc(c->arena, sizeof *s);
+    if (!s)
+        return NULL;
+    s->c = c;
+    s->after = after;
+    buf_init(&s->out, EVENT_CAP);
+    return s;
+}
+
+/* Follows an answer that is there; c->out holds {"message":…} of it, as far as it is. */
+static void follow(struct call *c, struct stream *s) {
+    struct errinfo ei = {0};
+    struct str created = arena_str(c->arena, buf_str(&c->out));
+    int64_t after = s->after >= RESPONSE_BEGINNING ? s->after - RESPONSE_SEQUENCE : 1;
+    buf_clear(&c->out);
+    enum err e = created.p ? stream_attach(c->api->o.turns, c->loop, &c->user.user_id, &c->id,
+                                           after < 1 ? 1 : after, &sink, s, &s->sub, &ei)
+                           : ERR_NOMEM;
+    if (e) {
+        api_call_fail(c, e, &ei);
+        return;
+    }
+    const struct stream_event first = {1, STREAM_CREATED, created};
+    on_event(s, &first);
+}
+
+void api_response_start(struct call *c) {
+    struct turn_input *in = c->state;
+    struct errinfo ei = {0};
+    struct stream *s = stream_new(c, -1);
+    if (!s) {
+        api_call_fail(c, ERR_NOMEM, NULL);
+        return;
+    }
+    s->events = json_get_bool(c->body, "stream", false);
+    s->background = json_get_bool(c->body, "background", false);
+    (void)response_id_parse(json_get_str(c->body, "previous_response_id"), &s->resp.previous);
+    if (c->replayed) {
+        c->id = c->replay_id;
+        follow(c, s);
+        return;
+    }
+    in->user_id = c->user.user_id;
+    in->arrived_ns = c->arrived_ns;
+    in->key_hash = c->key_hash;
+    in->request_hash = c->request_hash;
+    enum err e = turn_start(c->api->o.turns, c->loop, in, &sink, s, &s->sub, &ei);
+    if (e)
+        api_call_fail(c, e, &ei);
+}
+
+/* ---- reading, following, cancelling, deleting ---- */
+
+/* "resp_…" or "resp_…/cancel" of the path. */
+static enum err read_id(struct call *c, const char *ending, struct errinfo *ei) {
+    struct str rest = c->rest;
+    struct str id = str_cut(&rest, '/');
+    bool good = ending[0] ? str_eqz(rest, ending) : !rest.p;
+    if (!good || !response_id_parse(id, &c->id))
+        return err_set(ei, ERR_NOT_FOUND, "there is no such response");
+    return ERR_OK;
+}
+
+static enum err load(struct call *c, struct store_tx *tx, struct message *ret,
+                     struct uuid *ret_previous, struct errinfo *ei) {
+    struct message question;
+    enum err e = message_get(tx, &c->user.user_id, &c->id, c->arena, ret);
+    if (e == ERR_NOT_FOUND || (!e && ret->sender != SENDER_ASSISTANT))
+        return err_set(ei, ERR_NOT_FOUND, "there is no such response");
+    if (!e && message_get(tx, &c->user.user_id, &ret->parent_id, c->arena, &question) == ERR_OK)
+        *ret_previous = question.parent_id;
+    return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+struct found {
+    struct uuid previous;
+};
+
+static enum err read_into(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct message m;
+    struct found *f = arena_alloc(c->arena, sizeof *f);
+    if (!f)
+        return err_set(ei, ERR_NOMEM, NULL);
+    enum err e = load(c, tx, &m, &f->previous, ei);
+    if (e)
+        return e;
+    c->state = f;
+    buf_addz(&c->out, "{\"message\":");
+    message_to_json(&c->out, &m, NULL);
+    buf_addc(&c->out, '}');
+    return ERR_OK;
+}
+
+enum err api_response_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    enum err e = read_id(c, "", ei);
+    return e ? e : read_into(c, tx, ei);
+}
+
+/* c->out: {"message":…} → the response. */
+static void reply_found(struct call *c) {
+    const struct found *f = c->state;
+    struct stream *s = stream_new(c, -1);
+    if (!s) {
+        api_call_fail(c, ERR_NOMEM, NULL);
+        return;
+    }
+    s->resp.previous = f->previous;
+    take_message(s, buf_str(&c->out));
+    reply_whole(s);
+}
+
+void api_response_answer(struct call *c) {
+    struct str after = api_call_query(c, "starting_after");
+    int64_t n = -1;
+    if (!str_eqz(api_call_query(c, "stream"), "true")) {
+        reply_found(c);
+        return;
+    }
+    if (after.n && !str_to_i64(after, &n))
+        n = -1;
+    struct stream *s = stream_new(c, n);
+    if (!s) {
+        api_call_fail(c, ERR_NOMEM, NULL);
+        return;
+    }
+    s->events = true;
+    s->resp.previous = ((struct found *)c->state)->previous;
+    follow(c, s);
+}
+
+static void stopped(void *ctx, enum err err, const struct errinfo *ei) {
+    struct call *c = ctx;
+    if (err)
+        api_call_fail(c, err, ei);
+    else
+        api_call_next(c);
+}
+
+enum err api_response_cancel_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct message m;
+    struct uuid previous;
+    enum err e = read_id(c, "cancel", ei);
+    return e ? e : load(c, tx, &m, &previous, ei);
+}
+
+void api_response_cancel(struct call *c) {
+    enum err e = turn_stop(c->api->o.turns, c->loop, &c->user.user_id, &c->id, stopped, c);
+    if (e)
+        api_call_fail(c, e, NULL);
+}
+
+enum err api_response_cancelled(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    return read_into(c, tx, ei);
+}
+
+void api_response_reply(struct call *c) {
+    reply_found(c);
+}
+
+enum err api_response_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    enum err e = read_id(c, "", ei);
+    if (!e)
+        e = message_delete_answer(tx, &c->user.user_id, &c->id, ei);
+    if (e)
+        return e;
+    out_open(&c->out, NULL, '{');
+    out_str(&c->out, "id", str_from(arena_printf(c->arena, "resp_%s", c->id.s)));
+    out_strz(&c->out, "object", "response");
+    out_bool(&c->out, "deleted", true);
+    out_close(&c->out, '}');
+    return ERR_OK;
+}
