@@ -183,7 +183,7 @@ class User:
             if state["done"] and not state["error"]:
                 same = len(os.path.commonprefix([state["text"], expected]))
                 print(f"text differs from byte {same} on: {len(state['text'])} bytes in place of {len(expected)}; "
-                      f"{tries} requests", flush=True)
+                      f"{tries} requests: {state['text'][same:same + 160]!r}", flush=True)
             self.seen.failed(state["error"] or ("text differs" if state["done"] else "not whole in time"))
 
     async def live(self, until):
@@ -251,7 +251,7 @@ class Chaos:
         os.kill(m.process.child.pid, signal.SIGCONT)
 
     async def kill_supervisor(self):
-        self.parley.restart()
+        self.parley.kill_supervisor()
 
     async def lock_database(self):
         db = sqlite3.connect(self.parley.database, timeout=0, isolation_level=None)
@@ -303,10 +303,16 @@ class HardParley(SeededParley):
             except (OSError, ProcessLookupError):
                 continue
 
-    def restart(self):
+    def kill_supervisor(self):
         os.kill(self.process.child.pid, signal.SIGKILL)
         self.process.child.wait()
-        self.launch()
+
+    async def keep_up(self, until):
+        """Starts it again whenever it has ended."""
+        while time.monotonic() < until:
+            if self.process.child.poll() is not None:
+                self.launch()
+            await asyncio.sleep(0.05)
 
     def unmount(self):
         if self.small_disk:
@@ -331,7 +337,7 @@ async def play(o, parley, chaos, seen, page):
     cookies = open(parley.sessions).read().split()
     until = time.monotonic() + o.minutes * 60
     users = [User(o, parley.port, i, cookies[i], seen) for i in range(o.users)]
-    await asyncio.gather(page.live(until), chaos.live(until - 10), *(u.live(until) for u in users))
+    await asyncio.gather(page.live(until), parley.keep_up(until + 20), chaos.live(until - 10), *(u.live(until) for u in users))
 
 
 def main():
@@ -357,7 +363,11 @@ def main():
         chaos = Chaos(o, work, parley, mocks)
         try:
             asyncio.run(play(o, parley, chaos, seen, page))
-            wait_until(lambda: http_status(parley.port, "/readyz") == 200, 30, "Parley after all that")
+            try:
+                wait_until(lambda: http_status(parley.port, "/readyz") == 200, 30, "Parley after all that")
+            except SystemExit:
+                print(open(parley.log, encoding="utf-8", errors="replace").read()[-4000:])
+                raise
             files = len(os.listdir(f"/proc/{parley.running()['server']}/fd"))
         finally:
             parley.stop()

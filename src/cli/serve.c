@@ -23,7 +23,7 @@
 #include "supervisor/supervisor.h"
 
 #define LOOPS_MAX       UPGRADE_LISTENERS_MAX
-#define LOCK_WAIT_MS    1000
+#define LOCK_WAIT_MS    5000
 #define SERVER_STOP_MS  15000
 #define ENGINE_STOP_MS  5000
 #define ACTIVATED_FD    3 /* SD_LISTEN_FDS_START */

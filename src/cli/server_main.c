@@ -92,6 +92,7 @@ struct server {
     size_t n_loops;
     atomic_size_t n_serving;
     atomic_bool failed;
+    atomic_bool orphaned; /* somebody waits for the lock */
     bool listening, draining, told_ready, refreshing;
     bool link_out, link_looking, link_used; /* of the first account; used: the store's thread */
     int64_t link_looked_ns;
@@ -125,7 +126,8 @@ static enum err write_nothing(struct store_tx *tx, void *arg, struct errinfo *ei
  * hears of it. */
 static void loop_end(void *arg) {
     struct server_loop *l = arg;
-    if (l->http && l->ends < END_LOOKS && http_server_requests(l->http) > 0) {
+    if (l->http && !l->server->orphaned && l->ends < END_LOOKS &&
+        http_server_requests(l->http) > 0) {
         l->ends++; /* what is being answered is answered */
         timer_start(l->end, END_LOOK_MS, false);
         return;
@@ -195,6 +197,7 @@ static void on_leave_signal(void *arg) {
 }
 
 static void on_lifeline(void *arg) {
+    ((struct server *)arg)->orphaned = true;
     drain(arg, DRAIN_ORPHANED_MS);
 }
 
