@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 # Options for the program or the tests: make run ARGS="--port 9000", make test ARGS="-L unit"
 ARGS ?=
 
-.PHONY: help run test build web deps models packages asan tsan fuzz bench-ttft bench-engine bench-10k bench-gateway chaos load llama-server \
+.PHONY: help run test build web deps models packages asan tsan fuzz bench-ttft bench-engine bench-soak bench-10k bench-gateway chaos load llama-server \
 	format format-check test-clean clean
 
 ## Using Parley
@@ -64,6 +64,9 @@ bench-ttft: build models ## Time to first token: the whole program against llama
 
 bench-engine: build models ## The engine alone against llama-server and the library (ARGS=--quick: 2 minutes)
 	@exec bench/engine $(ARGS)
+
+bench-soak: build models ## The engine under random load for 30 minutes: memory flat, nothing lost (ARGS=--quick: a minute)
+	@exec python3 bench/soak.py $(ARGS)
 
 load: packages # the programs that make load for the two below
 	@scripts/build build -- load

@@ -22,7 +22,8 @@ void forecast_init(struct forecast *f, double base_ns, double answer_ns, double 
                            .answer_ns = answer_ns,
                            .prompt_ns = prompt_ns,
                            .margin = 1.25,
-                           .answer_tokens = 128};
+                           .answer_tokens = 128,
+                           .ends = 0.5};
 }
 
 double forecast_step_ns(const struct forecast *f, int with_logits, int without) {
@@ -86,6 +87,10 @@ void forecast_learn(struct forecast *f, int with_logits, int without, double too
     f->seen++;
 }
 
+void forecast_paced(struct forecast *f, double took_ns) {
+    f->pace_ns = f->pace_ns > 0 ? f->pace_ns + (took_ns - f->pace_ns) * SMOOTH : took_ns;
+}
+
 /* Moves the margin to where HOLDS of the predictions hold (the stochastic quantile estimate of
  * Robbins and Monro, on a logarithmic scale). */
 void forecast_check(struct forecast *f, double predicted_ns, double took_ns) {
@@ -94,7 +99,8 @@ void forecast_check(struct forecast *f, double predicted_ns, double took_ns) {
     f->margin = fmin(fmax(f->margin, MARGIN_MIN), MARGIN_MAX);
 }
 
-void forecast_answered(struct forecast *f, int tokens) {
+void forecast_answered(struct forecast *f, int tokens, bool by_itself) {
+    f->ends += (by_itself - f->ends) * SMOOTH;
     f->answer_tokens += (tokens - f->answer_tokens) * SMOOTH;
 }
 
@@ -103,11 +109,13 @@ static int by_left(const void *a, const void *b) {
     return (x->left > y->left) - (x->left < y->left);
 }
 
-/* Of n answers whose lengths are spread exponentially about their mean, by when the one at place i
- * has very likely ended; never later than it must. The first to end is spread as widely as one
- * answer is, later ones are spread less. */
+/* Of n answers that may end at any token, as often as answers have ended by themselves, by when the
+ * one at place i has very likely ended; never later than it must. (Lengths are then spread
+ * exponentially; ends over tokens is the likeliest rate when some are cut. The first end is spread
+ * as widely as one answer is, later ones are spread less.) */
 static double ends_after(const struct forecast *f, int left, int i, int n) {
-    double likely = -f->answer_tokens * log(1 - (i + 1.0) / (n + 1.0));
+    double mean = f->answer_tokens / fmax(f->ends, 1e-3);
+    double likely = -mean * log(1 - (i + 1.0) / (n + 1.0));
     likely *= 1 + SPREAD / sqrt(i + 1.0);
     return likely < left ? likely : left;
 }
@@ -120,6 +128,7 @@ double forecast_first_token(const struct forecast *f, struct forecast_state *s,
         answering += s->running[i].todo == 0;
     double step = forecast_step_ns(f, answering, 0);
     double beside = answering ? step : f->base_ns; /* what goes along with each prompt */
+    double pace = fmax(step, f->pace_ns);
     for (int i = 0; i < s->n_running; i++) {
         int todo = s->running[i].todo;
         if (todo && (todo <= whole || todo <= r->fresh))
@@ -130,13 +139,13 @@ double forecast_first_token(const struct forecast *f, struct forecast_state *s,
     for (int i = 0; i <= s->n_ahead; i++) {
         const struct forecast_request *q = i < s->n_ahead ? &s->ahead[i] : r;
         while ((s->idle == 0 || s->cells < q->reserve) && ended < s->n_running) {
-            slot = step * ends_after(f, s->running[ended].left, ended, s->n_running);
+            slot = pace * ends_after(f, s->running[ended].left, ended, s->n_running);
             s->cells += s->running[ended++].reserved;
             s->idle++;
         }
         if (s->idle == 0 || s->cells < q->reserve) {
             /* All that run now have ended; those that followed them are taken for alike. */
-            slot += step * fmin(f->answer_tokens, q->most) / (s->n_running ? s->n_running : 1);
+            slot += pace * fmin(f->answer_tokens, q->most) / (s->n_running ? s->n_running : 1);
             s->idle = 1;
             s->cells = q->reserve;
         }

@@ -19,15 +19,21 @@ struct forecast {
     /* A prediction times margin held in all but a fiftieth of the cases so far. */
     double margin;
     double answer_tokens; /* of an answer, smoothed */
+    double ends;          /* the share of answers that end before they must, smoothed */
+    double pace_ns;       /* from token to token of running answers, with what is computed between;
+                             smoothed,       0 = not known */
 };
 
 /* Starts from the given costs, which are believed until steps say otherwise. */
 void forecast_init(struct forecast *f, double base_ns, double answer_ns, double prompt_ns);
 void forecast_learn(struct forecast *f, int with_logits, int without, double took_ns);
 double forecast_step_ns(const struct forecast *f, int with_logits, int without);
+/* Running answers got their next token after so long. */
+void forecast_paced(struct forecast *f, double took_ns);
 /* A first token that was predicted after predicted_ns came after took_ns. */
 void forecast_check(struct forecast *f, double predicted_ns, double took_ns);
-void forecast_answered(struct forecast *f, int tokens); /* an answer ended by itself */
+/* An answer of so many tokens has ended: by itself, or because it could not be longer. */
+void forecast_answered(struct forecast *f, int tokens, bool by_itself);
 
 struct forecast_running { /* a request that has its slot */
     int left;             /* tokens that it may still say at most */

@@ -12,15 +12,47 @@
 #define REMIND_NS    (5000 * MS) /* and at least so often, so that nobody takes silence for an end */
 #define ALONE        2           /* see deadline_of() */
 #define RUNNING_MAX  256
+#define SETTLED      2048 /* tokens: users who were served about as much as others go by arrival */
+#define RANK_TOKENS  256  /* that a request takes, about */
 
 /* ---- the forecast ---- */
 
-/* Whether a goes before b, which came later: people before the background, then who was served
- * least. */
+/* The order of those who wait: people before the background; a user's first request before further
+ * ones of the same user. First ones go in the order in which they came to be that, unless one user
+ * was served much more than another: so who comes later seldom overtakes, and what was promised
+ * holds. Further ones go by what their users were served, each as if those before it were served
+ * already. */
 static bool goes_before(const struct sched *s, const struct job *a, const struct job *b) {
     if (a->chat.background != b->chat.background)
         return b->chat.background;
-    return fairness_served(s->fairness, a->chat.user) <= fairness_served(s->fairness, b->chat.user);
+    if ((a->rank == 0) != (b->rank == 0))
+        return a->rank == 0;
+    if (a->rank == 0)
+        return a->settled != b->settled ? a->settled < b->settled : a->turn < b->turn;
+    double served_a = fairness_served(s->fairness, a->account) + a->rank * RANK_TOKENS;
+    double served_b = fairness_served(s->fairness, b->account) + b->rank * RANK_TOKENS;
+    return served_a != served_b ? served_a < served_b : a->id < b->id;
+}
+
+static void rank(struct sched *s, struct job *j) {
+    j->rank = fairness_count(s->fairness, j->account);
+    if (j->rank > 0 || j->turn > 0)
+        return;
+    j->turn = ++s->turns;
+    j->settled = (int64_t)(fairness_served(s->fairness, j->account) / SETTLED);
+}
+
+/* newcomer: one that is not in the lists yet, or NULL */
+static void rank_all(struct sched *s, struct job *newcomer) {
+    fairness_count_anew(s->fairness);
+    for (struct job *j = s->running; j; j = j->next)
+        j->rank = fairness_count(s->fairness, j->account);
+    for (struct job *j = s->waiting; j; j = j->next)
+        rank(s, j);
+    if (newcomer) {
+        rank(s, newcomer);
+        newcomer->id = UINT64_MAX; /* after all that have one */
+    }
 }
 
 /* What a request's sequence holds at most. */
@@ -47,7 +79,8 @@ static double busy_ns(const struct sched *s, int64_t now) {
 }
 
 /* From now to the job's first token; 0 when there is no memory to say. */
-static double predict(struct sched *s, const struct job *j, int64_t now) {
+static double predict(struct sched *s, struct job *j, int64_t now) {
+    rank_all(s, j);
     struct forecast_running running[RUNNING_MAX];
     struct forecast_request *ahead = calloc((size_t)s->n_waiting + 1, sizeof(*ahead));
     struct forecast_state st = {.running = running,
@@ -160,13 +193,19 @@ enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     return refuse(s, ns * s->forecast.margin - left, now, why, ei);
 }
 
+/* The earliest time at which the job's first token can be there. */
+static int64_t soonest(const struct sched *s, const struct job *j, int64_t now) {
+    int todo = j->slot ? job_todo(j) : j->fresh;
+    return now + (int64_t)forecast_step_ns(&s->forecast, 1, todo - 1);
+}
+
 void sched_refuse_late(struct sched *s) {
     int64_t now = clock_mono_ns();
     struct errinfo ei;
     for (int pass = 0; pass < 2; pass++)
         for (struct job *j = pass ? s->running : s->waiting, *next; j; j = next) {
             next = j->next;
-            if (!j->deadline_ns || j->answer_tokens > 0 || now < j->deadline_ns)
+            if (!j->deadline_ns || j->answer_tokens > 0 || soonest(s, j, now) <= j->deadline_ns)
                 continue;
             metric_add(M_ENGINE_LATE, 1);
             forecast_check(&s->forecast, j->predicted_ns, (double)(now - j->submitted_ns) * 2);
@@ -181,6 +220,7 @@ void sched_refuse_late(struct sched *s) {
 
 static struct job *next_waiting(struct sched *s) {
     struct job *best = NULL;
+    rank_all(s, NULL);
     for (struct job *j = s->waiting; j; j = j->next)
         if (!best || !goes_before(s, best, j))
             best = j;
@@ -253,19 +293,14 @@ void sched_admit(struct sched *s) {
 
 /* ---- what those who wait are told ---- */
 
-struct rank {
+struct place {
+    const struct sched *sched;
     struct job *job;
-    double served;
-    int arrival;
 };
 
-static int by_rank(const void *a, const void *b) {
-    const struct rank *x = a, *y = b;
-    if (x->job->chat.background != y->job->chat.background)
-        return x->job->chat.background - y->job->chat.background;
-    if (x->served != y->served)
-        return x->served < y->served ? -1 : 1;
-    return x->arrival - y->arrival;
+static int by_place(const void *a, const void *b) {
+    const struct place *x = a, *y = b;
+    return goes_before(x->sched, x->job, y->job) ? -1 : 1;
 }
 
 void sched_tell_positions(struct sched *s) {
@@ -273,14 +308,15 @@ void sched_tell_positions(struct sched *s) {
     int n = 0;
     if (!s->waiting || now - s->told_ns < TELL_NS)
         return;
-    struct rank *ranks = calloc((size_t)s->n_waiting, sizeof(*ranks));
-    if (!ranks)
+    struct place *places = calloc((size_t)s->n_waiting, sizeof(*places));
+    if (!places)
         return;
     for (struct job *j = s->waiting; j; j = j->next, n++)
-        ranks[n] = (struct rank){j, fairness_served(s->fairness, j->chat.user), n};
-    qsort(ranks, (size_t)n, sizeof(*ranks), by_rank);
+        places[n] = (struct place){s, j};
+    rank_all(s, NULL);
+    qsort(places, (size_t)n, sizeof(*places), by_place);
     for (int i = 0; i < n; i++) {
-        struct job *j = ranks[i].job;
+        struct job *j = places[i].job;
         if (!j->chat.wait || (j->told == i && now - j->told_ns < REMIND_NS))
             continue;
         j->told = i;
@@ -288,6 +324,6 @@ void sched_tell_positions(struct sched *s) {
         const struct sched_event e = {.queued = true, .position = i};
         j->chat.on_event(j->chat.ctx, &e);
     }
-    free(ranks);
+    free(places);
     s->told_ns = now;
 }

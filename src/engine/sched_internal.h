@@ -29,6 +29,10 @@ struct job {
     struct sampler *sampler;
     struct guide *guide; /* of chat.grammar, NULL = none */
     struct slot *slot;   /* NULL while waiting */
+    struct account *account;
+    int rank;        /* requests of the same user that came before it and have not ended */
+    int64_t turn;    /* order in which requests came to be their user's first; 0 = it is not */
+    int64_t settled; /* what its user had been served then, in steps of SETTLED tokens */
     int64_t submitted_ns;
     int64_t started_ns;  /* when it first got a slot, 0 = not yet */
     int64_t served_ns;   /* when it got its slot or its last chunk of prefill */
@@ -73,6 +77,7 @@ struct sched {
     double embed_ns;      /* of one such token, smoothed */
     double request_ns;    /* from slot to end, smoothed */
     int64_t step_ends_ns; /* when the running step should end, 0 = none runs */
+    int64_t turns;        /* given so far */
     int64_t retry_ns;     /* when the last one that was refused may come back */
     int64_t told_ns;      /* when positions were last told */
 

@@ -232,8 +232,7 @@ static int32_t sample(struct sched *s, struct job *j, int item) {
         return -1;
     }
     int forced = forced_bytes(s, j, token.token);
-    fairness_charge(s->fairness, j->chat.user,
-                    2); /* a decoded token costs about two prefilled ones */
+    fairness_charge(j->account, 2); /* a decoded token costs about two prefilled ones */
     if (s->model->ops->is_end(s->model, token.token)) {
         sched_end_job(s, j, SCHED_STOP, NULL);
         return -1;
@@ -287,7 +286,7 @@ static void after_step(struct sched *s) {
     for (struct job *j = s->running, *next; j; j = next) {
         next = j->next;
         if (!job_generating(j))
-            fairness_charge(s->fairness, j->chat.user, j->computed_after - j->slot->computed);
+            fairness_charge(j->account, j->computed_after - j->slot->computed);
         if (j->computed_after > j->slot->computed)
             j->served_ns = now;
         j->slot->computed = j->computed_after;
@@ -332,6 +331,8 @@ static enum err compute(struct sched *s, const struct step *step, struct errinfo
     metric_observe(M_ENGINE_STEP_SECONDS, took / 1e9);
     if (!e)
         forecast_learn(&s->forecast, step->with_logits, step->items - step->with_logits, took);
+    if (!e && step->prefill < step->items)
+        forecast_paced(&s->forecast, took);
     return e;
 }
 

@@ -117,10 +117,10 @@ enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_
     j->prompt_tokens = c->prompt.n;
     j->item = j->told = -1;
     pthread_mutex_lock(&s->state);
-    fairness_join(s->fairness, c->user);
+    j->account = fairness_join(s->fairness, c->user);
     e = sched_may_enter(s, j, ei);
     if (e) {
-        fairness_leave(s->fairness, c->user);
+        fairness_leave(s->fairness, j->account);
         pthread_mutex_unlock(&s->state);
         free_job(j);
         return e;
@@ -204,8 +204,8 @@ void sched_end_job(struct sched *s, struct job *j, enum sched_end end, const str
         metric_set(M_ENGINE_QUEUED, --s->n_waiting);
     }
     if (end == SCHED_STOP || end == SCHED_LENGTH)
-        forecast_answered(&s->forecast, j->answer_tokens);
-    fairness_leave(s->fairness, j->chat.user);
+        forecast_answered(&s->forecast, j->answer_tokens, end == SCHED_STOP);
+    fairness_leave(s->fairness, j->account);
     const struct sched_event e = {
         .done = true,
         .end = end,

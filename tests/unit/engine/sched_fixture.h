@@ -82,8 +82,8 @@ static struct sched_chat request(struct fixture *f, struct caller *c, const char
     return chat;
 }
 
-static enum err submit(struct fixture *f, struct sched_chat *chat, uint64_t *ret_id,
-                       struct errinfo *ei) {
+static inline enum err submit(struct fixture *f, struct sched_chat *chat, uint64_t *ret_id,
+                              struct errinfo *ei) {
     uint64_t id = 0;
     memset(ei, 0, sizeof(*ei));
     enum err e = sched_chat_submit(f->s, chat, &id, ei);

@@ -65,6 +65,7 @@ static struct forecast simple(void) {
     struct forecast f;
     forecast_init(&f, 10 * MS, 0, MS);
     f.answer_tokens = 1000;
+    f.ends = 1;
     return f;
 }
 

@@ -193,6 +193,60 @@ static void wait_that_is_too_long_is_refused(void **state) {
     fixture_deinit(&f);
 }
 
+static void second_user_is_next_however_many_the_first_has_waiting(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller flood[20] = {0}, one = {0};
+    struct errinfo ei;
+    fixture_init(&f, 1);
+    for (int i = 0; i < 20; i++) {
+        struct sched_chat chat = request(&f, &flood[i], "flood>", 10);
+        chat.wait = true;
+        chat.user = 1;
+        assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    }
+    sched_round(f.s);
+    struct sched_chat chat = request(&f, &one, "question>", 10);
+    chat.wait = true;
+    chat.user = 2;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    while (one.dones == 0)
+        sched_round(f.s);
+    int ended = 0;
+    for (int i = 0; i < 20; i++)
+        ended += flood[i].dones;
+    assert_int_equal(ended, 1); /* the one that ran when it came */
+    run_all(&f);
+    fixture_deinit(&f);
+}
+
+static void first_requests_are_not_overtaken_by_later_ones(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller heavy = {0}, early = {0}, late = {0};
+    struct errinfo ei;
+    fixture_init(&f, 1);
+    struct sched_chat chat = request(&f, &heavy, "question>", 100);
+    chat.user = 1;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s);
+    chat = request(&f, &early, "question>", 10); /* of a user who was served some hundred tokens */
+    chat.user = 2;
+    chat.wait = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    for (int i = 0; i < 20; i++)
+        sched_round(f.s);
+    chat = request(&f, &late, "question>", 10);
+    chat.user = 3;
+    chat.wait = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    while (late.n == 0)
+        sched_round(f.s);
+    assert_int_equal(early.dones, 1);
+    run_all(&f);
+    fixture_deinit(&f);
+}
+
 static void thousand_at_once_are_answered_or_refused(void **state) {
     (void)state;
     struct fixture f;
@@ -293,6 +347,8 @@ int main(void) {
         cmocka_unit_test(missed_deadline_ends_waiting_and_prefilling_requests),
         cmocka_unit_test(waiting_requests_are_told_their_positions),
         cmocka_unit_test(wait_that_is_too_long_is_refused),
+        cmocka_unit_test(second_user_is_next_however_many_the_first_has_waiting),
+        cmocka_unit_test(first_requests_are_not_overtaken_by_later_ones),
         cmocka_unit_test(thousand_at_once_are_answered_or_refused),
         cmocka_unit_test(background_waits_behind_people),
         cmocka_unit_test(background_gives_its_slot_back_and_goes_on),
