@@ -14,6 +14,7 @@
 #include "net/http_server.h"
 #include "net/jobs.h"
 #include "net/loop.h"
+#include "retrieval/web_search.h"
 #include "store/store.h"
 #include "turn/turn.h"
 #include "upstream/upstream.h"
@@ -25,6 +26,7 @@ struct api_options {
     struct turns *turns;
     struct upstream *upstream;
     struct ingest *ingest;    /* told when sources change; NULL = nobody is */
+    struct web_search *web;   /* asks search services; NULL = none is asked */
     struct learn *learn;      /* borrowed; NULL = what is learnt is not in use */
     struct jobs *jobs;        /* password hashing: 1 or 2 threads are enough */
     struct safety *safety;    /* the guard, borrowed; NULL = none */

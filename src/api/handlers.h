@@ -84,6 +84,8 @@ TX(api_source_patch_write);
 TX(api_source_delete_write);
 TX(api_source_run_write);
 ACT(api_source_changed);
+TX(api_source_search_read);
+ACT(api_source_search);
 
 /* openai_models.c, openai_chat.c, openai_embeddings.c */
 TX(api_openai_models_list);

@@ -160,5 +160,48 @@ enum err api_source_delete_write(struct call *c, struct store_tx *tx, struct err
 
 void api_source_changed(struct call *c) {
     ingest_poke(c->api->o.ingest);
+    web_search_changed(c->api->o.web);
     api_call_next(c);
+}
+
+/* ---- asking a search service ---- */
+
+enum err api_source_search_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct source s;
+    enum err e = get(c, tx, &s);
+    if (e)
+        return not_found(ei, e);
+    if (s.kind != SOURCE_SEARCH || !s.enabled)
+        return err_set(ei, ERR_CONFLICT,
+                       s.enabled ? "this source is no search" : "this source is switched off");
+    return ERR_OK;
+}
+
+static void searched(void *ctx, const struct web_search_result *r) {
+    struct call *c = ctx;
+    entity_list_open(&c->out);
+    for (size_t i = 0; i < r->n; i++) {
+        out_open(&c->out, NULL, '{');
+        out_int(&c->out, "rank", r->hits[i].rank);
+        out_str(&c->out, "title", r->hits[i].title);
+        out_text_or_null(&c->out, "url", r->hits[i].url);
+        out_str(&c->out, "text", r->hits[i].text);
+        out_close(&c->out, '}');
+    }
+    out_close(&c->out, ']');
+    out_bool(&c->out, "cached", r->from_cache > 0);
+    out_text_or_null(&c->out, "error", r->first_error);
+    out_close(&c->out, '}');
+    api_call_next(c);
+}
+
+void api_source_search(struct call *c) {
+    struct web_search_request q = {
+        .query = json_get_str(c->body, "query"), .user_id = c->user.user_id, .only = c->id};
+    struct web_search_call *call;
+    struct errinfo ei = {0};
+    enum err e = c->api->o.web ? web_search_run(c->api->o.web, c->loop, &q, searched, c, &call, &ei)
+                               : err_set(&ei, ERR_UNAVAILABLE, NULL);
+    if (e)
+        api_call_fail(c, e, &ei);
 }

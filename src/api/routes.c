@@ -101,6 +101,7 @@ const struct route api_routes[] = {
     {HTTP_PATCH, SOURCE, "updateSource", "Changes a source", IN(source_patch), OUT(200, source_entity), DO(WRITE(api_source_patch_write), LOOP(api_source_changed))},
     {HTTP_DELETE, SOURCE, "deleteSource", "Deletes a source, and what it brought if asked for", Q(source_delete), NONE204, DO(WRITE(api_source_delete_write), LOOP(api_source_changed))},
     {HTTP_POST, SOURCE "/run", "runSource", "Looks at a source now", IN(empty_request), OUT(202, source_entity), DO(WRITE(api_source_run_write), LOOP(api_source_changed))},
+    {HTTP_POST, SOURCE "/search", "askSource", "Asks a search service, as a question would", IN(source_search_request), OUT(200, web_hits_answer), DO(READ(api_source_search_read), LOOP(api_source_search))},
 
     {HTTP_POST, "/v1/chat/completions", "createChatCompletion", "OpenAI's chat completions", .flags = ROUTE_STREAMS | ROUTE_BARE, IN(chat_completion_request), OUT(200, chat_completion_answer), .media = EVENTS, DO(READ(api_openai_chat_read), LOOP(api_openai_chat_forward))},
     {HTTP_POST, "/v1/responses", "createResponse", "OpenAI's responses, kept as a conversation", .flags = ROUTE_STREAMS | ROUTE_BARE | ROUTE_TURN, IN(response_request), OUT(200, response_answer), .media = EVENTS, DO(READ(api_turn_replay_read), WRITE(api_response_write), LOOP(api_response_start))},

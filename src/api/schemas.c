@@ -105,13 +105,16 @@ SCHEMA(document_create_request, "DocumentCreateRequest", false, NULL,
                   "administrator"},                                                                \
         {"enabled", BOOL}, {                                                                       \
         "settings", OBJ,                                                                           \
-            .about = "max_documents (200); all_files, for folders; see docs/ingest.md"             \
+            .about = "max_documents (200); all_files, for folders; where things stand in a "       \
+                     "search's answers; see docs/ingest.md"                                        \
     }
 SCHEMA(source_create_request, "SourceCreateRequest", false, NULL,
        {"kind", TEXT, REQ, .values = source_kinds,
         .about = "folders and searches need an administrator"},
        {"location", TEXT, REQ, .min = 1, .max = 2000, .about = "an address, or a folder's path"},
        {"name", TEXT, .min = 1, .max = 200}, SOURCE_SETTABLE);
+SCHEMA(source_search_request, "SourceSearchRequest", false, NULL,
+       {"query", TEXT, REQ, .min = 1, .max = 400});
 SCHEMA(source_patch, "SourcePatch", false, NULL, {"location", TEXT, .min = 1, .max = 2000},
        {"name", TEXT, .min = 1, .max = 200}, SOURCE_SETTABLE);
 
@@ -285,6 +288,12 @@ SCHEMA(source_entity, "Source", false, NULL, {"source_id", ID, REQ}, {"user_id",
        {"last_error", TEXT, REQNULL, .about = "what went wrong the last time; null = nothing"},
        {"last_new", INT, REQ, .about = "documents that were new or had changed"},
        {"last_seen", INT, REQ, .about = "things that were looked at"}, {"running", BOOL, REQ});
+SCHEMA(web_hit_entity, "WebHit", false, NULL, {"rank", INT, REQ}, {"title", TEXT, REQ},
+       {"url", TEXT, REQNULL}, {"text", TEXT, REQ});
+SCHEMA(web_hits_answer, "WebHits", false, "What a search service found.",
+       {"data", LIST, REQ, .item = F_OBJECT, .ref = &schema_web_hit_entity},
+       {"cached", BOOL, REQ, .about = "it was asked the same a short while ago"},
+       {"error", TEXT, REQNULL, .about = "why it found nothing"});
 LIST_OF(source_list_answer, "SourceList", schema_source_entity);
 SCHEMA(model_entity, "Model", true, NULL, {"id", TEXT, REQ}, {"object", TEXT, REQ},
        {"created", INT, REQ}, {"owned_by", TEXT, REQ});

@@ -23,6 +23,7 @@
     X(document_metadata)                                                                           \
     X(document_create_request)                                                                     \
     X(source_create_request)                                                                       \
+    X(source_search_request)                                                                       \
     X(source_patch)                                                                                \
     X(chat_message_param)                                                                          \
     X(chat_completion_request)                                                                     \
@@ -54,6 +55,8 @@
     X(document_entity)                                                                             \
     X(document_list_answer)                                                                        \
     X(source_entity)                                                                               \
+    X(web_hit_entity)                                                                              \
+    X(web_hits_answer)                                                                             \
     X(source_list_answer)                                                                          \
     X(model_entity)                                                                                \
     X(model_list_answer)                                                                           \

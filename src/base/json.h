@@ -22,6 +22,8 @@ typedef yyjson_mut_val json_mut_val; /* (these two are aliases, they hide nothin
 enum err json_parse(struct str text, yyjson_doc **ret_doc, struct errinfo *ei) ERR_CHECK;
 
 static inline struct str json_str(const json_val *v) { /* STR_NULL when v is no string */
+    if (!yyjson_is_str((yyjson_val *)v)) /* yyjson_get_len() counts the members of others */
+        return STR_NULL;
     return (struct str){yyjson_get_str((yyjson_val *)v), yyjson_get_len((yyjson_val *)v)};
 }
 static inline json_val *json_get(const json_val *obj, const char *key) { /* NULL if absent */

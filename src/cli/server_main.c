@@ -34,6 +34,7 @@
 #include "net/http_server.h"
 #include "net/jobs.h"
 #include "retrieval/retrieval.h"
+#include "retrieval/web_search.h"
 #include "supervisor/supervisor.h"
 #include "turn/turn.h"
 #include "upstream/upstream.h"
@@ -84,6 +85,7 @@ struct server {
     struct retrieval *retrieval;
     struct turns *turns;
     struct ingest *ingest;
+    struct web_search *web;
     struct jobs *jobs;
     struct server_guard guard;
     struct server_learn learn;
@@ -554,6 +556,8 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
     if (!e)
         e = ingest_start(&in, &s->ingest, ei);
     if (!e)
+        e = web_search_new(s->store, &s->web, ei);
+    if (!e)
         e = turns_new(&t, &s->turns, ei);
     if (!e && !s->link.before_pid)
         e = recover(s, ei);
@@ -565,6 +569,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                             .upstream = s->upstream,
                             .jobs = s->jobs,
                             .ingest = s->ingest,
+                            .web = s->web,
                             .upstream_is_engine = !c->upstream[0],
                             .signup_open = c->signup == SIGNUP_OPEN,
                             .session_days = (int)c->session_days,
@@ -585,6 +590,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
  * last. */
 static void close_parts(struct server *s) {
     ingest_stop(s->ingest);
+    web_search_free(s->web);
     jobs_free(s->jobs);
     learn_close(&s->learn);
     guard_stop(&s->guard);

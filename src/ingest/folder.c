@@ -180,11 +180,11 @@ static void watch_tree(struct watches *w, const struct source *s) {
         fts_close(fts);
 }
 
-void watches_set(struct watches *w, const struct source *s, size_t n) {
+bool watches_set(struct watches *w, const struct source *s, size_t n) {
     char *key = key_of(s, n);
     if (!key || (w->key && !w->dirty && strcmp(key, w->key) == 0)) {
         free(key);
-        return;
+        return false;
     }
     for (size_t i = 0; i < w->n; i++)
         inotify_rm_watch(w->fd, w->list[i].wd);
@@ -194,6 +194,7 @@ void watches_set(struct watches *w, const struct source *s, size_t n) {
         watch_tree(w, &s[i]);
     free(w->key);
     w->key = key;
+    return true;
 }
 
 static void add_id(const struct watches *w, int wd, struct uuid *ids, size_t *n, size_t max) {

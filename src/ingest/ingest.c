@@ -318,13 +318,13 @@ static void *work(void *arg) {
     enum err e = store_write_wait(g->o.store, recover, NULL, &ei);
     while (!atomic_load(&g->stop)) {
         struct look l = {.arena = arena_new(ARENA_MAX)};
-        if (!l.arena || (e = store_read_wait(g->o.store, look, &l, &ei)) != ERR_OK)
-            l.n_folders = 0;
-        if (!e && g->watches)
-            watches_set(g->watches, l.folders, l.n_folders);
-        if (!e && l.found)
+        e = l.arena ? store_read_wait(g->o.store, look, &l, &ei) : ERR_NOMEM;
+        bool anew = !e && g->watches && watches_set(g->watches, l.folders, l.n_folders);
+        for (size_t i = 0; anew && i < l.n_folders && !atomic_load(&g->stop); i++)
+            run_source(g, &l.folders[i], l.arena);
+        if (!e && l.found && !anew) /* else what is due is read again */
             run_source(g, &l.due, l.arena);
-        else
+        else if (!anew)
             wait_for_work(g, &l, e != ERR_OK);
         arena_free(l.arena);
     }

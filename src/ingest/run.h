@@ -64,7 +64,8 @@ void crawl_links(struct run *r); /* sitemaps and feeds */
 void folder_run(struct run *r);
 struct watches *watches_new(int fd);
 void watches_free(struct watches *w);
-/* Watches the folders of these sources, and no others. */
-void watches_set(struct watches *w, const struct source *s, size_t n);
+/* Watches the folders of these sources, and no others. True when they are watched anew: what
+ * happened meanwhile nobody has told, so they are to be walked. */
+bool watches_set(struct watches *w, const struct source *s, size_t n);
 /* Reads what happened; the ids of the sources that it concerns, at most max. */
 size_t watches_read(struct watches *w, struct uuid *ids, size_t max);

@@ -228,6 +228,14 @@ enum err source_folders(struct store_tx *tx, struct arena *a, struct source **re
     return read_all(&q, a, ret, ret_n);
 }
 
+enum err source_searches(struct store_tx *tx, struct arena *a, struct source **ret, size_t *ret_n) {
+    struct query q;
+    query_begin(&q, tx,
+                "SELECT " COLUMNS " FROM sources WHERE kind = 'search' AND enabled = 1"
+                " ORDER BY source_id");
+    return read_all(&q, a, ret, ret_n);
+}
+
 /* ---- items ---- */
 
 enum err source_item_get(struct store_tx *tx, const struct uuid *source_id, struct str uri,

@@ -56,6 +56,10 @@ enum err source_finish(struct store_tx *tx, const struct source *s) ERR_CHECK;
 enum err source_folders(struct store_tx *tx, struct arena *a, struct source **ret,
                         size_t *ret_n) ERR_CHECK;
 
+/* Searches that may be asked. */
+enum err source_searches(struct store_tx *tx, struct arena *a, struct source **ret,
+                         size_t *ret_n) ERR_CHECK;
+
 struct source_item { /* one thing of a source, by its address */
     struct uuid source_id;
     struct str uri;

@@ -210,6 +210,26 @@ def test_folder_is_watched(program, tmp_path):
     assert not [u for u in documents(program.admin) if u.startswith(name())]
 
 
+def test_search_services_are_asked_and_their_answers_kept(program, site):
+    found = json.dumps({"results": [{"title": "Tides", "url": "https://example.org/t", "content": "High <b>tide</b> is at six."}]}).encode()
+    Site.pages = {"/search?q=high%20tide&format=json": (200, {"Content-Type": "application/json"}, found), "/search?q=bad&format=json": (500, {}, b"")}
+    with pytest.raises(Exception) as e:
+        program.admin.post("/api/v1/sources", {"kind": "search", "location": site + "/search"})
+    assert e.value.error["param"] == "location"
+    s = program.admin.post("/api/v1/sources", {"kind": "search", "name": "Web", "location": site + "/search?q={query}&format=json", "allow_private": True})
+    ask = f"/api/v1/sources/{s['source_id']}/search"
+    for cached in (False, True):
+        r = program.admin.post(ask, {"query": "high tide"})
+        assert (r["data"], r["cached"], r["error"]) == ([{"rank": 1, "title": "Tides", "url": "https://example.org/t", "text": "High tide is at six."}], cached, None)
+    assert len(Site.asked) == 1
+    assert "HTTP 500" in program.admin.post(ask, {"query": "bad"})["error"]
+    program.admin.call("PATCH", f"/api/v1/sources/{s['source_id']}", {"allow_private": False})
+    assert "not of the open internet" in program.admin.post(ask, {"query": "other"})["error"]
+    with pytest.raises(Exception) as e:
+        program.user.post(ask, {"query": "x"})
+    assert e.value.status == 404
+
+
 def test_a_document_deleted_by_hand_stays_away(program, site):
     Site.pages = {"/d": page("Gone by hand")}
     s = ran(program.admin, source(program.admin, kind="url", location=site + "/d", allow_private=True))

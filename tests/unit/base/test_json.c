@@ -97,6 +97,12 @@ static void json_accessors_check_types(void **state) {
     assert_true(s.n == 3 && memcmp(s.p, "x\0y", 3) == 0);
     assert_null(json_get_str(o, "i").p);
     assert_null(json_get_str(o, "absent").p);
+    yyjson_doc *lists = parsed("{\"l\":[1,2],\"o\":{\"k\":1}}");
+    const json_val *l = yyjson_doc_get_root(lists);
+    assert_null(json_get_str(l, "l").p);
+    assert_int_equal(json_get_str(l, "l").n, 0); /* not the number of its items */
+    assert_int_equal(json_get_str(l, "o").n, 0);
+    yyjson_doc_free(lists);
     assert_int_equal(json_get_int(o, "i", 1), -5);
     assert_int_equal(json_get_int(o, "big", 1), 1);
     assert_int_equal(json_get_int(o, "r", 1), 1);
