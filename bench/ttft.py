@@ -62,7 +62,10 @@ class ParleyUser:
             if event == "token" and first is None:
                 first = time.perf_counter() - start
             elif event == "done":
-                tokens = json.loads(data)["message"]["usage"]["completion_tokens"]
+                message = json.loads(data)["message"]
+                if message["status"] != "complete" or not message["usage"]:
+                    return None, f"an answer {message['status']}, {message['finish_reason']}, usage {message['usage']}"
+                tokens = message["usage"]["completion_tokens"]
             elif event == "error":
                 return None, data.decode()[:200]
         return (first, time.perf_counter() - start, tokens), None
@@ -108,7 +111,10 @@ def run_round(make_user, users, prompts):
                 if not todo:
                     return
                 p = todo.pop()
-            got, error = user.ask(p["role"], p["prompt"])
+            try:
+                got, error = user.ask(p["role"], p["prompt"])
+            except (OSError, http.client.HTTPException, ValueError) as e:
+                got, error, user = None, f"{type(e).__name__}: {e}", make_user()
             with lock:
                 (errors if error else results).append(error or got)
 
