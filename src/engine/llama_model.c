@@ -22,6 +22,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/chat_template.h"
 #include "engine/gguf_header.h"
 #include "engine/llama_library.h"
 #include "engine/memory.h"
@@ -64,7 +65,8 @@ struct llama_weights { /* the implementation of struct model */
     struct llama_model *model;
     struct llama_context *context;
     const struct llama_vocab *vocab;
-    const char *chat_template; /* borrowed from model, or "chatml" */
+    const char *chat_template;          /* a known one's text, borrowed from model, or "chatml" */
+    struct chat_template *own_template; /* NULL = the model has none that can be run */
     struct llama_batch batch;
     bool partial; /* sequences can be cut and copied in parts */
     struct llama_adapter_lora *adapters[MODEL_ADAPTERS_MAX];
@@ -431,35 +433,91 @@ static enum err add_marked(const struct llama_weights *w, struct str text,
     return e;
 }
 
-static enum err prompt(const struct model *m, const struct model_message *messages, int n,
-                       bool answer, struct str partial, struct tokens *out, struct errinfo *ei) {
-    const struct llama_weights *w = weights_const(m);
+static bool any_marked(const struct llama_weights *w, const struct model_message *messages, int n) {
+    for (int i = 0; i < n; i++)
+        if (has_control(w, messages[i].content) ||
+            memchr(messages[i].content.p ? messages[i].content.p : "", 0, messages[i].content.n))
+            return true;
+    return false;
+}
+
+struct rendering { /* of the model's own template */
+    const struct llama_weights *w;
+    bool marked, begun;
+    struct buf text; /* the whole, unless marked */
+    struct tokens *out;
+    enum err e;
+};
+
+/* Text is tokenised as one piece, as the model has learnt it; only where messages hold what looks
+ * like a control token each part is read by itself. */
+static void on_part(void *ctx, const char *text, size_t size, bool message) {
+    struct rendering *r = ctx;
+    struct str part = {text, size};
+    if (r->e)
+        return;
+    if (!r->marked)
+        buf_adds(&r->text, part);
+    else
+        r->e = add_text(r->w, part, !r->begun, !message, r->out);
+    r->begun = true;
+}
+
+static enum err own_prompt(const struct llama_weights *w, const struct model_message *messages,
+                           int n, bool answer, bool marked, struct tokens *out,
+                           struct errinfo *ei) {
+    struct rendering r = {.w = w, .marked = marked, .out = out};
+    buf_init(&r.text, TEMPLATE_MAX);
+    enum err e = chat_template_render(w->own_template, messages, n, answer, on_part, &r, ei);
+    if (!e && (r.e || buf_err(&r.text)))
+        e = err_set(ei, r.e ? r.e : buf_err(&r.text), NULL);
+    if (!e && !marked && (e = add_text(w, buf_str(&r.text), true, true, out)))
+        err_set(ei, e, NULL);
+    buf_deinit(&r.text);
+    return e;
+}
+
+/* By the pattern that the library knows the template by, or ChatML. */
+static enum err known_prompt(const struct llama_weights *w, const struct model_message *messages,
+                             int n, bool answer, bool marked, struct tokens *out,
+                             struct errinfo *ei) {
     struct buf text;
-    bool marked = false;
-    for (int i = 0; i < n && !marked; i++)
-        marked = has_control(w, messages[i].content) ||
-                 memchr(messages[i].content.p ? messages[i].content.p : "", 0,
-                        messages[i].content.n) != NULL;
     buf_init(&text, TEMPLATE_MAX);
-    int start = out->n;
     enum err e = apply_template(w, messages, n, answer, marked, &text, ei);
     if (!e && buf_err(&text))
         e = err_set(ei, buf_err(&text), NULL);
     if (!e) {
         e = marked ? add_marked(w, buf_str(&text), messages, n, out)
                    : add_text(w, buf_str(&text), true, true, out);
-        if (!e && partial.n)
-            e = add_text(w, partial, false, false, out);
         if (e)
             err_set(ei, e, NULL);
     }
+    buf_deinit(&text);
+    return e;
+}
+
+static enum err prompt(const struct model *m, const struct model_message *messages, int n,
+                       bool answer, struct str partial, struct tokens *out, struct errinfo *ei) {
+    const struct llama_weights *w = weights_const(m);
+    bool marked = any_marked(w, messages, n);
+    int start = out->n;
+    enum err e = ERR_INVALID;
+    if (w->own_template)
+        e = own_prompt(w, messages, n, answer, marked, out, ei);
+    /* Some templates refuse a system message or two messages of one side: then the pattern answers.
+     */
+    if (e == ERR_INVALID) {
+        out->n = start;
+        e = known_prompt(w, messages, n, answer, marked, out, ei);
+    }
+    if (!e && partial.n && (e = add_text(w, partial, false, false, out)))
+        err_set(ei, e, NULL);
     /* Templates that write the beginning token themselves would have it twice. */
     llama_token bos = llama_vocab_bos(w->vocab);
     if (!e && out->n - start > 1 && out->p[start] == bos && out->p[start + 1] == bos) {
         memmove(out->p + start, out->p + start + 1, (size_t)(out->n - start - 1) * sizeof(*out->p));
         out->n--;
     }
-    buf_deinit(&text);
     return e;
 }
 
@@ -476,6 +534,7 @@ static void llama_free_model_object(struct model *m) {
     for (int i = 0; i < w->base.info.adapters; i++)
         llama_adapter_lora_free(w->adapters[i]);
     llama_model_free(w->model);
+    chat_template_free(w->own_template);
     free(w->logits);
     free(w);
 }
@@ -608,15 +667,23 @@ static void load_adapters(struct llama_weights *w, const struct llama_open_optio
     }
 }
 
+static const char *token_text(const struct llama_weights *w, llama_token token) {
+    return token >= 0 ? llama_vocab_get_text(w->vocab, token) : "";
+}
+
 static void describe(struct llama_weights *w, const struct llama_open_options *o,
                      const struct plan *p, const struct gguf_header *h) {
     struct model_info *i = &w->base.info;
     w->vocab = llama_model_get_vocab(w->model);
     w->chat_template = llama_model_chat_template(w->model, NULL);
+    if (w->chat_template && !o->embedding)
+        w->own_template =
+            chat_template_new(w->chat_template, token_text(w, llama_vocab_bos(w->vocab)),
+                              token_text(w, llama_vocab_eos(w->vocab)));
     struct llama_chat_message probe = {"user", "x"};
     if (!w->chat_template ||
         llama_chat_apply_template(w->chat_template, &probe, 1, true, NULL, 0) < 0) {
-        if (!o->embedding)
+        if (!o->embedding && !w->own_template)
             log_event(LOG_WARN, "engine.template_unknown", LF_Z("used", "chatml"));
         w->chat_template = "chatml";
     }
