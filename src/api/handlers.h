@@ -110,6 +110,26 @@ TX(api_response_delete_write);
 TX(api_upstreams_list);
 TX(api_upstream_patch);
 
+/* handlers_safety.c */
+ACT(api_moderations);
+TX(api_policies_list);
+TX(api_policy_read);
+WORK(api_policy_check_job);
+TX(api_policy_create_write);
+TX(api_policy_load);
+TX(api_policy_publish_write);
+ACT(api_policy_publish_done);
+TX(api_safety_try_read);
+ACT(api_safety_try);
+TX(api_policy_compare_read);
+ACT(api_policy_compare);
+TX(api_cases_list);
+TX(api_case_decide_write);
+TX(api_examples_read);
+TX(api_message_report_write);
+TX(api_message_appeal_write);
+TX(api_audit_list);
+
 /* ops.c */
 TX(api_status_read);
 ACT(api_health_answer);

@@ -9,6 +9,7 @@
 #define CONV   V1 "/conversations/{conversation_id}"
 #define MSG    V1 "/messages/{message_id}"
 #define SOURCE V1 "/sources/{source_id}"
+#define POLICY V1 "/safety/policies/{policy_id}"
 #define EVENTS "text/event-stream"
 
 #define Q(name)         .query = &query_##name
@@ -83,6 +84,19 @@ const struct route api_routes[] = {
     {HTTP_GET, V1 "/analytics", "getAnalytics", "Satisfaction with intervals; also as CSV", ADMIN, Q(analytics), OUT(200, analytics_answer), DO(READ(api_analytics_read))},
     {HTTP_GET, V1 "/analytics/turns", "getAnalyticsTurns", "Worst answers, unanswered questions", ADMIN, Q(analytics_turns), OUT(200, analytics_turn_list_answer), DO(READ(api_analytics_turns_read))},
     {HTTP_GET, V1 "/analytics/documents", "getAnalyticsDocuments", "Documents never used or often disliked", ADMIN, Q(analytics_documents), OUT(200, analytics_document_list_answer), DO(READ(api_analytics_documents_read))},
+    {HTTP_POST, MSG "/report", "reportMessage", "Asks for a person to look at an answer", IN(reason_request), OUT(201, case_opened), DO(WRITE(api_message_report_write))},
+    {HTTP_POST, MSG "/appeal", "appealMessage", "Asks for a person to look at what the guard blocked", IN(reason_request), OUT(201, case_opened), DO(WRITE(api_message_appeal_write))},
+
+    {HTTP_GET, V1 "/safety/policies", "listPolicies", "The guard's policies, newest first, and the one in force", ADMIN, OUT(200, policy_list_answer), DO(READ(api_policies_list))},
+    {HTTP_POST, V1 "/safety/policies", "createPolicy", "Checks and keeps a draft of a policy", ADMIN, IN(policy_create_request), OUT(201, policy_entity), DO(JOB(api_policy_check_job), WRITE(api_policy_create_write))},
+    {HTTP_GET, POLICY, "getPolicy", "One policy with its text", ADMIN, OUT(200, policy_entity), DO(READ(api_policy_read))},
+    {HTTP_POST, POLICY "/compare", "comparePolicy", "What the policy would have changed on recent texts", ADMIN, IN(policy_compare_request), OUT(200, policy_comparison), DO(READ(api_policy_compare_read), LOOP(api_policy_compare))},
+    {HTTP_POST, POLICY "/publish", "publishPolicy", "Puts a policy in force, also an older one again", ADMIN, IN(empty_request), OUT(200, policy_entity), DO(READ(api_policy_load), JOB(api_policy_check_job), WRITE(api_policy_publish_write), LOOP(api_policy_publish_done))},
+    {HTTP_POST, V1 "/safety/try", "tryText", "Judges a text under the policy in force, a stored or a new one", ADMIN, IN(safety_try_request), OUT(200, verdict_entity), DO(READ(api_safety_try_read), LOOP(api_safety_try))},
+    {HTTP_GET, V1 "/safety/cases", "listCases", "Blocked and reported messages and appeals, newest first", ADMIN, Q(cases), OUT(200, case_list_answer), DO(READ(api_cases_list))},
+    {HTTP_PATCH, V1 "/safety/cases/{case_id}", "decideCase", "Decides a case: was the guard right", ADMIN, IN(case_decide_request), OUT(200, case_entity), DO(WRITE(api_case_decide_write))},
+    {HTTP_GET, V1 "/safety/examples", "exportExamples", "Decided cases as labelled JSON lines", ADMIN, .status = 200, .media = "application/x-ndjson", DO(READ(api_examples_read))},
+    {HTTP_GET, V1 "/safety/audit", "listAudit", "The audit log, newest first", ADMIN, Q(audit), OUT(200, audit_list_answer), DO(READ(api_audit_list))},
 
     {HTTP_GET, V1 "/feedback", "listFeedback", "Ratings with what they speak about, newest first", ADMIN, Q(feedback), OUT(200, feedback_list_answer), DO(READ(api_feedback_list_read))},
     {HTTP_GET, V1 "/feedback/export", "exportFeedback", "The same as JSON lines", ADMIN, Q(rating), .flags = ROUTE_STREAMS, .status = 200, .media = "application/x-ndjson", DO(LOOP(api_feedback_export))},
@@ -109,6 +123,7 @@ const struct route api_routes[] = {
     {HTTP_POST, "/v1/responses/{response_id*}", "cancelResponse", "Ends a running response (…/cancel)", .flags = ROUTE_BARE, OUT(200, response_answer), DO(READ(api_response_cancel_read), LOOP(api_response_cancel), READ(api_response_cancelled), LOOP(api_response_reply))},
     {HTTP_DELETE, "/v1/responses/{response_id*}", "deleteResponse", "Deletes a response that nothing stands on", .flags = ROUTE_BARE, OUT(200, response_deleted), DO(WRITE(api_response_delete_write))},
     {HTTP_POST, "/v1/embeddings", "createEmbeddings", "OpenAI's embeddings", .flags = ROUTE_BARE, IN(embedding_request), OUT(200, embedding_answer), DO(READ(api_openai_embeddings_read), LOOP(api_openai_embeddings_forward))},
+    {HTTP_POST, "/v1/moderations", "createModeration", "OpenAI's moderations, judged here", .flags = ROUTE_BARE, IN(moderation_request), OUT(200, moderation_answer), DO(LOOP(api_moderations))},
     {HTTP_GET, "/v1/models", "listModels", "Models and roles", .flags = ROUTE_BARE, OUT(200, model_list_answer), DO(READ(api_openai_models_list))},
     {HTTP_GET, "/v1/models/{model*}", "getModel", "One model or role", .flags = ROUTE_BARE, OUT(200, model_entity), DO(READ(api_openai_model_read))},
 

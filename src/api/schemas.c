@@ -172,6 +172,10 @@ QUERY(document_create,
        .about = "where it comes from: a file with the same one is its new version"},
       {"metadata", TEXT, .max = 16384, .about = "a JSON object as text"});
 QUERY(feedback, PAGE_FIELDS, {"rating", TEXT, .values = ratings});
+static const char *const case_states[] = {"open", "right", "wrong", NULL};
+QUERY(cases, PAGE_FIELDS, {"state", TEXT, .values = case_states});
+QUERY(audit, {"limit", INT, .min = 1, .max = 200},
+      {"before", INT, .min = 1, .max = 9007199254740991, .about = "rows older than this one"});
 QUERY(rating, {"rating", TEXT, .values = ratings});
 QUERY(response, {"stream", BOOL}, {"starting_after", INT, .max = 9007199254740991});
 QUERY(events,
@@ -295,6 +299,60 @@ SCHEMA(web_hits_answer, "WebHits", false, "What a search service found.",
        {"cached", BOOL, REQ, .about = "it was asked the same a short while ago"},
        {"error", TEXT, REQNULL, .about = "why it found nothing"});
 LIST_OF(source_list_answer, "SourceList", schema_source_entity);
+/* ---- the guard ---- */
+
+static const char *const safety_directions[] = {"input", "output", "passage", NULL};
+static const char *const safety_actions[] = {"allow", "annotate", "redact", "warn", "block", NULL};
+static const char *const case_decisions[] = {"right", "wrong", NULL};
+SCHEMA(reason_request, "ReasonRequest", false, NULL,
+       {"reason", TEXT, .max = 2000, .about = "in the person's words"});
+SCHEMA(policy_create_request, "PolicyCreateRequest", false, NULL,
+       {"text", TEXT, REQ, .min = 2, .max = 2000000, .about = "the policy's JSON (docs/safety.md)"},
+       {"note", TEXT, .max = 500, .about = "what it changes"});
+SCHEMA(policy_compare_request, "PolicyCompareRequest", false, NULL,
+       {"limit", INT, .min = 1, .max = 500, .about = "recent texts; 500 if absent"});
+SCHEMA(safety_try_request, "SafetyTryRequest", false, NULL, {"text", TEXT, REQ, .max = 100000},
+       {"context", TEXT, .max = 100000, .about = "earlier messages, parted by newlines"},
+       {"role", TEXT, .max = 400, .about = "a role's slug"},
+       {"direction", TEXT, .values = safety_directions, .about = "input if absent"},
+       {"policy_id", ID, .about = "a stored policy"},
+       {"policy", TEXT, .max = 2000000, .about = "a policy's JSON; goes before policy_id"});
+SCHEMA(case_decide_request, "CaseDecideRequest", false, NULL,
+       {"decision", TEXT, REQ, .values = case_decisions, .about = "was the guard right"},
+       {"note", TEXT, .max = 2000},
+       {"release", BOOL, .about = "true: the person need not wait any longer"});
+SCHEMA(moderation_request, "ModerationRequest", true, NULL,
+       {"input", ANY, REQ, .about = "a text, texts, or parts of type text"},
+       {"model", TEXT, NULLS, .max = 200, .about = "not looked at: the guard answers"});
+SCHEMA(moderation_answer, "Moderation", false, NULL, {"id", TEXT, REQ}, {"model", TEXT, REQ},
+       {"results", LIST, REQ, .item = F_OBJECT});
+SCHEMA(case_opened, "CaseOpened", false, NULL, {"case_id", ID, REQ}, {"kind", TEXT, REQ},
+       {"state", TEXT, REQ, .values = case_states});
+SCHEMA(policy_entity, "Policy", false, NULL, {"policy_id", ID, REQ}, {"version", INT, REQ},
+       {"author", TEXT, REQ}, {"note", TEXT, REQ}, {"created_at", TIME, REQ},
+       {"published_at", TIME, REQNULL}, {"text", TEXT, .about = "lists leave it out"});
+SCHEMA(policy_list_answer, "PolicyList", false, NULL,
+       {"data", LIST, REQ, .item = F_OBJECT, .ref = &schema_policy_entity},
+       {"live_version", INT, REQ, .about = "0 = the built-in one or the file's"},
+       {"live_text", TEXT, REQ});
+SCHEMA(policy_comparison, "PolicyComparison", false, NULL, {"compared", INT, REQ},
+       {"changes", LIST, REQ, .item = F_OBJECT, .about = "the first hundred"},
+       {"stricter", INT, REQ}, {"looser", INT, REQ});
+SCHEMA(verdict_entity, "Verdict", true, NULL, {"action", TEXT, REQ, .values = safety_actions},
+       {"category", TEXT, REQNULL}, {"scores", OBJ, REQ}, {"findings", LIST, REQ, .item = F_OBJECT},
+       {"policy_version", INT, REQ}, {"degraded", BOOL, REQ});
+SCHEMA(case_entity, "SafetyCase", false, NULL, {"case_id", ID, REQ}, {"kind", TEXT, REQ},
+       {"state", TEXT, REQ, .values = case_states}, {"created_at", TIME, REQ}, {"user_id", ID, REQ},
+       {"username", TEXT, REQ}, {"conversation_id", ID, REQNULL}, {"message_id", ID, REQNULL},
+       {"path", TEXT, REQ}, {"direction", TEXT, REQ}, {"category", TEXT, REQNULL},
+       {"policy_version", INT, REQ}, {"reason", TEXT, REQ}, {"decided_by", TEXT, REQNULL},
+       {"decided_at", TIME, REQNULL}, {"note", TEXT, REQ}, {"verdict", OBJ, REQNULL},
+       {"text", TEXT, REQ});
+LIST_OF(case_list_answer, "SafetyCaseList", schema_case_entity);
+SCHEMA(audit_entity, "AuditEntry", false, NULL, {"seq", INT, REQ}, {"at", TIME, REQ},
+       {"actor", TEXT, REQ}, {"event", TEXT, REQ}, {"detail", OBJ, REQ}, {"hash", TEXT, REQ});
+SCHEMA(audit_list_answer, "AuditList", false, NULL,
+       {"data", LIST, REQ, .item = F_OBJECT, .ref = &schema_audit_entity});
 SCHEMA(model_entity, "Model", true, NULL, {"id", TEXT, REQ}, {"object", TEXT, REQ},
        {"created", INT, REQ}, {"owned_by", TEXT, REQ});
 SCHEMA(model_list_answer, "ModelList", true, NULL, {"object", TEXT, REQ},

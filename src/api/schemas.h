@@ -6,6 +6,22 @@
 #define SCHEMAS(X)                                                                                 \
     X(setup_request)                                                                               \
     X(user_create_request)                                                                         \
+    X(reason_request)                                                                              \
+    X(policy_create_request)                                                                       \
+    X(policy_compare_request)                                                                      \
+    X(safety_try_request)                                                                          \
+    X(case_decide_request)                                                                         \
+    X(moderation_request)                                                                          \
+    X(moderation_answer)                                                                           \
+    X(case_opened)                                                                                 \
+    X(policy_entity)                                                                               \
+    X(policy_list_answer)                                                                          \
+    X(policy_comparison)                                                                           \
+    X(verdict_entity)                                                                              \
+    X(case_entity)                                                                                 \
+    X(case_list_answer)                                                                            \
+    X(audit_entity)                                                                                \
+    X(audit_list_answer)                                                                           \
     X(sign_in_request)                                                                             \
     X(me_patch)                                                                                    \
     X(user_patch)                                                                                  \
@@ -99,7 +115,7 @@ SCHEMAS(X)
 /* Queries are no components: their fields become parameters. */
 extern const struct schema query_page, query_roles, query_conversations, query_feedback,
     query_rating, query_events, query_response, query_document_create, query_sources,
-    query_source_delete;
+    query_source_delete, query_cases, query_audit;
 
 extern const struct schema query_answers, query_variants, query_training_export, query_analytics,
     query_analytics_turns, query_analytics_documents, query_complaints; /* schemas_learning.c */

@@ -62,6 +62,7 @@ int cmd_chat(const struct args *a);
 int cmd_config(const struct args *a);
 int cmd_doctor(const struct args *a);
 int cmd_backup(const struct args *a);
+int cmd_audit_verify(const struct args *a);
 int cmd_restore(const struct args *a);
 int cmd_user_list(const struct args *a);
 int cmd_user_add(const struct args *a);

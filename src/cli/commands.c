@@ -191,6 +191,12 @@ static const struct arg_option eval_retrieval_options[] = {
     {0},
 };
 
+static const struct command audit_commands[] = {
+    {"verify", "", 0, 0, "walk the audit log's chain of hashes", NULL, NULL, NULL, cmd_audit_verify,
+     NULL, false},
+    {0},
+};
+
 static const struct command eval_commands[] = {
     {"retrieval", "DIR", 1, 1, "a folder in BEIR's layout: what search finds of what is relevant",
      "DIR holds corpus.jsonl {\"_id\", \"title\", \"text\"}, queries.jsonl {\"_id\", \"text\"} "
@@ -263,6 +269,7 @@ static const struct command commands[] = {
      "  parley ingest ~/handbook report.pdf\n"
      "  parley ingest --shared --user ada /srv/policies\n",
      ingest_options, NULL, cmd_ingest, NULL, false},
+    {"audit", "…", 0, 0, "look after the audit log", NULL, NULL, audit_commands, NULL, NULL, false},
     {"backup", "FILE", 1, 1, "copy all data into a file, while Parley runs or not",
      "  parley backup parley-$(date +%F).db\n", backup_options, NULL, cmd_backup, NULL, false},
     {"restore", "FILE", 1, 1, "put a backup in place of the data; Parley must not run", NULL, NULL,

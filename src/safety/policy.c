@@ -58,6 +58,10 @@ enum err policy_parse(struct str json, int version, struct policy **ret, struct 
     }
     set_defaults(&d->p);
     d->p.version = version;
+    if (!(d->p.text = arena_str(d->arena, json)).p) {
+        e = err_set(ei, ERR_NOMEM, NULL);
+        goto out;
+    }
     e = policy_read(d, yyjson_doc_get_root(doc), ei);
     if (e && e != ERR_INVALID)
         err_set(ei, e, NULL);

@@ -59,6 +59,7 @@ struct policy {
     size_t n_rules;
     struct words *words;
     struct literals *literals;
+    struct str text;          /* the JSON that it was made of */
     int context_turns;        /* earlier messages of the person that are judged with the new one */
     float band_from, band_to; /* scores between: a guard model is asked */
     struct policy_step steps[POLICY_STEPS_MAX];

@@ -8,6 +8,10 @@
 #include "base/crypto.h"
 #include "safety/classifier.h"
 
+#define CHECK(x)                                                                                   \
+    if (!(x))                                                                                      \
+    abort()
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void try_model(const char *p, size_t n) {
