@@ -25,6 +25,7 @@ struct api_options {
     struct store *store; /* these are borrowed and outlive the api */
     struct turns *turns;
     struct upstream *upstream;
+    struct care *care;        /* checks and backups of the database; NULL = none */
     struct ingest *ingest;    /* told when sources change; NULL = nobody is */
     struct web_search *web;   /* asks search services; NULL = none is asked */
     struct learn *learn;      /* borrowed; NULL = what is learnt is not in use */

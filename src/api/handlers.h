@@ -106,6 +106,11 @@ TX(api_response_cancelled);
 ACT(api_response_reply);
 TX(api_response_delete_write);
 
+/* handlers_store.c */
+TX(api_store_read);
+TX(api_store_check);
+TX(api_store_backup);
+
 /* handlers_upstreams.c */
 TX(api_upstreams_list);
 TX(api_upstream_patch);

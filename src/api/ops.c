@@ -63,6 +63,9 @@ static void probed(void *arg, enum err err, const struct errinfo *ei) {
         add_reason(&c->out, "store", ei && ei->message[0] ? ei->message : err_text(err));
     if (!model)
         add_reason(&c->out, "model", up.message[0] ? up.message : err_text(ERR_UNAVAILABLE));
+    struct errinfo failing;
+    if (store_health(c->api->o.store, &failing)) /* reading goes on: it stays ready */
+        add_reason(&c->out, "store", failing.message);
     out_close(&c->out, ']');
     out_close(&c->out, '}');
     if (err || !model)
@@ -91,7 +94,11 @@ enum err api_status_read(struct call *c, struct store_tx *tx, struct errinfo *ei
     out_strz(&c->out, "signup", a->o.signup_open ? "open" : "closed");
     out_bool(&c->out, "ready", upstream_is_ready(a->o.upstream, NULL));
     out_str(&c->out, "model", model);
-    out_strz(&c->out, "notice", a->notice);
+    struct errinfo failing;
+    if (store_health(a->o.store, &failing))
+        out_strz(&c->out, "notice", failing.message);
+    else
+        out_strz(&c->out, "notice", a->notice);
     out_close(&c->out, '}');
     return ERR_OK;
 }

@@ -198,6 +198,11 @@ SCHEMA(response_answer, "Response", true, "As OpenAI has it.", {"id", TEXT, REQ}
        {"output", LIST, REQ, .item = F_OBJECT}, {"usage", OBJ, REQNULL});
 SCHEMA(response_deleted, "ResponseDeleted", false, NULL, {"id", TEXT, REQ}, {"object", TEXT, REQ},
        {"deleted", BOOL, REQ});
+SCHEMA(store_answer, "Store", false, NULL, {"writable", BOOL, REQ}, {"reason", TEXT, REQNULL},
+       {"running", BOOL, REQ, .about = "a check or backup is under way"},
+       {"checked_at", TIME, REQNULL}, {"check_error", TEXT, REQNULL},
+       {"backed_up_at", TIME, REQNULL}, {"backup_error", TEXT, REQNULL},
+       {"backup_path", TEXT, REQNULL, .about = "the newest that was restored for a trial"});
 SCHEMA(health_answer, "Health", false, NULL, {"status", TEXT, REQ}, {"version", TEXT, REQ});
 SCHEMA(ready_answer, "Ready", false, NULL, {"ready", BOOL, REQ},
        {"reasons", LIST, REQ, .item = F_STRING, .about = "what is missing"});

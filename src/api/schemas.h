@@ -32,6 +32,7 @@
     X(conversation_patch)                                                                          \
     X(message_create_request)                                                                      \
     X(empty_request)                                                                               \
+    X(store_answer)                                                                                \
     X(upstream_patch)                                                                              \
     X(upstream_entity)                                                                             \
     X(upstream_list_answer)                                                                        \

@@ -35,6 +35,7 @@
 #include "net/jobs.h"
 #include "retrieval/retrieval.h"
 #include "retrieval/web_search.h"
+#include "store/care.h"
 #include "supervisor/supervisor.h"
 #include "turn/turn.h"
 #include "upstream/upstream.h"
@@ -55,6 +56,7 @@
 #define REFRESH_READY_MS    10000 /* and asked again when it was well */
 #define LINK_LOOK_MS        2000  /* while the one-time link is out: whether it has done its work */
 #define IDEMPOTENCY_KEPT_MS (24 * 3600 * 1000ll)
+#define PROBE_MS            1000
 #define PURGE_MS            3600000
 #define FILES_KEPT_BACK     256 /* descriptors for the store, the upstream and ourselves */
 #define PASSWORD_THREADS    2
@@ -100,6 +102,8 @@ struct server {
     int64_t link_looked_ns;
     int64_t drain_left_ms;
     int64_t refreshed_ns; /* when the upstream was asked last */
+    struct care *care;
+    int64_t probed_ns; /* when a store that could not be written was tried last */
     struct timer *listen_timer, *before_timer, *drain_timer, *refresh_timer, *purge_timer;
 };
 
@@ -258,12 +262,22 @@ static void look_at_link(struct server *s, int64_t now) {
     s->link_looking = store_read(s->store, read_setup, s, s->loops[0].loop, setup_read) == ERR_OK;
 }
 
+/* A store that could not be written is tried until it can: the page says so meanwhile. */
+static void look_at_store(struct server *s, int64_t now) {
+    if (store_health(s->store, NULL) == ERR_OK || now - s->probed_ns < (int64_t)PROBE_MS * 1000000)
+        return;
+    s->probed_ns = now;
+    if (store_probe(s->store))
+        log_event(LOG_DEBUG, "store.probe_put_off");
+}
+
 /* A model server that failed a request counts as not ready until it was asked again, which is done
  * at the next look. */
 static void look(void *arg) {
     struct server *s = arg;
     int64_t now = clock_mono_ns();
     look_at_link(s, now);
+    look_at_store(s, now);
     bool due = now - s->refreshed_ns >= (int64_t)REFRESH_READY_MS * 1000000;
     if (s->refreshing || (!due && upstream_is_ready(s->upstream, NULL)))
         return;
@@ -520,6 +534,19 @@ static void poke_retrieval(void *ctx) {
     retrieval_poke(((struct server *)ctx)->retrieval);
 }
 
+static enum err open_care(struct server *s, struct errinfo *ei) {
+    const struct config *c = s->config;
+    char folder[4096];
+    int n = snprintf(folder, sizeof folder, "%s/backups", c->data_dir);
+    if (n < 0 || (size_t)n >= sizeof folder)
+        return err_set(ei, ERR_INVALID, "the name of the data directory is too long");
+    struct care_options o = {.db_path = c->db_path,
+                             .backup_dir = folder,
+                             .backup_hours = (int)c->backup_hours,
+                             .keep = (int)c->backup_keep};
+    return care_new(&o, &s->care, ei);
+}
+
 static enum err open_parts(struct server *s, struct errinfo *ei) {
     const struct config *c = s->config;
     enum err e = net_init(ei);
@@ -561,7 +588,10 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         e = turns_new(&t, &s->turns, ei);
     if (!e && !s->link.before_pid)
         e = recover(s, ei);
+    if (!e)
+        e = open_care(s, ei);
     struct api_options o = {.store = s->store,
+                            .care = s->care,
                             .learn = s->learn.learn,
                             .safety = s->guard.safety,
                             .safety_jobs = s->guard.jobs,
@@ -589,6 +619,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
 /* The order is the headers': threads first, then the store, which still posts to the loops; those
  * last. */
 static void close_parts(struct server *s) {
+    care_free(s->care);
     ingest_stop(s->ingest);
     web_search_free(s->web);
     jobs_free(s->jobs);

@@ -113,6 +113,8 @@ const struct option options[] = {
     {INT(max_running, "10000", 1, 1000000, "Answers in progress at once, over all users; past it requests get 429.")},
     {INT(max_running_per_user, "8", 1, 10000, "The same for one user.")},
     {INT(keep_stream_seconds, "60", 0, 86400, "How long the events of a finished answer are kept for a page that comes back.")},
+    {INT(backup_hours, "24", 0, 8760, "Hours between backups of the database into backups/ of the data directory; each is restored once for a trial. 0 = none.")},
+    {INT(backup_keep, "7", 1, 900, "How many of those backups are kept.")},
     {WORD(titles, "on", words_switch, "Whether the model makes titles for conversations; off = their first words.")},
 
     {INT(watchdog_seconds, "5", 0, 3600, "A server that lives but gives no sign for so long is replaced (the engine: four times as long). 0 = never.")},

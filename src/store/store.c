@@ -65,6 +65,8 @@ struct store {
     int n_threads; /* reader threads started */
     bool writer_started;
     int checkpointed; /* log frames when the last checkpoint ran */
+    struct errinfo
+        failing; /* under mutex: why the last group could not be written; code 0 = it was */
 };
 
 /* ---- queues ---- */
@@ -283,6 +285,32 @@ static void count_group(struct op *group, double seconds) {
         metric_add(M_STORE_ERRORS, hard);
 }
 
+/* What is told of it is fit for the network. */
+static void note_health(struct store *s, enum err e) {
+    static const char *const texts[][2] = {
+        {"the disk is full", "free some space on it"},
+        {"the disk cannot be written", "see the log (store.failed)"},
+    };
+    const char *const *t = texts[e != ERR_DISK_FULL];
+    pthread_mutex_lock(&s->mutex);
+    if (e)
+        err_set(&s->failing, e,
+                "%s: what is there can be read, nothing new can be kept until that is mended; %s",
+                t[0], t[1]);
+    else
+        s->failing.code = ERR_OK;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+enum err store_health(struct store *s, struct errinfo *ei) {
+    pthread_mutex_lock(&s->mutex);
+    enum err e = s->failing.code;
+    if (e && ei)
+        *ei = s->failing;
+    pthread_mutex_unlock(&s->mutex);
+    return e;
+}
+
 /* Takes `first` and what else is queued through one transaction. */
 static void write_group(struct store *s, struct op *first) {
     struct errinfo ei = {0};
@@ -308,6 +336,7 @@ static void write_group(struct store *s, struct op *first) {
         log_hard(e, &ei);
         fail_group(s, first, e, &ei);
     }
+    note_health(s, e);
     count_group(first, (double)(clock_mono_ns() - start) / 1e9);
     deliver(first);
 }
@@ -447,6 +476,15 @@ enum err store_read_wait(struct store *s, store_fn fn, void *arg, struct errinfo
 
 enum err store_write_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) {
     return submit_wait(s, true, fn, arg, ei);
+}
+
+static enum err probe_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)arg, (void)ei;
+    return setting_set(tx, "store_probe", STR("1"));
+}
+
+enum err store_probe(struct store *s) {
+    return store_write(s, probe_fn, NULL, NULL, NULL);
 }
 
 /* ---- opening and closing ---- */

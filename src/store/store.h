@@ -59,6 +59,12 @@ enum err store_write(struct store *s, store_fn fn, void *arg, struct loop *loop,
 enum err store_read_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) ERR_CHECK;
 enum err store_write_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) ERR_CHECK;
 
+/* Whether the last group could be written: ERR_OK, or why not (a full disk, a failing one), in
+ * words fit for the network. Reading goes on meanwhile. Any thread. */
+enum err store_health(struct store *s, struct errinfo *ei);
+/* A write of no meaning: shows whether the store works again. */
+enum err store_probe(struct store *s) ERR_CHECK;
+
 /* A consistent copy while the store is in use, synced and renamed into place (SQLite's online
  * backup). Blocking. */
 enum err store_backup(const char *db_path, const char *to_path, struct errinfo *ei) ERR_CHECK;
