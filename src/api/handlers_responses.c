@@ -179,7 +179,7 @@ enum err api_response_write(struct call *c, struct store_tx *tx, struct errinfo 
                     : begin_conversation(c, tx, &in->conversation_id, ei);
     if (!e && yyjson_is_arr(input))
         e = store_items(c, tx, in, input, ei);
-    else if (!e)
+    else if (!e && yyjson_is_str(input))
         in->content = json_str(input);
     if (!e && !in->content.n)
         e = err_param(ei, ERR_INVALID, "input", "a text or a list of messages is needed");

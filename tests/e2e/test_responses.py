@@ -27,6 +27,9 @@ def test_created_whole_and_read_again(client):
         client.responses.create(model="no-such-role", input="x")
     with pytest.raises(openai.BadRequestError):
         client.responses.create(model="travel-assistant", input="x", instructions="Be brief.")
+    for bad in ({"": None}, 7, None, [], [{}], [{"role": "user"}], [{"role": "user", "content": {"a": 1}}], [{"role": "tool", "content": "x"}]):
+        with pytest.raises(openai.BadRequestError):
+            client.post("/responses", body={"input": bad}, cast_to=object)
 
 
 def test_streamed_in_order_and_followed_from_every_number(client):
