@@ -23,6 +23,10 @@ from lib.load import Mock, SeededParley, print_results, work_folder
 from lib.servers import http_status, wait_until
 
 MASK = (1 << 64) - 1
+WORDS = ("riverstonetablecloudbreadlightplanthousegreenpapermusicoceanchairnorthtrainfield"
+         "applebrownsheepwheelgrasshoneylemonmapleolivepearlpianoquietrobinsugartulipwaves"
+         "amberbeachcandydaisyeaglefreshgianthappyivoryjellykoalallamamangonobleonionpasta"
+         "quiltradiosaladtigerurbanvividwateryouthzebraacornberrycoraldoughearlyflutelilac")
 ANSWER_SECONDS = 60  # an answer that is not whole by then was not answered well
 
 
@@ -39,10 +43,7 @@ def answer_to(question, tokens):
         x ^= x >> 27
         x = (x * 0x94d049bb133111eb) & MASK
         x ^= x >> 31
-        text.append(" ")
-        for _ in range(5):
-            text.append(chr(97 + (x & 31) % 26))
-            x >>= 5
+        text.append(" " + WORDS[(x & 63) * 5:(x & 63) * 5 + 5])
     return "".join(text)
 
 

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static inline int64_t now_us(void) {
@@ -25,14 +26,20 @@ static inline uint64_t text_hash(const char *p, size_t n) {
     return h;
 }
 
-/* The i-th token of the answer to a question with that hash: 6 bytes, " abcde". */
+/* 64 words of five letters, so that answers look like words to whatever reads them on the way. */
+#define ANSWER_WORDS                                                                               \
+    "riverstonetablecloudbreadlightplanthousegreenpapermusicoceanchairnorthtrainfield"             \
+    "applebrownsheepwheelgrasshoneylemonmapleolivepearlpianoquietrobinsugartulipwaves"             \
+    "amberbeachcandydaisyeaglefreshgianthappyivoryjellykoalallamamangonobleonionpasta"             \
+    "quiltradiosaladtigerurbanvividwateryouthzebraacornberrycoraldoughearlyflutelilac"
+
+/* The i-th token of the answer to a question with that hash: a blank and a word. */
 #define TOKEN_BYTES 6
 static inline void answer_token(uint64_t question, uint32_t i, char out[TOKEN_BYTES]) {
     uint64_t x = question + (uint64_t)i * 0x9e3779b97f4a7c15u;
     x ^= x >> 30, x *= 0xbf58476d1ce4e5b9u, x ^= x >> 27, x *= 0x94d049bb133111ebu, x ^= x >> 31;
     out[0] = ' ';
-    for (int k = 1; k < TOKEN_BYTES; k++, x >>= 5)
-        out[k] = (char)('a' + (x & 31) % 26);
+    memcpy(out + 1, &ANSWER_WORDS[(x & 63) * (TOKEN_BYTES - 1)], TOKEN_BYTES - 1);
 }
 
 /* How many tokens the answer has: `most` when it is a fixed length, otherwise drawn from a table by
