@@ -106,7 +106,9 @@ static const char *const common[] = {
 static char rot13(char c) {
     if (c >= 'a' && c <= 'z')
         return (char)('a' + (c - 'a' + 13) % 26);
-    return c >= 'A' && c <= 'Z' ? (char)('A' + (c - 'A' + 13) % 26) : c;
+    if (c >= 'A' && c <= 'Z')
+        return (char)('A' + (c - 'A' + 13) % 26);
+    return c;
 }
 
 static bool is_common(struct str w, bool turned) {
@@ -114,7 +116,7 @@ static bool is_common(struct str w, bool turned) {
     if (w.n == 0 || w.n > 7)
         return false;
     for (size_t i = 0; i < w.n; i++)
-        low[i] = (char)((turned ? rot13(w.p[i]) : w.p[i]) | 32);
+        low[i] = (char)((turned ? rot13(w.p[i]) : w.p[i]) | 0x20);
     for (size_t lo = 0, hi = sizeof common / sizeof *common; lo < hi;) {
         size_t mid = (lo + hi) / 2;
         int d = strncmp(low, common[mid], w.n);

@@ -20,6 +20,7 @@ export function message(id: string, parent: string | null, fields: Partial<Messa
     error: null,
     usage: null,
     feedback: null,
+    safety: null,
     ...fields,
   };
 }

@@ -97,6 +97,61 @@ export interface Message {
   error: string | ApiErrorBody | null;
   usage: { prompt_tokens: number; completion_tokens: number } | null;
   feedback: Feedback | null;
+  safety: MessageSafety | null;
+}
+
+export interface Finding {
+  category: string;
+  action: string;
+  score: number;
+  source: string;
+}
+
+/** The guard's verdict on a message; null when nothing was found. */
+export interface MessageSafety {
+  direction: 'input' | 'output';
+  action: 'allow' | 'annotate' | 'redact' | 'warn' | 'block';
+  category: string | null;
+  findings: Finding[];
+  /** Words for the reader: of a warning, or of a block in the middle of an answer. */
+  message: string | null;
+  /** Said once in a conversation, e.g. that this replaces no doctor. */
+  notice?: string;
+}
+
+export interface SafetyCase {
+  case_id: string;
+  kind: 'block' | 'report' | 'appeal';
+  state: 'open' | 'right' | 'wrong';
+  created_at: string;
+  username: string;
+  path: string;
+  direction: string;
+  category: string | null;
+  reason: string;
+  note: string;
+  decided_by: string | null;
+  verdict: { findings?: Finding[] } | null;
+  text: string;
+}
+
+export interface Policy {
+  policy_id: string;
+  version: number;
+  author: string;
+  note: string;
+  created_at: string;
+  published_at: string | null;
+  text?: string;
+}
+
+export interface AuditEntry {
+  seq: number;
+  at: string;
+  actor: string;
+  event: string;
+  detail: Record<string, unknown>;
+  hash: string;
 }
 
 export interface MessageTree {

@@ -12,6 +12,7 @@ import { duration, fullTime, plural } from '../text/format.ts';
 import { Icon, type IconName } from './icons.tsx';
 import { Markdown } from './markdown.tsx';
 import { Rating } from './rating.tsx';
+import { ReportButton, SafetyNotice } from './safety.tsx';
 
 const COPIED_MS = 1500;
 
@@ -195,6 +196,7 @@ function AnswerFoot({ chat, step }: { chat: Chat; step: Step }): JSX.Element {
   const { message } = step;
   return (
     <>
+      <SafetyNotice message={message} />
       <Ending chat={chat} message={message} />
       <footer class="message-foot">
         <BranchSwitcher chat={chat} step={step} />
@@ -202,6 +204,7 @@ function AnswerFoot({ chat, step }: { chat: Chat; step: Step }): JSX.Element {
           <CopyButton text={message.content} />
           <ActionButton icon="refresh" label="Regenerate" disabled={chat.busy.value} onClick={() => void chat.regenerate(message)} />
           <Rating chat={chat} message={message} />
+          <ReportButton message={message} />
         </span>
         <span class="meta" title={fullTime(message.timestamp)}>
           {meta(message)}

@@ -11,6 +11,7 @@ import { FeedbackList } from './feedback.tsx';
 import { Keys } from './keys.tsx';
 import { PreferencesForm } from './preferences.tsx';
 import { Roles } from './roles.tsx';
+import { Safety } from './safety.tsx';
 import { Users } from './users.tsx';
 
 interface Tab {
@@ -28,6 +29,7 @@ const TABS: Tab[] = [
   { id: 'roles', name: 'Roles', admin: true, view: Roles },
   { id: 'users', name: 'People', admin: true, view: Users },
   { id: 'feedback', name: 'Feedback', admin: true, view: FeedbackList },
+  { id: 'safety', name: 'Safety', admin: true, view: Safety },
 ];
 
 export function SettingsDialog(): JSX.Element | null {
