@@ -16,7 +16,8 @@
 #include "safety/classifier.h"
 #include "safety/guard.h"
 
-#define CHUNK 256 /* texts embedded together */
+#define CHUNK          256 /* texts embedded together */
+#define DOCUMENT_BYTES 200 /* an injection row as long as this is judged as a passage as well */
 
 struct eval {
     const struct args *args;
@@ -127,7 +128,8 @@ static size_t read_row(const struct eval *v, const json_val *row, struct reading
     if (!text.p || text.n > EVAL_TEXT_MAX)
         return 0;
     out[0] = (struct reading){text, STR_NULL, SAFETY_INPUT, NULL};
-    if (!v->injection)
+    /* Long texts may be documents: they are read as what a document says, too. */
+    if (!v->injection || text.n < DOCUMENT_BYTES)
         return 1;
     out[1] = (struct reading){text, STR_NULL, SAFETY_PASSAGE, NULL};
     return 2;

@@ -14,10 +14,10 @@ import corpus
 WINDOW = 480
 HARM = ("hate", "harassment", "violence", "self_harm", "sexual", "sexual_minors", "illicit", "privacy")
 # How much a source counts as a whole, in rows; small ones count up to four times a row.
-WEIGHT = {"edos": 1500, "identity_templates": 300, "hatemoji": 900, "davidson": 1000, "hh_rlhf_harmless": 250, "wiki_talk": 900,
+WEIGHT = {"edos": 700, "identity_templates": 250, "hatemoji": 900, "davidson": 1000, "hh_rlhf_harmless": 250, "wiki_talk": 900,
           "surge_toxicity": 900, "nq_open_dev": 900, "harmfulqa": 700, "catqa": 700, "dangerousqa": 250, "donotanswer": 700,
-          "ailuminate_demo": 900, "mitre_frr": 500, "self_instruct_user": 500, "xquad": 400, "pubmedqa": 300, "mt_bench": 0}
-CAP = {"edos": 7000, "identity_templates": 2000}
+          "ailuminate_demo": 900, "mitre_frr": 500, "self_instruct_user": 500, "xquad": 400, "pubmedqa": 300, "mt_bench": 500, "queries": 700}
+CAP = {"edos": 5000, "identity_templates": 2000}
 
 
 def read(path):
@@ -120,6 +120,9 @@ def everyday(folder):
         for r in read(os.path.join(folder, "retrieval", name, "corpus.jsonl.gz"))[:split]:
             for w in windows(r["text"])[:2]:
                 yield row(w, name.split("_")[0], 0, set(), "train", (0, 1))
+    for name in ("xquad_en", "pubmedqa", "cacm", "cranfield"):  # what people ask of documents
+        for r in read(os.path.join(folder, "retrieval", name, "queries.jsonl.gz"))[:900]:
+            yield row(r["text"], "queries", 0, set(), "train")
 
 
 def load(corpus_folder, shared):

@@ -2,10 +2,11 @@
 
     z = sum of table rows of the pieces / sqrt(their number) + the same of words and pairs      (DIM numbers)
     x = [embedding (zeros when there is none), z, 1 when there is an embedding, 1 when it is an answer, 1 when a passage]
-    h = relu(W1 x + b1);   logits = W2 h + W3 x + b2
+    h = relu(W1 x + b1);   logits = W2 h + b2
 
-Trained with Adam (Kingma and Ba 2014) on weighted binary cross-entropy; unknown labels are left out of the loss. The embedding
-is withheld from a part of the rows, so that the same weights serve where none was had.
+Trained with Adam (Kingma and Ba 2014) on weighted binary cross-entropy; unknown labels are left out of the loss. Texts with an
+embedding and texts without have nets of their own (few epochs do best where the embedding carries most, more where the hashed
+features must do alone); merge() makes one of them.
 """
 import functools
 
@@ -29,7 +30,7 @@ def init(rng):
         return jnp.asarray(rng.normal(0, scale, shape), jnp.float32)
     return {"table": normal(1 << features.BITS, DIM, scale=0.02), "w1": normal(INPUTS, HIDDEN, scale=INPUTS ** -0.5),
             "b1": jnp.zeros(HIDDEN), "w2": normal(HIDDEN, len(HEADS), scale=HIDDEN ** -0.5),
-            "w3": normal(INPUTS, len(HEADS), scale=0.01), "b2": jnp.full(len(HEADS), -2.0)}
+            "b2": jnp.full(len(HEADS), -2.0)}
 
 
 def top(params, z, embedding, flags, drop=None):
@@ -39,7 +40,7 @@ def top(params, z, embedding, flags, drop=None):
     h = jax.nn.relu(x @ params["w1"] + params["b1"])
     if drop is not None:
         h = h * drop[1]
-    return h @ params["w2"] + x @ params["w3"] + params["b2"]
+    return h @ params["w2"] + params["b2"]
 
 
 def bag(table, ids, scale):
@@ -52,7 +53,7 @@ def loss(params, batch, drop, decay):
     logits = top(params, bag(params["table"], ids, scale), embedding, flags, drop)
     each = jnp.logaddexp(0, logits) - labels * logits
     value = (each * weights).sum() / jnp.maximum(weights.sum(), 1e-6) * len(HEADS)
-    norm = sum((params[k] ** 2).sum() for k in ("w1", "w2", "w3"))
+    norm = sum((params[k] ** 2).sum() for k in ("w1", "w2"))
     return value + decay * norm
 
 
@@ -98,8 +99,8 @@ class Bags:
         return ids, scale
 
 
-def train(bags, embedding, flags, labels, weights, rows, epochs=6, batch=256, rate=2e-3, decay=1e-5, no_embedding=0.25,
-          dropout=0.2, seed=1, log=None):
+def train(bags, embedding, flags, labels, weights, rows, with_embedding=True, epochs=2, batch=256, rate=2e-3, decay=1e-5,
+          dropout=0.2, keep=0.6, smooth=0.02, seed=1):
     rng = np.random.default_rng(seed)
     params = init(rng)
     m = jax.tree.map(jnp.zeros_like, params)
@@ -117,17 +118,15 @@ def train(bags, embedding, flags, labels, weights, rows, epochs=6, batch=256, ra
         for chunk in chunks:
             t += 1
             ids, scale = bags.batch(chunk, 1024, rng)
-            scale = scale * (rng.random(scale.shape) < 0.9) / 0.9
+            scale = scale * (rng.random(scale.shape) < keep) / keep
             e, f = embedding[chunk].copy(), flags[chunk].copy()
-            gone = rng.random(len(chunk)) < no_embedding
-            e[gone] = 0
-            f[gone, 0] = 0
+            if not with_embedding:
+                e[:], f[:, 0] = 0, 0
             drop = ((rng.random((len(chunk), INPUTS)) > 0.05).astype(np.float32) / 0.95,
                     (rng.random((len(chunk), HIDDEN)) > dropout).astype(np.float32) / (1 - dropout))
-            params, m, v = step(params, m, v, float(t), (ids, scale.astype(np.float32), e, f, labels[chunk], weights[chunk]), drop,
+            soft = labels[chunk] * (1 - 2 * smooth) + smooth
+            params, m, v = step(params, m, v, float(t), (ids, scale.astype(np.float32), e, f, soft, weights[chunk]), drop,
                                 rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * t / max(total, 1)))), decay)
-        if log:
-            log(f"epoch {epoch + 1}/{epochs}")
     return params
 
 
@@ -143,4 +142,37 @@ def predict(params, bags, embedding, flags, rows, with_embedding=True, batch=256
         if not with_embedding:
             e, f = np.zeros_like(e), np.concatenate([np.zeros((len(f), 1), np.float32), f[:, 1:]], 1)
         out[part] = np.asarray(forward(params, ids, scale, e, f))[:len(part)]
+    return out
+
+
+def train_nets(*data):
+    """The nets of a model: two for texts with an embedding, whose logits are averaged, and one for texts without."""
+    return [train(*data, seed=1), train(*data, seed=2), train(*data, with_embedding=False, epochs=5, keep=0.9, smooth=0.0, seed=3)]
+
+
+def predict_nets(nets, bags, embedding, flags, rows, with_embedding=True):
+    chosen = nets[:-1] if with_embedding else nets[-1:]
+    return sum(predict(p, bags, embedding, flags, rows, with_embedding) for p in chosen) / len(chosen)
+
+
+GATE = 64.0  # more than any unit's input comes to
+
+
+def merge(nets):
+    """One net that gives what predict_nets() does: the flag "has an embedding" shuts the units of the nets that are not meant."""
+    k, heads = len(nets), len(HEADS)
+    dim, hidden = DIM * k, HIDDEN * k
+    inputs = EMBEDDING + dim + 3
+    out = {"table": np.concatenate([np.asarray(p["table"]) for p in nets], 1), "w1": np.zeros((inputs, hidden), np.float32),
+           "b1": np.zeros(hidden, np.float32), "w2": np.zeros((hidden, heads), np.float32),
+           "w3": np.zeros((inputs, heads), np.float32), "b2": np.asarray(nets[-1]["b2"]).copy()}
+    for i, p in enumerate(nets):
+        w1, units, last = np.asarray(p["w1"]), slice(i * HIDDEN, (i + 1) * HIDDEN), i == k - 1
+        out["w1"][:EMBEDDING, units] = 0 if last else w1[:EMBEDDING]
+        out["w1"][EMBEDDING + i * DIM:EMBEDDING + (i + 1) * DIM, units] = w1[EMBEDDING:EMBEDDING + DIM]
+        out["w1"][-3:, units] = w1[-3:]
+        out["w1"][-3, units] = -GATE if last else w1[-3] + GATE
+        out["b1"][units] = np.asarray(p["b1"]) - (0 if last else GATE)
+        out["w2"][units] = np.asarray(p["w2"]) / (1 if last else k - 1)
+    out["w3"][-3] = sum(np.asarray(p["b2"]) for p in nets[:-1]) / (k - 1) - out["b2"]
     return out

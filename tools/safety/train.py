@@ -60,23 +60,36 @@ class Set:
         self.split = np.array([r["split"] for r in self.rows])
         log("features ready")
 
-    def train(self, rows, **more):
-        return model.train(self.bags, self.embedding, self.flags, self.labels, self.weights, np.asarray(rows), **more)
+    def train(self, rows):
+        return model.train_nets(self.bags, self.embedding, self.flags, self.labels, self.weights, np.asarray(rows))
 
     def harm(self, params, rows, with_embedding=True):
-        return model.predict(params, self.bags, self.embedding, self.flags, np.asarray(rows), with_embedding)
+        return model.predict_nets(params, self.bags, self.embedding, self.flags, np.asarray(rows), with_embedding)
 
 
 # ---- calibration ----
 
-def calibrate(logits, labels, weights):
-    """a and b so that sigmoid(a logit + b) is a probability (Platt 1999), a > 0."""
+# The share of positive texts for which the probabilities are right. Attacks on the assistant are rare, and so are few categories.
+BASE_RATE = {"harmful": 0.4, "prompt_injection": 0.02, "jailbreak": 0.04}
+
+
+def calibrate(logits, labels, weights, rate=BASE_RATE["harmful"]):
+    """a and b so that sigmoid(a logit + b) is a probability at that base rate (Platt 1999), a > 0."""
     from sklearn.linear_model import LogisticRegression
     if weights.sum() == 0 or labels[weights > 0].min() == labels[weights > 0].max():
         return 1.0, 0.0
     keep = weights > 0
+    part = weights[keep & (labels == 1)].sum() / weights[keep].sum()
+    weights = weights * np.where(labels == 1, rate / part, (1 - rate) / (1 - part))
     lr = LogisticRegression(C=10.0).fit(logits[keep, None], labels[keep], sample_weight=weights[keep])
     return max(float(lr.coef_[0, 0]), 0.05), float(lr.intercept_[0])
+
+
+def calibration_weights(s, rows):
+    """Sources alike; posts, whose labels are another matter than requests, count little."""
+    n = {x: (s.source[rows] == x).sum() for x in set(s.source[rows])}
+    return np.array([(0.1 if s.source[i] in ("edos", "hatemoji", "identity_templates", "davidson") else 1.0) *
+                     min(1.0, 150 / n[s.source[i]]) for i in rows])
 
 
 def calibration(s, params, rows):
@@ -86,16 +99,17 @@ def calibration(s, params, rows):
         logits = s.harm(params, rows, bool(mode))
         for j in range(len(model.HEADS)):
             known = s.known[rows, j] > 0
-            base = s.weights[rows, -1] / 3 if j == HARMFUL else np.minimum(s.weights[rows, j], 1)
-            out[mode, j] = calibrate(logits[:, j], s.labels[rows, j], base * known)
+            base = calibration_weights(s, rows)
+            out[mode, j] = calibrate(logits[:, j], s.labels[rows, j], base * known, BASE_RATE.get(model.HEADS[j], 0.15))
     return out
 
 
 # ---- the model file (src/safety/classifier.h) ----
 
-def quantise(params):
+def quantise(nets):
     """The weights as the file has them: the table in 8 bits, the rest with the embedding's scale taken back."""
-    table = np.asarray(params["table"])
+    params = model.merge(nets)
+    table = params["table"]
     row_scale = (np.abs(table).max(0) / 127).astype("<f4")
     q = np.clip(np.round(table / row_scale), -127, 127).astype(np.int8)
     w1, w3 = (np.array(params[k], np.float32) for k in ("w1", "w3"))
@@ -106,7 +120,7 @@ def quantise(params):
 
 
 def write_model(path, q, cal, name):
-    out = b"PARLEYG1" + struct.pack("<6I", 1, features.BITS, model.DIM, model.EMBEDDING, model.HIDDEN, len(model.HEADS))
+    out = b"PARLEYG1" + struct.pack("<6I", 1, features.BITS, q["table"].shape[1], model.EMBEDDING, len(q["b1"]), len(model.HEADS))
     out += name.encode().ljust(32, b"\0") + b"".join(h.encode().ljust(24, b"\0") for h in model.HEADS)
     for key in ("row_scale", "table", "w1", "b1", "w2", "w3", "b2"):
         out += q[key].astype(np.int8 if key == "table" else "<f4").tobytes()
@@ -121,7 +135,7 @@ def reference(q, text, embedding, flags):
     """The logits as the program computes them, in 64 bits."""
     a, b = features.buckets(text)
     z = sum((q["table"][i].astype(np.int64).sum(0) * q["row_scale"].astype(float) / np.sqrt(len(i)) for i in (a, b) if len(i)),
-            np.zeros(model.DIM))
+            np.zeros(len(q["row_scale"])))
     x = np.concatenate([embedding, z, flags])
     return np.maximum(x @ q["w1"] + q["b1"], 0) @ q["w2"] + x @ q["w3"] + q["b2"]
 
@@ -145,7 +159,7 @@ def write_checks(path, q):
 
 def final(a, s):
     train_rows, dev = np.where(s.split == "train")[0], np.where(s.split == "dev")[0]
-    params = s.train(train_rows, epochs=a.epochs, log=log)
+    params = s.train(train_rows)
     cal = calibration(s, params, dev)
     q = quantise(params)
     write_model(a.out, q, cal, a.name)
@@ -160,8 +174,8 @@ FOLDS = {"questions that ask for harm": ("catqa", "harmfulqa", "dangerousqa", "d
          "comments": ("wiki_talk", "surge_toxicity"),
          "mixed": ("surge_toxicity", "wiki_talk", "ailuminate_demo", "donotanswer", "mitre_frr", "self_instruct_user", "mt_bench",
                    "nq_open_dev")}
-SINGLE = ("catqa", "harmfulqa", "dangerousqa", "donotanswer", "ailuminate_demo", "davidson", "edos", "surge_toxicity", "wiki_talk",
-          "mitre_frr", "self_instruct_user", "nq_open_dev", "mt_bench")
+SINGLE = ("donotanswer", "ailuminate_demo", "catqa", "mitre_frr", "self_instruct_user", "nq_open_dev", "mt_bench", "surge_toxicity", "wiki_talk",
+          "harmfulqa", "dangerousqa", "davidson", "edos")
 
 
 def baseline(s, train_rows, rows):
@@ -176,7 +190,7 @@ def baseline(s, train_rows, rows):
 
 
 def probabilities(s, params, dev, rows, mode=True):
-    base = s.weights[dev, HARMFUL] / 3
+    base = calibration_weights(s, dev) * s.known[dev, HARMFUL]
     a, b = calibrate(s.harm(params, dev, mode)[:, HARMFUL], s.labels[dev, HARMFUL], base)
     return 1 / (1 + np.exp(-(a * s.harm(params, rows, mode)[:, HARMFUL] + b)))
 
@@ -197,7 +211,7 @@ def leave_out(a, s):
         train_rows, dev = np.where(~away & (s.split == "train"))[0], np.where(~away & (s.split == "dev"))[0]
         dev = dev[s.source[dev] != "mt_bench"]
         rows = np.where(away & (s.known[:, HARMFUL] > 0))[0]
-        params = s.train(train_rows, epochs=a.epochs)
+        params = s.train(train_rows)
         y = s.labels[rows, HARMFUL]
         line = f"| {name} | {len(rows)} | {measures(y, probabilities(s, params, dev, rows), BLOCK)} | "
         line += measures(y, baseline(s, train_rows, rows), 0.5) if a.baseline else "| | |"
@@ -208,7 +222,7 @@ def leave_out(a, s):
 def own(a, s):
     """Lines of our own corpus that were kept apart, with and without embedding."""
     train_rows, dev = np.where(s.split == "train")[0], np.where(s.split == "dev")[0]
-    params = s.train(train_rows, epochs=a.epochs)
+    params = s.train(train_rows)
     kept = np.array([i for i in dev if s.source[i].startswith("own_") and s.known[i, HARMFUL]])
     kinds = {}
     for i in kept:
@@ -233,7 +247,6 @@ def main():
     p.add_argument("--shared", help="folder of the public sets")
     p.add_argument("--cache", default=os.path.join(os.path.expanduser("~"), ".cache", "parley-safety"))
     p.add_argument("--corpus", default=os.path.join(ROOT, "data", "safety", "corpus"))
-    p.add_argument("--epochs", type=int, default=6)
     sub = p.add_subparsers(dest="command", required=True)
     f = sub.add_parser("final")
     f.add_argument("out")
