@@ -568,6 +568,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         e = learn_open(&s->learn, s->store, s->upstream, ei);
     struct turns_options t = {.store = s->store,
                               .learn = &s->learn.turn,
+                              .retrieval = s->retrieval,
                               .safety = s->guard.safety,
                               .safety_jobs = s->guard.jobs,
                               .upstream = s->upstream,

@@ -112,11 +112,15 @@ static void add_chat(struct buf *out, const struct engine *en, int adapter) {
         buf_addz(out, "+");
         buf_add_json(out, str_from(en->o->adapters[adapter - 1].name));
     }
+    double base, answer, prompt = 0; /* of a prompt token; 0 = not known yet */
+    bool known = en->sched && sched_costs(en->sched, &base, &answer, &prompt) && prompt > 0;
     buf_addf(
         out,
         "\",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"parley\",\"parley\":{\"kind\":"
-        "\"chat\",\"context_window\":%d,\"template_overhead\":%d,\"answer_overhead\":%d}}",
-        (long long)en->created, en->chat->info.window, en->template_overhead, en->answer_overhead);
+        "\"chat\",\"context_window\":%d,\"template_overhead\":%d,\"answer_overhead\":%d,"
+        "\"prefill_per_second\":%d}}",
+        (long long)en->created, en->chat->info.window, en->template_overhead, en->answer_overhead,
+        known ? (int)(1e9 / prompt) : 0);
 }
 
 static void add_embedding(struct buf *out, const struct engine *en) {

@@ -98,6 +98,20 @@ struct retrieval_request { /* borrowed for the call; copied */
     double recency_days; /* the age at which a document counts half; 0 = age does not count */
     bool no_lexical, no_vector, reciprocal; /* reciprocal: fuse by ranks (fuse.h) */
     bool keep_duplicates, exact;
+    size_t max_bytes; /* of all hits' texts together, 0 = any: when they are more, the best
+                         sentences of them are given */
+};
+
+enum retrieval_signal { /* of a hit, for the re-ranker; each about 0 to 1 */
+                        SIGNAL_FUSED,
+                        SIGNAL_LEXICAL,   /* BM25, by the best hit's */
+                        SIGNAL_VECTOR,    /* cosine */
+                        SIGNAL_RANK_BOTH, /* found by both */
+                        SIGNAL_TITLE,     /* share of the question's words in title and heading */
+                        SIGNAL_COVERAGE,  /* share of the question's words in the text */
+                        SIGNAL_RECENCY,
+                        SIGNAL_LENGTH,
+                        SIGNAL_COUNT
 };
 
 struct retrieval_hit {
@@ -114,6 +128,7 @@ struct retrieval_hit {
     double fused;                  /* 0 to 1 */
     double weight;                 /* of the feedback; 1 = none */
     double score;                  /* what ranks it */
+    double signals[SIGNAL_COUNT];
 };
 
 struct retrieval_trace { /* what was done, for people */
@@ -149,17 +164,6 @@ void retrieval_cancel(struct retrieval_call *call); /* on its loop; done is not 
 
 /* ---- what ratings teach (filled by learning) ---- */
 
-enum retrieval_signal { /* of a hit, for the re-ranker; each about 0 to 1 */
-                        SIGNAL_FUSED,
-                        SIGNAL_LEXICAL,   /* BM25, by the best hit's */
-                        SIGNAL_VECTOR,    /* cosine */
-                        SIGNAL_RANK_BOTH, /* found by both */
-                        SIGNAL_TITLE,     /* share of the question's words in title and heading */
-                        SIGNAL_COVERAGE,  /* share of the question's words in the text */
-                        SIGNAL_RECENCY,
-                        SIGNAL_LENGTH,
-                        SIGNAL_COUNT
-};
 extern const char *const retrieval_signal_names[SIGNAL_COUNT];
 
 struct chunk_factor {

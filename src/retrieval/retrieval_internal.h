@@ -6,6 +6,7 @@
 #include "net/jobs.h"
 #include "retrieval/fuse.h"
 #include "retrieval/retrieval.h"
+#include "text/sentences.h"
 
 struct retrieval {
     struct retrieval_options o;
@@ -41,6 +42,7 @@ struct retrieval {
 /* ---- search.c ---- */
 struct searcher { /* of one thread */
     struct terms *terms;
+    struct sentences *sentences;
     struct index_scratch *scratch;
 };
 struct searcher *searcher_get(struct retrieval *r); /* NULL: no memory */

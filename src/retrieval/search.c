@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "retrieval/excerpt.h"
 #include "retrieval/question.h"
 #include "retrieval/retrieval_internal.h"
 
@@ -65,6 +66,7 @@ void searcher_free(void *p) {
     if (!s)
         return;
     terms_close(s->terms);
+    sentences_close(s->sentences);
     index_scratch_free(s->scratch);
     free(s);
 }
@@ -77,7 +79,8 @@ struct searcher *searcher_get(struct retrieval *r) {
     if (!s)
         return NULL;
     s->scratch = index_scratch_new();
-    if (!s->scratch || terms_open(&s->terms) || pthread_setspecific(r->searcher, s)) {
+    if (!s->scratch || terms_open(&s->terms) || sentences_open("en", &s->sentences) ||
+        pthread_setspecific(r->searcher, s)) {
         searcher_free(s);
         return NULL;
     }
@@ -269,10 +272,11 @@ static void rerank(struct retrieval_call *c, const struct held_weights *w, struc
 }
 
 static void give_hits(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
-                      struct chunk_hit *hits, size_t n, double most) {
+                      struct chunk_hit *hits, size_t n, double best, double most) {
+    struct searcher *s = searcher_get(c->r);
     struct retrieval_hit *out = arena_array(c->arena, n + 1, sizeof *out);
     size_t m = 0;
-    if (!out) {
+    if (!out || !s) {
         c->result.err = err_set(&c->ei, ERR_NOMEM, NULL);
         return;
     }
@@ -281,9 +285,16 @@ static void give_hits(struct retrieval_call *c, const struct held_weights *w, st
             continue;
         fill_hit(&out[m], &f[i], &hits[i], weights_factor(w, &c->q.role_id, f[i].row.key),
                  (int)m + 1);
+        signals(s, c, &f[i], &hits[i], best, out[m].signals);
         m++;
         c->result.relevant = c->result.relevant || f[i].vector >= RELEVANT_COS ||
                              (most > 0 && f[i].lexical >= RELEVANT_LEX * most);
+    }
+    if (c->q.max_bytes) {
+        enum err e =
+            excerpt_hits(out, &m, c->q.max_bytes, &c->terms, s->terms, s->sentences, c->arena);
+        if (e)
+            c->result.err = err_set(&c->ei, e, NULL);
     }
     c->result.hits = out;
     c->result.n = m;
@@ -328,7 +339,7 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
     double best = c->n_lexical ? (double)c->lexical[0].score : 0;
     if (rerankable)
         rerank(c, w, f, r.hits, n, best);
-    give_hits(c, w, f, r.hits, n, index_lexical_most(&c->view, &c->terms));
+    give_hits(c, w, f, r.hits, n, best, index_lexical_most(&c->view, &c->terms));
     return ERR_OK;
 }
 

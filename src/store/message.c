@@ -5,7 +5,8 @@
 #define COLUMNS                                                                                    \
     "m.message_id, m.conversation_id, m.parent_id, m.sender, m.content, m.timestamp, "             \
     "m.response_latency_ms, m.retrieved_docs, m.status, m.ttft_ms, m.role_id, m.role_version, "    \
-    "m.model, m.finish_reason, m.error, m.prompt_tokens, m.completion_tokens, m.safety"
+    "m.model, m.finish_reason, m.error, m.prompt_tokens, m.completion_tokens, m.safety,"           \
+    " m.support"
 
 static const char *const sender_names[] = {"user", "assistant"};
 static const char *const status_names[] = {"complete", "streaming", "stopped", "failed",
@@ -57,6 +58,7 @@ static void message_read(struct query *q, struct arena *a, struct message *ret) 
         .prompt_tokens = (int)query_int(q, 15),
         .completion_tokens = (int)query_int(q, 16),
         .safety = query_str(q, 17, a),
+        .support = query_str(q, 18, a),
     };
 }
 
@@ -178,7 +180,7 @@ enum err message_finish(struct store_tx *tx, const struct message *m) {
     query_begin(&q, tx,
                 "UPDATE messages SET content = ?, indexed = 1, status = ?, response_latency_ms = ?,"
                 " ttft_ms = ?, model = ?, finish_reason = ?, error = ?, prompt_tokens = ?,"
-                " completion_tokens = ?, retrieved_docs = ?, safety = ?"
+                " completion_tokens = ?, retrieved_docs = ?, safety = ?, support = ?"
                 " WHERE message_id = ? AND status IN ('streaming', 'interrupted')");
     query_bind_str(&q, m->content);
     query_bind_str(&q, str_from(message_status_name(m->status)));
@@ -191,6 +193,7 @@ enum err message_finish(struct store_tx *tx, const struct message *m) {
     query_bind_int(&q, m->completion_tokens);
     query_bind_str(&q, m->retrieved_docs.n ? m->retrieved_docs : STR("[]"));
     query_bind_str(&q, m->safety.n ? m->safety : STR(""));
+    query_bind_str(&q, m->support.n ? m->support : STR("[]"));
     query_bind_id(&q, &m->message_id);
     return query_run_one(&q);
 }

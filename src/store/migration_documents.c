@@ -31,6 +31,7 @@ const char sql_documents[] =
     "CREATE TRIGGER users_collection AFTER INSERT ON users BEGIN"
     " INSERT INTO collections VALUES (new.user_id, 'Private', 'private', new.user_id,"
     "  new.created_at); END;"
+    "ALTER TABLE messages ADD COLUMN support TEXT NOT NULL DEFAULT '[]';"
     "ALTER TABLE documents ADD COLUMN collection_id TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE documents ADD COLUMN status TEXT NOT NULL DEFAULT 'pending'"
     " CHECK (status IN ('pending', 'indexed', 'failed'));"

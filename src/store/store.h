@@ -268,6 +268,7 @@ struct message {
     struct str finish_reason;             /* "stop", "length", …; "" = none */
     struct str error;                     /* what went wrong, for FAILED */
     int prompt_tokens, completion_tokens; /* -1 = not known */
+    struct str support;                   /* JSON list: which sentences stand in retrieved_docs */
     struct str safety;                    /* the guard's verdict as JSON; "" = nothing was found */
 };
 enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei)
@@ -280,7 +281,7 @@ message_checkpoint(struct store_tx *tx, const struct uuid *id, struct str conten
                    int64_t ttft_ms) ERR_CHECK; /* while STREAMING; ERR_NOT_FOUND otherwise */
 enum err message_finish(struct store_tx *tx, const struct message *m)
     ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts,
-                  retrieved_docs, safety; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND
+                  retrieved_docs, support, safety; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND
                   otherwise); ERR_INVALID when m->status is STREAMING */
 enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a,
                       struct message **ret,

@@ -30,6 +30,7 @@ static void on_queued(void *ctx, int position) {
 }
 
 void turn_hang_up(struct turn *t) {
+    turn_retrieve_stop(t);
     upstream_cancel(t->counting);
     upstream_cancel(t->call);
     t->counting = t->call = NULL;

@@ -72,6 +72,8 @@ void message_to_json(struct buf *b, const struct message *m, const struct feedba
     add_int_or_null(b, ",\"response_latency_ms\":", m->response_latency_ms);
     buf_addz(b, ",\"retrieved_docs\":");
     buf_adds(b, m->retrieved_docs.n ? m->retrieved_docs : STR("[]")); /* JSON already */
+    buf_addz(b, ",\"support\":");
+    buf_adds(b, m->support.n ? m->support : STR("[]")); /* JSON already */
     buf_addf(b, ",\"status\":\"%s\"", message_status_name(m->status));
     add_int_or_null(b, ",\"ttft_ms\":", m->ttft_ms);
     add_text_or_null(b, ",\"assistant_role_id\":", uuid_str(&m->role_id));

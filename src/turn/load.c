@@ -105,6 +105,11 @@ enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
         e = role_version_get(tx, &t->answer.role_id, t->answer.role_version, t->arena, &t->role);
     else if (!e)
         e = role_get(tx, &t->conversation.assistant_role_id, t->arena, &t->role);
+    if (!e && t->t->o.retrieval)
+        e = role_retrieval_get(tx, &t->role.role_id, t->arena, &t->documents);
+    if (!e && t->t->o.retrieval)
+        e = collection_scope(tx, &t->in.user_id, &t->role.role_id, t->scope.collections,
+                             &t->scope.n);
     if (!e)
         e = load_branch(tx, t, &leaf, upstream_context_window(t->t->o.upstream, t->role.model));
     return e;

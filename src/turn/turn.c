@@ -1,7 +1,7 @@
 /* One turn, from the request to the stored answer. The table of steps is its course, the table of
  * sinks what happens to each piece of the answer; both are walked in order.
  *
- *   load → check → guard → fit → submit → append → open → answer → finish → close
+ *   load → check → guard → retrieve → fit → submit → append → open → answer → cite → finish → close
  *                          │        (tokens that come before `open` are recorded, not sent)
  *   a failure before `open`: on_fail, nothing is stored
  *   a failure after it: the text so far is stored with status failed; the stream ends with error
@@ -19,17 +19,19 @@ static const struct step {
     enum step_result (*run)(struct turn *t, struct errinfo *ei);
     bool for_model; /* left out when the guard refused the question */
 } steps[] = {
-    {"load", turn_step_load, false},     /* conversation, role and branch, in one read */
-    {"check", turn_step_check, false},   /* may it be answered, and by which model */
-    {"guard", turn_step_guard, false},   /* what is asked, judged under the role's policy */
-    {"recall", turn_step_recall, true},  /* an answer that was approved for this question */
-    {"fit", turn_step_fit, true},        /* the prompt into the model's window */
-    {"submit", turn_step_submit, true},  /* to the model server; it works from here on */
-    {"append", turn_step_append, false}, /* question and answer's row, in one durable write */
-    {"open", turn_step_open, false},     /* the first events go out */
-    {"answer", turn_step_answer, false}, /* until the model has said all */
-    {"finish", turn_step_finish, false}, /* the answer's final row */
-    {"close", turn_step_close, false},   /* the last event, metrics, what is done afterwards */
+    {"load", turn_step_load, false},        /* conversation, role and branch, in one read */
+    {"check", turn_step_check, false},      /* may it be answered, and by which model */
+    {"guard", turn_step_guard, false},      /* what is asked, judged under the role's policy */
+    {"recall", turn_step_recall, true},     /* an answer that was approved for this question */
+    {"retrieve", turn_step_retrieve, true}, /* passages of documents for the question */
+    {"fit", turn_step_fit, true},           /* the prompt into the model's window */
+    {"submit", turn_step_submit, true},     /* to the model server; it works from here on */
+    {"append", turn_step_append, false},    /* question and answer's row, in one durable write */
+    {"open", turn_step_open, false},        /* the first events go out */
+    {"answer", turn_step_answer, false},    /* until the model has said all */
+    {"cite", turn_step_cite, false},        /* which of its sentences stand in the passages */
+    {"finish", turn_step_finish, false},    /* the answer's final row */
+    {"close", turn_step_close, false},      /* the last event, metrics, what is done afterwards */
 };
 #define STEP_COUNT (int)(sizeof steps / sizeof *steps)
 

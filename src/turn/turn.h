@@ -34,6 +34,7 @@ struct turns_options {
     const struct turn_learn *learn; /* borrowed; NULL = roles answer as they are */
     struct safety *safety;          /* the guard, borrowed; NULL = none */
     struct jobs *safety_jobs;       /* where it judges */
+    struct retrieval *retrieval;    /* borrowed; NULL = no documents are looked into */
     bool titles; /* ask the model for titles in the background (else the first words are the title)
                   */
 };

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "prompt/count_cache.h"
 #include "prompt/prompt.h"
+#include "retrieval/support.h"
 #include "safety/stream.h"
 #include "turn/turn.h"
 
@@ -194,6 +195,13 @@ struct turn {
     struct str question_vector, question_vector_model; /* floats as bytes; empty = none */
     bool unsafe;                                       /* the guard stopped or changed the answer */
 
+    /* The documents (retrieve.c, passages.c). */
+    struct retrieval_scope scope;
+    struct role_retrieval documents;
+    struct retrieval_call *searching;
+    struct support_call *checking;
+    bool checked;
+
     struct prompt prompt;
     /* What is stored; the store reads them while appending and finishing, so that nothing else
      * changes them then. */
@@ -262,6 +270,10 @@ void turn_on_stored(void *arg, enum err e, const struct errinfo *ei); /* of load
 /* ---- prepare.c ---- */
 enum step_result turn_step_load(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_check(struct turn *t, struct errinfo *ei);
+/* ---- retrieve.c: passages for the question, and whether the answer stands in them ---- */
+enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei);
+enum step_result turn_step_cite(struct turn *t, struct errinfo *ei);
+void turn_retrieve_stop(struct turn *t); /* what runs is called off */
 enum step_result turn_step_fit(struct turn *t, struct errinfo *ei);
 
 /* ---- guard.c: the guard before the model and after it ---- */

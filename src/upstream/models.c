@@ -44,6 +44,7 @@ static bool read_model(const json_val *v, struct known_model *m, enum server_kin
         m->embedding = str_eqz(json_get_str(parley, "kind"), "embedding");
         m->window = positive(parley, "context_window");
         m->overhead = positive(parley, "template_overhead");
+        m->prefill = positive(parley, "prefill_per_second");
     } else {
         m->embedding = sounds_like_embedding(id);
         m->window = positive(v, "max_model_len");
@@ -330,6 +331,20 @@ int upstream_context_window(struct upstream *u, struct str model) {
         window = u->window;
     pthread_mutex_unlock(&u->lock);
     return window ? window : UPSTREAM_WINDOW;
+}
+
+/* The slowest of the servers that may answer. */
+int upstream_prefill_rate(struct upstream *u, struct str model) {
+    int rate = 0;
+    pthread_mutex_lock(&u->lock);
+    struct str name = model.n ? model : default_model(u);
+    for (int i = 0; i < u->n; i++) {
+        const struct known_model *m = server_find(&u->servers[i], name);
+        if (m && m->prefill && (!rate || m->prefill < rate))
+            rate = m->prefill;
+    }
+    pthread_mutex_unlock(&u->lock);
+    return rate;
 }
 
 int upstream_message_overhead(struct upstream *u, struct str model) {

@@ -83,6 +83,8 @@ enum err upstream_models(struct upstream *u, struct arena *a, struct upstream_mo
 bool upstream_has_model(struct upstream *u, struct str id);
 enum err upstream_default_model(struct upstream *u, struct arena *a, struct str *ret) ERR_CHECK;
 int upstream_context_window(struct upstream *u, struct str model);
+/* Prompt tokens that the model computes in a second, as its server has measured; 0 = not told. */
+int upstream_prefill_rate(struct upstream *u, struct str model);
 int upstream_message_overhead(struct upstream *u,
                               struct str model); /* tokens that a message costs beyond its text */
 /* Asks /models; done(ctx, err, ei) on the client's loop. Also what readiness is judged by. */

@@ -43,7 +43,7 @@ enum server_kind {
 struct known_model {
     char *id; /* owned */
     bool embedding;
-    int window, overhead; /* 0 = not told */
+    int window, overhead, prefill; /* 0 = not told */
 };
 
 #define UPSTREAM_SERVERS_MAX 32

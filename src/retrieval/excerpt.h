@@ -1,0 +1,13 @@
+/* Hits within a budget of bytes: whole passages while they fit, else their best sentences. Runs on
+ * a job; sentences and terms belong to its thread. */
+#pragma once
+
+#include "retrieval/index.h"
+#include "retrieval/retrieval.h"
+#include "text/sentences.h"
+
+/* Hits that nothing is left of are dropped; text, char_from and char_to of the others become those
+ * of what is left ("…" stands for what was between). Best first as before, at least one. */
+enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, size_t max_bytes,
+                      const struct query_terms *q, struct terms *t, struct sentences *s,
+                      struct arena *a) ERR_CHECK;
