@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 # Options for the program or the tests: make run ARGS="--port 9000", make test ARGS="-L unit"
 ARGS ?=
 
-.PHONY: help run test build web deps models packages asan tsan fuzz bench-ttft bench-engine bench-soak bench-10k bench-gateway chaos load llama-server \
+.PHONY: help run test build web deps models packages asan tsan fuzz bench-learn bench-ttft bench-engine bench-soak bench-10k bench-gateway chaos load llama-server \
 	format format-check test-clean clean
 
 ## Using Parley
@@ -70,6 +70,9 @@ bench-soak: build models ## The engine under random load for 30 minutes: memory 
 
 load: packages # the programs that make load for the two below
 	@scripts/build build -- load
+
+bench-learn: build ## What is learnt from ratings: search, variants, approved answers (ARGS=--quick)
+	@exec scripts/bench-learn $(ARGS)
 
 bench-10k: build load ## Ten thousand users on one server against a mock model (ARGS=--quick)
 	@exec python3 bench/10k.py $(ARGS)

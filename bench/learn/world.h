@@ -16,9 +16,11 @@
 #define NOISE  0.2 /* of all judgements are turned around */
 #define LIARS  0.1 /* of the raters always say the opposite */
 
+struct embedder;
+
 struct pool_query {
     char *text;
-    float *vector;
+    const float *vector;
     struct ranker_passage passages[POOL]; /* in the search's order; signals filled */
     uint32_t docs[POOL];
     size_t n;
@@ -33,17 +35,24 @@ struct pool {
 };
 bool pool_is_relevant(const struct pool_query *q, uint32_t doc);
 double pool_ndcg(const struct pool_query *q, const size_t *order, size_t n); /* at 10 */
-struct pool *pool_open(const char *name, const char *path);
+/* dir: corpus.jsonl.gz, queries.jsonl.gz, qrels.tsv. Ends the program on an error. */
+struct pool *pool_open(const char *name, const char *dir, struct embedder *m, const char *cache);
+/* n rows of *ret_dims numbers, of length 1; from the cache when they are there. */
+float *embed_cached(struct embedder *m, const char *cache, const struct str *texts, size_t n,
+                    size_t *ret_dims);
 
 struct bench_options {
     bool quick;
     size_t seeds, ratings;
 };
 
-/* One line of the last JSON object. aim NULL = none. */
+void *need(void *p); /* ends the program when p is NULL */
+void die(const char *what) __attribute__((noreturn));
+
+/* One line of the last JSON object; strings are copied. aim "" = none. */
 void result_add(const char *name, double value, const char *unit, const char *aim,
                 const char *better);
-void results_print(const char *bench);
 
-void bench_retrieval(struct pool **pools, size_t n, const struct bench_options *o);
+void bench_retrieval(struct pool *p, const struct bench_options *o);
 void bench_bandit(const struct bench_options *o);
+void bench_approved(struct embedder *m, const char *questions, const char *cache);

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define CERTAIN         0.975
+#define BASE_EVENTS     0.5 /* what is taken for granted of the role itself, before it is known */
+#define BASE_TURNS      25.0
 #define UNSAFE_MARGIN   0.02 /* more unsafe answers than the role's own by this share */
 #define UNSAFE_CERTAIN  0.95
 #define UNSAFE_TURNS    8 /* and at least so many answers and so many unsafe ones */
@@ -27,6 +29,11 @@ static double posterior_a(const struct bandit_arm *a) {
 }
 static double posterior_b(const struct bandit_arm *a) {
     return 1 + a->bad;
+}
+
+static double floor_of(const struct bandit_arm *a, size_t running) {
+    double some = a->turns < BANDIT_NEW ? BANDIT_FLOOR_NEW : BANDIT_FLOOR;
+    return fmin(some, 0.5 / (double)running);
 }
 
 void bandit_chances(const struct bandit_arm *arms, size_t n, struct rng *r, double *chance) {
@@ -57,10 +64,13 @@ void bandit_chances(const struct bandit_arm *arms, size_t n, struct rng *r, doub
         }
         wins[best]++;
     }
-    double free_share = 1 - BANDIT_FLOOR * (double)running;
+    double free_share = 1;
     for (size_t i = 0; i < n; i++)
         if (arms[i].stop == ARM_RUNNING)
-            chance[i] = BANDIT_FLOOR + free_share * wins[i] / BANDIT_DRAWS;
+            free_share -= floor_of(&arms[i], running);
+    for (size_t i = 0; i < n; i++)
+        if (arms[i].stop == ARM_RUNNING)
+            chance[i] = floor_of(&arms[i], running) + free_share * wins[i] / BANDIT_DRAWS;
 }
 
 size_t bandit_draw(const double *chance, size_t n, struct rng *r) {
@@ -79,7 +89,7 @@ size_t bandit_draw(const double *chance, size_t n, struct rng *r) {
 /* P(this arm's rate of an event lies above the first arm's by more than the margin). */
 static double more_often(double events, double turns, double base, double base_turns,
                          double margin) {
-    double b0 = 0.5 + base, b1 = 0.5 + base_turns - base;
+    double b0 = BASE_EVENTS + base, b1 = BASE_TURNS - BASE_EVENTS + base_turns - base;
     double mean = b0 / (b0 + b1), n = b0 + b1;
     double shifted = fmin(0.98, mean + margin);
     return beta_above(0.5 + events, 0.5 + turns - events, shifted * n, (1 - shifted) * n);

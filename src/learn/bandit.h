@@ -5,16 +5,19 @@
  * posterior probability of being the best, computed once for a state of the counts and then drawn
  * from: exactly Thompson sampling, but with a propensity that can be written down beside the turn,
  * which the replay (estimate.h) needs. Every running arm keeps at least BANDIT_FLOOR of the traffic
- * while there is more than one, so that importance weights stay bounded.
+ * while there is more than one, so that importance weights stay bounded, and BANDIT_FLOOR_NEW until
+ * it has had BANDIT_NEW turns, so that the guard-rails soon have something to compare.
  *
  * Pure; the caller owns the arms. */
 #pragma once
 
 #include "learn/stats.h"
 
-#define BANDIT_ARMS_MAX 16
-#define BANDIT_FLOOR    0.02
-#define BANDIT_DRAWS    1024 /* for the chances of being the best */
+#define BANDIT_ARMS_MAX  16
+#define BANDIT_FLOOR     0.005
+#define BANDIT_FLOOR_NEW 0.1
+#define BANDIT_NEW       25
+#define BANDIT_DRAWS     1024 /* for the chances of being the best */
 
 /* What stops an arm. The first arm (the role as it is) is never stopped. */
 enum arm_stop {
