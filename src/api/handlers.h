@@ -136,6 +136,7 @@ TX(api_message_appeal_write);
 TX(api_audit_list);
 
 /* ops.c */
+TX(api_slo_read);
 TX(api_status_read);
 ACT(api_health_answer);
 ACT(api_ready_answer);

@@ -34,8 +34,6 @@ struct relay {
 
 static void relay_free(struct relay *x) {
     turns_leave(x->c->api->o.turns, &x->c->user.user_id);
-    if (x->begun)
-        metric_add(M_STREAMS_OPEN, -1);
     answer_guard_free(x->guard);
     sse_parser_free(x->parser);
     buf_deinit(&x->in);
@@ -91,7 +89,6 @@ static void add_renamed(struct buf *b, struct str json, const struct openai_stat
 
 static void begin(struct relay *x) {
     x->begun = true;
-    metric_add(M_STREAMS_OPEN, 1);
     respond_api_headers(x->r);
     http_set_header(x->r, "X-Accel-Buffering", "no");
     http_stream_begin(x->r, 200, "text/event-stream");

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "api/handlers.h"
+#include "api/slo.h"
 #include "base/metrics.h"
 
 void api_health_answer(struct call *c) {
@@ -26,6 +27,7 @@ void api_metrics_answer(struct call *c) {
     struct upstream_call *up;
     metrics_render_without(&c->out, ENGINE_METRICS);
     upstream_render_metrics(c->api->o.upstream, &c->out);
+    slo_render_metrics(&c->out);
     if (!c->api->o.upstream_is_engine || upstream_metrics(c->client, on_engine_metrics, c, &up))
         api_call_reply(c);
 }
@@ -100,5 +102,37 @@ enum err api_status_read(struct call *c, struct store_tx *tx, struct errinfo *ei
     else
         out_strz(&c->out, "notice", a->notice);
     out_close(&c->out, '}');
+    return ERR_OK;
+}
+
+/* ---- objectives ---- */
+
+static void add_window(struct buf *b, const char *key, enum slo_objective o, int minutes) {
+    struct slo_window w = slo_read(o, minutes);
+    out_open(b, key, '{');
+    out_int(b, "total", w.total);
+    out_int(b, "bad", w.bad);
+    out_num(b, "good_ratio", w.ratio);
+    out_num(b, "budget_burned", w.burned);
+    out_close(b, '}');
+}
+
+enum err api_slo_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct buf *b = &c->out;
+    (void)tx, (void)ei;
+    out_open(b, NULL, '{');
+    out_open(b, "data", '[');
+    for (int o = 0; o < SLO_COUNT; o++) {
+        out_open(b, NULL, '{');
+        out_strz(b, "objective", slo_name((enum slo_objective)o));
+        out_num(b, "target", slo_target((enum slo_objective)o));
+        add_window(b, "hour", (enum slo_objective)o, 60);
+        add_window(b, "day", (enum slo_objective)o, 1440);
+        add_window(b, "since_start", (enum slo_objective)o, 0);
+        out_close(b, '}');
+    }
+    out_close(b, ']');
+    out_null(b, "next");
+    out_close(b, '}');
     return ERR_OK;
 }

@@ -106,6 +106,7 @@ const struct route api_routes[] = {
     {HTTP_GET, V1 "/documents/{doc_id}", "getDocument", "One document with its text", OUT(200, document_entity), DO(READ(api_document_read))},
     {HTTP_DELETE, V1 "/documents/{doc_id}", "deleteDocument", "Deletes a document", NONE204, DO(WRITE(api_document_delete_write))},
 
+    {HTTP_GET, V1 "/slo", "getObjectives", "Service level objectives and how much of what may fail has failed", ADMIN, OUT(200, slo_list_answer), DO(READ(api_slo_read))},
     {HTTP_GET, V1 "/store", "getStore", "Whether the database can be written, its checks and backups", ADMIN, OUT(200, store_answer), DO(READ(api_store_read))},
     {HTTP_POST, V1 "/store/check", "checkStore", "Has the database checked in full", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_check))},
     {HTTP_POST, V1 "/store/backup", "backUpStore", "Has a backup made and restored for a trial", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_backup))},

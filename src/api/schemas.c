@@ -198,6 +198,17 @@ SCHEMA(response_answer, "Response", true, "As OpenAI has it.", {"id", TEXT, REQ}
        {"output", LIST, REQ, .item = F_OBJECT}, {"usage", OBJ, REQNULL});
 SCHEMA(response_deleted, "ResponseDeleted", false, NULL, {"id", TEXT, REQ}, {"object", TEXT, REQ},
        {"deleted", BOOL, REQ});
+SCHEMA(slo_window, "ObjectiveWindow", false, NULL, {"total", INT, REQ}, {"bad", INT, REQ},
+       {"good_ratio", NUM, REQ},
+       {"budget_burned", NUM, REQ, .about = "1 = all that may fail has failed"});
+static const char *const objective_names[] = {"answers", "requests", "ttft", NULL};
+SCHEMA(slo_entity, "Objective", false, NULL,
+       {"objective", TEXT, REQ, .values = objective_names,
+        .about = "answers without an error, requests without a 5xx, first words within a second"},
+       {"target", NUM, REQ}, {"hour", OBJ, REQ, .ref = &schema_slo_window},
+       {"day", OBJ, REQ, .ref = &schema_slo_window},
+       {"since_start", OBJ, REQ, .ref = &schema_slo_window});
+LIST_OF(slo_list_answer, "ObjectiveList", schema_slo_entity);
 SCHEMA(store_answer, "Store", false, NULL, {"writable", BOOL, REQ}, {"reason", TEXT, REQNULL},
        {"running", BOOL, REQ, .about = "a check or backup is under way"},
        {"checked_at", TIME, REQNULL}, {"check_error", TEXT, REQNULL},

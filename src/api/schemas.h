@@ -32,6 +32,9 @@
     X(conversation_patch)                                                                          \
     X(message_create_request)                                                                      \
     X(empty_request)                                                                               \
+    X(slo_window)                                                                                  \
+    X(slo_entity)                                                                                  \
+    X(slo_list_answer)                                                                             \
     X(store_answer)                                                                                \
     X(upstream_patch)                                                                              \
     X(upstream_entity)                                                                             \

@@ -58,6 +58,19 @@ int64_t metric_get(enum metric m) {
     return n;
 }
 
+int64_t metric_within(enum metric m, double seconds) {
+    int64_t n = 0;
+    for (int i = 0; i < BUCKETS && bounds[i] <= seconds; i++)
+        n += atomic_load_explicit(&cells[m].buckets[i], memory_order_relaxed);
+    return n;
+}
+
+double metric_mean(enum metric m) {
+    int64_t n = metric_get(m);
+    int64_t sum = atomic_load_explicit(&cells[m].value, memory_order_relaxed);
+    return n > 0 ? (double)sum / 1e9 / (double)n : 0;
+}
+
 static void render_histogram(struct buf *b, enum metric m) {
     const char *name = table[m].name;
     int64_t n = 0;

@@ -82,10 +82,12 @@ enum metric {
         M_COUNT
 };
 
-void metric_add(enum metric m, int64_t n);          /* counters and gauges */
-void metric_set(enum metric m, int64_t v);          /* gauges */
-void metric_observe(enum metric m, double seconds); /* histograms */
-int64_t metric_get(enum metric m);                  /* counters and gauges; a histogram's count */
+void metric_add(enum metric m, int64_t n);            /* counters and gauges */
+void metric_set(enum metric m, int64_t v);            /* gauges */
+void metric_observe(enum metric m, double seconds);   /* histograms */
+int64_t metric_within(enum metric m, double seconds); /* observations up to a bucket's bound */
+double metric_mean(enum metric m); /* of a histogram, in seconds; 0 = nothing was observed */
+int64_t metric_get(enum metric m); /* counters and gauges; a histogram's count */
 
 /* Renders every metric of the table. Start and resident size of the process are added. */
 void metrics_render(struct buf *b);

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "api/slo.h"
 #include "auth/auth.h"
 #include "base/clock.h"
 #include "base/crypto.h"
@@ -278,6 +279,7 @@ static void look(void *arg) {
     int64_t now = clock_mono_ns();
     look_at_link(s, now);
     look_at_store(s, now);
+    slo_sample();
     bool due = now - s->refreshed_ns >= (int64_t)REFRESH_READY_MS * 1000000;
     if (s->refreshing || (!due && upstream_is_ready(s->upstream, NULL)))
         return;

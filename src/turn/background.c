@@ -1,13 +1,15 @@
 /* What is done after an answer, when nobody waits: summaries of what fell out of the window, and
- * titles by the model. One task at a time on each loop, and none while a turn runs anywhere: a turn
- * that starts makes the tasks give way (cancelled, and begun anew later). What they would replace
- * (a title from the question's words, a note of what was asked) is there already, so a task that
- * fails is dropped. */
+ * titles by the model. One task at a time on each loop, and none while a turn runs anywhere, unless
+ * it waited 30 s: a turn that starts makes the tasks give way (cancelled, and begun anew later).
+ * What they would replace (a title from the question's words, a note of what was asked) is there
+ * already, so a task that fails is dropped. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "turn/turn_internal.h"
 
 #define TASKS_MAX     64
+#define PATIENCE_MS   30000
 #define TASK_TRIES    3
 #define TASK_OUT_MAX  ((size_t)8 << 10)
 #define TITLE_TOKENS  24
@@ -24,6 +26,7 @@ struct task {
     char *standing;     /* title: what it replaces */
     char *model, *text; /* owned; model NULL = the default */
     int max_tokens, tries;
+    int64_t queued_ns; /* when it began to wait */
     struct upstream_call *call;
     struct buf out;
     char *result; /* in the store's hands */
@@ -68,7 +71,15 @@ static struct task *task_new(struct turn_loop *tl, const struct turn *t, enum ta
 
 /* ---- the queue ---- */
 
+/* Under steady load there is no moment without turns: what waited long runs beside them, and the
+ * model server puts it behind people (background). */
+static bool is_patient(const struct task *k) {
+    return clock_mono_ns() - k->queued_ns < PATIENCE_MS * MS;
+}
+
 static void enqueue(struct turn_loop *tl, struct task *k) {
+    if (!k->queued_ns)
+        k->queued_ns = clock_mono_ns();
     struct task **p = &tl->tasks;
     if (tl->n_tasks == TASKS_MAX) { /* the oldest matters least: its conversation has gone on */
         struct task *oldest = tl->tasks;
@@ -205,7 +216,7 @@ void background_start(struct turn_loop *tl) {
     /* Count first, look then: a turn does it the other way round, so one of the two sees the other.
      */
     atomic_fetch_add(&tl->t->tasks_active, 1);
-    if (atomic_load(&tl->t->running) > 0) {
+    if (atomic_load(&tl->t->running) > 0 && is_patient(tl->tasks)) {
         atomic_fetch_sub(&tl->t->tasks_active, 1);
         return;
     }
@@ -219,7 +230,7 @@ void background_start(struct turn_loop *tl) {
 
 static void give_way(void *arg) {
     struct turn_loop *tl = arg;
-    if (!tl->task || tl->detached)
+    if (!tl->task || tl->detached || !is_patient(tl->task))
         return;
     upstream_cancel(tl->task->call);
     struct task *k = take_running(tl);

@@ -16,6 +16,10 @@
 #define BATCH        32 /* events taken under one lock */
 #define EVENTS_FIRST 16
 
+#define RETRY_UNKNOWN_MS 2000
+#define RETRY_LEAST_MS   500
+#define RETRY_MOST_MS    30000
+
 /* What is told when there is no memory to say more. */
 static const char reserve_text[] =
     "{\"error\":{\"message\":\"out of memory while the end was to be told; the answer is in the "
@@ -187,10 +191,8 @@ static void unlink_sub(struct subscription *sub) {
     struct subscription **p = &sub->stream->subs;
     while (*p && *p != sub)
         p = &(*p)->next;
-    if (*p) {
+    if (*p)
         *p = sub->next;
-        metric_add(M_STREAMS_OPEN, -1);
-    }
 }
 
 static void sub_free(struct subscription *sub) {
@@ -343,7 +345,6 @@ enum err stream_subscribe(struct stream *s, struct loop *l, int64_t after,
     sub->ctx = ctx;
     sub->after = after < 0 ? 0 : after;
     stream_ref(s);
-    metric_add(M_STREAMS_OPEN, 1);
     pthread_mutex_lock(&s->lock);
     sub->next = s->subs;
     s->subs = sub;
@@ -465,6 +466,14 @@ static struct user_slot **find_user(struct hub *h, const struct uuid *user) {
     return p;
 }
 
+/* When one of n running answers is over, by how long answers have taken until now (Little's law).
+ */
+static uint32_t place_free_in_ms(int n) {
+    double mean = metric_mean(M_TURN_SECONDS);
+    double ms = mean > 0 ? mean * 1000 / (n > 0 ? n : 1) : RETRY_UNKNOWN_MS;
+    return ms < RETRY_LEAST_MS ? RETRY_LEAST_MS : ms > RETRY_MOST_MS ? RETRY_MOST_MS : (uint32_t)ms;
+}
+
 static enum err add_user(struct user_slot **p, const struct uuid *user) {
     if (*p)
         return ERR_OK;
@@ -481,7 +490,7 @@ static enum err enter(struct hub *h, const struct uuid *user, int max, int max_p
     if (h->running >= max) {
         err_set(ei, ERR_OVERLOADED, "too many answers are being written; try again in a moment");
         if (ei)
-            ei->retry_after_ms = 2000;
+            ei->retry_after_ms = place_free_in_ms(h->running);
         return ERR_OVERLOADED;
     }
     if (*p && (*p)->running >= max_per_user) {
@@ -489,7 +498,7 @@ static enum err enter(struct hub *h, const struct uuid *user, int max, int max_p
                 "%d answers are being written for you; wait for one to end or stop it",
                 (*p)->running);
         if (ei)
-            ei->retry_after_ms = 2000;
+            ei->retry_after_ms = place_free_in_ms((*p)->running);
         return ERR_RATE;
     }
     if (add_user(p, user))
