@@ -56,13 +56,18 @@ static int add_guesses(struct sched *s, struct job *j, int at, int room, int dec
     return at + j->n_draft;
 }
 
+/* Of the whole prompt: the rest of a long one is still cut, for those who answer beside it. */
+static bool is_short(const struct job *j) {
+    return j->prompt_tokens - j->cached_tokens <= SHORT_PROMPT && job_todo(j) <= SHORT_PROMPT;
+}
+
 /* Whether a's prompt is to be computed before b's, which started later. One that has waited too
  * long since its last chunk goes first, once: a long prompt is not starved and does not lead every
  * step either. Short ones go in order of arrival, so that what each was promised holds; then the
  * shortest rest. */
 static bool computed_before(const struct job *a, const struct job *b, int64_t now) {
     bool late_a = now - a->served_ns > PATIENCE_NS, late_b = now - b->served_ns > PATIENCE_NS;
-    bool short_a = job_todo(a) <= SHORT_PROMPT, short_b = job_todo(b) <= SHORT_PROMPT;
+    bool short_a = is_short(a), short_b = is_short(b);
     if (late_a != late_b)
         return late_a;
     if (late_a || (short_a && short_b))
@@ -114,7 +119,7 @@ static int add_prefill(struct sched *s, int n, int decodes, bool people) {
          * is the first to be answered. */
         if (prefill > 0 && prefill + want > JOIN_TOKENS)
             break;
-        int take = want <= SHORT_PROMPT || want < budget ? want : budget;
+        int take = is_short(j) || want < budget ? want : budget;
         take = take < room ? take : room;
         n = add_items(s, j, n, take);
         prefill += take;

@@ -190,9 +190,60 @@ static void waiting_users_are_all_answered(void **state) {
     assert_true((double)seen.answers / SECONDS > capacity(small, 16) * 0.8);
 }
 
+/* Four answers run; a prompt of 200 tokens comes. */
+static void long_prompt_keeps_running_answers_at_their_pace(void **state) {
+    (void)state;
+    static struct model_ops ops;
+    struct fixture f;
+    struct user u[4], big = {.wait = true};
+    char prompt[201];
+    uint64_t id;
+    struct errinfo ei;
+    const struct sched_options o = {.slots = 5,
+                                    .cells = 5 * SCRIPTED_WINDOW,
+                                    .max_queued = 8,
+                                    .base_ns = usual.base,
+                                    .answer_ns = usual.answer,
+                                    .prompt_ns = usual.prompt};
+    memset(&seen, 0, sizeof(seen));
+    now_costs = usual;
+    noise = 0.2;
+    fixture_init(&f, 5);
+    sched_free(f.s);
+    ops = *f.m.base.ops;
+    plain_step = ops.step;
+    ops.step = timed_step;
+    f.m.base.ops = &ops;
+    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
+    big.f = &f;
+    for (int i = 0; i < 4; i++) {
+        u[i] = (struct user){.f = &f, .number = i, .wait = true};
+        ask(&u[i]);
+    }
+    while (seen.answers < 4)
+        sched_round(f.s);
+    memset(&seen, 0, sizeof(seen));
+    memset(prompt, 'x', 200);
+    prompt[200] = 0;
+    struct sched_chat chat = request(&f, NULL, prompt, 2);
+    chat.on_event = on_load_event;
+    chat.ctx = &big;
+    big.asked_ns = clock_mono_ns();
+    assert_int_equal(sched_chat_submit(f.s, &chat, &id, &ei), ERR_OK);
+    while (seen.answers == 0)
+        sched_round(f.s);
+    double plain = (usual.base + 4 * usual.answer) / 1e6;
+    print_message("longest gap %.0f ms, a plain step %.0f ms, the prompt %.0f ms\n", seen.gap / 1e6,
+                  plain, seen.ttft[0] / 1e6);
+    assert_true(seen.gap / 1e6 < 4 * plain);
+    assert_true(seen.ttft[0] < 2.5 * 200 * usual.prompt);
+    fixture_deinit(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(promises_hold_at_any_number_of_users),
+        cmocka_unit_test(long_prompt_keeps_running_answers_at_their_pace),
         cmocka_unit_test(waiting_users_are_all_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
