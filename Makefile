@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 ARGS ?=
 
 .PHONY: help run test build web deps models packages asan tsan fuzz bench-learn bench-ttft bench-engine bench-soak bench-10k bench-gateway chaos load llama-server \
+.PHONY: help run test build web deps models packages asan tsan fuzz bench-ttft bench-engine bench-retrieval bench-soak bench-10k bench-gateway chaos load llama-server \
 	format format-check test-clean clean
 
 ## Using Parley
@@ -64,6 +65,9 @@ bench-ttft: build models ## Time to first token: the whole program against llama
 
 bench-engine: build models ## The engine alone against llama-server and the library (ARGS=--quick: 2 minutes)
 	@exec bench/engine $(ARGS)
+
+bench-retrieval: packages ## Search in 10,000 to 1,000,000 passages, beside sqlite-vec and FTS5 (ARGS=--quick: 2 minutes)
+	@exec bench/retrieval $(ARGS)
 
 bench-soak: build models ## The engine under random load for 30 minutes: memory flat, nothing lost (ARGS=--quick: a minute)
 	@exec python3 bench/soak.py $(ARGS)

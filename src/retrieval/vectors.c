@@ -64,6 +64,8 @@ static bool negative(uint64_t i) {
     return (z ^ (z >> 31)) & 1;
 }
 
+static float signs[2][BITS_MAX]; /* of the two rounds */
+
 static void hadamard(float *x, int n) {
     for (int h = 1; h < n; h *= 2)
         for (int i = 0; i < n; i += 2 * h)
@@ -78,10 +80,10 @@ static void sketch_of(const int8_t *row, int dims, uint64_t *out) {
     int bits = bits_for(dims);
     float x[BITS_MAX];
     for (int i = 0; i < bits; i++)
-        x[i] = i < dims ? (negative((uint64_t)i) ? -(float)row[i] : (float)row[i]) : 0;
+        x[i] = i < dims ? signs[0][i] * (float)row[i] : 0;
     hadamard(x, bits);
     for (int i = 0; i < bits; i++)
-        x[i] = negative((uint64_t)(BITS_MAX + i)) ? -x[i] : x[i];
+        x[i] *= signs[1][i];
     hadamard(x, bits);
     memset(out, 0, (size_t)bits / 8);
     for (int i = 0; i < bits; i++)
@@ -151,7 +153,11 @@ hamming_avx512(const uint64_t *rows, const uint64_t *q, int words, uint32_t n, u
 }
 #endif
 
-__attribute__((constructor)) static void choose_loops(void) {
+__attribute__((constructor)) static void prepare_loops(void) {
+    for (uint64_t i = 0; i < BITS_MAX; i++) {
+        signs[0][i] = negative(i) ? -1 : 1;
+        signs[1][i] = negative(BITS_MAX + i) ? -1 : 1;
+    }
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2"))

@@ -94,6 +94,10 @@ static bool is_english_stop(const struct word *w) {
 }
 
 static enum kind kind_of(UChar32 c) {
+    if (c < 0x80)
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')
+                   ? KIND_WORD
+                   : KIND_NONE;
     if (c < 0x300) /* Latin: the common case, without a look at the script */
         return u_isalnum(c) ? KIND_WORD : KIND_NONE;
     int8_t type = u_charType(c);
@@ -219,9 +223,9 @@ void terms_each(struct terms *t, const char *lang, struct str text,
             pair_end(&before, from, fn, ctx);
         if (k == KIND_WORD) {
             if (w.n == 0)
-                word_begin(&w, from, u_isupper(c));
+                word_begin(&w, from, c < 0x80 ? c >= 'A' && c <= 'Z' : u_isupper(c));
             w.ascii = w.ascii && c < 0x80;
-            w.digits = w.digits && u_isdigit(c);
+            w.digits = w.digits && (c < 0x80 ? c >= '0' && c <= '9' : u_isdigit(c));
             word_add(&w, c < 0x80 ? (c >= 'A' && c <= 'Z' ? c + 32 : c)
                                   : u_foldCase(c, U_FOLD_CASE_DEFAULT));
             w.to = i;
