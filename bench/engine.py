@@ -174,7 +174,7 @@ class Bench:
         self.llama = llama_server(self.o, self.work, self.gguf, self.flags(self.slots, self.best))
         self.engine = engine_server(self.o, self.work, self.model)
         for s in (self.engine, self.llama):
-            self.warm(s, self.slots)
+            self.warm(s, self.slots if self.o.rows != "quality" else 1)
 
     def stop(self):
         for s in (self.engine, self.llama):
