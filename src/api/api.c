@@ -282,6 +282,7 @@ static struct call *call_new(struct api *a, struct http_request *r, const struct
     buf_init(&c->out, OUT_CAP);
     c->ip = arena_str(arena, str_from(http_remote_ip(r)));
     c->last_event_id = arena_str(arena, http_header(r, "Last-Event-ID"));
+    c->traceparent = arena_str(arena, http_header(r, "traceparent"));
     c->wants_events = accepts_events(http_header(r, "Accept"));
     c->guard = http_guard_new(r);
     if (!c->guard || !c->ip.p) {

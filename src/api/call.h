@@ -118,7 +118,7 @@ struct call {
     struct auth_credential credential;
     struct user user;   /* who asks, once authenticated */
     struct uuid key_id; /* set when an API key was used */
-    struct str ip, if_none_match, accept_encoding, last_event_id;
+    struct str ip, if_none_match, accept_encoding, last_event_id, traceparent;
     int64_t arrived_ns;
     struct uuid id;  /* the path's identifier, if it has one */
     struct str rest; /* what "{model*}" took */

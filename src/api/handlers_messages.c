@@ -210,6 +210,7 @@ static void start(struct call *c, struct turn_input *in) {
         replay(c, s);
         return;
     }
+    in->traceparent = c->traceparent;
     in->key_hash = c->key_hash;
     in->request_hash = c->request_hash;
     in->user_id = c->user.user_id;

@@ -381,6 +381,7 @@ void api_response_start(struct call *c) {
     }
     in->user_id = c->user.user_id;
     in->arrived_ns = c->arrived_ns;
+    in->traceparent = c->traceparent;
     in->key_hash = c->key_hash;
     in->request_hash = c->request_hash;
     enum err e = turn_start(c->api->o.turns, c->loop, in, &sink, s, &s->sub, &ei);

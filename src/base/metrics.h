@@ -28,6 +28,7 @@
     X(M_STORE_WRITES,             COUNTER,   "parley_store_writes_total",             "write operations committed") \
     X(M_STORE_COMMIT_SECONDS,     HISTOGRAM, "parley_store_commit_seconds",           "time of one group commit") \
     X(M_STORE_ERRORS,             COUNTER,   "parley_store_errors_total",             "store operations that failed for want of disk, lock or memory") \
+    X(M_TRACES_LOST,              COUNTER,   "parley_traces_lost_total",              "traces that the collector did not take") \
     X(M_BACKUPS,                  COUNTER,   "parley_backups_total",                  "backups made and restored for a trial") \
     X(M_BACKUPS_FAILED,           COUNTER,   "parley_backups_failed_total",           "backups that could not be made or restored") \
     X(M_UPSTREAM_REQUESTS,        COUNTER,   "parley_upstream_requests_total",        "requests sent to a model server") \

@@ -574,6 +574,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                               .safety = s->guard.safety,
                               .safety_jobs = s->guard.jobs,
                               .upstream = s->upstream,
+                              .otlp_endpoint = c->otlp_endpoint,
                               .max_running = (int)c->max_running,
                               .max_running_per_user = (int)c->max_running_per_user,
                               .keep_seconds = (int)c->keep_stream_seconds,

@@ -59,7 +59,8 @@ struct config {
     int64_t watchdog_seconds, server_memory_mib, engine_memory_mib;
     int64_t keep_stream_seconds;
     int64_t backup_hours, backup_keep;
-    int64_t titles; /* 0 or 1 */
+    const char *otlp_endpoint; /* "" = no traces */
+    int64_t titles;            /* 0 or 1 */
 
     int64_t guard;                            /* enum config_guard */
     const char *guard_policy;                 /* a file; "" = the built-in policy */

@@ -130,6 +130,10 @@ const struct option options[] = {
     {INT(guard_timeout_ms, "1500", 50, 60000, "How long its answer is waited for.")},
     {WORD(guard_fallback, "allow", words_fallback, "What happens to an uncertain message when it does not answer in time.")},
 
+    {.section = "Traces",
+     TEXT(otlp_endpoint, "", url_ok, "http://HOST:4318/v1/traces, or nothing",
+          "An OTLP/HTTP collector that gets the times of every answer (never its words). Off by default.")},
+
     {.section = "Log",
      WORD(log_level, "info", words_level, "The least level that is logged. Messages' contents are never logged.")},
     {WORD(log_format, "auto", words_format, "json: one object a line; text: one plain line; auto: text on a terminal, else json.")},

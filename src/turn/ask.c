@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -61,6 +62,7 @@ static void fail_with(struct turn *t, const struct errinfo *ei) {
 static void on_done(void *ctx, const struct chat_result *r) {
     struct turn *t = ctx;
     t->call = NULL;
+    t->told_ns = clock_mono_ns();
     if (r->err && r->broke_off && (turn_guard_settle(t, r) || turn_ask_again(t)))
         return;
     if (r->err)
@@ -131,7 +133,10 @@ static enum err ask(struct turn *t, struct errinfo *ei) {
         .conversation_key = uuid_str(&t->in.conversation_id),
         .user_key = uuid_str(&t->in.user_id),
         .continue_last = t->stream->text.n > 0,
+        .trace_header = t->trace.header,
     };
+    if (!t->asked_ns)
+        t->asked_ns = clock_mono_ns();
     return upstream_chat(t->tl->client, &r, &callbacks, t, &t->call, ei);
 }
 

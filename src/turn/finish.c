@@ -220,6 +220,7 @@ enum step_result turn_step_close(struct turn *t, struct errinfo *ei) {
     bool failed = t->failure.code != ERR_OK;
     turn_publish_json(t, failed ? STREAM_ERROR : STREAM_DONE, failed ? fill_error : fill_done);
     measure(t);
+    tracer_add(t->tl->tracer, t);
     turn_tell_learning(t);
     turn_release(t);
     stream_ended(&t->t->hub, t->stream);

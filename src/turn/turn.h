@@ -35,6 +35,7 @@ struct turns_options {
     struct safety *safety;          /* the guard, borrowed; NULL = none */
     struct jobs *safety_jobs;       /* where it judges */
     struct retrieval *retrieval;    /* borrowed; NULL = no documents are looked into */
+    const char *otlp_endpoint;      /* where traces go, borrowed; NULL or "" = nowhere */
     bool titles; /* ask the model for titles in the background (else the first words are the title)
                   */
 };
@@ -104,6 +105,7 @@ struct turn_input {
     struct uuid message_id; /* TURN_REGENERATE: the answer to be answered again, TURN_RESUME: the
                                one to be gone on with (its conversation is taken from it) */
     int64_t arrived_ns;     /* the request's last byte, for the latencies */
+    struct str traceparent; /* the request's header; STR_NULL = none */
     struct str key_hash, request_hash; /* of its Idempotency-Key, noted with the append; copied;
                                           STR_NULL = none */
 };

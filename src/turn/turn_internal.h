@@ -14,6 +14,7 @@
 #include "prompt/prompt.h"
 #include "retrieval/support.h"
 #include "safety/stream.h"
+#include "turn/trace.h"
 #include "turn/turn.h"
 
 #define TURN_LOOPS_MAX 256
@@ -138,8 +139,9 @@ struct turn_loop {
     struct loop *loop;
     struct upstream_client *client;
     struct timer *sweep;
-    struct turn *turns; /* running here */
-    int resuming;       /* of them, taken up from a process that died */
+    struct turn *turns;    /* running here */
+    struct tracer *tracer; /* NULL: traces go nowhere */
+    int resuming;          /* of them, taken up from a process that died */
     bool detached;
     /* background.c */
     struct task *tasks; /* waiting, oldest first */
@@ -207,6 +209,9 @@ struct turn {
      * changes them then. */
     struct message question, answer; /* question.message_id not set: regenerating */
     char title[TITLE_SIZE];          /* of a conversation that has none yet, else "" */
+
+    struct trace trace;
+    int64_t asked_ns, told_ns; /* when the model was asked, and had said all; 0 = not yet */
 
     struct upstream_call *counting, *call;
     bool open;     /* durable, and events go out */

@@ -100,6 +100,14 @@ enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_clie
         free(tl);
         return err_set(ei, ERR_NOMEM, NULL);
     }
+    if (t->o.otlp_endpoint && *t->o.otlp_endpoint) {
+        enum err e = tracer_new(l, t->o.otlp_endpoint, &tl->tracer, ei);
+        if (e) {
+            timer_free(tl->sweep);
+            free(tl);
+            return e;
+        }
+    }
     pthread_mutex_lock(&t->lock);
     bool full = t->n_loops == TURN_LOOPS_MAX;
     if (!full)
@@ -107,6 +115,7 @@ enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_clie
     pthread_mutex_unlock(&t->lock);
     if (full) {
         timer_free(tl->sweep);
+        tracer_free(tl->tracer);
         free(tl);
         return err_set(ei, ERR_INVALID, "at most %d loops", TURN_LOOPS_MAX);
     }
@@ -129,6 +138,8 @@ void turns_detach_loop(struct turns *t, struct loop *l) {
         turn_interrupt(turn);
     background_clear(tl);
     timer_free(tl->sweep);
+    tracer_free(tl->tracer);
+    tl->tracer = NULL;
     pthread_mutex_lock(&t->lock);
     tl->detached = true;
     pthread_mutex_unlock(&t->lock);
@@ -181,6 +192,7 @@ enum err turn_make(struct turn_loop *tl, const struct turn_input *in, struct str
         return ERR_NOMEM;
     }
     turn->checkpointed = turn->stream->text.n;
+    trace_init(&turn->trace, in->traceparent, tl->tracer != NULL);
     *ret = turn;
     return ERR_OK;
 }

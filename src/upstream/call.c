@@ -357,7 +357,7 @@ static enum err start_leg(struct upstream_call *call, struct leg *l, struct erri
         .on_status = on_status, .on_data = on_data, .on_done = on_done};
     struct server *v = call->server;
     char key[KEY_MAX] = "";
-    const char *headers[4] = {"Accept: text/event-stream, application/json"};
+    const char *headers[5] = {"Accept: text/event-stream, application/json"};
     size_t n = 1;
     pthread_mutex_lock(&v->pool->lock);
     l->key = v->key;
@@ -368,6 +368,8 @@ static enum err start_leg(struct upstream_call *call, struct leg *l, struct erri
         headers[n++] = "Content-Type: application/json";
     if (key[0])
         headers[n++] = key;
+    if (call->trace[0])
+        headers[n++] = call->trace;
     struct http_call_spec spec = {
         .method = call->method,
         .url = call->url,

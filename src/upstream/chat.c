@@ -276,6 +276,8 @@ enum err upstream_chat(struct upstream_client *client, const struct chat_request
     buf_init(&c->tail, UPSTREAM_REQUEST_MAX);
     buf_init(&c->parley, 64 << 10);
     c->call.patient = true;
+    if (r->trace_header)
+        snprintf(c->call.trace, sizeof c->call.trace, "%s", r->trace_header);
     c->call.hedged = !r->background && !r->continue_last;
     c->call.affinity = affinity_of(r->conversation_key);
     c->cb = *cb;

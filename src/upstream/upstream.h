@@ -114,6 +114,7 @@ struct chat_request { /* all borrowed for the call of upstream_chat() only */
     bool continue_last; /* the last message is the start of the answer, to be continued exactly;
                            on_token gets what follows it */
     bool background;    /* titles, summaries: may wait behind people */
+    const char *trace_header; /* "traceparent: …" to pass on; NULL or "" = none */
 };
 struct chat_result {
     enum err err; /* ERR_OK: the answer is whole */

@@ -139,6 +139,7 @@ struct upstream_call { /* the first member of each kind's own struct */
     struct buf body;   /* owned: it may be sent more than once */
     struct buf answer; /* whole: the answer; else of errors only */
     uint64_t affinity; /* calls of one conversation go to one server; 0 = to any */
+    char trace[80];    /* a header's line to pass on, "" = none */
     char *model;       /* owned: a server that does not have it is not asked; NULL = any will do */
     uint32_t tried;    /* bits of the servers that refused or failed this call */
     int status;

@@ -58,7 +58,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         raw = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         body = json.loads(raw)
-        self.server.record({"path": self.path, "authorization": self.headers.get("Authorization"), "body": body})
+        self.server.record({"path": self.path, "authorization": self.headers.get("Authorization"), "traceparent": self.headers.get("traceparent"), "body": body})
         if self.path == "/v1/chat/completions":
             self.chat(body)
         elif self.path == "/v1/embeddings":
