@@ -568,6 +568,8 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         e = retrieval_new(&ro, &s->retrieval, ei);
     if (!e)
         e = learn_open(&s->learn, s->store, s->upstream, ei);
+    if (!e)
+        e = web_search_new(s->store, &s->web, ei);
     struct turns_options t = {.store = s->store,
                               .learn = &s->learn.turn,
                               .retrieval = s->retrieval,
@@ -575,6 +577,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                               .safety_jobs = s->guard.jobs,
                               .upstream = s->upstream,
                               .otlp_endpoint = c->otlp_endpoint,
+                              .web = s->web,
                               .max_running = (int)c->max_running,
                               .max_running_per_user = (int)c->max_running_per_user,
                               .keep_seconds = (int)c->keep_stream_seconds,
@@ -586,8 +589,6 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                                 .poke_ctx = s};
     if (!e)
         e = ingest_start(&in, &s->ingest, ei);
-    if (!e)
-        e = web_search_new(s->store, &s->web, ei);
     if (!e)
         e = turns_new(&t, &s->turns, ei);
     if (!e && !s->link.before_pid)

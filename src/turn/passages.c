@@ -38,6 +38,20 @@ static void add_hit(struct buf *b, const struct retrieval_hit *h, size_t n) {
     buf_addc(b, '}');
 }
 
+void passages_web_to_json(struct buf *b, const struct web_hit *h, size_t n) {
+    buf_addf(b, "{\"n\":%zu,\"doc_id\":null", n);
+    add_text(b, ",\"source_name\":", h->source_name);
+    add_text(b, ",\"title\":", h->title);
+    add_text(b, ",\"uri\":", h->url);
+    buf_addf(b,
+             ",\"heading\":\"\",\"page\":null,\"chunk\":null,\"chunk_id\":null,\"key\":null,"
+             "\"char_from\":0,\"char_to\":%zu,\"rank\":%zu,\"score\":0,\"cited\":false,"
+             "\"signals\":[]",
+             doc_characters(h->text), n);
+    add_text(b, ",\"text\":", h->text);
+    buf_addc(b, '}');
+}
+
 void passages_to_json(struct buf *b, const struct retrieval_hit *hits, size_t n) {
     buf_addc(b, '[');
     for (size_t i = 0; i < n; i++) {

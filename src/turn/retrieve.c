@@ -91,18 +91,33 @@ static void keep_vector(struct turn *t, const struct retrieval_result *r) {
     t->question_vector_model = name;
 }
 
+/* "thanks!" needs nothing from anywhere. */
+static bool is_smalltalk(const struct retrieval_result *r) {
+    return !r->trace.searched && r->trace.why && strcmp(r->trace.why, "smalltalk") == 0;
+}
+
 static void on_found(void *ctx, const struct retrieval_result *r) {
     struct turn *t = ctx;
-    enum err e = ERR_OK;
     t->searching = NULL;
-    bool found = !r->err && r->n > 0 && r->relevant;
-    if (found)
-        e = keep_hits(t, r);
+    if (!r->err && r->n > 0 && r->relevant) {
+        t->retrieve_err = keep_hits(t, r);
+        t->n_found = r->n;
+    }
     keep_vector(t, r);
+    t->looked = !is_smalltalk(r);
+    turn_retrieve_settle(t);
+}
+
+void turn_retrieve_settle(struct turn *t) {
+    if (t->searching || t->asking)
+        return;
+    bool found = t->n_found + t->n_web > 0;
+    enum err e = t->retrieve_err;
+    if (!e)
+        e = turn_web_keep(t, t->n_found);
     if (!e && found)
         e = compose_question(t);
-    if (!e && !found && t->documents.grounded_only &&
-        (r->trace.searched || !r->trace.why || strcmp(r->trace.why, "smalltalk") != 0))
+    if (!e && !found && t->documents.grounded_only && t->looked)
         t->approved = STR(NOTHING_FOUND);
     if (e) {
         struct errinfo ei = turn_explain(e, NULL);
@@ -148,8 +163,10 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
                              &t->searching, ei);
         if (!e && (e = compose_history(t)) != ERR_OK)
             turn_retrieve_stop(t);
-        if (!e)
+        if (!e) {
+            turn_web_ask(t, q.max_bytes / 3);
             return STEP_WAIT;
+        }
         if (e == ERR_OVERLOADED && !t->documents.grounded_only)
             return STEP_DONE; /* it answers without */
     }
@@ -158,6 +175,7 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
 }
 
 void turn_retrieve_stop(struct turn *t) {
+    turn_web_stop(t);
     retrieval_cancel(t->searching);
     retrieval_check_cancel(t->checking);
     t->searching = NULL;

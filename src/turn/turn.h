@@ -36,6 +36,7 @@ struct turns_options {
     struct jobs *safety_jobs;       /* where it judges */
     struct retrieval *retrieval;    /* borrowed; NULL = no documents are looked into */
     const char *otlp_endpoint;      /* where traces go, borrowed; NULL or "" = nowhere */
+    struct web_search *web;         /* borrowed; NULL = no search service is asked */
     bool titles; /* ask the model for titles in the background (else the first words are the title)
                   */
 };

@@ -201,6 +201,12 @@ struct turn {
     struct retrieval_scope scope;
     struct role_retrieval documents;
     struct retrieval_call *searching;
+    enum err retrieve_err;          /* of the documents' search, when it has ended */
+    bool looked;                    /* there was something to look for */
+    size_t n_found;                 /* passages of documents */
+    struct web_search_call *asking; /* search services (web.c); both run at once */
+    struct web_hit *web_hits;
+    size_t n_web, web_bytes;
     struct support_call *checking;
     bool checked;
 
@@ -278,7 +284,13 @@ enum step_result turn_step_check(struct turn *t, struct errinfo *ei);
 /* ---- retrieve.c: passages for the question, and whether the answer stands in them ---- */
 enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_cite(struct turn *t, struct errinfo *ei);
-void turn_retrieve_stop(struct turn *t); /* what runs is called off */
+void turn_retrieve_stop(struct turn *t);   /* what runs is called off */
+void turn_retrieve_settle(struct turn *t); /* goes on once both searches have ended */
+
+/* ---- web.c ---- */
+void turn_web_ask(struct turn *t, size_t max_bytes); /* of passages */
+void turn_web_stop(struct turn *t);
+enum err turn_web_keep(struct turn *t, size_t n_documents); /* into retrieved_docs */
 enum step_result turn_step_fit(struct turn *t, struct errinfo *ei);
 
 /* ---- guard.c: the guard before the model and after it ---- */

@@ -272,3 +272,19 @@ def test_files_become_searchable_or_say_why_not(program):
     assert "scan" in found["scan.pdf"]["error"] and "password" in found["locked.pdf"]["error"]
     assert found["good.pdf"]["title"] == "Report 2026" and found["good.pdf"]["chunk_count"] >= 1
     assert "an example that goes on" in user.get(f"/api/v1/documents/{found['good.pdf']['doc_id']}")["content"]
+
+
+def test_a_question_is_answered_with_what_a_search_found(program, site):
+    found = json.dumps({"results": [{"title": "Tides", "url": "https://example.org/t", "content": "High tide in Bergen is at six."}]}).encode()
+    Site.pages = {"/s?q=When%20is%20high%20tide%20in%20Bergen%3F": (200, {"Content-Type": "application/json"}, found)}
+    s = program.admin.post("/api/v1/sources", {"kind": "search", "name": "Web", "location": site + "/s?q={query}", "allow_private": True, "shared": True})
+    user = program.sign_up("cleo")
+    _, message = user.say(user.conversation(), "When is high tide in Bergen?")
+    web = [d for d in message["retrieved_docs"] if d["doc_id"] is None]
+    assert [(d["source_name"], d["title"], d["uri"], d["text"]) for d in web] == [("Web", "Tides", "https://example.org/t", "High tide in Bergen is at six.")]
+    Site.asked.clear()
+    user.say(user.conversation(), "thanks!")
+    assert Site.asked == []  # nobody is told of small talk
+    program.admin.call("PATCH", f"/api/v1/sources/{s['source_id']}", {"shared": False})
+    _, message = user.say(user.conversation(), "When is high tide in Bergen?")
+    assert [d for d in message["retrieved_docs"] if d["doc_id"] is None] == []
