@@ -277,7 +277,8 @@ struct threads {
 
 struct grammar_state {
     const struct grammar *g;
-    int moves; /* left for this byte */
+    int moves;     /* left for this byte */
+    uint64_t work; /* moves and ways looked at, ever */
     struct threads now, next, other;
 };
 
@@ -382,6 +383,7 @@ static void step(struct grammar_state *s, const struct threads *from, struct thr
                  unsigned char byte) {
     struct thread t;
     to->n = 0;
+    s->work += (uint64_t)from->n;
     s->moves = CLOSURE_MAX;
     for (int i = 0; i < from->n; i++) {
         if (!takes(s->g, &from->t[i], byte))
@@ -390,6 +392,11 @@ static void step(struct grammar_state *s, const struct threads *from, struct thr
         t.pc++;
         follow(s, to, &t, GRAMMAR_THREADS);
     }
+    s->work += (uint64_t)(CLOSURE_MAX - s->moves);
+}
+
+uint64_t grammar_work(const struct grammar_state *s) {
+    return s->work;
 }
 
 struct grammar_state *grammar_state_new(const struct grammar *g) {
@@ -398,6 +405,7 @@ struct grammar_state *grammar_state_new(const struct grammar *g) {
         return NULL;
     struct thread t;
     s->g = g;
+    s->work = 0;
     s->now.n = s->next.n = s->other.n = 0;
     s->moves = CLOSURE_MAX;
     t.pc = g->starts[0];

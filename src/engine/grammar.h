@@ -21,7 +21,7 @@
 #include "base/str.h"
 
 #define GRAMMAR_CODE_MAX  65536
-#define GRAMMAR_SETS_MAX  4096
+#define GRAMMAR_SETS_MAX  512
 #define GRAMMAR_RULES_MAX 4096
 #define GRAMMAR_DEPTH     128
 #define GRAMMAR_THREADS   128
@@ -40,6 +40,8 @@ void grammar_state_free(struct grammar_state *s);
 bool grammar_allows(struct grammar_state *s, struct str bytes);
 /* Goes on by bytes; false when they are not allowed, and then the state stays where it was. */
 bool grammar_advance(struct grammar_state *s, struct str bytes);
+uint64_t
+grammar_work(const struct grammar_state *s); /* what it has cost so far: ways times bytes */
 bool grammar_may_end(const struct grammar_state *s);
 bool grammar_must_end(const struct grammar_state *s); /* nothing can come any more */
 

@@ -97,9 +97,14 @@ void guide_mask(struct guide *g, float *logits) {
     bool first[256]; /* bytes with which a token may begin */
     for (int i = 0; i < 256; i++)
         first[i] = grammar_allows(g->state, (struct str){&(char){(char)i}, 1});
+    uint64_t enough = grammar_work(g->state) + GUIDE_WORK_MAX;
     for (int32_t t = 0; t < g->v->n; t++) {
         if (logits[t] == -INFINITY)
             continue;
+        if (grammar_work(g->state) > enough && !g->v->ends[t]) {
+            logits[t] = -INFINITY;
+            continue;
+        }
         struct str piece = piece_of(g, t);
         if ((piece.n && !first[(unsigned char)piece.p[0]]) || !guide_allows(g, t))
             logits[t] = -INFINITY;

@@ -10,7 +10,7 @@
 
 #define REQUEST_MESSAGES_MAX 2048
 #define REQUEST_TEXTS_MAX    2048
-#define REQUEST_SCHEMA_MAX   (256 << 10)
+#define REQUEST_SCHEMA_MAX   (64 << 10)
 
 enum request_format { FORMAT_TEXT, FORMAT_OBJECT, FORMAT_SCHEMA };
 

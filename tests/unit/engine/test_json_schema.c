@@ -267,12 +267,28 @@ static void deep_objects_are_offered_to_a_bound_only(void **state) {
     grammar_free(g);
 }
 
+/* Counted loops in counted loops have very many ways; what is looked at stays bounded. */
+static void ambiguous_patterns_cost_a_bounded_amount(void **state) {
+    struct grammar *g =
+        compile("{\"pattern\":\"^(.{1,50}){1,50}(.{1,50}){1,50}(.{1,50}){1,50}x$\"}", NULL);
+    (void)state;
+    assert_non_null(g);
+    struct grammar_state *s = grammar_state_new(g);
+    assert_true(grammar_advance(s, STR("\"")));
+    for (int i = 0; i < 200; i++)
+        assert_true(grammar_advance(s, STR("a")));
+    assert_true(grammar_work(s) < 200 * (4096 + 128));
+    grammar_state_free(s);
+    grammar_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_allowed_by_the_schema_or_not),
         cmocka_unit_test(schemas_that_cannot_be_kept_are_refused_with_their_place),
         cmocka_unit_test(whatever_is_offered_is_json),
         cmocka_unit_test(refused_bytes_leave_the_state_where_it_was),
+        cmocka_unit_test(ambiguous_patterns_cost_a_bounded_amount),
         cmocka_unit_test(deep_objects_are_offered_to_a_bound_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
