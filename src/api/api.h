@@ -25,18 +25,19 @@ struct api_options {
     struct store *store; /* these are borrowed and outlive the api */
     struct turns *turns;
     struct upstream *upstream;
-    struct care *care;        /* checks and backups of the database; NULL = none */
-    struct ingest *ingest;    /* told when sources change; NULL = nobody is */
-    struct web_search *web;   /* asks search services; NULL = none is asked */
-    struct learn *learn;      /* borrowed; NULL = what is learnt is not in use */
-    struct jobs *jobs;        /* password hashing: 1 or 2 threads are enough */
-    struct safety *safety;    /* the guard, borrowed; NULL = none */
-    struct jobs *safety_jobs; /* where it judges */
-    bool upstream_is_engine;  /* the model server is Parley's own: it is sent the "parley" field
-                                 (fairness, prefix reuse) */
-    bool signup_open;         /* anybody may make an account; else only administrators */
-    int session_days;         /* how long a sign-in lasts, 0 = 30 */
-    bool public_https;        /* people reach this server by https: cookies get Secure */
+    struct retrieval *retrieval; /* NULL = nothing is searched */
+    struct care *care;           /* checks and backups of the database; NULL = none */
+    struct ingest *ingest;       /* told when sources change; NULL = nobody is */
+    struct web_search *web;      /* asks search services; NULL = none is asked */
+    struct learn *learn;         /* borrowed; NULL = what is learnt is not in use */
+    struct jobs *jobs;           /* password hashing: 1 or 2 threads are enough */
+    struct safety *safety;       /* the guard, borrowed; NULL = none */
+    struct jobs *safety_jobs;    /* where it judges */
+    bool upstream_is_engine;     /* the model server is Parley's own: it is sent the "parley" field
+                                    (fairness, prefix reuse) */
+    bool signup_open;            /* anybody may make an account; else only administrators */
+    int session_days;            /* how long a sign-in lasts, 0 = 30 */
+    bool public_https;           /* people reach this server by https: cookies get Secure */
     const char
         *notice; /* a sentence for the page ("the small model is in use …"), copied; NULL = none */
     size_t max_body_bytes;     /* 0 = 1 MiB */

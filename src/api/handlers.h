@@ -172,6 +172,15 @@ WORK(api_complaints_job);
 TX(api_training_read);
 WORK(api_training_job);
 
+/* handlers_search.c */
+TX(api_search_read);
+ACT(api_search_run);
+TX(api_collections_list);
+TX(api_collection_create_write);
+TX(api_collection_delete_write);
+TX(api_role_documents_read);
+TX(api_role_documents_write);
+
 #undef TX
 #undef WORK
 #undef ACT

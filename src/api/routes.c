@@ -113,6 +113,13 @@ const struct route api_routes[] = {
     {HTTP_GET, V1 "/upstreams", "listUpstreams", "The model servers and how they are", ADMIN, OUT(200, upstream_list_answer), DO(READ(api_upstreams_list))},
     {HTTP_PATCH, V1 "/upstreams/{name*}", "updateUpstream", "Changes a model server until Parley ends: takes it out, weight, limit, key", ADMIN, IN(upstream_patch), OUT(200, upstream_entity), DO(READ(api_upstream_patch))},
 
+    {HTTP_POST, V1 "/search", "searchDocuments", "Passages of the documents that one may read, with each score", IN(search_request), OUT(200, search_answer), DO(READ(api_search_read), LOOP(api_search_run))},
+    {HTTP_GET, V1 "/collections", "listCollections", "One's collections, shared ones and those of roles", OUT(200, collection_list_answer), DO(READ(api_collections_list))},
+    {HTTP_POST, V1 "/collections", "createCollection", "Makes a collection of documents", IN(collection_request), OUT(201, collection_entity), DO(WRITE(api_collection_create_write))},
+    {HTTP_DELETE, V1 "/collections/{collection_id}", "deleteCollection", "Deletes a collection with its documents", NONE204, DO(WRITE(api_collection_delete_write))},
+    {HTTP_GET, ROLE "/documents", "getRoleDocuments", "What a role asks of documents", OUT(200, role_documents), DO(READ(api_role_documents_read))},
+    {HTTP_PATCH, ROLE "/documents", "updateRoleDocuments", "Grounded answers only, and the collections bound to the role", ADMIN, IN(role_documents), OUT(200, role_documents), DO(WRITE(api_role_documents_write))},
+
     {HTTP_GET, V1 "/sources", "listSources", "Where documents come from by themselves", Q(sources), OUT(200, source_list_answer), DO(READ(api_sources_list))},
     {HTTP_POST, V1 "/sources", "createSource", "Adds a source; it runs at once", IN(source_create_request), OUT(201, source_entity), DO(WRITE(api_source_create_write), LOOP(api_source_changed))},
     {HTTP_GET, SOURCE, "getSource", "One source", OUT(200, source_entity), DO(READ(api_source_read_one))},

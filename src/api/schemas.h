@@ -43,6 +43,13 @@
     X(document_metadata)                                                                           \
     X(document_create_request)                                                                     \
     X(source_create_request)                                                                       \
+    X(search_request)                                                                              \
+    X(search_hit)                                                                                  \
+    X(search_answer)                                                                               \
+    X(collection_request)                                                                          \
+    X(collection_entity)                                                                           \
+    X(collection_list_answer)                                                                      \
+    X(role_documents)                                                                              \
     X(source_search_request)                                                                       \
     X(source_patch)                                                                                \
     X(chat_message_param)                                                                          \

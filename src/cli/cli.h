@@ -59,6 +59,7 @@ int cmd_engine(const struct args *a);
 int cmd_ingest(const struct args *a);
 int cmd_extract(const struct args *a); /* a child that reads one file */
 int cmd_chat(const struct args *a);
+int cmd_search(const struct args *a);
 int cmd_config(const struct args *a);
 int cmd_doctor(const struct args *a);
 int cmd_backup(const struct args *a);

@@ -183,6 +183,15 @@ static const struct arg_option eval_options[] = {
     {0},
 };
 
+static const struct arg_option search_options[] = {
+    {"user", 'u', "NAME", "as whom; default: the only user, or the first administrator"},
+    {"role", 'r', "ROLE", "also what is bound to this role, with what its ratings taught"},
+    {"source", 0, "TEXT", "only sources whose name has this"},
+    {"limit", 'n', "N", "at most so many passages; default 8"},
+    {"rrf", 0, NULL, "fuse by ranks instead of scores"},
+    {0},
+};
+
 static const struct arg_option eval_retrieval_options[] = {
     {"json", 0, NULL, "print JSON instead of a table"},
     {"per-query", 0, "FILE", "write the measures of each query, tab-separated"},
@@ -259,6 +268,9 @@ static const struct command commands[] = {
      "  parley learn off ranker       switch a learner off: ranker, approved or variants\n"
      "  parley learn on ranker        and on again\n",
      json_only, NULL, cmd_learn, NULL, false},
+    {"search", "QUESTION", 1, 1, "the passages that a question finds, and why",
+     "  parley search \"How high are the waves of Nazare?\" --role travel-assistant\n",
+     search_options, NULL, cmd_search, NULL, false},
     {"config", "", 0, 0, "print the configuration in force and where each value is from", NULL,
      config_options, NULL, cmd_config, NULL, false},
     {"doctor", "", 0, 0, "find what is wrong with this installation and say what to do", NULL,

@@ -596,6 +596,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
     if (!e)
         e = open_care(s, ei);
     struct api_options o = {.store = s->store,
+                            .retrieval = s->retrieval,
                             .care = s->care,
                             .learn = s->learn.learn,
                             .safety = s->guard.safety,

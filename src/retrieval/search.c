@@ -23,7 +23,7 @@
 #define BEFORE_SHARE 0.5f /* of a word of an earlier message */
 #define RELEVANT_COS                                                                               \
     0.34 /* a passage this similar speaks of what was asked; measured on xquad_en */
-#define RELEVANT_LEX 0.55 /* or one with so much of the question's words, by how rare they are */
+#define RELEVANT_WORDS 0.6 /* or one with so many of the question's words */
 
 struct retrieval_call {
     struct retrieval *r;
@@ -272,7 +272,7 @@ static void rerank(struct retrieval_call *c, const struct held_weights *w, struc
 }
 
 static void give_hits(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
-                      struct chunk_hit *hits, size_t n, double best, double most) {
+                      struct chunk_hit *hits, size_t n, double best) {
     struct searcher *s = searcher_get(c->r);
     struct retrieval_hit *out = arena_array(c->arena, n + 1, sizeof *out);
     size_t m = 0;
@@ -286,9 +286,9 @@ static void give_hits(struct retrieval_call *c, const struct held_weights *w, st
         fill_hit(&out[m], &f[i], &hits[i], weights_factor(w, &c->q.role_id, f[i].row.key),
                  (int)m + 1);
         signals(s, c, &f[i], &hits[i], best, out[m].signals);
-        m++;
         c->result.relevant = c->result.relevant || f[i].vector >= RELEVANT_COS ||
-                             (most > 0 && f[i].lexical >= RELEVANT_LEX * most);
+                             out[m].signals[SIGNAL_COVERAGE] >= RELEVANT_WORDS;
+        m++;
     }
     if (c->q.max_bytes) {
         enum err e =
@@ -339,7 +339,7 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
     double best = c->n_lexical ? (double)c->lexical[0].score : 0;
     if (rerankable)
         rerank(c, w, f, r.hits, n, best);
-    give_hits(c, w, f, r.hits, n, best, index_lexical_most(&c->view, &c->terms));
+    give_hits(c, w, f, r.hits, n, best);
     return ERR_OK;
 }
 

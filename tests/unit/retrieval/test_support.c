@@ -1,0 +1,106 @@
+/* Which sentences of an answer stand in the passages; and the best sentences within a budget. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "retrieval/excerpt.h"
+#include "retrieval/support.h"
+
+struct fixture {
+    struct terms *terms;
+    struct sentences *sentences;
+    struct arena *a;
+};
+
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_int_equal(terms_open(&f->terms), ERR_OK);
+    assert_int_equal(sentences_open("en", &f->sentences), ERR_OK);
+    f->a = arena_new(16 << 20);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    terms_close(f->terms);
+    sentences_close(f->sentences);
+    arena_free(f->a);
+    free(f);
+    return 0;
+}
+
+static void support_numbers_and_names_must_occur(void **state) {
+    struct fixture *f = *state;
+    struct str passages[] = {
+        STR("The waves of Nazare in Portugal are up to 30 metres high in winter."),
+        STR("Trains to Lisbon leave each hour.")};
+    struct str answer = STR("Sure! The waves of Nazare are 30 metres high [1]. The waves of Nazare "
+                            "are 80 metres high. Bananas contain much potassium. Is it cold?");
+    struct support_sentence *list;
+    size_t n;
+    assert_int_equal(support_split(answer, f->terms, f->sentences, f->a, &list, &n), ERR_OK);
+    assert_int_equal(n, 3); /* no claim in "Sure!", none in a question */
+    assert_int_equal(support_judge(answer, list, n, passages, 2, NULL, 0, f->terms, f->a), ERR_OK);
+    assert_int_equal(list[0].support, SUPPORT_SUPPORTED);
+    assert_int_equal(list[0].passage, 0);
+    assert_int_equal(list[1].support, SUPPORT_WEAK); /* the words do, the number does not */
+    assert_int_equal(list[2].support, SUPPORT_UNSUPPORTED);
+    assert_int_equal(list[2].passage, -1);
+    assert_int_equal(list[0].char_from, 6);
+}
+
+static void support_similar_vectors_help_what_words_do_not(void **state) {
+    struct fixture *f = *state;
+    struct str passage = STR("It is forbidden to smoke inside.");
+    struct str answer = STR("Smoking indoors is not allowed.");
+    const float near[4] = {1, 0, 0.9f, 0.1f};
+    struct support_sentence *list;
+    size_t n;
+    assert_int_equal(support_split(answer, f->terms, f->sentences, f->a, &list, &n), ERR_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(support_judge(answer, list, n, &passage, 1, NULL, 0, f->terms, f->a), ERR_OK);
+    enum support before = list[0].support;
+    assert_int_equal(support_split(answer, f->terms, f->sentences, f->a, &list, &n), ERR_OK);
+    assert_int_equal(support_judge(answer, list, n, &passage, 1, near, 2, f->terms, f->a), ERR_OK);
+    assert_true(list[0].support <= before);
+    assert_true(list[0].similarity > 0.8);
+}
+
+static void excerpt_keeps_the_sentences_that_answer(void **state) {
+    struct fixture *f = *state;
+    struct str text =
+        STR("The town is old. Many people come in August. The waves are thirty metres "
+            "high. There is a lighthouse. The fish is good.");
+    struct retrieval_hit hits[2] = {
+        {.text = text, .char_from = 100, .char_to = 100 + text.n, .score = 0.9},
+        {.text = text, .score = 0.1}};
+    struct query_terms q = {.n = 1};
+    memcpy(q.list[0].text, "wave", 4);
+    q.list[0].n = 4;
+    q.list[0].weight = 1;
+    size_t n = 2;
+    assert_int_equal(excerpt_hits(hits, &n, 100000, &q, f->terms, f->sentences, f->a), ERR_OK);
+    assert_int_equal(n, 2); /* all of it fits */
+    assert_int_equal(excerpt_hits(hits, &n, 100, &q, f->terms, f->sentences, f->a), ERR_OK);
+    assert_int_equal(n, 1);
+    assert_true(str_find(hits[0].text, STR("The waves are thirty metres high.")) != SIZE_MAX);
+    assert_true(hits[0].char_from >= 100 && hits[0].char_to <= 100 + text.n);
+    n = 1;
+    assert_int_equal(excerpt_hits(hits, &n, 10, &q, f->terms, f->sentences, f->a), ERR_OK);
+    assert_int_equal(n, 1); /* never nothing */
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(support_numbers_and_names_must_occur),
+        TEST(support_similar_vectors_help_what_words_do_not),
+        TEST(excerpt_keeps_the_sentences_that_answer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
