@@ -108,11 +108,22 @@ static bool people_run(struct sched *s) {
     return people && background ? ++s->background_steps % STAND_BACK != 0 : people;
 }
 
+/* What others computed meanwhile is not computed again. */
+static void catch_up(struct sched *s, struct job *j) {
+    int saved = s->model->info.cuts ? slots_catch_up(s->slots, j->slot) : 0;
+    j->computed_after = j->slot->computed;
+    if (saved > 0) {
+        j->cached_tokens += j->answer_tokens ? 0 : saved;
+        metric_add(M_ENGINE_REUSED_TOKENS, saved);
+    }
+}
+
 /* Gives prompts their part of the step; returns how many items there are now. */
 static int add_prefill(struct sched *s, int n, int decodes, bool people) {
     int budget = prefill_budget(s, decodes), room = s->model->info.step_tokens - n, prefill = 0;
     int64_t now = clock_mono_ns();
     for (struct job *j; room > 0 && (j = next_prefill(s, now, people)) != NULL;) {
+        catch_up(s, j);
         int want = job_todo(j);
         /* A standard prompt goes through whole: its first word is what somebody waits for. Others
          * join it only as long as that costs it next to nothing, so that the first to be computed

@@ -6,6 +6,7 @@
 #include "base/metrics.h"
 
 #define SHELF_MAX   256 /* states at most */
+#define CATCH_UP    16  /* tokens that must be saved to copy in the middle of a prompt */
 #define WORTH_STATE 64  /* tokens that a state must save to be worth its copy */
 
 struct state { /* a conversation on the shelf */
@@ -308,6 +309,24 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
     slot->conversation = conversation;
     slot->used = ++s->tick;
     return slot;
+}
+
+int slots_catch_up(struct slots *s, struct slot *slot) {
+    struct slot *from = NULL;
+    int before = slot->computed, most = before + CATCH_UP - 1;
+    for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
+        struct slot *c = &s->slots[i];
+        int n = c == slot ? 0 : common(&c->tokens, c->computed, &slot->tokens, slot->tokens.n - 1);
+        if (n > most) {
+            most = n;
+            from = c;
+        }
+    }
+    if (!from)
+        return 0;
+    bool copied = s->model->ops->seq_copy(s->model, from->sequence, slot->sequence, most);
+    slot->computed = copied ? most : 0;
+    return slot->computed - before;
 }
 
 void slots_release(struct slots *s, struct slot *slot) {

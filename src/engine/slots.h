@@ -48,6 +48,10 @@ bool slots_fit(const struct slots *s, int n);
  * fewer than all. NULL: none is idle, or no memory. */
 struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
                            uint64_t conversation, enum slots_source *ret_source);
+/* Takes over what others have come to hold of the slot's tokens since it was acquired: requests of
+ * the same role that come together then compute its prompt once. Returns how many tokens that
+ * saves. */
+int slots_catch_up(struct slots *s, struct slot *slot);
 /* The slot keeps what is computed for a later turn. */
 void slots_release(struct slots *s, struct slot *slot);
 /* Forgets what the slot holds: its computation failed. */

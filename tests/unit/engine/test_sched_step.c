@@ -122,12 +122,39 @@ static void models_that_cannot_be_cut_are_not_guessed_for(void **state) {
     fixture_deinit(&f);
 }
 
+static void requests_that_come_together_compute_their_role_once(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[4] = {0}, alone = {0};
+    struct errinfo ei;
+    char text[256];
+    fixture_init(&f, 4);
+    for (int i = 0; i < 4; i++) {
+        snprintf(text, sizeof(text), "%0120d|question %d>", 7, i);
+        struct sched_chat chat = request(&f, &c[i], text, 5);
+        chat.prefix = 121;
+        chat.deadline_ms = 0;
+        assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    }
+    run_all(&f);
+    /* One whole prompt, three questions, and four tokens of each answer. */
+    assert_int_equal(f.m.computed, 132 + 3 * 2 + 4 * 4);
+    fixture_deinit(&f);
+    fixture_init(&f, 4);
+    struct sched_chat chat = request(&f, &alone, text, 5);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    run_all(&f);
+    assert_string_equal(c[3].text, alone.text);
+    fixture_deinit(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quoting_answer_takes_fewer_steps_and_is_the_same),
         cmocka_unit_test(seeded_answer_is_the_same_with_guesses),
         cmocka_unit_test(guesses_end_with_the_tokens_allowed),
         cmocka_unit_test(next_turn_starts_from_what_was_right),
+        cmocka_unit_test(requests_that_come_together_compute_their_role_once),
         cmocka_unit_test(models_that_cannot_be_cut_are_not_guessed_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
