@@ -92,9 +92,9 @@ def test_upstream_failures_are_said_and_kept(user):
     events, message = user.say(c, "[status: 500]")
     assert events[-1]["event"] == "error" and message["status"] == "failed"
     assert events[-1]["data"]["error"]["message"]
-    events, message = user.say(c, "[words: 9] [break: 3]")  # asked for the rest each time
+    events, message = user.say(c, "Please count to nine. [words: 9] [break: 3]")  # asked for the rest each time
     assert events[-1]["event"] == "done" and message["content"] == " ".join(f"word{i}" for i in range(9))
-    events, message = user.say(c, "[words: 9] [break: 0]")  # never a word
+    events, message = user.say(c, "Please count once more. [words: 9] [break: 0]")  # never a word
     assert events[-1]["event"] == "error" and message["status"] == "failed"
     events, message = user.say(c, "still [say: fine]")
     assert message["content"] == "fine"

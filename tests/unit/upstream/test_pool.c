@@ -57,9 +57,11 @@ static void pool_open(struct pool *p, int hedge_ms, const char *const *keys) {
     static const char *const replies[] = {"from zero", "from one"};
     for (int i = 0; i < 2; i++) {
         struct mock *m = &p->mocks[i];
+        char path[96];
+        snprintf(path, sizeof path, "%s/%d.sock", p->folder, i);
         *m = (struct mock){.loop = p->loop, .reply = replies[i]};
-        snprintf(m->path, sizeof m->path, "%s/%d.sock", p->folder, i);
-        snprintf(m->address, sizeof m->address, "unix:%s", m->path);
+        memcpy(m->path, path, sizeof path);
+        snprintf(m->address, sizeof m->address, "unix:%s", path);
         mock_up(m);
     }
     const struct upstream_server servers[] = {
