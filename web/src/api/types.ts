@@ -79,6 +79,29 @@ export interface FeedbackEntry extends Feedback {
 
 export type MessageStatus = 'complete' | 'streaming' | 'stopped' | 'failed' | 'interrupted';
 
+/** A passage that an answer was given. Positions are characters of the document's text. */
+export interface RetrievedDoc {
+  n: number;
+  doc_id: string;
+  source_name: string;
+  title: string;
+  heading: string;
+  page: number | null;
+  char_from: number;
+  char_to: number;
+  score: number;
+  cited: boolean;
+  text: string;
+}
+
+/** A sentence of the answer; `passage` is the n of a RetrievedDoc. */
+export interface SupportedSentence {
+  char_from: number;
+  char_to: number;
+  support: 'supported' | 'weak' | 'unsupported';
+  passage: number | null;
+}
+
 export interface Message {
   message_id: string;
   conversation_id: string;
@@ -87,7 +110,8 @@ export interface Message {
   content: string;
   timestamp: string;
   response_latency_ms: number | null;
-  retrieved_docs: unknown[];
+  retrieved_docs: RetrievedDoc[];
+  support?: SupportedSentence[];
   status: MessageStatus;
   ttft_ms: number | null;
   assistant_role_id: string | null;

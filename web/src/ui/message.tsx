@@ -12,6 +12,7 @@ import { duration, fullTime, plural } from '../text/format.ts';
 import { Icon, type IconName } from './icons.tsx';
 import { Markdown } from './markdown.tsx';
 import { Rating } from './rating.tsx';
+import { Sources } from './sources.tsx';
 import { ReportButton, SafetyNotice } from './safety.tsx';
 
 const COPIED_MS = 1500;
@@ -233,6 +234,7 @@ export function Answer({ chat, step }: { chat: Chat; step: Step | null }): JSX.E
       <RoleName roleId={roleId} />
       {text && <Markdown text={text} />}
       {live && !text && <Waiting position={live.answer.queuePosition} />}
+      {finished && <Sources message={finished.message} />}
       {finished && <AnswerFoot chat={chat} step={finished} />}
     </article>
   );
