@@ -16,6 +16,7 @@ const KINDS: { kind: Source['kind']; name: string; label: string; admin: boolean
   { kind: 'sitemap', name: 'A sitemap', label: 'Address of the sitemap', admin: false },
   { kind: 'feed', name: 'A feed (RSS, Atom)', label: 'Address of the feed', admin: false },
   { kind: 'folder', name: 'A folder of the server', label: 'Path of the folder', admin: true },
+  { kind: 'search', name: 'A search service (JSON)', label: 'Address with {query} in it', admin: true },
 ];
 const INTERVALS: [number, string][] = [
   [60, 'every hour'],
@@ -39,7 +40,7 @@ function AddSource({ onAdded, onClose }: { onAdded: () => void; onClose: () => v
       ...(shared ? { shared } : {}),
       ...(inside ? { allow_private: inside } : {}),
     });
-    toast('The source is added; it is looked at now.');
+    toast(kind === 'search' ? 'The source is added; it is asked with each question.' : 'The source is added; it is looked at now.');
     onAdded();
     onClose();
   });
@@ -57,16 +58,18 @@ function AddSource({ onAdded, onClose }: { onAdded: () => void; onClose: () => v
         </select>
       </label>
       <Field label={KINDS.find((k) => k.kind === kind)?.label ?? 'Address'} required maxLength={2000} value={location} onInput={setLocation} />
-      <label class="field">
-        <span>Look at it</span>
-        <select value={String(interval)} onChange={(e) => setEvery(Number(e.currentTarget.value))}>
-          {INTERVALS.map(([minutes, name]) => (
-            <option key={minutes} value={String(minutes)}>
-              {kind === 'folder' && minutes === 0 ? 'when it changes' : name}
-            </option>
-          ))}
-        </select>
-      </label>
+      {kind !== 'search' && (
+        <label class="field">
+          <span>Look at it</span>
+          <select value={String(interval)} onChange={(e) => setEvery(Number(e.currentTarget.value))}>
+            {INTERVALS.map(([minutes, name]) => (
+              <option key={minutes} value={String(minutes)}>
+                {kind === 'folder' && minutes === 0 ? 'when it changes' : name}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
       {admin && <Toggle label="Its documents are for everybody here" checked={shared} onChange={setShared} />}
       {admin && kind !== 'folder' && (
         <Toggle label="It may reach into our own network" hint="Otherwise only addresses of the open internet are reached." checked={inside} onChange={setInside} />
@@ -87,6 +90,7 @@ function AddSource({ onAdded, onClose }: { onAdded: () => void; onClose: () => v
 function state(s: Source): string {
   if (s.running) return 'being looked at now';
   if (!s.enabled) return 'switched off';
+  if (s.kind === 'search') return 'asked when there is a question';
   if (!s.last_at) return 'not looked at yet';
   return `looked at ${fullTime(s.last_at)}: ${s.last_seen} found, ${s.last_new} new or changed`;
 }
@@ -94,7 +98,7 @@ function state(s: Source): string {
 export function Sources({ onChanged }: { onChanged: () => void }): JSX.Element {
   const list = useList<Source>('/api/v1/sources');
   const [adding, setAdding] = useState(false);
-  const waiting = list.items?.some((s) => s.running || (s.enabled && !s.last_at)) ?? false;
+  const waiting = list.items?.some((s) => s.running || (s.enabled && !s.last_at && s.kind !== 'search')) ?? false;
   useEffect(() => {
     if (!waiting) return undefined;
     const timer = setInterval(() => {
@@ -144,7 +148,7 @@ export function Sources({ onChanged }: { onChanged: () => void }): JSX.Element {
               label={`Actions for ${s.name}`}
               class="icon-button"
               items={[
-                { label: 'Look at it now', run: () => act(() => post(`/api/v1/sources/${s.source_id}/run`, {})) },
+                ...(s.kind === 'search' ? [] : [{ label: 'Look at it now', run: () => act(() => post(`/api/v1/sources/${s.source_id}/run`, {})) }]),
                 {
                   label: s.enabled ? 'Switch off' : 'Switch on',
                   run: () => act(() => patch(`/api/v1/sources/${s.source_id}`, { enabled: !s.enabled })),
