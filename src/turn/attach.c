@@ -3,6 +3,8 @@
 
 #include "turn/turn_internal.h"
 
+#define TAKE_OVER_MS 1000
+
 /* ---- attaching ---- */
 
 struct attach {            /* an answer that is read from the store, for one subscriber */
@@ -32,12 +34,15 @@ static enum err read_answer(struct store_tx *tx, void *arg, struct errinfo *ei) 
 
 static void publish_stored(struct attach *at) {
     struct message *m = &at->message;
-    bool failed = m->status == MESSAGE_FAILED || m->status == MESSAGE_INTERRUPTED ||
-                  m->status == MESSAGE_STREAMING;
+    bool failed = m->status == MESSAGE_FAILED || m->status == MESSAGE_INTERRUPTED;
     struct errinfo why;
     struct buf b;
-    if (m->status == MESSAGE_STREAMING) /* its process died, and nobody marked it yet */
-        m->status = MESSAGE_INTERRUPTED;
+    if (m->status == MESSAGE_STREAMING) { /* between two processes: it is taken up in a moment */
+        err_set(&why, ERR_UNAVAILABLE, "the answer is just being taken over; ask again");
+        why.retry_after_ms = TAKE_OVER_MS;
+        stream_fail(at->stream, &why);
+        return;
+    }
     if (m->status == MESSAGE_FAILED)
         err_set(&why, ERR_UPSTREAM, "%.*s", STR_ARG(m->error));
     else

@@ -171,6 +171,30 @@ static void recover_gives_up_after_some_times(void **state) {
     end(&b, t);
 }
 
+/* After an upgrade the new process answers before it may take up what the old one writes. */
+static void recover_attach_before_it_says_to_ask_again(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s, back;
+    struct turns *t;
+    struct turns_options o = {0};
+    struct errinfo ei;
+    die(&b, &s);
+    o.store = b.store;
+    o.upstream = b.upstream;
+    assert_int_equal(turns_new(&o, &t, &ei), ERR_OK);
+    attach_behind(&b, t, &s.message_id, s.ids[s.n - 1], &back);
+    pump_until(b.loop, &back.over);
+    assert_true(back.failed);
+    assert_int_equal(back.ei.code, ERR_UNAVAILABLE);
+    assert_true(back.ei.retry_after_ms > 0);
+    struct stored st = bench_stored(&b, &s.message_id);
+    assert_int_equal(st.m.status, MESSAGE_STREAMING);
+    seen_deinit(&back);
+    seen_deinit(&s);
+    end(&b, t);
+}
+
 static void recover_stop_while_it_waits_stops_it(void **state) {
     (void)state;
     struct bench b;
@@ -216,6 +240,7 @@ int main(void) {
         cmocka_unit_test(recover_goes_on_from_every_event),
         cmocka_unit_test(recover_reader_ahead_of_the_store_sees_nothing_shrink),
         cmocka_unit_test(recover_gives_up_after_some_times),
+        cmocka_unit_test(recover_attach_before_it_says_to_ask_again),
         cmocka_unit_test(recover_stop_while_it_waits_stops_it),
         cmocka_unit_test(recover_of_a_deleted_conversation_ends),
     };
