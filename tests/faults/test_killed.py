@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from harness import Client, Program, wait_for
+from harness import ApiError, Client, Program, wait_for
 from mock_upstream import MockUpstream
 
 
@@ -25,7 +25,7 @@ class Follower:
         try:
             path = f"/api/v1/messages/{self.message}/events"
             return iter(self.client.stream("GET", path, headers={"Last-Event-ID": str(self.id)}))
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, ApiError):  # 503: between two processes
             return None
 
     def take(self, e):

@@ -247,3 +247,41 @@ export interface List<T> {
   data: T[];
   next: string | null;
 }
+
+export interface ObjectiveWindow {
+  total: number;
+  bad: number;
+  good_ratio: number;
+  /** 1: all that may fail has failed. */
+  budget_burned: number;
+}
+
+export interface Objective {
+  objective: 'answers' | 'requests' | 'ttft';
+  target: number;
+  hour: ObjectiveWindow;
+  day: ObjectiveWindow;
+  since_start: ObjectiveWindow;
+}
+
+export interface Upstream {
+  name: string;
+  enabled: boolean;
+  ready: boolean;
+  reason: string | null;
+  breaker: 'closed' | 'open' | 'half_open';
+  in_flight: number;
+  requests: number;
+  failures: number;
+  first_byte_ms: number;
+}
+
+export interface StoreState {
+  writable: boolean;
+  reason: string | null;
+  running: boolean;
+  checked_at: string | null;
+  check_error: string | null;
+  backed_up_at: string | null;
+  backup_error: string | null;
+}

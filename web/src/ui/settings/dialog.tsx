@@ -12,6 +12,7 @@ import { Keys } from './keys.tsx';
 import { PreferencesForm } from './preferences.tsx';
 import { Roles } from './roles.tsx';
 import { Safety } from './safety.tsx';
+import { Service } from './service.tsx';
 import { Users } from './users.tsx';
 
 interface Tab {
@@ -30,6 +31,7 @@ const TABS: Tab[] = [
   { id: 'users', name: 'People', admin: true, view: Users },
   { id: 'feedback', name: 'Feedback', admin: true, view: FeedbackList },
   { id: 'safety', name: 'Safety', admin: true, view: Safety },
+  { id: 'service', name: 'Service', admin: true, view: Service },
 ];
 
 export function SettingsDialog(): JSX.Element | null {
