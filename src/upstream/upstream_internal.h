@@ -28,9 +28,9 @@
 #define UPSTREAM_STREAM_MAX  ((size_t)64 << 20) /* a streamed one */
 #define UPSTREAM_ERROR_MAX   ((size_t)64 << 10)
 #define UPSTREAM_REQUEST_MAX ((size_t)64 << 20)
-#define UPSTREAM_WINDOW      4096  /* of a model whose server does not say */
-#define UPSTREAM_WAIT_MS     60000 /* in the engine's queue, as it predicts, before it refuses */
-#define UPSTREAM_OVERHEAD    8     /* tokens around a message where the server does not say */
+#define UPSTREAM_WINDOW      4096   /* of a model whose server does not say */
+#define UPSTREAM_WAIT_MS     180000 /* in the engine's queue, as it predicts, before it refuses */
+#define UPSTREAM_OVERHEAD    8      /* tokens around a message where the server does not say */
 
 /* What the list of models tells of the program: how it goes on with an answer that is begun. */
 enum server_kind {

@@ -198,6 +198,8 @@ def test_people_see_their_place_and_programs_are_told_to_come_back():
     """Through the whole program, with one slot and an answer that holds it."""
     with Program(args=("--slots", "1", "--engine-deadline-ms", "100")) as p:
         admin = p.setup()
+        for role in admin.get("/api/v1/roles")["data"]:  # how long the slot is taken at most
+            admin.call("PATCH", f"/api/v1/roles/{role['role_id']}", {"max_tokens": 300})
         bob = p.sign_up("bob")
         bob.key = bob.post("/api/v1/keys", {"name": "program"})["key"]
         first = admin.stream("POST", f"/api/v1/conversations/{admin.conversation()}/messages",

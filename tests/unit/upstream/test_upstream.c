@@ -188,7 +188,7 @@ static void chat_streams_and_reports_usage(void **state) {
         "{\"model\":\"mock-chat\",\"messages\":[{\"role\":\"system\",\"content\":\"Be "
         "\\\"kind\\\".\"},{\"role\":\"user\",\"content\":\"Gr\xc3\xbc\xc3\x9f dich\\n\"}],"
         "\"stream\":true,\"stream_options\":{\"include_usage\":true},\"top_p\":0.9,\"max_"
-        "tokens\":20,\"parley\":{\"wait\":true,\"wait_ms\":60000,\"conversation\":\"c1\",\"user\":"
+        "tokens\":20,\"parley\":{\"wait\":true,\"wait_ms\":180000,\"conversation\":\"c1\",\"user\":"
         "\"u1\"}}");
     bench_deinit(&b);
 }
