@@ -307,25 +307,17 @@ static enum err take_pii(struct judging *j) {
 
 /* ---- the classifier ---- */
 
-static void take_scores(struct safety *g, struct judging *j) {
-    const struct safety_request *r = j->r;
-    struct str folded = buf_str(&j->b->normal.text), text = r->text;
-    float best[SAFETY_CATEGORIES] = {0};
-    if (!g->scorer) {
-        j->v->degraded = true;
-        return;
-    }
-    bool valid = utf8_valid(text);
-    if (!valid) /* the classifier reads what the normaliser made of it */
-        text = folded;
+/* Scores one text, in overlapping pieces when it is long. */
+static void score_text(struct safety *g, const struct judging *j, struct str text,
+                       struct str folded, const float *embedding, float best[SAFETY_CATEGORIES]) {
     bool whole = text.n <= SAFETY_TEXT_MAX && folded.n <= SAFETY_TEXT_MAX;
     for (size_t at = 0; at < text.n || at == 0; at += SAFETY_TEXT_MAX - PIECE_OVERLAP) {
         float scores[SAFETY_CATEGORIES] = {0};
         struct safety_text t = {.text = text,
                                 .folded = folded,
-                                .context = r->context,
-                                .direction = r->direction,
-                                .embedding = whole ? r->embedding : NULL};
+                                .context = j->r->context,
+                                .direction = j->r->direction,
+                                .embedding = whole ? embedding : NULL};
         if (!whole) {
             t.text = str_sub(text, at, SAFETY_TEXT_MAX);
             t.text.n = utf8_cut(t.text, t.text.n);
@@ -339,6 +331,23 @@ static void take_scores(struct safety *g, struct judging *j) {
                 best[c] = scores[c];
         if (whole)
             break;
+    }
+}
+
+static void take_scores(struct safety *g, struct judging *j) {
+    const struct safety_request *r = j->r;
+    const struct safety_normal *n = &j->b->normal;
+    struct str all = buf_str(&n->text), folded = str_sub(all, 0, n->decoded_from);
+    float best[SAFETY_CATEGORIES] = {0};
+    if (!g->scorer) {
+        j->v->degraded = true;
+        return;
+    }
+    /* what is no UTF-8 the classifier reads as the normaliser made it */
+    score_text(g, j, utf8_valid(r->text) ? r->text : folded, folded, r->embedding, best);
+    if (n->decoded_from < n->text.n) { /* what was decoded, without the letters around it */
+        struct str decoded = str_sub(all, n->decoded_from + 1, all.n);
+        score_text(g, j, decoded, decoded, NULL, best);
     }
     for (int c = 0; c < SAFETY_CATEGORIES; c++) {
         struct safety_finding f = {

@@ -89,6 +89,12 @@ struct word {
     size_t from, to;
 };
 
+static bool is_small_word(struct str w) {
+    static const char small[] = "to it is so at as go oe";
+    char word[3] = {leet(w.p[0]), leet(w.p[1]), 0};
+    return word[0] && word[1] && strstr(small, word) != NULL;
+}
+
 /* Signs of leetspeak stand between letters; an address, a number with a unit, a version and a code
  * do not count. */
 static bool is_leet(struct str w, bool text_is_leet) {
@@ -98,7 +104,8 @@ static bool is_leet(struct str w, bool text_is_leet) {
         digits = is_digit(c) ? digits + 1 : 0;
         if (is_letter(c)) {
             letters++;
-        } else if (!leet(c) || digits > 2 || (c == '@' && i > 0 && memchr(w.p + i, '.', w.n - i))) {
+        } else if (!leet(c) || (digits > 2 && !text_is_leet) ||
+                   (c == '@' && i > 0 && memchr(w.p + i, '.', w.n - i))) {
             return false;
         } else if (i > 0 && i + 1 < w.n && w.p[i - 1] != c) {
             inside += letters > 0 || !is_digit(c);
@@ -106,6 +113,8 @@ static bool is_leet(struct str w, bool text_is_leet) {
             edge += c != '!' && c != '+';
         }
     }
+    if (letters == 0 && text_is_leet) /* "1" and "4", "70" and "17" */
+        return w.n == 1 ? w.p[0] == '1' || w.p[0] == '4' : w.n == 2 && is_small_word(w);
     if (letters == 0 || w.n < 2)
         return false;
     return inside > 0 ? w.n >= 3 || text_is_leet : text_is_leet && edge > 0;
@@ -183,8 +192,8 @@ static size_t join_spelled(const struct folded *in, size_t at, size_t end, struc
     return end;
 }
 
-/* How many bytes at `at` are one letter drawn out ("killlll"), and how many of them stay: English
- * doubles consonants, e and o. 0 = it is none. */
+/* How many bytes at `at` are one letter drawn out ("killlll"), and how many of them stay: one, but
+ * two of an l or s that ends a word. 0 = it is none. */
 static size_t stretched(struct str s, size_t at, size_t *ret_keep) {
     size_t n = 1;
     if (s.p[at] < 'a' || s.p[at] > 'z')
@@ -193,7 +202,8 @@ static size_t stretched(struct str s, size_t at, size_t *ret_keep) {
         n++;
     if (n < 3)
         return 0;
-    *ret_keep = strchr("aiu", s.p[at]) ? 1 : 2;
+    bool ends = at + n == s.n || !is_letter(s.p[at + n]);
+    *ret_keep = ends && (s.p[at] == 'l' || s.p[at] == 's') ? 2 : 1;
     return n;
 }
 
@@ -205,7 +215,8 @@ static void undisguise(const struct folded *in, struct folded *out, unsigned *fo
     for (size_t i = 0; i < s.n;) {
         size_t end = i;
         size_t letters = is_letter(s.p[i]) ? spelled(s, i, &end) : 0;
-        if (letters >= LETTERS_MIN || (letters == 2 && is_apart(s, i, end))) {
+        bool dotted = letters == 2 && (*found & NORMAL_SPACED) && s.p[i + 1] != ' ';
+        if (letters >= LETTERS_MIN || dotted || (letters == 2 && is_apart(s, i, end))) {
             *found |= NORMAL_SPACED;
             i = join_spelled(in, i, end, out);
             continue;

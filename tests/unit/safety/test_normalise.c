@@ -60,6 +60,7 @@ static void spaced_letters_are_joined(void **state) {
     assert_true(n.found & NORMAL_SPACED);
     assert_string_equal(folded("b.o.m.b"), "bomb");
     assert_string_equal(folded("b-0-m-b"), "bomb");
+    assert_string_equal(folded("h.o.w t.o make"), "how to make");
     assert_string_equal(folded("a b test of x y"), "a b test of x y");
 }
 
@@ -69,11 +70,12 @@ static void leetspeak_is_read(void **state) {
     assert_true(n.found & NORMAL_LEET);
     assert_string_equal(folded("h0w t0 m4k3 a b0mb"), "how to make a bomb");
     assert_string_equal(folded("k1ll"), "kill");
+    assert_string_equal(folded("h0w d0 1 4774ck 70 w1n"), "how do i attack to win");
 }
 
 static void stretched_letters_are_shortened(void **state) {
     (void)state;
-    assert_string_equal(folded("kiiiill him nowwwww"), "kill him noww");
+    assert_string_equal(folded("kiiiill him nowwwww"), "kill him now");
 }
 
 static void encoded_fragments_are_appended(void **state) {
