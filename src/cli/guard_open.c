@@ -110,6 +110,12 @@ enum err guard_open(struct server_guard *g, const struct config *c, struct store
                                              : (int)cores,
                        QUEUED_MAX, &g->jobs))
         e = err_set(ei, ERR_NOMEM, "threads cannot be started");
+    struct upstream_options o = {.base_url = c->guard_upstream,
+                                 .model = c->guard_model[0] ? c->guard_model : NULL,
+                                 .first_byte_timeout_ms = (int)c->guard_timeout_ms,
+                                 .connect_wait_ms = 1};
+    if (!e && c->guard_upstream[0])
+        e = upstream_new(&o, &g->upstream, ei);
     return e;
 }
 
@@ -121,6 +127,7 @@ void guard_stop(struct server_guard *g) {
 
 void guard_close(struct server_guard *g) {
     guard_stop(g);
+    upstream_free(g->upstream);
     safety_free(g->safety);
     classifier_free(g->classifier);
     memset(g, 0, sizeof *g);

@@ -10,12 +10,14 @@
 #include "safety/classifier.h"
 #include "safety/guard.h"
 #include "store/store.h"
+#include "upstream/upstream.h"
 
 struct server_guard {
     struct classifier *classifier;
     struct safety_scorer scorer;
     struct safety *safety; /* NULL: guard = off */
     struct jobs *jobs;
+    struct upstream *upstream; /* of a guard model; NULL = none */
     bool degraded;
 };
 

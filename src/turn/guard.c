@@ -246,6 +246,11 @@ static void settle(struct turn *t) {
     }
 }
 
+void turn_guard_settled(struct turn *t) {
+    settle(t);
+    turn_continue(t);
+}
+
 static void on_judged(void *arg) {
     struct turn *t = arg;
     if (t->detached)
@@ -256,8 +261,8 @@ static void on_judged(void *arg) {
         turn_fail(t, &ei);
         return;
     }
-    settle(t);
-    turn_continue(t);
+    if (!turn_guard_ask(t))
+        turn_guard_settled(t);
 }
 
 enum step_result turn_step_guard(struct turn *t, struct errinfo *ei) {
@@ -465,6 +470,7 @@ enum err turn_guard_finish(struct store_tx *tx, struct turn *t) {
 }
 
 void turn_guard_release(struct turn *t) {
+    turn_guard_ask_stop(t);
     safety_stream_free(t->guard.stream);
     t->guard.stream = NULL;
 }

@@ -96,6 +96,18 @@ static bool is_smalltalk(const struct retrieval_result *r) {
     return !r->trace.searched && r->trace.why && strcmp(r->trace.why, "smalltalk") == 0;
 }
 
+/* The passages are judged, or there is nobody to judge them. */
+static void go_on(struct turn *t, enum err e) {
+    if (!e && t->answer.retrieved_docs.n)
+        e = compose_question(t);
+    if (e) {
+        struct errinfo ei = turn_explain(e, NULL);
+        turn_fail(t, &ei);
+    } else {
+        turn_continue(t);
+    }
+}
+
 static void on_found(void *ctx, const struct retrieval_result *r) {
     struct turn *t = ctx;
     t->searching = NULL;
@@ -115,16 +127,10 @@ void turn_retrieve_settle(struct turn *t) {
     enum err e = t->retrieve_err;
     if (!e)
         e = turn_web_keep(t, t->n_found);
-    if (!e && found)
-        e = compose_question(t);
     if (!e && !found && t->documents.grounded_only && t->looked)
         t->approved = STR(NOTHING_FOUND);
-    if (e) {
-        struct errinfo ei = turn_explain(e, NULL);
-        turn_fail(t, &ei);
-    } else {
-        turn_continue(t);
-    }
+    if (e || !found || !turn_guard_passages(t, go_on))
+        go_on(t, e);
 }
 
 /* ---- the step ---- */

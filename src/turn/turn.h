@@ -17,6 +17,7 @@
 #include "net/jobs.h"
 #include "net/loop.h"
 #include "safety/guard.h"
+#include "safety/guard_model.h"
 #include "store/store.h"
 #include "turn/arms.h"
 #include "upstream/upstream.h"
@@ -29,14 +30,19 @@ struct turns_options {
     int max_running;          /* turns at once in all, 0 = 10,000; past it ERR_OVERLOADED */
     int max_running_per_user; /* 0 = 8; past it ERR_RATE */
     int keep_seconds; /* how long a finished stream's events stay for those who come back, 0 = 60 */
-    size_t max_content_bytes;       /* one message, 0 = 128 KiB */
-    int default_max_tokens;         /* for roles that state none, 0 = 1,024 */
-    const struct turn_learn *learn; /* borrowed; NULL = roles answer as they are */
-    struct safety *safety;          /* the guard, borrowed; NULL = none */
-    struct jobs *safety_jobs;       /* where it judges */
-    struct retrieval *retrieval;    /* borrowed; NULL = no documents are looked into */
-    const char *otlp_endpoint;      /* where traces go, borrowed; NULL or "" = nowhere */
-    struct web_search *web;         /* borrowed; NULL = no search service is asked */
+    size_t max_content_bytes;        /* one message, 0 = 128 KiB */
+    int default_max_tokens;          /* for roles that state none, 0 = 1,024 */
+    const struct turn_learn *learn;  /* borrowed; NULL = roles answer as they are */
+    struct safety *safety;           /* the guard, borrowed; NULL = none */
+    struct jobs *safety_jobs;        /* where it judges */
+    struct upstream *guard_upstream; /* a guard model's server, borrowed; NULL = none */
+    const char *guard_model;         /* its name there; NULL = the first one */
+    enum guard_format guard_format;
+    int guard_timeout_ms;        /* 0 = 1,500 */
+    bool guard_blocks;           /* what happens to an uncertain question when it does not answer */
+    struct retrieval *retrieval; /* borrowed; NULL = no documents are looked into */
+    const char *otlp_endpoint;   /* where traces go, borrowed; NULL or "" = nowhere */
+    struct web_search *web;      /* borrowed; NULL = no search service is asked */
     bool titles; /* ask the model for titles in the background (else the first words are the title)
                   */
 };

@@ -138,6 +138,7 @@ struct turn_loop {
     struct turns *t;
     struct loop *loop;
     struct upstream_client *client;
+    struct upstream_client *guard_client; /* owned; NULL = there is no guard model */
     struct timer *sweep;
     struct turn *turns;    /* running here */
     struct tracer *tracer; /* NULL: traces go nowhere */
@@ -246,6 +247,11 @@ struct turn {
         char canary[SAFETY_CANARY_SIZE];
         int64_t began_ns;
         enum err error;
+        size_t left_out;              /* sentences of passages */
+        struct upstream_call *asking; /* the guard model */
+        struct timer *patience;
+        struct buf said;
+        void (*then)(struct turn *t, enum err e);
         struct errinfo broken; /* of an answer that broke off, until what was held is judged */
         bool refused;          /* the question: the model is not asked */
         bool cut_off;          /* the answer was blocked in its middle */
@@ -309,6 +315,13 @@ void turn_guard_answer(struct turn *t); /* at the step `answer`: what the guard 
 /* Lets go of what of the answer was not judged yet. */
 void turn_guard_release(struct turn *t);
 void turn_guard_free(struct turn *t);
+/* Asks the guard model, if there is one and the verdict is uncertain; then turn_guard_settled(). */
+bool turn_guard_ask(struct turn *t);
+void turn_guard_ask_stop(struct turn *t);
+void turn_guard_settled(struct turn *t); /* the verdict on the question is final */
+/* Judges the passages in answer.retrieved_docs, then calls then. False: there is no guard, or it is
+ * overloaded and the passages are gone. */
+bool turn_guard_passages(struct turn *t, void (*then)(struct turn *t, enum err e));
 
 /* ---- recall.c ---- */
 void turn_choose_arm(struct turn *t); /* and makes the role of the turn what the arm says */

@@ -108,6 +108,12 @@ enum err turns_attach_loop(struct turns *t, struct loop *l, struct upstream_clie
             return e;
         }
     }
+    if (t->o.guard_upstream && upstream_client_new(t->o.guard_upstream, l, &tl->guard_client, ei)) {
+        timer_free(tl->sweep);
+        tracer_free(tl->tracer);
+        free(tl);
+        return ei->code;
+    }
     pthread_mutex_lock(&t->lock);
     bool full = t->n_loops == TURN_LOOPS_MAX;
     if (!full)
@@ -140,6 +146,8 @@ void turns_detach_loop(struct turns *t, struct loop *l) {
     timer_free(tl->sweep);
     tracer_free(tl->tracer);
     tl->tracer = NULL;
+    upstream_client_free(tl->guard_client);
+    tl->guard_client = NULL;
     pthread_mutex_lock(&t->lock);
     tl->detached = true;
     pthread_mutex_unlock(&t->lock);

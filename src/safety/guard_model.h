@@ -1,0 +1,27 @@
+/* Guard models on an upstream: how each family is asked, and what its answer means. Pure functions;
+ * who sends the request is turn/guard_ask.c.
+ *
+ *   llama-guard       the message as the conversation; answers "safe", or "unsafe" and categories
+ *                     S1 … S14 (MLCommons hazards) on the next line
+ *   shieldgemma       the four policies and the message in its prompt; answers Yes or No
+ *   granite-guardian  the risk "harm" as system prompt; answers Yes or No */
+#pragma once
+
+#include "base/buf.h"
+#include "safety/safety.h"
+
+enum guard_format { GUARD_LLAMA, GUARD_SHIELDGEMMA, GUARD_GRANITE };
+
+#define GUARD_MODEL_YES 0.95f /* the score of an answer that says harmful */
+
+struct guard_question {
+    struct buf system,
+        user; /* system empty: none; initialised by the callee, deinit by the caller */
+};
+enum err guard_question_make(enum guard_format f, struct str text,
+                             struct guard_question *q) ERR_CHECK;
+
+/* False: the answer is none of this format. *ret_harmful false: harmless. suspected: the category
+ * that was uncertain, for formats that name none. */
+bool guard_answer_read(enum guard_format f, struct str answer, enum safety_category suspected,
+                       bool *ret_harmful, enum safety_category *ret_category);
