@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -45,7 +46,7 @@ static void adapters_share_nothing_and_answer_as_if_alone(void **state) {
                                     .max_queued = 8};
     struct scripted_model m;
     struct sched *s;
-    struct answer plain = {0}, adapted = {0}, again = {0}, beside[2] = {0};
+    struct answer plain = {0}, adapted = {0}, again = {0}, next = {0}, beside[2] = {0};
     (void)state;
     scripted_init(&m);
     assert_int_equal(sched_new(&m.base, NULL, &o, &s), ERR_OK);
@@ -63,6 +64,12 @@ static void adapters_share_nothing_and_answer_as_if_alone(void **state) {
     }
     assert_int_equal(again.cached, (int)strlen("the same prompt>") - 1);
     assert_string_equal(adapted.text, again.text);
+    char longer[64]; /* the answer's own keys and values are found again, too */
+    snprintf(longer, sizeof(longer), "the same prompt>%s and", again.text);
+    submit(s, &next, longer, 1);
+    while (sched_round(s)) {
+    }
+    assert_in_range(next.cached, strlen("the same prompt>") + 6, strlen(longer));
     submit(s, &beside[0], "the same prompt>", 0);
     submit(s, &beside[1], "the same prompt>", 1);
     while (sched_round(s)) {

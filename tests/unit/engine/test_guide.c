@@ -8,6 +8,9 @@
 
 #include <cmocka.h>
 
+#include <math.h>
+
+#include "engine/guide.h"
 #include "engine/json_schema.h"
 #include "engine/scheduler.h"
 #include "unit/engine/scripted_model.c"
@@ -175,8 +178,33 @@ static void a_bias_against_all_that_fits_ends_with_an_error(void **state) {
     teardown(&f);
 }
 
+static void mask_leaves_what_may_come(void **state) {
+    struct scripted_model m;
+    float logits[SCRIPTED_VOCAB];
+    (void)state;
+    scripted_init(&m);
+    struct vocabulary *v = vocabulary_new(&m.base);
+    struct grammar *grammar = compile("{\"enum\":[\"no\",\"yes\",1]}");
+    struct guide *g = guide_new(grammar, v);
+    memset(logits, 0, sizeof(logits));
+    guide_mask(g, logits);
+    for (int t = 0; t < SCRIPTED_VOCAB; t++)
+        assert_int_equal(logits[t] == 0, t == '"' || t == '1');
+    guide_take(g, '1');
+    memset(logits, 0, sizeof(logits));
+    guide_mask(g, logits);
+    for (int t = 0; t < SCRIPTED_VOCAB; t++)
+        assert_int_equal(logits[t] == 0, t == SCRIPTED_END);
+    assert_true(guide_done(g));
+    guide_free(g);
+    grammar_free(grammar);
+    vocabulary_free(v);
+    scripted_deinit(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mask_leaves_what_may_come),
         cmocka_unit_test(what_fits_is_taken_as_the_model_says_it),
         cmocka_unit_test(a_model_that_wants_something_else_answers_by_the_schema),
         cmocka_unit_test(an_answer_may_not_end_before_it_is_whole),

@@ -262,6 +262,20 @@ static void deep_objects_are_offered_to_a_bound_only(void **state) {
     while (depth < 1000 && grammar_advance(s, STR("{\"a\":")))
         depth++;
     assert_in_range(depth, 30, 64);
+    /* What is begun there can be brought to its end. */
+    static const struct {
+        const char *begun, *whole;
+    } ways[] = {{"{", "{}"},
+                {"[", "[]"},
+                {"\"", "\"\""},
+                {"1", "1}"},
+                {"-", "-1}"},
+                {"{\"", "{\"\":null}"},
+                {"\"\\u", "\"\\u0041\""},
+                {"1.", "1.5}"}};
+    for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++)
+        if (grammar_allows(s, str_from(ways[i].begun)))
+            assert_true(grammar_allows(s, str_from(ways[i].whole)));
     assert_true(grammar_advance(s, STR("null}")));
     grammar_state_free(s);
     grammar_free(g);
