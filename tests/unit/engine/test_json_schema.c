@@ -259,8 +259,13 @@ static void deep_objects_are_offered_to_a_bound_only(void **state) {
     assert_int_equal(json_object_compile(&g, NULL), ERR_OK);
     struct grammar_state *s = grammar_state_new(g);
     int depth = 0;
-    while (depth < 1000 && grammar_advance(s, STR("{\"a\":")))
-        depth++;
+    while (depth < 1000 && grammar_advance(s, STR("{\"a\":"))) {
+        depth++; /* whatever may begin here may also end */
+        assert_true(!grammar_allows(s, STR("{")) || grammar_allows(s, STR("{}}")));
+        assert_true(!grammar_allows(s, STR("{\"b")) || grammar_allows(s, STR("{\"b\":null}}")));
+        assert_true(!grammar_allows(s, STR("[")) || grammar_allows(s, STR("[]}")));
+        assert_true(!grammar_allows(s, STR("-")) || grammar_allows(s, STR("-1}")));
+    }
     assert_in_range(depth, 30, 64);
     /* What is begun there can be brought to its end. */
     static const struct {
