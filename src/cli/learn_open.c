@@ -52,6 +52,60 @@ static void ended(void *ctx, const struct turn_ended *e) {
     atomic_fetch_add(&l->ended, 1);
 }
 
+/* ---- what the search asks ---- */
+
+static void score(void *ctx, const struct retrieval_scoring *s, double *ret) {
+    const struct ranker *r = learn_ranker_get(ctx);
+    struct ranker_passage *p = calloc(s->n, sizeof *p);
+    /* Vectors of another model than it learnt with say nothing; words still do. */
+    bool known = s->vector && (size_t)s->dimensions == ranker_dims(r);
+    const struct ranker_question q = {s->query, known ? s->vector : NULL,
+                                      learn_role_key(&s->role_id)};
+    if (!p) { /* without memory the search's own order */
+        for (size_t i = 0; i < s->n; i++)
+            ret[i] = s->signals[i][SIGNAL_FUSED];
+        return;
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        p[i].key = s->keys[i];
+        p[i].vector = known ? s->vectors[i] : NULL;
+        memcpy(&p[i].signals[RANKER_FUSED], s->signals[i], sizeof s->signals[i]);
+    }
+    ranker_fill_signals(p, s->n, known ? (size_t)s->dimensions : 0);
+    ranker_score(r, &q, p, s->n, ret);
+    free(p);
+}
+
+static void free_weights(struct retrieval_weights *w) {
+    learn_release_ranker(w->ctx);
+    free(w);
+}
+
+/* Another ranker than the search has is given to it; it lets go of the old one when it can. */
+static void give_ranker(struct server_learn *l) {
+    struct learn_ranker *now = learn_hold_ranker(l->learn);
+    if (!l->retrieval || now == l->given) {
+        learn_release_ranker(now);
+        return;
+    }
+    struct retrieval_weights *w = now ? calloc(1, sizeof *w) : NULL;
+    if (now && !w) {
+        learn_release_ranker(now);
+        return; /* the next look tries again */
+    }
+    if (w)
+        *w = (struct retrieval_weights){
+            .score = score, .ctx = learn_hold_ranker(l->learn), .free = free_weights};
+    if (w && w->ctx != now) { /* it changed in between */
+        learn_release_ranker(now);
+        free_weights(w);
+        return;
+    }
+    retrieval_set_weights(l->retrieval, w);
+    learn_release_ranker(l->given);
+    l->given = now;
+}
+
 /* ---- the work beside ---- */
 
 static enum err read_unembedded(struct store_tx *tx, void *arg, struct errinfo *ei) {
@@ -80,6 +134,7 @@ static void work(void *arg) {
     }
     if (!e)
         e = learn_refresh(l->learn, &ei);
+    give_ranker(l);
     l->n_answers = 0;
     arena_free(l->arena);
     l->arena = arena_new(EMBED_ARENA);
@@ -142,8 +197,9 @@ static void look(void *arg) {
 }
 
 enum err learn_open(struct server_learn *l, struct store *s, struct upstream *u,
-                    struct errinfo *ei) {
+                    struct retrieval *r, struct errinfo *ei) {
     l->store = s;
+    l->retrieval = r;
     l->upstream = u;
     l->ran_ns = l->guarded_ns = clock_mono_ns();
     buf_init(&l->vectors, VECTORS_MAX);
@@ -151,7 +207,12 @@ enum err learn_open(struct server_learn *l, struct store *s, struct upstream *u,
     enum err e = learn_new(s, (uint64_t)clock_wall_ms(), &l->learn);
     if (!e)
         e = jobs_new(1, JOBS_QUEUED, &l->jobs);
-    return e ? err_set(ei, e, NULL) : learn_refresh(l->learn, ei);
+    if (e)
+        return err_set(ei, e, NULL);
+    e = learn_refresh(l->learn, ei);
+    if (!e)
+        give_ranker(l);
+    return e;
 }
 
 enum err learn_start(struct server_learn *l, struct loop *loop, struct upstream_client *c,
@@ -176,6 +237,8 @@ void learn_stop(struct server_learn *l) {
 void learn_close(struct server_learn *l) {
     jobs_free(l->jobs);
     l->jobs = NULL;
+    learn_release_ranker(l->given);
+    l->given = NULL;
     learn_free(l->learn);
     l->learn = NULL;
     arena_free(l->arena);

@@ -8,6 +8,7 @@
 
 #include "learn/learn.h"
 #include "net/jobs.h"
+#include "retrieval/retrieval.h"
 #include "turn/turn.h"
 
 struct server_learn {
@@ -15,8 +16,10 @@ struct server_learn {
     struct turn_learn turn; /* for turns_options */
     struct store *store;
     struct upstream *upstream;
-    struct jobs *jobs; /* one thread */
-    struct loop *loop; /* these are loop 0's */
+    struct retrieval *retrieval;
+    struct learn_ranker *given; /* what the search has; held */
+    struct jobs *jobs;          /* one thread */
+    struct loop *loop;          /* these are loop 0's */
     struct upstream_client *client;
     struct upstream_call *embedding;
     struct timer *timer;
@@ -31,7 +34,7 @@ struct server_learn {
 };
 
 enum err learn_open(struct server_learn *l, struct store *s, struct upstream *u,
-                    struct errinfo *ei) ERR_CHECK;
+                    struct retrieval *r, struct errinfo *ei) ERR_CHECK;
 enum err learn_start(struct server_learn *l, struct loop *loop, struct upstream_client *c,
                      struct errinfo *ei) ERR_CHECK; /* on loop 0 */
 void learn_stop(struct server_learn *l);            /* on loop 0, before its client goes */

@@ -567,7 +567,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
     if (!e)
         e = retrieval_new(&ro, &s->retrieval, ei);
     if (!e)
-        e = learn_open(&s->learn, s->store, s->upstream, ei);
+        e = learn_open(&s->learn, s->store, s->upstream, s->retrieval, ei);
     if (!e)
         e = web_search_new(s->store, &s->web, ei);
     struct turns_options t = {.store = s->store,

@@ -108,10 +108,20 @@ static bool read_passage(const struct loading *l, json_val *v, struct uuid *ret_
         double s = yyjson_get_num(yyjson_arr_get(signals, i));
         ret->signals[RANKER_FUSED + i] = isfinite(s) ? s : 0;
     }
-    ret->signals[RANKER_BIAS] = 1;
-    ret->signals[RANKER_ORDER] = json_get_num(v, "order", 0);
-    ret->signals[RANKER_ECHO] = json_get_num(v, "echo", 0);
     return true;
+}
+
+struct shown { /* a passage of a turn with what was said of it */
+    struct ranker_passage p;
+    struct worth worth;
+};
+
+/* The search's own order, whatever order was shown: the signals that follow from it are then what
+ * they were when the search asked for scores. */
+static int by_fused(const void *a, const void *b) {
+    const struct shown *x = a, *y = b;
+    double d = y->p.signals[RANKER_FUSED] - x->p.signals[RANKER_FUSED];
+    return d != 0 ? (d > 0 ? 1 : -1) : (x->p.key > y->p.key) - (x->p.key < y->p.key);
 }
 
 /* A person's own mark: 1, 0, or -1 for none. */
@@ -170,20 +180,30 @@ static enum err add_turn(struct loading *l, const struct evidence_row *r, json_v
     if (!yyjson_is_arr(list))
         return ERR_OK;
     size_t question = question_of(l, r, vector), person = person_of(l, r);
+    struct shown shown[PASSAGES_MAX];
     yyjson_arr_foreach(list, i, n, v) {
         struct uuid doc;
-        if (m == PASSAGES_MAX || !read_passage(l, v, &doc, &p[m]))
+        if (m == PASSAGES_MAX || !read_passage(l, v, &doc, &shown[m].p))
             continue;
-        struct vector_entry key = {p[m].key, NULL};
+        struct vector_entry key = {shown[m].p.key, NULL};
         struct vector_entry *at = bsearch(&key, l->vectors, l->n_vectors, sizeof key, by_key);
-        p[m].vector = at ? at->vector : NULL;
-        struct worth w =
+        shown[m].p.vector = at ? at->vector : NULL;
+        shown[m].worth =
             worth_of(r, json_get_bool(v, "cited", false), marked(sources, json_get_str(v, "key")));
+        m++;
+    }
+    qsort(shown, m, sizeof *shown, by_fused);
+    for (i = 0; i < m; i++) {
+        p[i] = shown[i].p;
+        values[i] = shown[i].worth.value;
+    }
+    ranker_fill_signals(p, m, s->dims);
+    for (i = 0; i < m; i++) {
         l->judgements[s->n_ratings] =
-            (struct judgement){person, 0, r->rated_at ? r->rated_at : r->r.at, w};
+            (struct judgement){person, 0, r->rated_at ? r->rated_at : r->r.at, shown[i].worth};
         s->turn_of[s->n_ratings] = s->n_turns;
-        s->ratings[s->n_ratings++] = (struct ranker_rating){question, p[m], w.value, w.weight};
-        values[m++] = w.value;
+        s->ratings[s->n_ratings++] =
+            (struct ranker_rating){question, p[i], values[i], shown[i].worth.weight};
     }
     s->turn_at[s->n_turns] = r->r.at;
     s->turns[s->n_turns++] =

@@ -166,6 +166,10 @@ size_t ranker_pairs(const struct ranker *r) {
     return r->n_pairs;
 }
 
+size_t ranker_dims(const struct ranker *r) {
+    return r->dims;
+}
+
 void ranker_reverse(struct ranker *r) {
     for (size_t s = 1; s < RANKER_SIGNALS; s++)
         r->weights[s] = -r->weights[s];

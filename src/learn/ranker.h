@@ -92,6 +92,7 @@ void ranker_score(const struct ranker *r, const struct ranker_question *q,
  * (role, chunk) weights that moved most. */
 const double *ranker_weights(const struct ranker *r);
 size_t ranker_pairs(const struct ranker *r);
+size_t ranker_dims(const struct ranker *r); /* of all vectors that it is given */
 double ranker_chunk_weight(const struct ranker *r, uint64_t role, uint64_t key); /* 0 = none */
 
 /* As bytes, for the store: "PRNK", version, sizes, then the arrays, little-endian, vectors as int8.

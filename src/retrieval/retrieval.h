@@ -98,6 +98,7 @@ struct retrieval_request { /* borrowed for the call; copied */
     double recency_days; /* the age at which a document counts half; 0 = age does not count */
     bool no_lexical, no_vector, reciprocal; /* reciprocal: fuse by ranks (fuse.h) */
     bool keep_duplicates, exact;
+    bool unranked;    /* without what ratings taught */
     size_t max_bytes; /* of all hits' texts together, 0 = any: when they are more, the best
                          sentences of them are given */
 };
@@ -175,12 +176,25 @@ struct role_factors {
     struct chunk_factor *factors; /* sorted by key, each once */
     size_t n;
 };
+struct retrieval_scoring { /* the passages of one search, best first by `fused`; borrowed */
+    struct str query;
+    struct uuid role_id;
+    const float *vector; /* of the query, of length 1; NULL = there is none */
+    int dimensions;
+    size_t n;
+    const uint64_t *keys;
+    const double (*signals)[SIGNAL_COUNT];
+    const float *const *vectors; /* of each passage, of length 1; NULL = it has none */
+};
 /* Immutable once it was given; retrieval frees it with `free` when the last search lets go. */
 struct retrieval_weights {
     const struct role_factors *roles;
     size_t n_roles;
     bool rerank; /* score = bias + Σ w·signal instead of the fused score */
     double bias, signal[SIGNAL_COUNT];
+    /* Instead of that sum; NULL = none. On retrieval's threads, several at once. */
+    void (*score)(void *ctx, const struct retrieval_scoring *s, double *ret);
+    void *ctx;
     void (*free)(struct retrieval_weights *w);
 };
 /* Takes w (NULL = none); searches that run go on with what they had. Any thread. */

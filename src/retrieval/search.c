@@ -15,6 +15,7 @@
 #include "retrieval/excerpt.h"
 #include "retrieval/question.h"
 #include "retrieval/retrieval_internal.h"
+#include "retrieval/shard.h"
 
 #define DEPTH        FUSE_DEPTH
 #define ARENA_CAP    ((size_t)64 << 20)
@@ -250,18 +251,67 @@ static void fill_hit(struct retrieval_hit *to, const struct fused *f, const stru
     };
 }
 
+static const float *unpacked(struct retrieval_call *c, const struct index_hit *h, int dims) {
+    const struct vectors *v = h->shard->vectors;
+    if (!v || !vectors_has(v, h->row) || vectors_dimensions(v) != dims)
+        return NULL;
+    signed char *packed = arena_alloc(c->arena, vector_size(dims));
+    float *out = arena_array(c->arena, (size_t)dims, sizeof *out), scale, length = 0;
+    if (!packed || !out)
+        return NULL;
+    vectors_get(v, h->row, packed);
+    memcpy(&scale, packed, sizeof scale);
+    for (int i = 0; i < dims; i++) {
+        out[i] = scale * (float)packed[(int)sizeof scale + i];
+        length += out[i] * out[i];
+    }
+    for (int i = 0; length > 0 && i < dims; i++)
+        out[i] /= sqrtf(length);
+    return out;
+}
+
+/* What learning scores by itself: all passages at once. at: their places in f. */
+static void score_all(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
+                      const size_t *at, double (*x)[SIGNAL_COUNT], size_t n) {
+    uint64_t *keys = arena_array(c->arena, n + 1, sizeof *keys);
+    const float **vectors = arena_array(c->arena, n + 1, sizeof *vectors);
+    double *score = arena_array(c->arena, n + 1, sizeof *score);
+    if (!keys || !vectors || !score)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        keys[i] = f[at[i]].row.key;
+        vectors[i] = c->vector ? unpacked(c, &f[at[i]].at, c->dimensions) : NULL;
+    }
+    struct retrieval_scoring s = {.query = c->q.query,
+                                  .role_id = c->q.role_id,
+                                  .vector = c->vector,
+                                  .dimensions = c->dimensions,
+                                  .n = n,
+                                  .keys = keys,
+                                  .signals = (const double(*)[SIGNAL_COUNT])x,
+                                  .vectors = vectors};
+    w->w->score(w->w->ctx, &s, score);
+    for (size_t i = 0; i < n; i++)
+        f[at[i]].score = score[i];
+}
+
 /* Re-ranked by what the texts tell, when learning has given a way. */
 static void rerank(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
                    struct chunk_hit *hits, size_t n, double best) {
     struct searcher *s = searcher_get(c->r);
-    double x[SIGNAL_COUNT], score;
-    for (size_t i = 0; s && w && w->w->rerank && i < n; i++) {
+    double(*x)[SIGNAL_COUNT] = arena_array(c->arena, n + 1, sizeof *x);
+    size_t *at = arena_array(c->arena, n + 1, sizeof *at), m = 0;
+    double score;
+    for (size_t i = 0; s && x && at && i < n; i++) {
         if (!hits[i].c.chunk_id)
             continue;
-        signals(s, c, &f[i], &hits[i], best, x);
-        if (weights_rerank(w, x, &score))
+        signals(s, c, &f[i], &hits[i], best, x[m]);
+        if (!w->w->score && weights_rerank(w, x[m], &score))
             f[i].score = score * weights_factor(w, &c->q.role_id, f[i].row.key);
+        at[m++] = i;
     }
+    if (w->w->score && m)
+        score_all(c, w, f, at, x, m);
     for (size_t i = 1; i < n; i++) /* few, and nearly in order */
         for (size_t k = i; k > 0 && f[k].score > f[k - 1].score; k--) {
             struct fused t = f[k];
@@ -320,11 +370,11 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
     fused_sort(f, n);
     if (!c->q.keep_duplicates)
         n = fused_drop_duplicates(f, n < 4 * (size_t)c->q.k + 20 ? n : 4 * (size_t)c->q.k + 20);
-    bool rerankable = w && w->w->rerank;
+    bool rerankable = w && (w->w->rerank || w->w->score);
     struct reading r = {.c = c,
                         .f = f,
                         .n = n,
-                        .k = rerankable ? 3 * (size_t)c->q.k : (size_t)c->q.k,
+                        .k = rerankable ? 4 * (size_t)c->q.k + 16 : (size_t)c->q.k,
                         .hits = arena_array(c->arena, n + 1, sizeof *r.hits)};
     if (!r.hits)
         return ERR_NOMEM;
@@ -346,7 +396,7 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
 static void fuse_job(void *arg) {
     struct retrieval_call *c = arg;
     int64_t begin = clock_mono_ns();
-    struct held_weights *w = weights_hold(c->r);
+    struct held_weights *w = c->q.unranked ? NULL : weights_hold(c->r);
     bool again = false;
     enum err e = fuse_once(c, w, c->r->o.no_indexing, &again);
     if (!e && again && indexer_follow(c->r, false) == ERR_OK) {

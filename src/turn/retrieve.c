@@ -155,6 +155,7 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         .scope = &t->scope,
         .role_id = t->role.role_id,
         .k = t->arm.passages > 0 ? t->arm.passages : HITS,
+        .unranked = !t->arm.ranked,
         .max_bytes = budget_bytes(t),
     };
     enum err e = ERR_OK;
