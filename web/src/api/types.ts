@@ -55,6 +55,7 @@ export interface Conversation {
 }
 
 export type Rating = 'thumbs_up' | 'thumbs_down' | 'neutral';
+export type Reason = 'wrong' | 'not_helpful' | 'wrong_source' | 'unsafe' | 'too_long' | 'too_slow' | 'other';
 
 export interface Feedback {
   feedback_id: string;
@@ -62,6 +63,7 @@ export interface Feedback {
   user_id: string;
   rating: Rating;
   comment: string | null;
+  reasons?: Reason[];
   created_at: string;
   updated_at: string;
 }
@@ -284,4 +286,28 @@ export interface StoreState {
   check_error: string | null;
   backed_up_at: string | null;
   backup_error: string | null;
+}
+
+/** What feedback changed, in words. */
+export interface LearnEvent {
+  event_id: string;
+  at: string;
+  kind: string;
+  words: string;
+}
+
+export interface AnalyticsRow {
+  key: string;
+  label: string;
+  turns: number;
+  rated: number;
+  satisfaction: number | null;
+  low: number | null;
+  high: number | null;
+}
+
+export interface Theme {
+  count: number;
+  words: string;
+  advice: string;
 }

@@ -6,7 +6,7 @@
 import { batch, computed, signal } from '@preact/signals';
 import { ApiError, del, get, networkError, post, put, sentence, sleep } from '../api/client.ts';
 import { followTurn, type TurnStart } from '../api/turn.ts';
-import type { Conversation, Feedback, Message, MessageTree, Rating } from '../api/types.ts';
+import type { Conversation, Feedback, Message, MessageTree, Rating, Reason } from '../api/types.ts';
 import { newAnswer, shownText, type Answer } from '../model/answer.ts';
 import { leafBelow, pathTo } from '../model/tree.ts';
 import { changeConversation, updateListed } from './conversations.ts';
@@ -266,9 +266,14 @@ export class Chat {
     if (current) this.conversation.value = { ...changed, current_message_id: current.current_message_id };
   }
 
-  async rate(messageId: string, rating: Rating, comment: string): Promise<void> {
-    const body = comment.trim() ? { rating, comment: comment.trim() } : { rating };
+  async rate(messageId: string, rating: Rating, comment: string, reasons: Reason[] = []): Promise<void> {
+    const body = { rating, reasons, ...(comment.trim() ? { comment: comment.trim() } : {}) };
     this.setFeedback(messageId, await put<Feedback>(`/api/v1/messages/${messageId}/feedback`, body));
+  }
+
+  /** A copied answer was of use: learning counts it, and nothing depends on it. */
+  noteCopied(messageId: string): void {
+    post(`/api/v1/messages/${messageId}/signals`, { kind: 'copied' }).catch(() => undefined);
   }
 
   async withdrawRating(messageId: string): Promise<void> {

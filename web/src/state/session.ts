@@ -12,6 +12,7 @@ export interface Preferences {
   theme: Theme;
   enterToSend: boolean;
   singleKeyShortcuts: boolean;
+  trainingConsent: boolean;
   defaultRoleId: string | null;
 }
 
@@ -36,6 +37,7 @@ export const preferences = computed<Preferences>(() => {
     theme: theme === 'light' || theme === 'dark' || theme === 'auto' ? theme : localTheme.value,
     enterToSend: stored['enter_to_send'] !== false,
     singleKeyShortcuts: stored['single_key_shortcuts'] !== false,
+    trainingConsent: stored['training_consent'] === true,
     defaultRoleId: typeof role === 'string' ? role : null,
   };
 });

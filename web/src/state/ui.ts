@@ -1,7 +1,7 @@
 /* What is open on the page, and the short messages that come and go. */
 import { signal } from '@preact/signals';
 
-export type SettingsTab = 'account' | 'preferences' | 'keys' | 'documents' | 'users' | 'roles' | 'feedback' | 'safety' | 'service';
+export type SettingsTab = 'account' | 'preferences' | 'keys' | 'documents' | 'users' | 'roles' | 'feedback' | 'safety' | 'service' | 'learning';
 
 export interface Confirmation {
   title: string;

@@ -33,11 +33,12 @@ export function ActionButton(props: { icon: IconName; label: string; pressed?: b
   );
 }
 
-function CopyButton({ text }: { text: string }): JSX.Element {
+function CopyButton({ text, onCopied }: { text: string; onCopied?: () => void }): JSX.Element {
   const [copied, setCopied] = useState(false);
   const copy = (): void => {
     void copyText(text).then((done) => {
       setCopied(done);
+      if (done) onCopied?.();
       setTimeout(() => setCopied(false), COPIED_MS);
     });
   };
@@ -202,7 +203,7 @@ function AnswerFoot({ chat, step }: { chat: Chat; step: Step }): JSX.Element {
       <footer class="message-foot">
         <BranchSwitcher chat={chat} step={step} />
         <span class="actions">
-          <CopyButton text={message.content} />
+          <CopyButton text={message.content} onCopied={() => chat.noteCopied(message.message_id)} />
           <ActionButton icon="refresh" label="Regenerate" disabled={chat.busy.value} onClick={() => void chat.regenerate(message)} />
           <Rating chat={chat} message={message} />
           <ReportButton message={message} />

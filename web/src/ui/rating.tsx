@@ -1,7 +1,7 @@
 /* Rating an answer: up, down or neutral, with a comment; changed or withdrawn at will. */
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Message, Rating as RatingValue } from '../api/types.ts';
+import type { Message, Rating as RatingValue, Reason } from '../api/types.ts';
 import type { Chat } from '../state/chat.ts';
 import { announce, reportError } from '../state/ui.ts';
 import { FormError, useSubmit } from './form.tsx';
@@ -19,6 +19,16 @@ const QUESTIONS: Record<RatingValue, string> = {
   neutral: 'What would make it better?',
   thumbs_down: 'What was wrong or missing?',
 };
+
+const REASONS: { reason: Reason; name: string }[] = [
+  { reason: 'wrong', name: 'Wrong' },
+  { reason: 'not_helpful', name: 'Not helpful' },
+  { reason: 'wrong_source', name: 'Wrong source' },
+  { reason: 'unsafe', name: 'Unsafe' },
+  { reason: 'too_long', name: 'Too long' },
+  { reason: 'too_slow', name: 'Too slow' },
+  { reason: 'other', name: 'Other' },
+];
 
 export function Rating({ chat, message }: { chat: Chat; message: Message }): JSX.Element {
   const [open, setOpen] = useState(false);
@@ -41,13 +51,15 @@ export function Rating({ chat, message }: { chat: Chat; message: Message }): JSX
 function CommentForm(props: { chat: Chat; message: Message; rating: RatingValue; onClose: () => void }): JSX.Element {
   const { chat, message, rating, onClose } = props;
   const [comment, setComment] = useState(message.feedback?.comment ?? '');
+  const [reasons, setReasons] = useState<Reason[]>(message.feedback?.reasons ?? []);
+  const toggle = (r: Reason): void => setReasons((now) => (now.includes(r) ? now.filter((x) => x !== r) : [...now, r]));
   const area = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
     area.current?.focus({ preventScroll: true });
     area.current?.closest('form')?.scrollIntoView({ block: 'nearest' });
   }, []);
   const save = useSubmit(async () => {
-    await chat.rate(message.message_id, rating, comment);
+    await chat.rate(message.message_id, rating, comment, rating === 'thumbs_up' ? [] : reasons);
     announce('Comment saved.');
     onClose();
   });
@@ -58,6 +70,15 @@ function CommentForm(props: { chat: Chat; message: Message; rating: RatingValue;
   });
   return (
     <form class="comment-form" onSubmit={save.submit} onKeyDown={(e) => e.key === 'Escape' && (e.stopPropagation(), onClose())}>
+      {rating !== 'thumbs_up' && (
+        <div class="segments" role="group" aria-label="Reasons">
+          {REASONS.map((r) => (
+            <button key={r.reason} type="button" aria-pressed={reasons.includes(r.reason)} onClick={() => toggle(r.reason)}>
+              {r.name}
+            </button>
+          ))}
+        </div>
+      )}
       <label class="field">
         <span>{QUESTIONS[rating]}</span>
         <textarea

@@ -9,6 +9,7 @@ import { Account } from './account.tsx';
 import { Documents } from './documents.tsx';
 import { FeedbackList } from './feedback.tsx';
 import { Keys } from './keys.tsx';
+import { Learning } from './learning.tsx';
 import { PreferencesForm } from './preferences.tsx';
 import { Roles } from './roles.tsx';
 import { Safety } from './safety.tsx';
@@ -30,6 +31,7 @@ const TABS: Tab[] = [
   { id: 'roles', name: 'Roles', admin: true, view: Roles },
   { id: 'users', name: 'People', admin: true, view: Users },
   { id: 'feedback', name: 'Feedback', admin: true, view: FeedbackList },
+  { id: 'learning', name: 'Learning', admin: true, view: Learning },
   { id: 'safety', name: 'Safety', admin: true, view: Safety },
   { id: 'service', name: 'Service', admin: true, view: Service },
 ];

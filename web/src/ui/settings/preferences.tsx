@@ -49,6 +49,12 @@ export function PreferencesForm(): JSX.Element {
         checked={now.singleKeyShortcuts}
         onChange={(on) => set('single_key_shortcuts', on)}
       />
+      <Toggle
+        label="My rated answers may train models"
+        hint="Administrators can export them for training, with personal data removed. Switched off, they cannot."
+        checked={now.trainingConsent}
+        onChange={(on) => set('training_consent', on)}
+      />
     </>
   );
 }
