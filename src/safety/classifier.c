@@ -385,6 +385,9 @@ static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY
 }
 
 struct safety_scorer classifier_scorer(const struct classifier *c) {
-    return (struct safety_scorer){
-        .name = c->name, .embedding_dims = c->embedding, .score = score, .ctx = c};
+    return (struct safety_scorer){.name = c->name,
+                                  .embedding_dims = c->embedding,
+                                  .embedding_model = "all-minilm-l6-v2",
+                                  .score = score,
+                                  .ctx = c};
 }

@@ -199,6 +199,7 @@ static void judge_job(void *arg) {
         .context = context_of(t),
         .direction = SAFETY_INPUT,
         .role = slug,
+        .embedding = t->guard.embedding,
         .policy = t->guard.policy,
     };
     t->guard.context = r.context;
@@ -265,11 +266,51 @@ static void on_judged(void *arg) {
         turn_guard_settled(t);
 }
 
+/* ---- the question's embedding: the classifier judges better with it ---- */
+
+static bool model_fits(const struct safety_scorer *s, struct str name) {
+    size_t n = strlen(s->embedding_model);
+    for (size_t i = 0; i + n <= name.n; i++)
+        if (str_eq_nocase(str_sub(name, i, n), str_from(s->embedding_model)))
+            return true;
+    return false;
+}
+
+static void on_embedded(void *ctx, const struct embed_result *r) {
+    struct turn *t = ctx;
+    const struct safety_scorer *s = safety_get_scorer(t->t->o.safety);
+    struct errinfo ei;
+    t->counting = NULL;
+    if (!r->err && r->n == 1 && (size_t)r->dimensions == s->embedding_dims &&
+        model_fits(s, r->model)) {
+        float *copy = arena_array(t->arena, s->embedding_dims, sizeof *copy);
+        if (copy)
+            memcpy(copy, r->vectors, s->embedding_dims * sizeof *copy);
+        t->guard.embedding = copy;
+    }
+    if (jobs_submit(t->t->o.safety_jobs, judge_job, t->tl->loop, on_judged, t)) {
+        err_set(&ei, ERR_OVERLOADED, NULL);
+        turn_fail(t, &ei);
+    }
+}
+
+/* False: there is none to be had, and the question is judged without. */
+static bool ask_embedding(struct turn *t) {
+    const struct safety_scorer *s = safety_get_scorer(t->t->o.safety);
+    struct str text = t->branch[t->n_branch - 1].content;
+    struct errinfo ei;
+    return s && s->embedding_dims && s->embedding_model && text.n <= SAFETY_TEXT_MAX &&
+           upstream_embed(t->tl->client, STR_NULL, &text, 1, false, on_embedded, t, &t->counting,
+                          &ei) == ERR_OK;
+}
+
 enum step_result turn_step_guard(struct turn *t, struct errinfo *ei) {
     if (!t->t->o.safety)
         return STEP_DONE;
     t->guard.policy = safety_get_policy(t->t->o.safety);
     t->guard.began_ns = clock_mono_ns();
+    if (ask_embedding(t))
+        return STEP_WAIT;
     enum err e = jobs_submit(t->t->o.safety_jobs, judge_job, t->tl->loop, on_judged, t);
     if (e) {
         *ei = turn_explain(e, NULL);

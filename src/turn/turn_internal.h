@@ -238,6 +238,8 @@ struct turn {
     /* guard.c; while the guard judges the question, its job owns this, the arena and the branch */
     struct {
         struct policy *policy; /* a reference; NULL = no guard */
+        const float
+            *embedding; /* of the question, for the classifier; arena; NULL = none was had */
         struct pii_vault *vault;
         struct safety_stream *stream; /* what the answer passes through */
         struct safety_verdict in, out;

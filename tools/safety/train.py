@@ -72,6 +72,8 @@ class Set:
 # The share of positive texts for which the probabilities are right. Attacks on the assistant are rare, and so are few categories.
 BASE_RATE = {"harmful": 0.4, "prompt_injection": 0.02, "jailbreak": 0.04}
 
+WITHOUT = 0.55  # of it without an embedding: hashed words alone err more on what they never saw, so they must be surer
+
 
 def calibrate(logits, labels, weights, rate=BASE_RATE["harmful"]):
     """a and b so that sigmoid(a logit + b) is a probability at that base rate (Platt 1999), a > 0."""
@@ -100,7 +102,8 @@ def calibration(s, params, rows):
         for j in range(len(model.HEADS)):
             known = s.known[rows, j] > 0
             base = calibration_weights(s, rows)
-            out[mode, j] = calibrate(logits[:, j], s.labels[rows, j], base * known, BASE_RATE.get(model.HEADS[j], 0.15))
+            rate = BASE_RATE.get(model.HEADS[j], 0.15) * (1 if mode else WITHOUT)
+            out[mode, j] = calibrate(logits[:, j], s.labels[rows, j], base * known, rate)
     return out
 
 

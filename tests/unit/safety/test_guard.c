@@ -13,7 +13,7 @@ static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY
     memcpy(ret, steered, sizeof steered);
 }
 
-static const struct safety_scorer scorer = {"test", 0, score, NULL};
+static const struct safety_scorer scorer = {.name = "test", .score = score};
 
 static struct safety *guard_of(const char *policy) {
     struct errinfo ei = {0};
