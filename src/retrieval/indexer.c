@@ -411,8 +411,8 @@ static void stored_embed_text(struct buf *b, struct str title, const struct chun
 /* Embeds and keeps up to BATCH texts. */
 static enum err embed_rows(struct retrieval *r, const struct str *texts,
                            const struct chunk_row **rows, size_t n, struct errinfo *ei) {
-    float *vectors;
-    int dims;
+    float *vectors = NULL;
+    int dims = 0;
     enum err e = embed(r, r->target, texts, n, &vectors, &dims, ei);
     if (e)
         return e;

@@ -1,0 +1,71 @@
+"""Documents in chats: passages reach the model fenced, the answer names them, others never see them."""
+
+import json
+import os
+import subprocess
+
+import harness
+from harness import wait_for
+
+WAVES = "The waves of Nazare are thirty metres high in winter.\n\nThe town lies north of Lisbon."
+
+
+def give(user, name, text, **fields):
+    return user.post("/api/v1/documents", {"source_name": name, "content": text, **fields})["doc_id"]
+
+
+def indexed(user, doc):
+    return wait_for(lambda: user.get(f"/api/v1/documents/{doc}")["indexed_at"], "the index")
+
+
+def prompt_that_ends(mock, text):
+    return [c["messages"] for c in mock.chats() if c["messages"][-1]["content"].endswith(text)][-1]
+
+
+def search(user, query, **fields):
+    return user.post("/api/v1/search", {"query": query, "parts": "lexical", **fields})["data"]
+
+
+def test_answer_is_grounded_in_ones_own_document(program, mock, user):
+    doc = give(user, "waves.txt", WAVES)
+    indexed(user, doc)
+    c = user.conversation("travel-assistant")
+    question = "How high are the waves of Nazare? [say: They are thirty metres high in winter. Bananas hold 99 grams of potassium.]"
+    _, message = user.say(c, question)
+    (used,) = message["retrieved_docs"]
+    assert used["doc_id"] == doc and used["source_name"] == "waves.txt" and used["cited"] is True
+    text = user.get(f"/api/v1/documents/{doc}")["content"]
+    assert text[used["char_from"]:used["char_to"]].startswith("The waves of Nazare")
+    assert [s["support"] for s in message["support"]][-1] == "unsupported"
+    asked = prompt_that_ends(mock, question)[-1]["content"]
+    assert asked.startswith("<passages>\n[1] ") and "thirty metres" in asked and asked.endswith(question)
+    stored = user.get(f"/api/v1/conversations/{c}/messages")["data"]
+    assert stored[0]["content"] == question  # without the passages
+    user.say(c, "Thanks! [say: You are welcome.]")
+    later = prompt_that_ends(mock, "Thanks! [say: You are welcome.]")
+    assert later[-3]["content"] == asked  # the prompt goes on where it was: the engine keeps its prefix
+    assert "<passages>" not in later[-1]["content"]
+
+
+def test_another_users_private_document_is_never_found(program, user):
+    other = program.sign_up("mallory") if hasattr(program, "sign_up") else None
+    doc = give(user, "secret.txt", "The zebra code is 4711.")
+    indexed(user, doc)
+    assert [h["doc_id"] for h in search(user, "zebra code")] == [doc]
+    if other:
+        assert search(other, "zebra code") == []
+    user.call("DELETE", f"/api/v1/documents/{doc}")
+    assert search(user, "zebra code") == []  # at once
+
+
+def test_eval_counts_what_is_relevant(tmp_path):
+    rows = [("d1", "Boats", "Sailing on the lake"), ("d2", "Trains", "The night train leaves at ten"), ("d3", "", "Nothing else")]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"_id": i, "title": t, "text": x}) + "\n" for i, t, x in rows))
+    (tmp_path / "queries.jsonl").write_text('{"_id":"q1","text":"sailing boats"}\n{"_id":"q2","text":"when does the train leave"}\n')
+    os.mkdir(tmp_path / "qrels")
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t2\nq2\td2\t1\nq2\tgone\t1\n")
+    out = subprocess.run([harness.BINARY, "eval", "retrieval", str(tmp_path), "--no-vectors", "--json", "--per-query",
+                          str(tmp_path / "per.tsv")], capture_output=True, text=True, check=True)
+    result = json.loads(out.stdout)
+    assert result["queries"] == 2 and result["lexical"]["ndcg@10"] == 1 and result["lexical"]["recall@100"] == 1
+    assert len((tmp_path / "per.tsv").read_text().splitlines()) >= 3
