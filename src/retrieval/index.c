@@ -136,13 +136,6 @@ void index_get_size(struct index *x, struct index_size *ret) {
     *ret = t;
 }
 
-void index_each_doc(struct index *x, void (*fn)(void *ctx, const struct uuid *doc_id), void *ctx) {
-    for (size_t i = 0; i < x->n; i++)
-        for (uint32_t d = 0; d < x->shards[i]->n_docs; d++)
-            if (x->shards[i]->docs[d].live)
-                fn(ctx, &x->shards[i]->docs[d].doc_id);
-}
-
 /* ---- views ---- */
 
 void index_view_open(struct index *x, const struct uuid *collections, size_t n,

@@ -59,8 +59,6 @@ struct index_size {
     int64_t documents, chunks, vectors, bytes;
 };
 void index_get_size(struct index *x, struct index_size *ret);
-/* Calls fn for each document that is in the index. */
-void index_each_doc(struct index *x, void (*fn)(void *ctx, const struct uuid *doc_id), void *ctx);
 
 /* ---- searching ---- */
 

@@ -37,7 +37,6 @@ enum err collection_get(struct store_tx *tx, const struct uuid *user_id, const s
                         struct arena *a, struct collection *ret) ERR_CHECK;
 enum err collection_list(struct store_tx *tx, const struct uuid *user_id, struct arena *a,
                          struct collection **ret, size_t *ret_n) ERR_CHECK;
-enum err collection_rename(struct store_tx *tx, const struct uuid *id, struct str name) ERR_CHECK;
 /* With its documents. ERR_CONFLICT for the shared one and for a user's first. */
 enum err collection_delete(struct store_tx *tx, const struct uuid *id,
                            struct errinfo *ei) ERR_CHECK;

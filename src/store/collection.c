@@ -87,14 +87,6 @@ enum err collection_list(struct store_tx *tx, const struct uuid *user_id, struct
     return ERR_OK;
 }
 
-enum err collection_rename(struct store_tx *tx, const struct uuid *id, struct str name) {
-    struct query q;
-    query_begin(&q, tx, "UPDATE collections SET name = ? WHERE collection_id = ?");
-    query_bind_str(&q, name);
-    query_bind_id(&q, id);
-    return query_run_one(&q);
-}
-
 enum err collection_delete(struct store_tx *tx, const struct uuid *id, struct errinfo *ei) {
     struct query q;
     query_begin(&q, tx,
