@@ -34,6 +34,7 @@ struct turn {
     int64_t at;
     size_t shown[SHOWN]; /* places in the query's pool */
     double value[SHOWN], weight[SHOWN];
+    bool silent[SHOWN]; /* nothing was said of it */
 };
 
 struct world {
@@ -115,9 +116,8 @@ static void rate(struct world *w) {
     }
     if (w->learner->one) { /* the one that the answer was made of */
         size_t k = rng_below(&w->rng, (uint32_t)t->n);
-        t->shown[0] = t->shown[k];
-        t->value[0] = t->value[k];
-        t->n = 1;
+        for (size_t i = 0; i < t->n; i++)
+            t->silent[i] = i != k;
     }
     w->n_turns++;
 }
@@ -133,7 +133,7 @@ static void weigh(struct world *w) {
                 .person = w->turns[i].person,
                 .thing = w->turns[i].query * POOL + w->turns[i].shown[k],
                 .at = w->turns[i].at,
-                .worth = {w->turns[i].value[k], 1},
+                .worth = {w->turns[i].value[k], !w->turns[i].silent[k]},
             };
     if (w->learner->integrity &&
         evidence_weigh(j, m, people, RATERS, w->pool->n_queries * POOL) != ERR_OK)
