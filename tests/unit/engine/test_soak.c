@@ -200,7 +200,7 @@ static void random_load_loses_nothing(void **state) {
                                     .prefix_tokens = 120,
                                     .cells = 3 * SCRIPTED_WINDOW,
                                     .shelf_bytes = 20000,
-                                    .max_queued = 50,
+                                    .max_queued = 8, /* a full queue is memory, too */
                                     .deadline_ms = 30,
                                     .base_ns = 1e4,
                                     .answer_ns = 1e3,
