@@ -34,7 +34,8 @@ static const char *status_of(const struct response *r) {
     struct str s = json_get_str(r->message, "status");
     struct str reason = json_get_str(r->message, "finish_reason");
     if (str_eqz(s, "complete"))
-        return str_eqz(reason, "length") ? "incomplete" : "completed";
+        return str_eqz(reason, "length") || str_eqz(reason, "content_filter") ? "incomplete"
+                                                                              : "completed";
     if (str_eqz(s, "stopped"))
         return "cancelled";
     return str_eqz(s, "streaming") ? "in_progress" : "failed";
@@ -93,9 +94,11 @@ static void write_errors(struct buf *b, const struct response *r, const char *st
     } else {
         out_null(b, "error");
     }
+    bool filtered = str_eqz(json_get_str(r->message, "finish_reason"), "content_filter");
     out_raw(b, "incomplete_details",
-            strcmp(status, "incomplete") == 0 ? STR("{\"reason\":\"max_output_tokens\"}")
-                                              : STR("null"));
+            strcmp(status, "incomplete") != 0 ? STR("null")
+            : filtered                        ? STR("{\"reason\":\"content_filter\"}")
+                                              : STR("{\"reason\":\"max_output_tokens\"}"));
 }
 
 static void write_as(struct buf *b, const char *key, const struct response *r, bool over) {

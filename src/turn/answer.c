@@ -137,10 +137,10 @@ void turn_end_answer(struct turn *t) {
 }
 
 void turn_stop_now(struct turn *t) {
-    if (t->answered)
+    if (t->answered || t->stopping)
         return;
     t->stopping = true;
-    turn_guard_release(t);
     turn_hang_up(t);
-    turn_end_answer(t);
+    if (!turn_guard_end(t)) /* else when what is held was judged */
+        turn_end_answer(t);
 }

@@ -425,7 +425,8 @@ static void go_on(struct turn *t) {
     turn_guard_release(t);
     if (turn_ask_again(t))
         return;
-    t->failure = broken;
+    if (!t->stopping)
+        t->failure = broken;
     turn_end_answer(t);
 }
 

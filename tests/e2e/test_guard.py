@@ -330,3 +330,9 @@ def test_guard_model_decides_what_is_uncertain(mock, tmp_path):
         _, answer = someone.say(c, "juggling chainsaws [say: who knows]")  # no answer in the format: the fallback
         assert answer["finish_reason"] == "stop" and answer["safety"]["degraded"] is True
         assert "guard.fallback" in p.log()
+
+
+def test_responses_say_that_they_were_filtered(person):
+    r = person.post("/v1/responses", {"model": "mock-chat", "input": "paint the zebra purple"})
+    assert r["status"] == "incomplete" and r["incomplete_details"] == {"reason": "content_filter"}
+    assert "That is refused." in json.dumps(r["output"])
