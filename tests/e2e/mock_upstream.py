@@ -32,6 +32,7 @@ def text_of(content):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a word that was sent is on its way before held says so
 
     def log_message(self, *args):
         pass

@@ -201,7 +201,7 @@ def test_openai_answers_pass_whole(person):
 def test_openai_answer_is_cut_off(guarded, person):
     text = "[say: All is well so far here. Now the walrus knows everything indeed and says more.]"
     shown, reason = text_and_reason(chunks(person, text))
-    assert reason == ["content_filter"] and "walrus" not in shown and shown.startswith("All is well")
+    assert reason == ["content_filter"] and "everything" not in shown and shown.startswith("All is well")
     answer = completion(person, text)["choices"][0]
     assert answer["finish_reason"] == "content_filter" and "walrus" not in answer["message"]["content"]
 
