@@ -70,6 +70,7 @@ ACT(api_feedback_export);
 TX(api_documents_list);
 WORK(api_document_file_job);
 TX(api_document_create_write);
+ACT(api_document_created);
 TX(api_document_read);
 /* Into one's own private collections anybody may put documents, elsewhere administrators. */
 enum err api_may_add_to(struct call *c, struct store_tx *tx, bool shared,

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "net/multipart.h"
+#include "retrieval/retrieval.h"
 #include "store/chunk.h"
 
 #define METADATA_MAX 65536
@@ -219,6 +220,13 @@ enum err api_document_create_write(struct call *c, struct store_tx *tx, struct e
     if (!e)
         entity_document(&c->out, &d);
     return e;
+}
+
+/* It is indexed now rather than at the indexer's next look. */
+void api_document_created(struct call *c) {
+    if (c->api->o.retrieval)
+        retrieval_poke(c->api->o.retrieval);
+    api_call_next(c);
 }
 
 enum err api_document_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {

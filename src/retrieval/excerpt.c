@@ -7,6 +7,7 @@
 
 #define HIT_OVERHEAD  48 /* bytes of its number, name and line ends in the prompt */
 #define SENTENCES_MAX 400
+#define BEST_BYTES    320 /* of the best sentence go in whatever the budget: some 80 tokens */
 
 struct sentence {
     size_t hit, from, to; /* bytes of the hit's text */
@@ -55,18 +56,17 @@ static void choose(struct sentence *list, size_t n, size_t n_hits, size_t max) {
     for (size_t i = 0; i < n; i++)
         order[i] = &list[i];
     qsort(order, n, sizeof order[0], by_score);
+    if (n) { /* without the best one the others are worth little */
+        size_t room = max > HIT_OVERHEAD + BEST_BYTES ? max - HIT_OVERHEAD : BEST_BYTES;
+        if (order[0]->to - order[0]->from > room)
+            order[0]->to = order[0]->from + room;
+    }
     for (size_t i = 0; used && i < n; i++) {
         size_t need = order[i]->to - order[i]->from + 4 + (used[order[i]->hit] ? 0 : HIT_OVERHEAD);
-        if (bytes + need > max)
+        if (bytes + need > max && i > 0)
             continue;
         bytes += need;
         order[i]->chosen = used[order[i]->hit] = true;
-    }
-    if (n && bytes == 0) { /* the best one is longer than the budget: its beginning */
-        order[0]->chosen = true;
-        size_t room = max > HIT_OVERHEAD ? max - HIT_OVERHEAD : max;
-        if (order[0]->to - order[0]->from > room)
-            order[0]->to = order[0]->from + room;
     }
     free(used);
 }

@@ -7,7 +7,8 @@
 #include "text/sentences.h"
 
 /* Hits that nothing is left of are dropped; text, char_from and char_to of the others become those
- * of what is left ("…" stands for what was between). Best first as before, at least one. */
+ * of what is left ("…" stands for what was between). Best first as before, at least one: the best
+ * sentence (up to 320 bytes of it) is there even when the budget is smaller. */
 enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, size_t max_bytes,
                       const struct query_terms *q, struct terms *t, struct sentences *s,
                       struct arena *a) ERR_CHECK;

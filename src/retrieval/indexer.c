@@ -1,10 +1,11 @@
 /* The indexing thread: makes the index from the store, follows its changes, indexes documents that
  * wait, and makes the vectors of a new embedding model while the old ones serve.
  *
- *   document:  bytes ─→ text (extract) ─→ chunks ─→ vectors (kept as they come, by the hash of
- * their text) ─→ commit ─→ the change is followed into the index
+ *   new document: bytes ─→ text (extract) ─→ chunks ─→ commit: found by its words ─→ vectors
+ *   new version:  bytes ─→ text ─→ chunks ─→ vectors ─→ commit; the one before serves until then
  *
- * Killed anywhere before the commit, the version still waits and finds the vectors that it had.
+ * Vectors are kept as they come, by the hash of their text. Killed before the commit, a version
+ * still waits and finds the vectors that it had; killed after it, what is missing is filled in.
  * The index itself is never saved: it is made from what the store holds. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -607,6 +608,40 @@ static void refuse(struct retrieval *r, struct job *j, enum err e, const struct 
     pthread_mutex_unlock(&r->lock);
 }
 
+/* What was committed is in the index once this has run. */
+static enum err commit(struct retrieval *r, struct job *j, struct errinfo *ei) {
+    enum err e = store_write_wait(r->o.store, commit_fn, j, ei);
+    if (!e && indexer_follow(r, true))
+        log_event(LOG_WARN, "index.behind"); /* it is tried again with the next look */
+    return e;
+}
+
+/* A new document is found by its words at once; its vectors are filled in when no document waits
+ * (fill_missing()): a model server that is slow, busy or gone holds up nothing else. */
+static enum err index_new_document(struct retrieval *r, struct job *j, struct errinfo *ei) {
+    enum err e = ERR_OK;
+    size_t have = 0;
+    j->model = r->target_id;
+    if (j->model)
+        e = store_read_wait(r->o.store, has_vectors, j, ei);
+    if (!e)
+        e = commit(r, j, ei);
+    if (e)
+        return e;
+    for (size_t i = 0; i < j->n; i++)
+        have += j->has[i];
+    r->check_missing = r->check_missing || have < j->n;
+    pthread_mutex_lock(&r->lock);
+    r->state.reused += (int64_t)have;
+    pthread_mutex_unlock(&r->lock);
+    return ERR_OK;
+}
+
+static enum err index_new_version(struct retrieval *r, struct job *j, struct errinfo *ei) {
+    enum err e = make_vectors(r, j, ei);
+    return e ? e : commit(r, j, ei);
+}
+
 /* False: nothing is due, or the store cannot be read or written just now. */
 static bool index_next(struct retrieval *r) {
     struct job j = {.arena = arena_new(WORK_CAP)};
@@ -621,15 +656,11 @@ static bool index_next(struct retrieval *r) {
     if (!e)
         e = make_rows(&j);
     if (!e)
-        e = make_vectors(r, &j, &ei);
-    if (!e)
-        e = store_write_wait(r->o.store, commit_fn, &j, &ei);
+        e = j.work.d.indexed_at ? index_new_version(r, &j, &ei) : index_new_document(r, &j, &ei);
     bool went = !e || (e != ERR_CANCELLED && e != ERR_DISK_FULL && e != ERR_STORE_BUSY);
     if (e && e != ERR_CANCELLED && e != ERR_NOT_FOUND)
         refuse(r, &j, e, &ei);
     if (!e) {
-        if (indexer_follow(r, true))
-            log_event(LOG_WARN, "index.behind"); /* it is tried again with the next look */
         metric_add(M_DOCUMENTS_INDEXED, 1);
         pthread_mutex_lock(&r->lock);
         r->state.indexed++;
@@ -670,6 +701,37 @@ static struct str title_of(struct retrieval *r, struct missing *m, const struct 
     return p.d.title;
 }
 
+/* With the model that the index has, a document's vectors go into it when its last ones are there;
+ * id NULL: no more come. */
+static enum err fill_document(struct retrieval *r, const struct uuid *id) {
+    enum err e = ERR_OK;
+    if (id && uuid_eq(id, &r->filling))
+        return ERR_OK;
+    if (uuid_is_set(&r->filling) && r->target_id == r->model_id) {
+        pthread_mutex_lock(&following);
+        e = sync_doc(r, r->index, r->model_id, &r->filling);
+        pthread_mutex_unlock(&following);
+    }
+    r->filling = id ? *id : (struct uuid){0};
+    return e;
+}
+
+/* All vectors are there: the index goes over to them. */
+static enum err filled(struct retrieval *r) {
+    enum err e = fill_document(r, NULL);
+    r->check_missing = false; /* what comes later has higher numbers than missing_after */
+    pthread_mutex_lock(&following);
+    if (!e && r->target_id && r->target_id != r->model_id)
+        e = build(r, r->target_id, r->target, r->target_dims);
+    pthread_mutex_unlock(&following);
+    if (!e && r->target_id)
+        e = store_write_wait(r->o.store, forget_fn, &r->target_id, NULL);
+    pthread_mutex_lock(&r->lock);
+    r->state.rebuilding = false;
+    pthread_mutex_unlock(&r->lock);
+    return e;
+}
+
 /* One batch of what has no vector of the target yet. False: none is missing, or it cannot be made
  * now. */
 static bool fill_missing(struct retrieval *r) {
@@ -692,24 +754,15 @@ static bool fill_missing(struct retrieval *r) {
     buf_deinit(&b);
     if (!e && m.n)
         e = embed_rows(r, texts, rows, m.n, NULL);
+    for (size_t i = 0; !e && i < m.n; i++)
+        e = fill_document(r, &m.rows[i].doc_id);
     if (!e && m.n)
         r->missing_after = m.rows[m.n - 1].chunk_id;
     bool more = !e && m.n > 0;
-    if (!e && m.n == 0) { /* all are there: the index goes over to them */
-        r->check_missing = false;
-        r->missing_after = 0;
-        pthread_mutex_lock(&following);
-        if (r->target_id)
-            e = build(r, r->target_id, r->target, r->target_dims);
-        pthread_mutex_unlock(&following);
-        if (!e && r->target_id)
-            e = store_write_wait(r->o.store, forget_fn, &r->target_id, NULL);
-        pthread_mutex_lock(&r->lock);
-        r->state.rebuilding = false;
-        pthread_mutex_unlock(&r->lock);
-    }
+    if (!e && m.n == 0)
+        e = filled(r);
     arena_free(m.arena);
-    return more;
+    return more && !e;
 }
 
 struct in_use {

@@ -100,7 +100,7 @@ struct retrieval_request { /* borrowed for the call; copied */
     bool keep_duplicates, exact;
     bool unranked;    /* without what ratings taught */
     size_t max_bytes; /* of all hits' texts together, 0 = any: when they are more, the best
-                         sentences of them are given */
+                         sentences of them are given, at least the best one */
 };
 
 enum retrieval_signal { /* of a hit, for the re-ranker; each about 0 to 1 */

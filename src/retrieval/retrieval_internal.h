@@ -37,6 +37,7 @@ struct retrieval {
     int64_t model_looked_ns, swept_ns;
     bool check_missing;
     int64_t missing_after;
+    struct uuid filling; /* the document whose vectors are being filled in */
 };
 
 /* ---- search.c ---- */

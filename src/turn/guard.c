@@ -18,11 +18,12 @@
 #include "safety/record.h"
 #include "turn/turn_internal.h"
 
-#define CONTEXT_MAX ((size_t)8 << 10)
-#define JSON_CAP    ((size_t)64 << 10)
-#define WITHHELD    "(withheld)"
-#define REDACT_HITS 256
-#define FILTERED    "content_filter"
+#define CONTEXT_MAX  ((size_t)8 << 10)
+#define EMBEDDING_MS 500 /* for the embedding of the question */
+#define JSON_CAP     ((size_t)64 << 10)
+#define WITHHELD     "(withheld)"
+#define REDACT_HITS  256
+#define FILTERED     "content_filter"
 
 static bool is_refused(const struct message *m) {
     return m->safety.n &&
@@ -276,10 +277,19 @@ static bool model_fits(const struct safety_scorer *s, struct str name) {
     return false;
 }
 
+static void judge_question(struct turn *t) {
+    struct errinfo ei;
+    timer_free(t->guard.patience);
+    t->guard.patience = NULL;
+    if (jobs_submit(t->t->o.safety_jobs, judge_job, t->tl->loop, on_judged, t)) {
+        err_set(&ei, ERR_OVERLOADED, NULL);
+        turn_fail(t, &ei);
+    }
+}
+
 static void on_embedded(void *ctx, const struct embed_result *r) {
     struct turn *t = ctx;
     const struct safety_scorer *s = safety_get_scorer(t->t->o.safety);
-    struct errinfo ei;
     t->counting = NULL;
     if (!r->err && r->n == 1 && (size_t)r->dimensions == s->embedding_dims &&
         model_fits(s, r->model)) {
@@ -288,10 +298,15 @@ static void on_embedded(void *ctx, const struct embed_result *r) {
             memcpy(copy, r->vectors, s->embedding_dims * sizeof *copy);
         t->guard.embedding = copy;
     }
-    if (jobs_submit(t->t->o.safety_jobs, judge_job, t->tl->loop, on_judged, t)) {
-        err_set(&ei, ERR_OVERLOADED, NULL);
-        turn_fail(t, &ei);
-    }
+    judge_question(t);
+}
+
+/* A model server that is slow to embed does not hold up the answer: it is judged without. */
+static void on_embedding_late(void *ctx) {
+    struct turn *t = ctx;
+    upstream_cancel(t->counting);
+    t->counting = NULL;
+    judge_question(t);
 }
 
 /* False: there is none to be had, and the question is judged without. */
@@ -299,9 +314,16 @@ static bool ask_embedding(struct turn *t) {
     const struct safety_scorer *s = safety_get_scorer(t->t->o.safety);
     struct str text = t->branch[t->n_branch - 1].content;
     struct errinfo ei;
-    return s && s->embedding_dims && s->embedding_model && text.n <= SAFETY_TEXT_MAX &&
-           upstream_embed(t->tl->client, STR_NULL, &text, 1, false, on_embedded, t, &t->counting,
-                          &ei) == ERR_OK;
+    if (!s || !s->embedding_dims || !s->embedding_model || text.n > SAFETY_TEXT_MAX ||
+        !(t->guard.patience = timer_new(t->tl->loop, on_embedding_late, t)))
+        return false;
+    timer_start(t->guard.patience, EMBEDDING_MS, false);
+    if (upstream_embed(t->tl->client, STR_NULL, &text, 1, false, on_embedded, t, &t->counting,
+                       &ei) == ERR_OK)
+        return true;
+    timer_free(t->guard.patience);
+    t->guard.patience = NULL;
+    return false;
 }
 
 enum step_result turn_step_guard(struct turn *t, struct errinfo *ei) {

@@ -50,7 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         path = self.path.split("?")[0]
         if path == "/v1/models":
-            self.send_json(200, {"object": "list", "data": MODELS})
+            self.send_json(200, {"object": "list", "data": self.server.models})
         elif path == "/health":
             self.send_json(200, {"status": "ok"})
         else:
@@ -63,6 +63,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/chat/completions":
             self.chat(body)
         elif self.path == "/v1/embeddings":
+            if self.server.embeddings_held:
+                self.server.released.wait(60)
             texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
             data = [{"object": "embedding", "index": i, "embedding": [float(len(str(t))), 1.0, 0.0]} for i, t in enumerate(texts)]
             self.send_json(200, {"object": "list", "data": data, "model": body.get("model"), "usage": {"prompt_tokens": 1, "total_tokens": 1}})
@@ -134,6 +136,7 @@ class MockUpstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def __init__(self, log_path=None, port=0):
         super().__init__(("127.0.0.1", port), Handler)
         self.requests, self.log_path, self.lock = [], log_path, threading.Lock()
+        self.models, self.embeddings_held = MODELS, False
         self.held, self.released, self.gone = threading.Event(), threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()

@@ -5,9 +5,15 @@ import os
 import subprocess
 
 import harness
-from harness import wait_for
+import pytest
+from harness import Program, wait_for
+from mock_upstream import MODELS, MockUpstream
 
 WAVES = "The waves of Nazare are thirty metres high in winter.\n\nThe town lies north of Lisbon."
+
+
+FERRY = ("# Ferries\n\nThe ferry to Vestra leaves at 07:40 from pier 4 on weekdays and at 09:15 from pier 2 on Sundays. "
+         "Tickets cost 12 crowns; bicycles travel free. The crossing takes 50 minutes.\n")
 
 
 def give(user, name, text, **fields):
@@ -56,6 +62,26 @@ def test_another_users_private_document_is_never_found(program, user):
         assert search(other, "zebra code") == []
     user.call("DELETE", f"/api/v1/documents/{doc}")
     assert search(user, "zebra code") == []  # at once
+
+
+@pytest.mark.parametrize("embeddings", ["none", "held"])
+def test_words_alone_find_a_lone_document(embeddings):
+    mock = MockUpstream()
+    mock.models = MODELS[:1] if embeddings == "none" else MODELS
+    mock.embeddings_held = embeddings == "held"  # none of them is answered while this test looks
+    try:
+        with Program(upstream=mock.url) as p:
+            admin = p.setup()
+            doc = give(admin, "ferry.md", FERRY, shared=True)
+            indexed(admin, doc)
+            question = "When does the ferry to Vestra leave on weekdays, and from which pier?"
+            member = p.sign_up("ada")
+            _, message = member.say(member.conversation(), question)
+            (used,) = message["retrieved_docs"]
+            assert used["doc_id"] == doc and used["vector_rank"] == 0
+            assert used["text"].startswith("The ferry to Vestra leaves at 07:40")  # the best sentence, whole
+    finally:
+        mock.close()
 
 
 def test_eval_counts_what_is_relevant(tmp_path):

@@ -270,6 +270,39 @@ static void retrieval_without_vectors_in_time_says_so(void **state) {
     assert_false(f->trace.vector_done);
 }
 
+static void look_for_the_first(void *arg) {
+    struct fixture *f = arg;
+    struct retrieval_state s;
+    retrieval_get_state(f->r, &s);
+    f->flag = s.documents == 1;
+    if (f->flag)
+        loop_stop(f->loop);
+}
+
+/* A model server that cannot embed, or not now: a lone document is found by its words, and its
+ * vectors come when it can. */
+static void retrieval_finds_a_new_document_before_it_has_vectors(void **state) {
+    struct fixture *f = *state;
+    f->mock.embed_form = EMBED_BROKEN;
+    submit(f, f->ada, NULL, "ferry.md",
+           "# Ferries\n\nThe ferry to Vestra leaves at 07:40 from pier 4 on weekdays.", 0);
+    f->flag = false;
+    f->timer = timer_new(f->loop, look_for_the_first, f);
+    timer_start(f->timer, 5, true);
+    pump_until(f->loop, &f->flag);
+    timer_free(f->timer);
+    struct retrieval_request q = {.k = 6, .max_bytes = 144};
+    const char *question = "When does the ferry to Vestra leave on weekdays, and from which pier?";
+    assert_int_equal(search_as(f, f->ada, q, question), 1);
+    assert_true(f->relevant && !f->trace.vector_done);
+    assert_non_null(strstr(f->text[0], "07:40"));
+    f->mock.embed_form = EMBED_BASE64;
+    retrieval_poke(f->r);
+    settle(f, 1);
+    assert_int_equal(search_as(f, f->ada, q, question), 1);
+    assert_true(f->trace.vector_done && f->hits[0].vector > 0);
+}
+
 static void retrieval_uses_the_weights_of_ratings(void **state) {
     struct fixture *f = *state;
     submit(f, f->ada, NULL, "a.txt", "zebra stripes black", 1);
@@ -317,6 +350,7 @@ int main(void) {
         TEST(retrieval_after_a_new_start_is_the_same),
         TEST(retrieval_refuses_what_is_no_text),
         TEST(retrieval_without_vectors_in_time_says_so),
+        TEST(retrieval_finds_a_new_document_before_it_has_vectors),
         TEST(retrieval_uses_the_weights_of_ratings),
         TEST(retrieval_another_model_takes_over_with_its_vectors),
     };

@@ -93,6 +93,21 @@ static void excerpt_keeps_the_sentences_that_answer(void **state) {
     n = 1;
     assert_int_equal(excerpt_hits(hits, &n, 10, &q, f->terms, f->sentences, f->a), ERR_OK);
     assert_int_equal(n, 1); /* never nothing */
+    assert_true(str_eq(hits[0].text, STR("The waves are thirty metres high.")));
+}
+
+/* A budget that a worse sentence would fit into and the best one does not. */
+static void excerpt_has_the_best_sentence_whatever_the_budget(void **state) {
+    struct fixture *f = *state;
+    struct str text = STR("It is old. The waves of the northern beach are thirty metres high in a "
+                          "winter storm from the west.");
+    struct retrieval_hit hit = {.text = text, .char_to = text.n, .score = 0.9};
+    struct query_terms q = {.n = 1};
+    memcpy(q.list[0].text, "wave", 4);
+    q.list[0].n = 4;
+    size_t n = 1;
+    assert_int_equal(excerpt_hits(&hit, &n, 60, &q, f->terms, f->sentences, f->a), ERR_OK);
+    assert_true(str_starts(hit.text, STR("The waves")) && str_ends(hit.text, STR("west.")));
 }
 
 int main(void) {
@@ -101,6 +116,7 @@ int main(void) {
         TEST(support_numbers_and_names_must_occur),
         TEST(support_similar_vectors_help_what_words_do_not),
         TEST(excerpt_keeps_the_sentences_that_answer),
+        TEST(excerpt_has_the_best_sentence_whatever_the_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
