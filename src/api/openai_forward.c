@@ -65,7 +65,13 @@ static struct call *release(struct relay *x) {
     return c;
 }
 
-/* Appends json with its "model" as the client knows it. */
+static bool ends_choice(yyjson_mut_val *root) {
+    yyjson_mut_val *choice = yyjson_mut_arr_get_first(yyjson_mut_obj_get(root, "choices"));
+    return yyjson_mut_is_str(yyjson_mut_obj_get(choice, "finish_reason"));
+}
+
+/* Appends json with its "model" as the client knows it, and what a role answered from: in the whole
+ * answer, or in the chunk that ends a choice. */
 static void add_renamed(struct buf *b, struct str json, const struct openai_state *o) {
     yyjson_doc *doc = NULL;
     if (str_eq(o->asked, o->upstream) || json_parse(json, &doc, NULL)) {
@@ -77,6 +83,8 @@ static void add_renamed(struct buf *b, struct str json, const struct openai_stat
     if (yyjson_mut_obj_get(root, "model"))
         yyjson_mut_obj_put(root, yyjson_mut_str(d, "model"),
                            yyjson_mut_strn(d, o->asked.p, o->asked.n));
+    if (o->docs.p && ends_choice(root))
+        openai_add_docs(d, o);
     if (root)
         json_write_mut(b, d);
     else

@@ -246,54 +246,8 @@ static void judge_job(void *arg) {
 
 /* ---- refusing ---- */
 
-static void add_choice(struct buf *b, const struct openai_state *s, struct str text, bool stream,
-                       bool last) {
-    char id[40];
-    struct uuid u = uuid_new();
-    snprintf(id, sizeof id, "chatcmpl-%.24s", u.s + 9);
-    buf_clear(b);
-    out_open(b, NULL, '{');
-    out_strz(b, "id", id);
-    out_strz(b, "object", stream ? "chat.completion.chunk" : "chat.completion");
-    out_int(b, "created", clock_wall_ms() / 1000);
-    out_str(b, "model", s->asked);
-    out_open(b, "choices", '[');
-    out_open(b, NULL, '{');
-    out_int(b, "index", 0);
-    out_open(b, stream ? "delta" : "message", '{');
-    if (!last || !stream) {
-        out_strz(b, "role", "assistant");
-        out_str(b, "content", text);
-    }
-    out_close(b, '}');
-    if (last)
-        out_strz(b, "finish_reason", "content_filter");
-    else
-        out_null(b, "finish_reason");
-    out_close(b, '}');
-    out_close(b, ']');
-    out_close(b, '}');
-}
-
 static void refuse(struct call *c) {
-    struct openai_state *s = c->state;
-    struct buf one;
-    buf_clear(&c->out);
-    if (!s->stream) {
-        add_choice(&c->out, s, s->guard->refusal, false, true);
-    } else {
-        buf_init(&one, 1 << 20);
-        for (int last = 0; last < 2; last++) {
-            add_choice(&one, s, s->guard->refusal, true, last);
-            buf_addz(&c->out, "data: ");
-            buf_adds(&c->out, buf_str(&one));
-            buf_addz(&c->out, "\n\n");
-        }
-        buf_addz(&c->out, "data: [DONE]\n\n");
-        buf_deinit(&one);
-        c->content_type = "text/event-stream";
-    }
-    api_call_reply(c);
+    openai_answer(c, guard_of(c)->refusal, "content_filter");
 }
 
 static enum err record(struct store_tx *tx, void *arg, struct errinfo *ei) {
@@ -346,7 +300,7 @@ static void judged(void *arg) {
     } else if (!api_call_request(c)) {
         api_call_free(c);
     } else {
-        openai_forward(c, g->path);
+        openai_ground(c, g->path);
     }
 }
 

@@ -195,11 +195,14 @@ static enum err prepare(struct call *c, struct store_tx *tx, bool chat, struct e
     s->asked = json_get_str(c->body, "model");
     s->upstream = t.model;
     s->role = STR("");
+    s->docs = STR_NULL;
     if (t.role) {
         char slug[ROLE_SLUG_SIZE];
         size_t n = role_slug(t.role->name, slug, sizeof slug);
         if (!(s->role = arena_str(c->arena, (struct str){slug, n})).p)
             return err_set(ei, ERR_NOMEM, NULL);
+        if ((e = openai_ground_load(c, tx, t.role, s)))
+            return err_set(ei, e, NULL);
     }
     s->stream = chat && json_get_bool(c->body, "stream", false);
     struct buf body;
@@ -232,7 +235,7 @@ void api_openai_chat_forward(struct call *c) {
     if (c->api->o.safety)
         openai_guard_request(c, "/chat/completions");
     else
-        openai_forward(c, "/chat/completions");
+        openai_ground(c, "/chat/completions");
 }
 
 void api_openai_embeddings_forward(struct call *c) {

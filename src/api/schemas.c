@@ -378,7 +378,8 @@ SCHEMA(model_list_answer, "ModelList", true, NULL, {"object", TEXT, REQ},
        {"data", LIST, REQ, .item = F_OBJECT, .ref = &schema_model_entity});
 SCHEMA(chat_completion_answer, "ChatCompletion", true, NULL, {"id", TEXT, REQ},
        {"object", TEXT, REQ}, {"created", INT, REQ}, {"model", TEXT, REQ},
-       {"choices", LIST, REQ, .item = F_OBJECT}, {"usage", OBJ, NULLS});
+       {"choices", LIST, REQ, .item = F_OBJECT}, {"usage", OBJ, NULLS},
+       {"parley", OBJ, .about = "Of a role: {retrieved_docs}, the passages it answered from."});
 SCHEMA(embedding_answer, "EmbeddingList", true, NULL, {"object", TEXT, REQ}, {"model", TEXT, REQ},
        {"data", LIST, REQ, .item = F_OBJECT}, {"usage", OBJ, NULLS});
 SCHEMA(openapi_answer, "OpenApi", true, "This document.", {"openapi", TEXT, REQ},

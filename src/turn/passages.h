@@ -7,6 +7,19 @@
 #include "base/err.h"
 #include "retrieval/retrieval.h"
 #include "retrieval/web_search.h"
+#include "safety/guard.h"
+
+#define PASSAGES_MAX 6 /* of documents, for one question */
+/* What a role that is grounded only says when nothing was found. */
+#define PASSAGES_NOTHING_FOUND                                                                     \
+    "I found nothing about this in the documents that I may read, and this role answers from "     \
+    "documents only."
+
+/* Bytes of passages that a prompt for this model has room for: what is computed in the part of a
+ * second that is theirs, less the question. */
+size_t passages_budget(struct upstream *u, struct str model, size_t question_bytes);
+/* "thanks!" needs nothing from anywhere. */
+bool passages_not_needed(const struct retrieval_result *r);
 
 /* The list that is stored with the answer. */
 void passages_to_json(struct buf *b, const struct retrieval_hit *hits, size_t n);
@@ -18,3 +31,8 @@ void passages_web_to_json(struct buf *b, const struct web_hit *h, size_t n);
  * passage in the list STR_NULL is given. grounded: only the passages may be used. */
 enum err passages_compose(struct str docs /* JSON */, struct str question, bool grounded,
                           struct arena *a, struct str *ret) ERR_CHECK;
+
+/* Sentences that give orders to a model are left out of the list (docs), and each passage tells how
+ * many ("left_out"); one of which nothing is left is gone. On a job. *ret in the arena. */
+enum err passages_scan(struct safety *g, struct str docs, struct arena *a, struct str *ret,
+                       size_t *ret_left_out) ERR_CHECK;

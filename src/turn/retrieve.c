@@ -2,40 +2,14 @@
  * leaves the first word in time, and the passages stand in front of it in the prompt. Step cite:
  * each sentence of the answer is checked against them.
  *
- * The passages' budget is what the engine computes in the part of a second that is theirs, less the
- * question. Earlier questions of the conversation keep their passages: so the prompt is the one
- * that the engine has computed before, and grows at its end only. */
+ * Earlier questions of the conversation keep their passages: so the prompt is the one that the
+ * engine has computed before, and grows at its end only. */
 #include "base/json.h"
 #include "turn/passages.h"
 #include "turn/turn_internal.h"
 
-#define HITS             6
-#define TOKEN_BYTES      3.6  /* of English prose, on the safe side */
-#define PASSAGES_SECONDS 0.65 /* of prefill that passages may take */
-#define RATE_UNKNOWN     130  /* tokens a second of the default model on two cores */
-#define FRAME_TOKENS     48   /* instructions, fence and names */
-#define TOKENS_MIN       40
-#define TOKENS_MAX       1600
-#define HISTORY_MAX      8
-#define JSON_CAP         ((size_t)1 << 20)
-#define NOTHING_FOUND                                                                              \
-    "I found nothing about this in the documents that I may read, and this role answers from "     \
-    "documents only."
-
-/* ---- the budget ---- */
-
-static size_t budget_bytes(const struct turn *t) {
-    struct upstream *u = t->t->o.upstream;
-    int rate = upstream_prefill_rate(u, t->model);
-    int window = upstream_context_window(u, t->model);
-    if (!rate)
-        rate = RATE_UNKNOWN;
-    double tokens = rate * PASSAGES_SECONDS - FRAME_TOKENS -
-                    (double)t->branch[t->n_branch - 1].content.n / TOKEN_BYTES;
-    double most = window / 3.0 < TOKENS_MAX ? window / 3.0 : TOKENS_MAX;
-    tokens = tokens > most ? most : tokens < TOKENS_MIN ? TOKENS_MIN : tokens;
-    return (size_t)(tokens * TOKEN_BYTES);
-}
+#define HISTORY_MAX 8
+#define JSON_CAP    ((size_t)1 << 20)
 
 /* ---- into the prompt ---- */
 
@@ -91,11 +65,6 @@ static void keep_vector(struct turn *t, const struct retrieval_result *r) {
     t->question_vector_model = name;
 }
 
-/* "thanks!" needs nothing from anywhere. */
-static bool is_smalltalk(const struct retrieval_result *r) {
-    return !r->trace.searched && r->trace.why && strcmp(r->trace.why, "smalltalk") == 0;
-}
-
 /* The passages are judged, or there is nobody to judge them. */
 static void go_on(struct turn *t, enum err e) {
     if (!e && t->answer.retrieved_docs.n)
@@ -116,7 +85,7 @@ static void on_found(void *ctx, const struct retrieval_result *r) {
         t->n_found = r->n;
     }
     keep_vector(t, r);
-    t->looked = !is_smalltalk(r);
+    t->looked = !passages_not_needed(r);
     turn_retrieve_settle(t);
 }
 
@@ -128,7 +97,7 @@ void turn_retrieve_settle(struct turn *t) {
     if (!e)
         e = turn_web_keep(t, t->n_found);
     if (!e && !found && t->documents.grounded_only && t->looked)
-        t->approved = STR(NOTHING_FOUND);
+        t->approved = STR(PASSAGES_NOTHING_FOUND);
     if (e || !found || !turn_guard_passages(t, go_on))
         go_on(t, e);
 }
@@ -154,9 +123,10 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         .n_history = n,
         .scope = &t->scope,
         .role_id = t->role.role_id,
-        .k = t->arm.passages > 0 ? t->arm.passages : HITS,
+        .k = t->arm.passages > 0 ? t->arm.passages : PASSAGES_MAX,
         .unranked = !t->arm.ranked,
-        .max_bytes = budget_bytes(t),
+        .max_bytes =
+            passages_budget(t->t->o.upstream, t->model, t->branch[t->n_branch - 1].content.n),
     };
     enum err e = ERR_OK;
     if (t->in.kind == TURN_RESUME) { /* with what the answer began with */
