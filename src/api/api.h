@@ -15,6 +15,7 @@
 #include "net/jobs.h"
 #include "net/loop.h"
 #include "retrieval/web_search.h"
+#include "store/chunk.h"
 #include "store/store.h"
 #include "turn/turn.h"
 #include "upstream/upstream.h"
@@ -42,6 +43,7 @@ struct api_options {
         *notice; /* a sentence for the page ("the small model is in use …"), copied; NULL = none */
     size_t max_body_bytes;     /* 0 = 1 MiB */
     size_t max_document_bytes; /* the body of POST /api/v1/documents, 0 = 32 MiB */
+    struct document_quota quota;
 };
 enum err api_new(const struct api_options *o, struct api **ret, struct errinfo *ei) ERR_CHECK;
 void api_free(

@@ -189,6 +189,8 @@ static enum err upload_write(struct call *c, struct store_tx *tx, struct errinfo
     if (e)
         return e;
     e = document_submit(tx, &d, u->bytes, &id, &unchanged, ei);
+    if (!e && !unchanged)
+        e = document_check_quota(tx, &c->user.user_id, &c->api->o.quota, ei);
     if (!e)
         e = document_get(tx, &c->user.user_id, &id, c->arena, &d);
     if (e)
@@ -217,6 +219,8 @@ enum err api_document_create_write(struct call *c, struct store_tx *tx, struct e
     enum err e = metadata_text(c, &d.metadata, ei);
     if (!e)
         e = document_create(tx, &d, ei);
+    if (!e && !d.shared)
+        e = document_check_quota(tx, &c->user.user_id, &c->api->o.quota, ei);
     if (!e)
         entity_document(&c->out, &d);
     return e;

@@ -20,6 +20,7 @@
     X(ERR_UNAUTHORIZED, 401, "authentication_error",   "unauthorized",           "sign in, or send an API key") \
     X(ERR_BAD_KEY,      401, "authentication_error",   "invalid_api_key",        "the API key is unknown or was revoked") \
     X(ERR_FORBIDDEN,    403, "permission_error",       "forbidden",              "this needs an administrator") \
+    X(ERR_QUOTA,        403, "permission_error",       "quota_exceeded",         "this is more than one user may keep here") \
     X(ERR_NOT_FOUND,    404, "not_found_error",        "not_found",              "there is no such thing") \
     X(ERR_NO_MODEL,     404, "invalid_request_error",  "model_not_found",        "there is no such model or role") \
     X(ERR_METHOD,       405, "invalid_request_error",  "method_not_allowed",     "this address does not take that method") \

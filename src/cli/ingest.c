@@ -136,7 +136,10 @@ static enum err submit(struct store_tx *tx, void *arg, struct errinfo *ei) {
         d.collection_id = g->collection.collection_id;
     if (!utf8_valid(path))
         return err_set(ei, ERR_INVALID, "its name is not UTF-8");
-    return document_submit(tx, &d, g->content, &id, &g->was_unchanged, ei);
+    const struct document_quota quota = {g->desk.config->max_user_documents,
+                                         g->desk.config->max_user_document_bytes};
+    enum err e = document_submit(tx, &d, g->content, &id, &g->was_unchanged, ei);
+    return e || g->was_unchanged ? e : document_check_quota(tx, &d.user_id, &quota, ei);
 }
 
 /* ---- one file ---- */

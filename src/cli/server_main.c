@@ -532,6 +532,10 @@ static size_t document_bytes(const struct config *c) {
                                                               : c->max_document_bytes);
 }
 
+static struct document_quota quota_of(const struct config *c) {
+    return (struct document_quota){c->max_user_documents, c->max_user_document_bytes};
+}
+
 static void poke_retrieval(void *ctx) {
     retrieval_poke(((struct server *)ctx)->retrieval);
 }
@@ -590,6 +594,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
     struct ingest_options in = {.store = s->store,
                                 .delay_ms = (int)c->source_delay_ms,
                                 .max_bytes = document_bytes(c),
+                                .quota = quota_of(c),
                                 .poke = poke_retrieval,
                                 .poke_ctx = s};
     if (!e)
@@ -617,7 +622,8 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                             .public_https = c->secure_cookies,
                             .notice = or_null(s->notice),
                             .max_body_bytes = (size_t)c->max_body_bytes,
-                            .max_document_bytes = document_bytes(c)};
+                            .max_document_bytes = document_bytes(c),
+                            .quota = quota_of(c)};
     if (!e)
         e = api_new(&o, &s->api, ei);
     for (size_t i = 0; i < s->n_loops && !e; i++) {

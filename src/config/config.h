@@ -53,6 +53,7 @@ struct config {
     int64_t log_format;     /* enum config_log_format */
     int64_t max_body_bytes;
     int64_t max_document_bytes;
+    int64_t max_user_documents, max_user_document_bytes; /* 0 = no quota */
     int64_t source_delay_ms;
     int64_t max_running;
     int64_t max_running_per_user;

@@ -109,6 +109,8 @@ const struct option options[] = {
      INT(loops, "0", 0, 256, "Event loops (threads) of the server. 0 = one for each core.")},
     {INT(max_body_bytes, "1048576", 65536, 1073741824, "The largest request body in bytes.")},
     {INT(max_document_bytes, "33554432", 1048576, 268435456, "The largest file that a document is made of, in bytes. Default: 32 MiB.")},
+    {INT(max_user_documents, "0", 0, 1000000000, "How many documents one user may keep; shared ones and those of roles do not count. 0 = any number.")},
+    {INT(max_user_document_bytes, "0", 0, 1099511627776, "The bytes of all of them together. 0 = any number.")},
     {INT(source_delay_ms, "1000", 1, 600000, "Milliseconds between two requests of sources to the same host; its robots.txt may ask for more.")},
     {INT(max_running, "10000", 1, 1000000, "Answers in progress at once, over all users; past it requests get 429.")},
     {INT(max_running_per_user, "8", 1, 10000, "The same for one user.")},

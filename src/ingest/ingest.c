@@ -138,6 +138,8 @@ static enum err submit(struct store_tx *tx, void *arg, struct errinfo *ei) {
         return source_item_put(tx, &s->item); /* somebody does not want it */
     if (!e)
         e = document_submit(tx, &s->d, s->bytes, &id, &s->unchanged, ei);
+    if (!e && !s->unchanged)
+        e = document_check_quota(tx, &s->d.user_id, &s->r->g->o.quota, ei);
     if (e)
         return e;
     s->item.doc_id = id;

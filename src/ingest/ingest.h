@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "store/chunk.h"
 #include "store/source.h"
 
 struct ingest;
@@ -20,6 +21,7 @@ struct ingest_options {
     struct store *store; /* borrowed, outlives the ingest */
     int delay_ms;     /* between two requests to a host, 0 = 1,000; robots.txt may ask for more */
     size_t max_bytes; /* of one document, 0 = 32 MiB */
+    struct document_quota quota;
     void (*poke)(void *ctx); /* there are documents to index; may be NULL; called on the thread */
     void *poke_ctx;
 };

@@ -59,12 +59,21 @@ enum err collection_scope(struct store_tx *tx, const struct uuid *user_id,
                           const struct uuid *role_id, struct uuid ret[COLLECTIONS_MAX],
                           size_t *ret_n) ERR_CHECK;
 
-/* What a user has given, for quotas. */
+/* What a user keeps for himself: documents of private collections. Shared ones and those of roles
+ * are administrators' doing and do not count. */
 struct document_usage {
-    int64_t documents, bytes, chunks;
+    int64_t documents, chunks;
+    int64_t bytes; /* of their texts, or of the file that waits when that is larger */
 };
 enum err document_usage(struct store_tx *tx, const struct uuid *user_id,
                         struct document_usage *ret) ERR_CHECK;
+struct document_quota { /* of one user; 0 = none */
+    int64_t documents, bytes;
+};
+/* After something was given, in its transaction, which then fails with ERR_QUOTA and what there
+ * may be. */
+enum err document_check_quota(struct store_tx *tx, const struct uuid *user_id,
+                              const struct document_quota *quota, struct errinfo *ei) ERR_CHECK;
 
 /* ---- versions ---- */
 

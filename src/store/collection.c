@@ -206,13 +206,38 @@ enum err document_usage(struct store_tx *tx, const struct uuid *user_id,
     struct query q;
     struct document_usage u = {0};
     query_begin(&q, tx,
-                "SELECT count(*), coalesce(sum(content_bytes), 0), coalesce(sum(chunk_count), 0)"
-                " FROM documents WHERE user_id = ?");
+                "SELECT count(*), coalesce(sum(d.chunk_count), 0),"
+                " coalesce(sum(max(d.content_bytes, coalesce(length(u.bytes), 0))), 0)"
+                " FROM documents d JOIN collections c USING (collection_id)"
+                " LEFT JOIN document_uploads u USING (doc_id)"
+                " WHERE d.user_id = ? AND c.kind = 'private'");
     query_bind_id(&q, user_id);
     if (query_next(&q))
-        u = (struct document_usage){query_int(&q, 0), query_int(&q, 1), query_int(&q, 2)};
+        u = (struct document_usage){
+            .documents = query_int(&q, 0), .chunks = query_int(&q, 1), .bytes = query_int(&q, 2)};
     enum err e = query_end(&q);
     if (!e)
         *ret = u;
     return e;
+}
+
+enum err document_check_quota(struct store_tx *tx, const struct uuid *user_id,
+                              const struct document_quota *quota, struct errinfo *ei) {
+    struct document_usage u;
+    if (!quota->documents && !quota->bytes)
+        return ERR_OK;
+    enum err e = document_usage(tx, user_id, &u);
+    if (e)
+        return e;
+    if (quota->documents && u.documents > quota->documents)
+        return err_set(ei, ERR_QUOTA,
+                       "each user may keep %lld documents here; delete some, or ask an "
+                       "administrator (max_user_documents)",
+                       (long long)quota->documents);
+    if (quota->bytes && u.bytes > quota->bytes)
+        return err_set(ei, ERR_QUOTA,
+                       "this would make %lld bytes of documents, and each user may keep %lld here; "
+                       "delete some, or ask an administrator (max_user_document_bytes)",
+                       (long long)u.bytes, (long long)quota->bytes);
+    return ERR_OK;
 }

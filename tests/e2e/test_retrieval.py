@@ -84,6 +84,30 @@ def test_words_alone_find_a_lone_document(embeddings):
         mock.close()
 
 
+def test_a_user_may_keep_so_much(mock, tmp_path):
+    with Program(upstream=mock.url, args=["--max-user-documents", "2", "--max-user-document-bytes", "40"]) as p:
+        admin = p.setup()
+        for i in range(3):
+            give(admin, f"{i}.txt", "shared with all, which no quota counts", shared=True)
+        user = p.sign_up("ada")
+        doc = give(user, "a.txt", "x" * 20)
+
+        def refused(status, body):
+            error = json.loads(body)["error"]
+            return status == 403 and error["code"] == "quota_exceeded" and "each user may keep" in error["message"]
+
+        assert refused(*user.raw("POST", "/api/v1/documents", {"source_name": "b.txt", "content": "y" * 21})[::2])
+        give(user, "b.txt", "y" * 20)
+        assert refused(*user.raw("POST", "/api/v1/documents", {"source_name": "c.txt", "content": "z"})[::2])
+        assert len([d for d in user.get("/api/v1/documents")["data"] if not d["shared"]]) == 2
+        (tmp_path / "d.txt").write_text("from the terminal")
+        out = subprocess.run([harness.BINARY, "ingest", str(tmp_path / "d.txt"), "--user", "ada", "--no-wait", "--data-dir", p.data,
+                              "--max-user-documents", "2"], capture_output=True, text=True, check=False)
+        assert "1 refused" in out.stdout and "each user may keep 2 documents" in out.stderr
+        user.call("DELETE", f"/api/v1/documents/{doc}")
+        give(user, "c.txt", "z")
+
+
 # ---- the OpenAI-compatible API: a role as the model ----
 
 def complete(user, model, question, stream=False):

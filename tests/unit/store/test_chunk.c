@@ -37,6 +37,34 @@ static void vector(struct fixture *f, int64_t model, char c) {
     assert_ok(chunk_vector_put(f->tx, model, hash, STR("v")));
 }
 
+static void quotas_count_what_a_user_keeps_for_himself(void **state) {
+    struct fixture *f = *state;
+    struct uuid ada = make_user(f->tx, "ada", true);
+    struct document own = doc_of(ada, "a.txt", "h1"), shared = doc_of(ada, "b.txt", "h2");
+    struct document_usage u;
+    shared.shared = true;
+    submit(f, &shared, "0123456789 and much more", false);
+    assert_ok(document_usage(f->tx, &ada, &u));
+    assert_int_equal(u.documents, 0);
+    own.doc_id = submit(f, &own, "0123456789", false);
+    assert_ok(document_usage(f->tx, &ada, &u));
+    assert_int_equal(u.documents, 1);
+    assert_int_equal(u.bytes, 10); /* as it waits */
+    assert_ok(document_check_quota(f->tx, &ada, &(struct document_quota){0, 0}, &f->ei));
+    assert_ok(document_check_quota(f->tx, &ada, &(struct document_quota){1, 10}, &f->ei));
+    assert_int_equal(
+        document_check_quota(f->tx, &ada, &(struct document_quota){.bytes = 9}, &f->ei), ERR_QUOTA);
+    assert_non_null(strstr(f->ei.message, "9"));
+    own.content_hash = STR("h3"); /* a new version counts instead of the old one */
+    submit(f, &own, "01234", false);
+    assert_ok(document_check_quota(f->tx, &ada, &(struct document_quota){1, 5}, &f->ei));
+    struct document more = doc_of(ada, "c.txt", "h4");
+    submit(f, &more, "x", false);
+    assert_int_equal(
+        document_check_quota(f->tx, &ada, &(struct document_quota){.documents = 1}, &f->ei),
+        ERR_QUOTA);
+}
+
 static void collection_scope_is_own_shared_and_the_roles(void **state) {
     struct fixture *f = *state;
     struct uuid ada = make_user(f->tx, "ada", true), bob = make_user(f->tx, "bob", false);
@@ -225,6 +253,7 @@ static void chunk_outside_the_scope_is_not_there(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_open, fixture_close)
     const struct CMUnitTest tests[] = {
+        TEST(quotas_count_what_a_user_keeps_for_himself),
         TEST(collection_scope_is_own_shared_and_the_roles),
         TEST(document_version_replaces_the_one_before_at_once),
         TEST(document_of_an_address_is_found_again),
