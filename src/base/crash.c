@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -28,18 +29,21 @@ struct note {
 static struct {
     char path[1024]; /* up to the time */
     const char *name, *version;
+    pthread_mutex_t lock; /* of the notes; the handler reads them as they stand */
     struct note notes[NOTES];
-    atomic_uint next;
+    unsigned next;
     atomic_flag dying;
-} crash = {.dying = ATOMIC_FLAG_INIT};
+} crash = {.lock = PTHREAD_MUTEX_INITIALIZER, .dying = ATOMIC_FLAG_INIT};
 
 void crash_note(const char *event, const char *id, size_t id_n) {
-    struct note *n = &crash.notes[atomic_fetch_add(&crash.next, 1) % NOTES];
-    n->event = event; /* two threads that meet here 32 notes apart may mix a line: it is a hint */
+    pthread_mutex_lock(&crash.lock);
+    struct note *n = &crash.notes[crash.next++ % NOTES];
+    n->event = event;
     n->at = time(NULL);
     id_n = id_n < ID_MAX ? id_n : ID_MAX;
     memcpy(n->id, id, id_n);
     n->id[id_n] = 0;
+    pthread_mutex_unlock(&crash.lock);
 }
 
 /* ---- in the dying process: system calls only ---- */
@@ -77,7 +81,7 @@ static int open_report(time_t now) {
 }
 
 static void put_notes(int fd) {
-    unsigned next = atomic_load(&crash.next);
+    unsigned next = crash.next;
     put(fd, "\nlast events (seconds since 1970, event, id):\n");
     for (unsigned i = next > NOTES ? next - NOTES : 0; i < next; i++) {
         const struct note *n = &crash.notes[i % NOTES];

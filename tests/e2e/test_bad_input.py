@@ -49,7 +49,7 @@ def test_body_over_the_limit_is_413(user, conversation):
 
 
 def test_prompt_longer_than_the_window_is_refused_with_numbers(user, conversation):
-    status, _, text = user.raw("POST", f"/api/v1/conversations/{conversation}/messages", {"content": "word " * 20000})
+    status, _, text = user.raw("POST", f"/api/v1/conversations/{conversation}/messages", {"content": "The lake was calm in the morning. " * 3000})
     error = check_error(status, text, 400)
     assert error["code"] == "context_length_exceeded" and any(ch.isdigit() for ch in error["message"])
     assert user.get(f"/api/v1/conversations/{conversation}/messages")["data"] == []

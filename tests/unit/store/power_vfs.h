@@ -3,6 +3,8 @@
  * power_cut() puts such a state into a folder. */
 #pragma once
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,15 +35,37 @@ static struct power_disk { /* the database and its log */
 static struct {
     sqlite3_vfs vfs;
     sqlite3_vfs *real;
-    int countdown; /* writes and syncs until power_cut() is called; 0 = never */
+    pthread_mutex_t lock; /* of the two below; cut() runs under it */
+    int countdown;        /* writes and syncs until cut() is called; 0 = never */
+    bool was_cut;
     void (*cut)(void);
-} power;
+} power = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 #define POWER_REAL(f) (((struct power_file *)(f))->real)
 
 static void power_tick(void) {
-    if (power.countdown > 0 && --power.countdown == 0)
+    pthread_mutex_lock(&power.lock);
+    if (power.countdown > 0 && --power.countdown == 0) {
         power.cut();
+        power.was_cut = true;
+    }
+    pthread_mutex_unlock(&power.lock);
+}
+
+static void power_arm(int countdown) {
+    pthread_mutex_lock(&power.lock);
+    power.countdown = countdown;
+    power.was_cut = false;
+    pthread_mutex_unlock(&power.lock);
+}
+
+/* Whether the power went since it was armed; afterwards it does not go any more. */
+static bool power_disarm(void) {
+    pthread_mutex_lock(&power.lock);
+    bool was = power.was_cut;
+    power.countdown = 0;
+    pthread_mutex_unlock(&power.lock);
+    return was;
 }
 
 static void power_note(struct power_disk *d, const void *p, size_t n, sqlite3_int64 at) {

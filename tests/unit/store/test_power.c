@@ -9,12 +9,10 @@
 #define CHECK_ALL 10 /* each so many cuts the whole database is checked */
 
 static char cut_db[160], cut_log[170], cut_shm[170];
-static bool was_cut;
 
 static void cut(void) {
     power_remains(&power_disks[0], cut_db);
     power_remains(&power_disks[1], cut_log);
-    was_cut = true;
 }
 
 struct append {
@@ -69,14 +67,12 @@ static void power_lost_loses_nothing_acknowledged(void **state) {
         struct append ap = {.m =
                                 message_of(conversation, no_id, SENDER_USER, "some words to keep")};
         assert_true(n < sizeof ids / sizeof *ids);
-        was_cut = false;
-        power.countdown = 1 + rand() % MOMENTS;
+        power_arm(1 + rand() % MOMENTS);
         assert_ok(store_write_wait(s, append, &ap, &f->ei));
-        if (was_cut) /* before the acknowledgement of this one */
+        if (power_disarm()) /* before the acknowledgement of this one */
             check(&user, ids, n, ++cuts % CHECK_ALL == 0);
         ids[n] = ap.m.message_id;
     }
-    power.countdown = 0;
     store_close(s);
     unlink(cut_db), unlink(cut_log), unlink(cut_shm);
 }
