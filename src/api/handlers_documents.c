@@ -58,14 +58,14 @@ static enum err take_metadata(struct call *c, struct str text, struct document *
                               struct errinfo *ei) {
     yyjson_doc *doc;
     enum err e = json_parse(text, &doc, ei);
+    if (e)
+        return e;
+    e = yyjson_is_obj(yyjson_doc_get_root(doc))
+            ? schema_check(&schema_document_metadata, yyjson_doc_get_root(doc), ei)
+            : err_param(ei, ERR_INVALID, "metadata", "metadata must be a JSON object");
     if (!e)
-        e = yyjson_is_obj(yyjson_doc_get_root(doc))
-                ? schema_check(&schema_document_metadata, yyjson_doc_get_root(doc), ei)
-                : err_param(ei, ERR_INVALID, "metadata", "metadata must be a JSON object");
-    if (!e) {
         d->metadata = arena_str(c->arena, text);
-        yyjson_doc_free(doc);
-    }
+    yyjson_doc_free(doc);
     return e;
 }
 

@@ -73,7 +73,7 @@ def test_in_the_background_and_cancelled(client, mock):
     assert mock.held.wait(10)
     r = client.responses.cancel(r.id)
     mock.released.set()
-    assert r.status == "cancelled" and r.output_text.startswith("word0")
+    assert r.status == "cancelled" and r.output_text.strip() in ("", "word0")  # as much as had arrived
 
 
 def test_sent_again_with_its_key_is_one_response(client):

@@ -58,6 +58,7 @@ export class Chat {
 
   private readonly abort = new AbortController();
   private frame = 0;
+  private changing: Promise<unknown> = Promise.resolve();
   private latest: Answer | null = null;
 
   constructor(readonly id: string) {}
@@ -136,6 +137,7 @@ export class Chat {
     });
     if (start) announce('Sent. The answer is being written.');
     try {
+      await this.changing; // a question goes to the role and the branch that are shown
       const end = await followTurn(start, existing, (answer) => this.onAnswer(answer), this.abort.signal);
       if (end.message) this.finish(end);
       else if (end.error) this.fail(new Error(sentence(end.error.message)), retry);
@@ -241,11 +243,17 @@ export class Chat {
     const leaf = leafBelow(this.messages.value, messageId);
     this.conversation.value = { ...conversation, current_message_id: leaf };
     try {
-      await changeConversation(this.id, { current_message_id: leaf });
+      await this.change({ current_message_id: leaf });
     } catch (error) {
       this.conversation.value = conversation;
       reportError(error);
     }
+  }
+
+  private change(what: Parameters<typeof changeConversation>[1]): Promise<Conversation> {
+    const change = changeConversation(this.id, what);
+    this.changing = change.catch(() => undefined);
+    return change;
   }
 
   async setRole(roleId: string): Promise<void> {
@@ -253,7 +261,7 @@ export class Chat {
     if (!conversation || conversation.assistant_role_id === roleId) return;
     this.conversation.value = { ...conversation, assistant_role_id: roleId };
     try {
-      this.applyChange(await changeConversation(this.id, { assistant_role_id: roleId }));
+      this.applyChange(await this.change({ assistant_role_id: roleId }));
     } catch (error) {
       this.conversation.value = conversation;
       reportError(error);
