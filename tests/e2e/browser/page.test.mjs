@@ -394,6 +394,18 @@ step('settings: a key is shown once, a role is changed, the ratings are listed',
   await dialog.getByRole('tab', { name: 'Roles' }).click();
   await dialog.getByRole('button', { name: 'Travel Assistant', exact: true }).click();
   await dialog.getByLabel('System prompt').fill('You know every harbour.');
+  const grounded = () => dialog.getByRole('switch', { name: /^Answers from documents only/ });
+  await grounded().check();
+  await dialog.getByLabel('New collection').fill('Harbours');
+  await dialog.getByRole('button', { name: 'Add collection' }).click();
+  await dialog.getByRole('switch', { name: /^Reads “Harbours”/ }).waitFor();
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await dialog.getByRole('button', { name: 'Travel Assistant', exact: true }).click();
+  await grounded().waitFor();
+  assert.equal(await grounded().isChecked(), true);
+  await dialog.getByText('0 documents; only roles that are bound to it read it.').waitFor();
+  assert.equal(await dialog.getByRole('switch', { name: /^Reads “Harbours”/ }).isChecked(), true);
+  await grounded().uncheck();
   await dialog.getByRole('button', { name: 'Save' }).click();
   await dialog.getByRole('button', { name: 'Versions of Travel Assistant' }).click();
   await dialog.getByText('Version 2').waitFor();

@@ -20,6 +20,20 @@ export interface User {
   disabled: boolean;
 }
 
+export interface Collection {
+  collection_id: string;
+  name: string;
+  kind: 'private' | 'shared' | 'role';
+  documents: number;
+}
+
+/** What a role asks of documents. */
+export interface RoleDocuments {
+  enabled: boolean;
+  grounded_only: boolean;
+  collections: string[];
+}
+
 export interface Role {
   role_id: string;
   name: string;

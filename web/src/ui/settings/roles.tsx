@@ -7,6 +7,7 @@ import { loadRoles } from '../../state/roles.ts';
 import { reportError, toast } from '../../state/ui.ts';
 import { fullTime } from '../../text/format.ts';
 import { Area, Field, FormError, useSubmit } from '../form.tsx';
+import { RoleDocumentsFields, useRoleDocuments } from './role-documents.tsx';
 import { ListView, useList } from './use-list.tsx';
 
 interface Draft {
@@ -71,11 +72,17 @@ function changes(role: Role | null, draft: Draft): Record<string, unknown> {
 
 function RoleForm({ role, onClose }: { role: Role | null; onClose: () => void }): JSX.Element {
   const [draft, setDraft] = useState(draftOf(role));
+  const [made, setMade] = useState<string | null>(null); // a new role that was saved before its documents were refused
+  const documents = useRoleDocuments(role?.role_id ?? null);
   const set = (key: keyof Draft) => (value: string): void => setDraft((d) => ({ ...d, [key]: value }));
   const { busy, error, submit } = useSubmit(async () => {
     const fields = changes(role, draft);
-    if (!role) await post<Role>('/api/v1/roles', fields);
-    else if (Object.keys(fields).length > 0) await patch<Role>(`/api/v1/roles/${role.role_id}`, fields);
+    let id = made ?? role?.role_id;
+    if (!id) {
+      id = (await post<Role>('/api/v1/roles', fields)).role_id;
+      setMade(id);
+    } else if (Object.keys(fields).length > 0) await patch<Role>(`/api/v1/roles/${id}`, fields);
+    await documents.save(id);
     await loadRoles();
     toast('Saved.');
     onClose();
@@ -107,6 +114,7 @@ function RoleForm({ role, onClose }: { role: Role | null; onClose: () => void })
         <Field label="Longest answer, tokens" type="number" min={1} value={draft.max_tokens} onInput={set('max_tokens')} />
       </fieldset>
       <Area label="Stop at" rows={2} hint="The answer ends before any of these texts. One on each line." value={draft.stop} onInput={set('stop')} />
+      <RoleDocumentsFields state={documents} />
       <FormError error={error} />
       <div class="form-actions">
         <button type="button" class="button" onClick={onClose}>
