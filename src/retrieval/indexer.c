@@ -31,6 +31,13 @@
 
 /* ---- embedding on the loop, waited for here ---- */
 
+static bool stopping(struct retrieval *r) {
+    pthread_mutex_lock(&r->lock);
+    bool stop = r->stop;
+    pthread_mutex_unlock(&r->lock);
+    return stop;
+}
+
 struct embed_wait {
     struct retrieval *r;
     const struct str *texts;
@@ -83,7 +90,10 @@ static void embed_on_loop(void *arg) {
         wait_over(w);
 }
 
-/* Waits for the loop. ERR_CANCELLED when retrieval stops. */
+static bool index_next(struct retrieval *r, bool only_new);
+
+/* Waits for the loop. Documents that come meanwhile are found by their words before it is over.
+ * ERR_CANCELLED when retrieval stops. */
 static enum err embed(struct retrieval *r, const char *model, const struct str *texts, size_t n,
                       float **ret, int *ret_dims, struct errinfo *ei) {
     struct embed_wait *w = calloc(1, sizeof *w);
@@ -94,8 +104,17 @@ static enum err embed(struct retrieval *r, const char *model, const struct str *
     pthread_mutex_lock(&r->lock);
     bool posted = !r->stop && loop_post(r->loop, embed_on_loop, w) == ERR_OK;
     r->waiting = posted ? w : NULL;
-    while (posted && !w->over)
-        pthread_cond_wait(&r->wake, &r->lock);
+    while (posted && !w->over) {
+        if (!r->poked) {
+            pthread_cond_wait(&r->wake, &r->lock);
+            continue;
+        }
+        r->poked = false;
+        pthread_mutex_unlock(&r->lock);
+        while (!stopping(r) && index_next(r, true))
+            ;
+        pthread_mutex_lock(&r->lock);
+    }
     bool orphan = w->orphan;
     pthread_mutex_unlock(&r->lock);
     enum err e = posted ? w->err : ERR_CANCELLED;
@@ -137,13 +156,6 @@ static bool is_loading(struct retrieval *r) {
     bool loading = r->state.loading;
     pthread_mutex_unlock(&r->lock);
     return loading;
-}
-
-static bool stopping(struct retrieval *r) {
-    pthread_mutex_lock(&r->lock);
-    bool stop = r->stop;
-    pthread_mutex_unlock(&r->lock);
-    return stop;
 }
 
 /* ---- from the store into the index ---- */
@@ -642,12 +654,13 @@ static enum err index_new_version(struct retrieval *r, struct job *j, struct err
     return e ? e : commit(r, j, ei);
 }
 
-/* False: nothing is due, or the store cannot be read or written just now. */
-static bool index_next(struct retrieval *r) {
+/* only_new: no new version, which would wait for vectors. False: nothing is due, or the store
+ * cannot be read or written just now. */
+static bool index_next(struct retrieval *r, bool only_new) {
     struct job j = {.arena = arena_new(WORK_CAP)};
     struct errinfo ei = {0};
     enum err e = j.arena ? store_read_wait(r->o.store, next_fn, &j, NULL) : ERR_NOMEM;
-    if (e) {
+    if (e || (only_new && j.work.d.indexed_at)) {
         arena_free(j.arena);
         return false;
     }
@@ -864,7 +877,7 @@ static bool work(struct retrieval *r) {
     if (r->o.no_indexing)
         return false;
     look_at_model(r);
-    bool more = index_next(r);
+    bool more = index_next(r, false);
     if (!more && r->check_missing && r->target[0])
         more = fill_missing(r);
     if (store_read_wait(r->o.store, due_fn, &s, NULL) == ERR_OK) {

@@ -74,6 +74,7 @@ def test_words_alone_find_a_lone_document(embeddings):
             admin = p.setup()
             doc = give(admin, "ferry.md", FERRY, shared=True)
             indexed(admin, doc)
+            indexed(admin, give(admin, "later.md", "The lighthouse is white.", shared=True))  # the vectors of the first are awaited
             question = "When does the ferry to Vestra leave on weekdays, and from which pier?"
             member = p.sign_up("ada")
             _, message = member.say(member.conversation(), question)
