@@ -98,7 +98,10 @@ static void key_used(struct call *c) {
     struct key_use *slot = &a->key_uses[at % (sizeof a->key_uses / sizeof a->key_uses[0])];
     pthread_mutex_lock(&a->lock);
     bool known = slot->minute == minute && uuid_eq(&slot->key, &c->key_id);
-    *slot = (struct key_use){a, c->key_id, minute};
+    if (!slot->api) /* once: the writer reads it before it has the lock */
+        slot->api = a;
+    slot->key = c->key_id;
+    slot->minute = minute;
     pthread_mutex_unlock(&a->lock);
     if (!known && store_write(a->o.store, key_use_write, slot, c->loop, NULL)) {
         pthread_mutex_lock(&a->lock);

@@ -17,14 +17,13 @@
 #include "retrieval/retrieval_internal.h"
 #include "retrieval/shard.h"
 
-#define DEPTH        FUSE_DEPTH
-#define ARENA_CAP    ((size_t)64 << 20)
-#define K_DEFAULT    8
-#define K_MAX        200
-#define BEFORE_SHARE 0.5f /* of a word of an earlier message */
-#define RELEVANT_COS                                                                               \
-    0.34 /* a passage this similar speaks of what was asked; measured on xquad_en */
-#define RELEVANT_WORDS 0.6 /* or one with so many of the question's words */
+#define DEPTH          FUSE_DEPTH
+#define ARENA_CAP      ((size_t)64 << 20)
+#define K_DEFAULT      8
+#define K_MAX          200
+#define BEFORE_SHARE   0.5f /* of a word of an earlier message */
+#define RELEVANT_COS   0.34 /* a passage this similar speaks of what was asked: by judgement */
+#define RELEVANT_WORDS 0.6  /* or one with so many of the question's words */
 
 struct retrieval_call {
     struct retrieval *r;
