@@ -17,7 +17,7 @@
 
 #define SAFETY_STREAM_WINDOW    160
 #define SAFETY_STREAM_WINDOW_MS 100
-#define SAFETY_STREAM_OVERLAP   800
+#define SAFETY_STREAM_OVERLAP   400
 
 struct safety_stream;
 
