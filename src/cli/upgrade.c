@@ -15,11 +15,10 @@
 #include "base/log.h"
 #include "cli/cli.h"
 
-#define HANDOVER_ENV_OWN "PARLEY_HANDOVER_OWN"
-#define ARGUMENTS_MAX    256
-#define COMMAND_MAX      65536
-#define WAIT_MS          60000
-#define LOOK_MS          50
+#define ARGUMENTS_MAX 256
+#define COMMAND_MAX   65536
+#define WAIT_MS       60000
+#define LOOK_MS       50
 
 /* ---- what is handed over ---- */
 
@@ -58,7 +57,7 @@ bool upgrade_take_held(struct held *ret) {
     const char *note = supervisor_handover_own();
     struct held h = {.lock_fd = -1, .engine_fd = -1};
     bool held = note && read_note(str_from(note), &h);
-    unsetenv(HANDOVER_ENV_OWN);
+    supervisor_handover_forget();
     if (held)
         *ret = h;
     return held;

@@ -151,3 +151,7 @@ void handover_take(struct supervisor *s) {
 const char *supervisor_handover_own(void) {
     return getenv(HANDOVER_ENV_OWN);
 }
+
+void supervisor_handover_forget(void) {
+    unsetenv(HANDOVER_ENV_OWN);
+}

@@ -65,8 +65,9 @@ enum err supervisor_run(const struct supervisor_child *children, size_t n,
                         const struct supervisor_upgrade *upgrade, struct supervisor_end *ret_end,
                         struct errinfo *ei) ERR_CHECK;
 /* What the program before this one left as `own`; NULL when there was none. Borrowed from the
- * environment, which supervisor_run() clears of it. */
+ * environment until supervisor_handover_forget(), which keeps it from the children. */
 const char *supervisor_handover_own(void);
+void supervisor_handover_forget(void);
 
 /* ---- in a child ---- */
 

@@ -106,10 +106,12 @@ static void failed_once(struct server *v) {
         return;
     if (again)
         v->open_ms = v->open_ms * 2 < BREAKER_OPEN_MAX ? v->open_ms * 2 : BREAKER_OPEN_MAX;
-    else if (!v->open_ms)
+    bool known = v->open_ms && !again; /* calls that were under way when it opened fail as well */
+    if (!v->open_ms)
         v->open_ms = BREAKER_OPEN_MS;
     v->open_until_ns = clock_mono_ns() + v->open_ms * MS;
-    log_event(LOG_WARN, "upstream.open", LF_Z("server", v->name), LF_INT("for_ms", v->open_ms));
+    if (!known)
+        log_event(LOG_WARN, "upstream.open", LF_Z("server", v->name), LF_INT("for_ms", v->open_ms));
 }
 
 void pool_ended(struct server *v, bool health, bool failed, int64_t first_byte_ns) {
