@@ -5,6 +5,8 @@
  *   GET ?stream=true&starting_after=N → stream_attach ────────────────────────────↗
  *
  * The client's leaving stops nothing, as with turns. */
+#include <stdio.h>
+
 #include "api/handlers.h"
 #include "api/responses.h"
 #include "base/clock.h"
@@ -323,7 +325,10 @@ static void on_event(void *ctx, const struct stream_event *e) {
 static void on_fail(void *ctx, const struct errinfo *ei) {
     struct stream *s = ctx;
     struct call *c = s->c;
+    struct errinfo mine = *ei;
     s->sub = NULL;
+    if (strcmp(mine.param, "content") == 0) /* of the turn; here it is called otherwise */
+        snprintf(mine.param, sizeof mine.param, "input");
     if (s->r) { /* the answer goes on in the next process */
         http_stream_abort(s->r);
         stream_free(s);
@@ -331,7 +336,7 @@ static void on_fail(void *ctx, const struct errinfo *ei) {
     }
     buf_deinit(&s->out);
     yyjson_doc_free(s->doc);
-    api_call_fail(c, ei->code, ei);
+    api_call_fail(c, mine.code, &mine);
 }
 
 static const struct stream_sink sink = {on_event, on_fail};

@@ -73,6 +73,8 @@ static enum err range_error(struct errinfo *ei, const char *path, double min, do
                          unit);
     if (max != 0)
         return err_param(ei, ERR_INVALID, path, "%s must have at most %.15g%s", path, max, unit);
+    if (min == 1)
+        return err_param(ei, ERR_INVALID, path, "%s may not be empty", path);
     return err_param(ei, ERR_INVALID, path, "%s must have at least %g%s", path, min, unit);
 }
 
@@ -126,10 +128,32 @@ static enum err check_format(enum field_format format, struct str s, const char 
     return ERR_OK;
 }
 
+static bool has_nul(struct str s) {
+    return s.n && memchr(s.p, 0, s.n);
+}
+
+static enum err nul_error(const char *path, struct errinfo *ei) {
+    return err_param(ei, ERR_INVALID, path, "%s may not contain NUL", path);
+}
+
+/* In a value without a table of its own; the parser has bounded its depth. */
+static bool has_nul_inside(yyjson_val *v) {
+    size_t i, n;
+    yyjson_val *key, *x;
+    bool found = yyjson_is_str(v) && has_nul(json_str(v));
+    if (yyjson_is_arr(v))
+        yyjson_arr_foreach(v, i, n, x) found = found || has_nul_inside(x);
+    else if (yyjson_is_obj(v))
+        yyjson_obj_foreach(v, i, n, key, x) {
+            found = found || has_nul(json_str(key)) || has_nul_inside(x);
+        }
+    return found;
+}
+
 static enum err check_string(const struct field *f, struct str s, const char *path,
                              struct errinfo *ei) {
-    if (!(f->flags & FIELD_NUL_FINE) && s.n && memchr(s.p, 0, s.n))
-        return err_param(ei, ERR_INVALID, path, "%s may not contain NUL", path);
+    if (has_nul(s))
+        return nul_error(path, ei);
     if (f->values)
         return check_values(f, s, path, ei);
     if (!in_range((double)characters(s), f->min, f->max))
@@ -146,11 +170,7 @@ static enum err check_value(const struct field *f, const json_val *v, const char
 static enum err check_array(const struct field *f, const json_val *v, const char *path,
                             struct errinfo *ei) {
     char at[PATH_MAX_LEN];
-    struct field item = {.name = f->name,
-                         .type = f->item,
-                         .max = f->item_max,
-                         .ref = f->ref,
-                         .flags = f->flags & FIELD_NUL_FINE};
+    struct field item = {.name = f->name, .type = f->item, .max = f->item_max, .ref = f->ref};
     size_t i, n;
     yyjson_val *x;
     if (!in_range((double)yyjson_arr_size((yyjson_val *)v), f->min, f->max))
@@ -179,10 +199,13 @@ static enum err check_value(const struct field *f, const json_val *v, const char
     case F_NUMBER:
         return check_number(f, yyjson_get_num((yyjson_val *)v), path, ei);
     case F_OBJECT:
-        return f->ref ? check_object(f->ref, v, path, ei) : ERR_OK;
+        return f->ref                            ? check_object(f->ref, v, path, ei)
+               : has_nul_inside((yyjson_val *)v) ? nul_error(path, ei)
+                                                 : ERR_OK;
     case F_ARRAY:
         return check_array(f, v, path, ei);
     case F_ANY:
+        return has_nul_inside((yyjson_val *)v) ? nul_error(path, ei) : ERR_OK;
     case F_BOOLEAN:
         break;
     }
@@ -236,7 +259,7 @@ static enum err check_object(const struct schema *s, const json_val *v, const ch
             continue;
         path_join(path, prefix, str_from(f->name));
         return err_param(ei, ERR_INVALID, path, "%s is missing; it must be %s", path,
-                         type_names[f->type]);
+                         f->type == F_ANY && f->about ? f->about : type_names[f->type]);
     }
     return ERR_OK;
 }

@@ -2,7 +2,7 @@
  * that name the field and say what is allowed) and the schemas of /openapi.json.
  *
  * Lengths of strings count Unicode characters, as JSON Schema does. Strings with NUL are refused in
- * all schemas. */
+ * all schemas, also inside values that have no table of their own. */
 #pragma once
 
 #include "base/json.h"
@@ -18,7 +18,6 @@ enum field_format {
 };
 #define FIELD_REQUIRED 1u
 #define FIELD_NULLABLE 2u
-#define FIELD_NUL_FINE 4u /* strings may hold NUL: what is only handed on */
 
 struct schema;
 struct field {

@@ -123,36 +123,34 @@ SCHEMA(source_patch, "SourcePatch", false, NULL, {"location", TEXT, .min = 1, .m
 
 SCHEMA(chat_message_param, "ChatMessageParam", true, NULL,
        {"role", TEXT, REQ, .values = chat_roles},
-       {"content", ANY, LOOSE, .about = "text, or a list of {type: \"text\", text}"});
+       {"content", ANY, NULLS, .about = "text, or a list of {type: \"text\", text}"});
 SCHEMA(chat_completion_request, "ChatCompletionRequest", true,
        "As OpenAI has it. Members that are not listed are handed on to the model server.",
        {"model", TEXT, REQ, .min = 1, .max = 200, .about = "a model's name, or the slug of a role"},
-       {"messages", LIST, .flags = FIELD_REQUIRED | FIELD_NUL_FINE, .item = F_OBJECT, .min = 1,
-        .max = 4096, .ref = &schema_chat_message_param},
+       {"messages", LIST, REQ, .item = F_OBJECT, .min = 1, .max = 4096,
+        .ref = &schema_chat_message_param},
        {"stream", BOOL, NULLS}, {"stream_options", OBJ, NULLS},
        {"temperature", NUM, NULLS, .min = 0, .max = 2}, {"top_p", NUM, NULLS, .min = 0, .max = 1},
        {"max_tokens", INT, NULLS, .min = 1, .max = 1000000},
        {"max_completion_tokens", INT, NULLS, .min = 1, .max = 1000000},
        {"n", INT, NULLS, .min = 1, .max = 128},
-       {"stop", ANY, LOOSE, .about = "a string or a list of up to 4"},
+       {"stop", ANY, NULLS, .about = "a string or a list of up to 4"},
        {"presence_penalty", NUM, NULLS, .min = -2, .max = 2},
        {"frequency_penalty", NUM, NULLS, .min = -2, .max = 2}, {"seed", INT, NULLS},
        {"response_format", OBJ, NULLS,
         .about = "{type: \"text\"}, {type: \"json_object\"} or {type: \"json_schema\", "
                  "json_schema: {name, schema}}"},
-       {"user", TEXT, LOOSE, .max = 1000});
+       {"user", TEXT, NULLS, .max = 1000});
 SCHEMA(response_request, "ResponseRequest", true, "As OpenAI has it, over roles.",
        {"model", TEXT, NULLS, .max = 200, .about = "a role's slug, or a model that a role uses"},
-       {"input", ANY, .flags = FIELD_REQUIRED,
-        .about = "a text, or a list of messages whose last one is the user's"},
+       {"input", ANY, REQ, .about = "a text, or a list of messages whose last one is the user's"},
        {"previous_response_id", TEXT, NULLS, .max = 64}, {"stream", BOOL, NULLS},
        {"background", BOOL, NULLS}, {"store", BOOL, NULLS});
 SCHEMA(embedding_request, "EmbeddingRequest", true, "As OpenAI has it.",
        {"model", TEXT, REQ, .min = 1, .max = 200},
-       {"input", ANY, .flags = FIELD_REQUIRED | FIELD_NUL_FINE,
-        .about = "a string, a list of strings, or lists of tokens"},
+       {"input", ANY, REQ, .about = "a string, a list of strings, or lists of tokens"},
        {"encoding_format", TEXT, NULLS, .values = encodings},
-       {"dimensions", INT, NULLS, .min = 1, .max = 100000}, {"user", TEXT, LOOSE, .max = 1000});
+       {"dimensions", INT, NULLS, .min = 1, .max = 100000}, {"user", TEXT, NULLS, .max = 1000});
 
 /* ---- queries ---- */
 

@@ -6,7 +6,6 @@
 #define REQ     .flags = FIELD_REQUIRED
 #define REQNULL .flags = FIELD_REQUIRED | FIELD_NULLABLE
 #define NULLS   .flags = FIELD_NULLABLE
-#define LOOSE   .flags = FIELD_NULLABLE | FIELD_NUL_FINE
 #define ID      .type = F_STRING, .format = FORMAT_UUID
 #define TIME    .type = F_STRING, .format = FORMAT_TIME
 #define TEXT    .type = F_STRING

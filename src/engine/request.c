@@ -60,8 +60,11 @@ static enum err get_int(const json_val *obj, const char *name, int64_t min, int6
         return ERR_OK;
     if (!yyjson_is_int(v) || (yyjson_is_uint(v) && yyjson_get_uint(v) > INT64_MAX) ||
         yyjson_get_sint(v) < min || yyjson_get_sint(v) > max)
-        return err_param(ei, ERR_INVALID, name, "\"%s\" must be a whole number from %lld to %lld",
-                         name, (long long)min, (long long)max);
+        return min == max ? err_param(ei, ERR_INVALID, name, "\"%s\" can only be %lld here", name,
+                                      (long long)min)
+                          : err_param(ei, ERR_INVALID, name,
+                                      "\"%s\" must be a whole number from %lld to %lld", name,
+                                      (long long)min, (long long)max);
     *ret = (int)yyjson_get_sint(v);
     return ERR_OK;
 }

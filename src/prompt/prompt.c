@@ -194,6 +194,12 @@ static enum err extract(struct prompt *p, struct arena *a) {
 
 static enum err too_long(const struct prompt *p, int64_t needed, int64_t reserve,
                          struct errinfo *ei) {
+    int system = p->fixed[FIXED_SYSTEM].tokens;
+    if (system >= p->in.window - reserve) /* no message is short enough */
+        return err_set(ei, ERR_CONTEXT,
+                       "the role's instructions alone take about %d tokens, and the model's window "
+                       "holds %d: an administrator has to shorten them",
+                       system, p->in.window);
     return err_param(
         ei, ERR_CONTEXT, "content",
         "this message and the role's instructions take about %lld tokens; the model's "

@@ -114,6 +114,31 @@ static void text_nulAndInvalidUtf8_refused(void **state) {
     reply_free(&r);
 }
 
+static void text_nulInsideFreeValues_refused(void **state) {
+    (void)state;
+    struct person p = make_admin();
+    static const struct {
+        const char *path, *body, *param;
+    } bad[] = {
+        {"/v1/chat/completions",
+         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\\u0000b\"}]}",
+         "messages[0].content"},
+        {"/v1/chat/completions",
+         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+         "\"text\":\"\\u0000\"}]}]}",
+         "messages[0].content"},
+        {"/v1/embeddings", "{\"model\":\"m\",\"input\":[\"a\",\"b\\u0000\"]}", "input"},
+        {"/v1/responses", "{\"input\":[{\"role\":\"user\",\"content\":\"\\u0000\"}]}", "input"},
+        {"/api/v1/documents",
+         "{\"source_name\":\"a\",\"content\":\"b\",\"metadata\":{\"tags\":[\"\\u0000\"]}}",
+         "metadata.tags[0]"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct reply r = post(&p, bad[i].path, bad[i].body);
+        expect_error(r, 400, "invalid_value", bad[i].param);
+    }
+}
+
 static void query_bad_isNamed(void **state) {
     (void)state;
     struct person p = make_admin();
@@ -276,6 +301,7 @@ int main(void) {
         T(field_missingWrongUnknown_isNamed),
         T(accounts_badNamesAndPasswords_refused),
         T(text_nulAndInvalidUtf8_refused),
+        T(text_nulInsideFreeValues_refused),
         T(query_bad_isNamed),
         T(address_unknown_404_wrongMethod_405),
         T(contentType_other_415),

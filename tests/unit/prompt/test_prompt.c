@@ -179,6 +179,20 @@ static void prompt_latest_too_long_says_both_numbers(void **state) {
     talk_deinit(&t);
 }
 
+static void prompt_role_longer_than_the_window_does_not_blame_the_message(void **state) {
+    (void)state;
+    struct talk t;
+    struct prompt p;
+    struct errinfo ei;
+    size_t counted;
+    talk_init(&t, 1, 10, 1000);
+    t.in.system_prompt = filled(&t, "rules", 8000);
+    assert_int_equal(fit(&t, &p, &ei, &counted), ERR_CONTEXT);
+    assert_non_null(strstr(ei.message, "instructions alone"));
+    assert_string_equal(ei.param, "");
+    talk_deinit(&t);
+}
+
 static void prompt_latest_alone_is_kept_when_it_just_fits(void **state) {
     (void)state;
     struct talk t;
@@ -270,6 +284,7 @@ int main(void) {
         cmocka_unit_test(prompt_cut_is_at_turns_and_stays),
         cmocka_unit_test(prompt_cut_of_another_branch_is_ignored),
         cmocka_unit_test(prompt_latest_too_long_says_both_numbers),
+        cmocka_unit_test(prompt_role_longer_than_the_window_does_not_blame_the_message),
         cmocka_unit_test(prompt_latest_alone_is_kept_when_it_just_fits),
         cmocka_unit_test(prompt_empty_answers_are_left_out),
         cmocka_unit_test(prompt_estimates_where_nothing_counts),
