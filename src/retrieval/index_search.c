@@ -1,13 +1,20 @@
-/* Searching a view. Scores of words are added up for all rows at once, term by term, which costs
- * the sum of the terms' lists and nothing per row that has none; the k best are then picked. */
+/* Searching a view. Scores of words are added up for a range of rows at a time, so that they stay
+ * in the nearest cache, term by term, the heaviest first; the k best are then picked. Once the k
+ * best so far score more than the light terms give together, those are added only to rows that can
+ * still come among them (Turtle, Flood 1995, "MaxScore"). Results are exact. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "retrieval/index.h"
 #include "retrieval/shard.h"
 
+#define RANGE 8192 /* rows */
+#define FEW   (RANGE / 32)
+
 struct index_scratch {
-    float *acc;
+    float acc[RANGE], norms[RANGE]; /* of one range's rows */
+    uint32_t rows[FEW];
+    float some[FEW];
     uint16_t *distances;
     uint8_t *allowed;
     size_t size;
@@ -22,7 +29,6 @@ struct index_scratch *index_scratch_new(void) {
 void index_scratch_free(struct index_scratch *s) {
     if (!s)
         return;
-    free(s->acc);
     free(s->distances);
     free(s->allowed);
     free(s->best);
@@ -32,13 +38,11 @@ void index_scratch_free(struct index_scratch *s) {
 static enum err scratch_for(struct index_scratch *s, size_t rows, size_t k) {
     if (rows > s->size) {
         size_t size = rows + rows / 4;
-        free(s->acc);
         free(s->distances);
         free(s->allowed);
-        s->acc = malloc(size * sizeof *s->acc);
         s->distances = malloc(size * sizeof *s->distances);
         s->allowed = malloc(size);
-        s->size = s->acc && s->distances && s->allowed ? size : 0;
+        s->size = s->distances && s->allowed ? size : 0;
         if (!s->size)
             return ERR_NOMEM;
     }
@@ -197,28 +201,102 @@ static enum err weigh(const struct index_view *v, const struct query_terms *q, c
     return ERR_OK;
 }
 
+struct scoring { /* a shard's part of one search */
+    struct shard *shard;
+    const uint8_t *allowed;
+    struct {
+        const struct posting_list *list;
+        float weight, rest; /* rest: what this term and those after it give at most */
+    } terms[QUERY_TERMS_MAX];
+    size_t n;
+    struct posting_norms norms;
+    bool dense;
+    struct index_hit *best; /* n_best ≤ k */
+    size_t n_best, k;
+};
+
+static void add_term(struct scoring *g, const struct posting_list *l, float weight) {
+    size_t i = g->n++;
+    for (; i > 0 && g->terms[i - 1].weight < weight; i--)
+        g->terms[i] = g->terms[i - 1];
+    g->terms[i].list = l;
+    g->terms[i].weight = weight;
+    g->dense = g->dense || posting_list_is_dense(l);
+}
+
+static float bar_of(const struct scoring *g) {
+    return g->n_best < g->k ? 0 : g->best[0].score;
+}
+
+/* Adds the terms from t on, of which none alone brings a row among the best: to those rows only
+ * that have enough without them. False: these are not few. */
+static bool add_light(struct scoring *g, struct index_scratch *x, size_t t, uint32_t from,
+                      uint32_t n) {
+    float bar = bar_of(g), enough = bar - g->terms[t].rest - bar * 1e-4f; /* for the rounding */
+    size_t m = 0;
+    for (uint32_t r = 0; r < n; r++)
+        if (x->acc[r] > 0 && x->acc[r] > enough) {
+            if (m == FEW)
+                return false;
+            x->rows[m] = from + r;
+            x->some[m++] = x->acc[r];
+        }
+    for (; m && t < g->n; t++)
+        posting_list_add_some(g->terms[t].list, g->terms[t].weight, g->norms.len, g->norms.norm,
+                              x->rows, m, x->some);
+    for (size_t i = 0; i < m; i++)
+        x->acc[x->rows[i] - from] = x->some[i];
+    return true;
+}
+
+static void keep_best(struct scoring *g, const float *acc, uint32_t from, uint32_t n) {
+    float bar = bar_of(g);
+    for (uint32_t r = 0; r < n; r++)
+        if (acc[r] > bar && g->allowed[from + r] == ROW_LIVE) {
+            keep(g->best, &g->n_best, g->k, g->shard, from + r, acc[r]);
+            bar = bar_of(g);
+        }
+}
+
+static void score_range(struct scoring *g, struct index_scratch *x, uint32_t from, uint32_t n) {
+    bool light = false;
+    memset(x->acc, 0, n * sizeof *x->acc);
+    for (uint32_t r = 0; g->dense && r < n; r++)
+        x->norms[r] = g->norms.norm[g->norms.len[from + r]];
+    for (size_t t = 0; t < g->n; t++) {
+        if (!light && t && g->terms[t].rest < bar_of(g)) {
+            light = true;
+            if (add_light(g, x, t, from, n))
+                break;
+        }
+        posting_list_add_scores(g->terms[t].list, g->terms[t].weight, &g->norms, from, from + n,
+                                x->acc);
+    }
+    keep_best(g, x->acc, from, n);
+}
+
 static void score_shard(struct shard *s, const struct query_terms *q, const struct stats *st,
                         const struct index_filter *f, struct index_scratch *x,
                         struct index_hit *ret, size_t *n, size_t k) {
-    bool any = false;
+    struct scoring g = {.shard = s, .best = ret, .n_best = *n, .k = k};
     for (size_t t = 0; t < q->n; t++) {
         const struct posting_list *l =
             st->weight[t] > 0
                 ? postings_find(s->postings, (struct str){q->list[t].text, q->list[t].n})
                 : NULL;
-        if (!l)
-            continue;
-        if (!any)
-            memset(x->acc, 0, s->n * sizeof *x->acc);
-        any = true;
-        posting_list_add_scores(l, st->weight[t], s->len, st->norm, x->acc);
+        if (l)
+            add_term(&g, l, st->weight[t]);
     }
-    if (!any)
+    if (!g.n)
         return;
-    const uint8_t *allowed = allowed_rows(s, f, x);
-    for (uint32_t r = 0; r < s->n; r++)
-        if (x->acc[r] > 0 && allowed[r] == ROW_LIVE && (*n < k || x->acc[r] > ret[0].score))
-            keep(ret, n, k, s, r, x->acc[r]);
+    float rest = 0;
+    for (size_t t = g.n; t-- > 0;)
+        g.terms[t].rest = rest += g.terms[t].weight;
+    g.norms = (struct posting_norms){s->len, st->norm, x->norms};
+    g.allowed = allowed_rows(s, f, x);
+    for (uint32_t from = 0; from < s->n; from += RANGE)
+        score_range(&g, x, from, s->n - from < RANGE ? s->n - from : RANGE);
+    *n = g.n_best;
 }
 
 enum err index_lexical(const struct index_view *v, const struct query_terms *q,

@@ -5,19 +5,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #define BLOCK     128
+#define DENSE     (3 * BLOCK) /* rows; closer together than that a block is dense */
 #define TEXTS_MAX ((size_t)1 << 31)
 
 struct block {
     uint32_t last;  /* row */
     uint32_t first; /* row */
     uint32_t at;    /* in data */
-    uint8_t width;  /* bytes of a difference */
+    uint8_t width;  /* bytes of a difference; 0 = dense */
 };
 
 struct posting_list {
     uint32_t text_at;
     uint16_t text_n, tail_n, tail_size;
+    bool dense; /* some block is */
     uint32_t rows;
     uint32_t n_blocks, size_blocks;
     uint32_t data_n, data_size;
@@ -148,14 +154,35 @@ static uint8_t *tail_counts(const struct posting_list *l) {
 
 static uint8_t width_for(const uint32_t *rows) {
     uint32_t most = 0;
+    if (rows[BLOCK - 1] - rows[0] < DENSE)
+        return 0;
     for (int i = 1; i < BLOCK; i++)
         most |= rows[i] - rows[i - 1];
     return most < 256 ? 1 : most < 65536 ? 2 : 4;
 }
 
+static uint32_t span_of(const struct block *b) {
+    return b->last - b->first + 1;
+}
+
+static void pack_rows(const struct posting_list *l, const struct block *b, uint8_t *out) {
+    if (b->width == 0) {
+        memset(out, 0, span_of(b));
+        for (int i = 0; i < BLOCK; i++)
+            out[l->tail[i] - b->first] = tail_counts(l)[i];
+        return;
+    }
+    for (int i = 0; i < BLOCK; i++) {
+        uint32_t d = i ? l->tail[i] - l->tail[i - 1] : 0;
+        memcpy(out + (size_t)i * b->width, &d, b->width); /* little-endian: x86-64 and arm64 are */
+    }
+    memcpy(out + (size_t)b->width * BLOCK, tail_counts(l), BLOCK);
+}
+
 static enum err pack(struct posting_list *l, size_t *bytes) {
-    uint8_t width = width_for(l->tail);
-    size_t need = (size_t)width * BLOCK + BLOCK, blocks = l->size_blocks, data = l->data_size;
+    struct block b = {l->tail[BLOCK - 1], l->tail[0], l->data_n, width_for(l->tail)};
+    size_t need = b.width ? (size_t)b.width * BLOCK + BLOCK : span_of(&b), blocks = l->size_blocks,
+           data = l->data_size;
     enum err e = reserve((void **)&l->blocks, &blocks, (size_t)l->n_blocks + 1, sizeof *l->blocks);
     if (!e)
         e = (uint64_t)l->data_n + need > UINT32_MAX
@@ -166,13 +193,9 @@ static enum err pack(struct posting_list *l, size_t *bytes) {
     l->data_size = (uint32_t)data;
     if (e)
         return e;
-    l->blocks[l->n_blocks++] = (struct block){l->tail[BLOCK - 1], l->tail[0], l->data_n, width};
-    uint8_t *out = l->data + l->data_n;
-    for (int i = 0; i < BLOCK; i++) {
-        uint32_t d = i ? l->tail[i] - l->tail[i - 1] : 0;
-        memcpy(out + (size_t)i * width, &d, width); /* little-endian, as x86-64 and arm64 are */
-    }
-    memcpy(out + (size_t)width * BLOCK, tail_counts(l), BLOCK);
+    l->blocks[l->n_blocks++] = b;
+    pack_rows(l, &b, l->data + l->data_n);
+    l->dense = l->dense || b.width == 0;
     l->data_n += (uint32_t)need;
     l->tail_n = 0;
     return ERR_OK;
@@ -202,7 +225,7 @@ static enum err append(struct postings *p, struct posting_list *l, uint32_t row,
     if (e)
         return e;
     l->tail[l->tail_n] = row;
-    tail_counts(l)[l->tail_n++] = count;
+    tail_counts(l)[l->tail_n++] = count ? count : 1; /* 0 is "not there" in a dense block */
     l->rows++;
     p->n_postings++;
     return ERR_OK;
@@ -223,11 +246,25 @@ enum err postings_add(struct postings *p, uint32_t row, const struct posting_ter
 
 /* ---- reading ---- */
 
-/* A block's rows; its counts are returned. */
+/* A dense block's rows and counts. */
+static void unpack_dense(const uint8_t *in, const struct block *b, uint32_t rows[BLOCK],
+                         uint8_t counts[BLOCK]) {
+    for (uint32_t i = 0, n = 0; n < BLOCK; i++)
+        if (in[i]) {
+            rows[n] = b->first + i;
+            counts[n++] = in[i];
+        }
+}
+
+/* A block's rows; its counts are returned, which stand in `room` when the block is dense. */
 static const uint8_t *unpack(const struct posting_list *l, const struct block *b,
-                             uint32_t rows[BLOCK]) {
+                             uint32_t rows[BLOCK], uint8_t room[BLOCK]) {
     const uint8_t *in = l->data + b->at;
     uint32_t row = b->first;
+    if (b->width == 0) {
+        unpack_dense(in, b, rows, room);
+        return room;
+    }
     if (b->width == 1) {
         for (int i = 0; i < BLOCK; i++)
             rows[i] = row += in[i];
@@ -245,23 +282,96 @@ static const uint8_t *unpack(const struct posting_list *l, const struct block *b
     return in + (size_t)b->width * BLOCK;
 }
 
-static void add_rows(const uint32_t *rows, const uint8_t *counts, size_t n, float weight,
-                     const uint16_t *len, const float *norm, float *acc) {
+/* ---- the inner loop over dense blocks: for the machine's best instructions ---- */
+
+static void add_dense_plain(const uint8_t *counts, size_t n, float weight, const float *norm,
+                            float *acc) {
     for (size_t i = 0; i < n; i++) {
         float tf = counts[i];
-        acc[rows[i]] += weight * tf / (tf + norm[len[rows[i]]]);
+        acc[i] += weight * tf / (tf + norm[i]);
     }
 }
 
-void posting_list_add_scores(const struct posting_list *l, float weight, const uint16_t *len,
-                             const float *norm, float *acc) {
+static void (*add_dense)(const uint8_t *counts, size_t n, float weight, const float *norm,
+                         float *acc) = add_dense_plain;
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void
+add_dense_avx2(const uint8_t *counts, size_t n, float weight, const float *norm, float *acc) {
+    __m256 w = _mm256_set1_ps(weight);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256i c = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(counts + i)));
+        __m256 tf = _mm256_cvtepi32_ps(c);
+        __m256 s =
+            _mm256_div_ps(_mm256_mul_ps(w, tf), _mm256_add_ps(tf, _mm256_loadu_ps(norm + i)));
+        _mm256_storeu_ps(acc + i, _mm256_add_ps(_mm256_loadu_ps(acc + i), s));
+    }
+    add_dense_plain(counts + i, n - i, weight, norm + i, acc + i);
+}
+
+__attribute__((constructor)) static void prepare_loops(void) {
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2"))
+        add_dense = add_dense_avx2;
+}
+#endif
+
+bool posting_list_is_dense(const struct posting_list *l) {
+    return l->dense;
+}
+
+static void add_rows(const uint32_t *rows, const uint8_t *counts, size_t n, float weight,
+                     const struct posting_norms *m, uint32_t from, float *acc) {
+    for (size_t i = 0; i < n; i++) {
+        float tf = counts[i];
+        acc[rows[i] - from] += weight * tf / (tf + m->norm[m->len[rows[i]]]);
+    }
+}
+
+/* Of n ascending rows those in the range. */
+static void add_rows_between(const uint32_t *rows, const uint8_t *counts, size_t n, float weight,
+                             const struct posting_norms *m, uint32_t from, uint32_t to,
+                             float *acc) {
+    size_t i = 0;
+    while (i < n && rows[i] < from)
+        i++;
+    while (n > i && rows[n - 1] >= to)
+        n--;
+    add_rows(rows + i, counts + i, n - i, weight, m, from, acc);
+}
+
+/* The first block from `from` on that may have the row. */
+static uint32_t block_for(const struct posting_list *l, uint32_t from, uint32_t row) {
+    uint32_t lo = from, hi = l->n_blocks;
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (l->blocks[mid].last < row)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+void posting_list_add_scores(const struct posting_list *l, float weight,
+                             const struct posting_norms *m, uint32_t from, uint32_t to,
+                             float *acc) {
     uint32_t rows[BLOCK];
-    for (uint32_t b = 0; b < l->n_blocks; b++) {
-        const uint8_t *counts = unpack(l, &l->blocks[b], rows);
-        add_rows(rows, counts, BLOCK, weight, len, norm, acc);
+    uint8_t room[BLOCK];
+    for (uint32_t i = block_for(l, 0, from); i < l->n_blocks && l->blocks[i].first < to; i++) {
+        const struct block *b = &l->blocks[i];
+        if (b->width == 0) {
+            uint32_t at = b->first > from ? b->first : from, end = b->last < to ? b->last + 1 : to;
+            add_dense(l->data + b->at + (at - b->first), end - at, weight, m->by_row + (at - from),
+                      acc + (at - from));
+            continue;
+        }
+        const uint8_t *counts = unpack(l, b, rows, room);
+        add_rows_between(rows, counts, BLOCK, weight, m, from, to, acc);
     }
     if (l->tail_n)
-        add_rows(l->tail, tail_counts(l), l->tail_n, weight, len, norm, acc);
+        add_rows_between(l->tail, tail_counts(l), l->tail_n, weight, m, from, to, acc);
 }
 
 static size_t some_of(const uint32_t *list, const uint8_t *counts, size_t n_list, float weight,
@@ -284,25 +394,13 @@ static size_t some_of(const uint32_t *list, const uint8_t *counts, size_t n_list
     return k;
 }
 
-/* The first block from `from` on that may have the row. */
-static uint32_t block_for(const struct posting_list *l, uint32_t from, uint32_t row) {
-    uint32_t lo = from, hi = l->n_blocks;
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (l->blocks[mid].last < row)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 void posting_list_add_some(const struct posting_list *l, float weight, const uint16_t *len,
                            const float *norm, const uint32_t *rows, size_t n, float *ret) {
     uint32_t unpacked[BLOCK], b = 0;
+    uint8_t room[BLOCK];
     size_t k = 0;
     while (k < n && (b = block_for(l, b, rows[k])) < l->n_blocks) {
-        const uint8_t *counts = unpack(l, &l->blocks[b], unpacked);
+        const uint8_t *counts = unpack(l, &l->blocks[b], unpacked, room);
         k += some_of(unpacked, counts, BLOCK, weight, len, norm, rows + k, n - k, ret + k);
         b++;
     }
@@ -328,6 +426,7 @@ static enum err copy_rows(struct postings *to, struct posting_list **l, struct s
 enum err postings_copy(const struct postings *p, const uint32_t *to, struct postings **ret) {
     struct postings *copy;
     uint32_t rows[BLOCK];
+    uint8_t room[BLOCK];
     enum err e = postings_new(&copy);
     if (e)
         return e;
@@ -335,7 +434,7 @@ enum err postings_copy(const struct postings *p, const uint32_t *to, struct post
         const struct posting_list *l = &p->lists[i];
         struct posting_list *mine = NULL; /* made with its first row: a term may go for good */
         for (uint32_t b = 0; !e && b < l->n_blocks; b++) {
-            const uint8_t *counts = unpack(l, &l->blocks[b], rows);
+            const uint8_t *counts = unpack(l, &l->blocks[b], rows, room);
             e = copy_rows(copy, &mine, text_of(p, l), rows, counts, BLOCK, to);
         }
         if (!e && l->tail_n)

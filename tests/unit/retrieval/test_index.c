@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "retrieval/fuse.h"
+#include "retrieval/shard.h"
 
 struct fixture {
     struct index *x;
@@ -266,6 +267,78 @@ static void vectors_sketches_find_nearly_all_that_is_nearest(void **state) {
     free(scratch);
 }
 
+/* ---- questions of common and rare words, over several ranges of rows ---- */
+
+#define MANY 18000
+static const char *const common[] = {"river", "stone", "cloud", "field", "glass", "paper"};
+
+/* Rows in which word i stands in one of 1, 2, 3, 5, 8 and 13, once or oftener, and rare words. */
+static struct uuid put_many(struct fixture *f, size_t rows) {
+    static struct index_chunk chunks[MANY];
+    static char texts[MANY][160];
+    static const unsigned every[] = {1, 2, 3, 5, 8, 13};
+    uint64_t rng = 88172645463325252ull;
+    for (int r = 0; r < MANY; r++) {
+        int at = snprintf(texts[r], sizeof texts[r], "x%d ", r / 700);
+        for (int w = 0; w < 6; w++) {
+            rng ^= rng << 13;
+            rng ^= rng >> 7;
+            rng ^= rng << 17;
+            for (uint64_t k = rng % every[w] ? 0 : 1 + (rng >> 20) % 3; k > 0; k--)
+                at += snprintf(texts[r] + at, sizeof texts[r] - (size_t)at, "%s ", common[w]);
+        }
+        chunks[r] = (struct index_chunk){
+            .chunk_id = r + 1, .key = (uint64_t)r, .heading = STR(""), .text = str_from(texts[r])};
+    }
+    struct index_doc d = {
+        .doc_id = uuid_new(), .collection_id = f->a, .chunks = chunks, .n_chunks = rows};
+    assert_int_equal(index_put(f->x, &d), ERR_OK);
+    return d.doc_id;
+}
+
+static int highest_first(const void *a, const void *b) {
+    const float *x = a, *y = b;
+    return *x < *y ? 1 : *x > *y ? -1 : 0;
+}
+
+static void index_words_common_and_rare_find_the_same_as_adding_up_all(void **state) {
+    static const char *const questions[] = {"river",
+                                            "river stone cloud field glass paper",
+                                            "paper x3",
+                                            "x2 x7 river stone",
+                                            "glass x11 x12 x13 cloud",
+                                            "x25"};
+    static struct index_hit all[MANY * 3 / 2], hits[200];
+    static float scores[MANY * 3 / 2];
+    struct fixture *f = *state;
+    struct index_view v;
+    struct uuid gone = put_many(f, MANY / 2);
+    put_many(f, MANY);
+    for (int round = 0; round < 2; round++) { /* again after the shard was made anew */
+        index_view_open(f->x, &f->a, 1, &v);
+        for (size_t i = 0; i < sizeof questions / sizeof *questions; i++) {
+            struct query_terms q = {.n = 0};
+            size_t n, want = 0, rows = (size_t)(v.shards[0]->n);
+            query_terms_add(&q, f->terms, &v, str_from(questions[i]), 1);
+            assert_int_equal(index_lexical(&v, &q, NULL, f->scratch, 200, hits, &n), ERR_OK);
+            for (uint32_t r = 0; r < rows; r++)
+                all[r] = (struct index_hit){v.shards[0], r, 0};
+            assert_int_equal(index_lexical_some(&v, &q, all, rows, scores), ERR_OK);
+            for (size_t k = 0; k < n; k++)
+                assert_true(fabsf(hits[k].score - scores[hits[k].row]) < 1e-4f);
+            qsort(scores, rows, sizeof *scores, highest_first);
+            while (want < 200 && want < rows && scores[want] > 0)
+                want++;
+            assert_int_equal(n, want);
+            for (size_t k = 0; k < n; k++)
+                assert_true(fabsf(hits[k].score - scores[k]) < 1e-4f);
+        }
+        index_view_close(&v);
+        index_remove(f->x, &gone);
+        assert_int_equal(index_compact(f->x), ERR_OK);
+    }
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -273,6 +346,7 @@ int main(void) {
         TEST(index_reads_no_collection_but_the_views),
         TEST(index_new_version_takes_the_place),
         TEST(index_filters_by_source_tags_type_and_date),
+        TEST(index_words_common_and_rare_find_the_same_as_adding_up_all),
         TEST(index_made_anew_finds_the_same),
         TEST(index_fused_search_has_both_scores),
         TEST(fused_near_duplicates_are_dropped),
