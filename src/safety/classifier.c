@@ -15,7 +15,7 @@
 #define HEAD_LEN      24
 #define FILE_MAX      ((size_t)8 << 20)
 #define BITS_MAX      18u
-#define DIM_MAX       64u
+#define DIM_MAX       CLASSIFIER_DIM_MAX
 #define EMBEDDING_MAX 4096u
 #define HIDDEN_MAX    512u
 #define FLAGS         3u    /* has embedding, is an answer, is a passage */
@@ -304,6 +304,14 @@ static void run_network(const struct classifier *c, const float *x, float *ret) 
     }
 }
 
+static void set_flags(const struct classifier *c, float *x, const float *embedding,
+                      enum safety_direction direction) {
+    float *flags = x + c->embedding + c->dim;
+    flags[0] = embedding ? 1 : 0;
+    flags[1] = direction == SAFETY_OUTPUT ? 1 : 0;
+    flags[2] = direction == SAFETY_PASSAGE ? 1 : 0;
+}
+
 static void piece_logits(const struct classifier *c, const uint8_t *p, size_t n,
                          const float *embedding, enum safety_direction direction, float *ret) {
     float x[EMBEDDING_MAX + DIM_MAX + FLAGS] = {0};
@@ -311,10 +319,7 @@ static void piece_logits(const struct classifier *c, const uint8_t *p, size_t n,
         memcpy(x, embedding, c->embedding * sizeof *x);
     if (n > 2)
         bag(c, p, n, x + c->embedding);
-    float *flags = x + c->embedding + c->dim;
-    flags[0] = embedding ? 1 : 0;
-    flags[1] = direction == SAFETY_OUTPUT ? 1 : 0;
-    flags[2] = direction == SAFETY_PASSAGE ? 1 : 0;
+    set_flags(c, x, embedding, direction);
     run_network(c, x, ret);
 }
 
@@ -328,17 +333,22 @@ size_t classifier_logits(const struct classifier *c, struct str text, const floa
 
 /* ---- scores ---- */
 
-/* Raises p, by kind of head, to the probabilities of one piece. */
-static void raise_scores(const struct classifier *c, const uint8_t *piece, size_t n,
-                         const float *embedding, enum safety_direction direction, float *p) {
-    float logits[CLASSIFIER_HEADS_MAX];
-    piece_logits(c, piece, n, embedding, direction, logits);
+/* Raises p, by kind of head, to the probabilities that these logits stand for. */
+static void raise_by_logits(const struct classifier *c, const float *logits, const float *embedding,
+                            float *p) {
     const float *ab = c->calibration + (embedding ? 2 * c->heads : 0);
     for (uint32_t i = 0; i < c->heads; i++) {
         const float q = 1.0f / (1.0f + expf(-(ab[2 * i] * logits[i] + ab[2 * i + 1])));
         if (q > p[c->kind[i]])
             p[c->kind[i]] = q;
     }
+}
+
+static void raise_scores(const struct classifier *c, const uint8_t *piece, size_t n,
+                         const float *embedding, enum safety_direction direction, float *p) {
+    float logits[CLASSIFIER_HEADS_MAX];
+    piece_logits(c, piece, n, embedding, direction, logits);
+    raise_by_logits(c, logits, embedding, p);
 }
 
 static void score_text(const struct classifier *c, struct str text, const float *embedding,
@@ -360,13 +370,8 @@ static bool same_features(struct str a, struct str b) {
     return na == nb && memcmp(pa, pb, na) == 0 && a.n - at_a == b.n - at_b;
 }
 
-void classifier_score(const struct classifier *c, const struct safety_text *t,
-                      float ret[SAFETY_CATEGORIES], float *ret_harmful) {
-    float p[HEAD_KINDS] = {0};
-    score_text(c, t->text, t->embedding, t->direction, p);
-    if (t->folded.n && !same_features(t->text, t->folded))
-        score_text(c, t->folded, NULL, t->direction, p);
-    /* The whole speaks through its strongest category, which is the likeliest name for it. */
+/* The whole speaks through its strongest category, which is the likeliest name for it. */
+static void name_strongest(float p[HEAD_KINDS]) {
     int strongest = 0;
     for (int k = 0; k < SAFETY_PROMPT_INJECTION; k++) {
         if (p[k] > p[strongest])
@@ -375,8 +380,91 @@ void classifier_score(const struct classifier *c, const struct safety_text *t,
             p[k] = p[HEAD_HARMFUL];
     }
     p[strongest] = p[HEAD_HARMFUL];
+}
+
+void classifier_score(const struct classifier *c, const struct safety_text *t,
+                      float ret[SAFETY_CATEGORIES], float *ret_harmful) {
+    float p[HEAD_KINDS] = {0};
+    score_text(c, t->text, t->embedding, t->direction, p);
+    if (t->folded.n && !same_features(t->text, t->folded))
+        score_text(c, t->folded, NULL, t->direction, p);
+    name_strongest(p);
     memcpy(ret, p, SAFETY_CATEGORIES * sizeof *ret);
     *ret_harmful = p[HEAD_HARMFUL];
+}
+
+/* ---- a text that grows ---- */
+
+/* Takes one byte of the folded text: the pieces that end there, and the word if it ends one. */
+static void flow_byte(const struct classifier *c, struct classifier_flow *f, uint8_t b) {
+    for (int i = 0; i < 4; i++)
+        f->last[i] = f->last[i + 1];
+    f->last[4] = b;
+    if (f->n < 5)
+        f->n++;
+    for (size_t k = 3; k <= f->n; k++) {
+        uint32_t h = FNV_BASIS + (uint32_t)k;
+        for (size_t j = 5 - k; j < 5; j++)
+            h = (h ^ f->last[j]) * FNV_PRIME;
+        add_row(c, h, f->pieces);
+        f->n_pieces++;
+    }
+    if (b != ' ') {
+        f->word = ((f->in_word ? f->word : FNV_BASIS) ^ b) * FNV_PRIME;
+        f->in_word = true;
+    } else if (f->in_word) {
+        add_row(c, f->word, f->words);
+        f->n_words++;
+        if (f->any_word) {
+            add_row(c, f->before * 0x9e3779b1u ^ f->word, f->words);
+            f->n_words++;
+        }
+        f->before = f->word;
+        f->any_word = true;
+        f->in_word = false;
+    }
+}
+
+void classifier_flow_add(const struct classifier *c, struct classifier_flow *f, struct str text) {
+    if (f->n == 0)
+        flow_byte(c, f, ' ');
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t b = (uint8_t)text.p[i];
+        if (b >= 'A' && b <= 'Z')
+            b = (uint8_t)(b + 32);
+        else if (b < 128 && !(b >= 'a' && b <= 'z') && !(b >= '0' && b <= '9'))
+            b = ' ';
+        if (b != ' ' || f->in_word)
+            flow_byte(c, f, b);
+    }
+}
+
+void classifier_flow_score(const struct classifier *c, const struct classifier_flow *flow,
+                           enum safety_direction direction, float ret[SAFETY_CATEGORIES]) {
+    float x[EMBEDDING_MAX + DIM_MAX + FLAGS], logits[CLASSIFIER_HEADS_MAX], p[HEAD_KINDS] = {0};
+    struct classifier_flow f = *flow;
+    if (f.in_word)
+        flow_byte(c, &f, ' ');
+    memset(x, 0, c->inputs * sizeof *x);
+    add_part(c, f.pieces, f.n_pieces, x + c->embedding);
+    add_part(c, f.words, f.n_words, x + c->embedding);
+    set_flags(c, x, NULL, direction);
+    run_network(c, x, logits);
+    if (f.any_word)
+        raise_by_logits(c, logits, NULL, p);
+    name_strongest(p);
+    memcpy(ret, p, SAFETY_CATEGORIES * sizeof *ret);
+}
+
+/* ---- as a scorer ---- */
+
+static void flow_add(const void *ctx, void *flow, struct str text) {
+    classifier_flow_add(ctx, flow, text);
+}
+
+static void flow_score(const void *ctx, const void *flow, enum safety_direction direction,
+                       float ret[SAFETY_CATEGORIES]) {
+    classifier_flow_score(ctx, flow, direction, ret);
 }
 
 static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]) {
@@ -389,5 +477,8 @@ struct safety_scorer classifier_scorer(const struct classifier *c) {
                                   .embedding_dims = c->embedding,
                                   .embedding_model = "all-minilm-l6-v2",
                                   .score = score,
+                                  .flow_size = sizeof(struct classifier_flow),
+                                  .flow_add = flow_add,
+                                  .flow_score = flow_score,
                                   .ctx = c};
 }

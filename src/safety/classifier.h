@@ -44,3 +44,19 @@ void classifier_score(const struct classifier *c, const struct safety_text *t,
 #define CLASSIFIER_HEADS_MAX 16
 size_t classifier_logits(const struct classifier *c, struct str text, const float *embedding,
                          enum safety_direction direction, float ret[CLASSIFIER_HEADS_MAX]);
+
+/* A text that grows: its features are summed up as it comes, so that a score in its middle costs
+ * the network alone. All zeros is the empty text; plain data, to be copied and thrown away. A score
+ * is that of the text so far without embedding, as classifier_score() would give it were the folded
+ * text the same. At most some kilobytes: z of a long text says little of its end. */
+#define CLASSIFIER_DIM_MAX 64
+struct classifier_flow {
+    int32_t pieces[CLASSIFIER_DIM_MAX], words[CLASSIFIER_DIM_MAX]; /* sums of rows */
+    uint32_t n_pieces, n_words;
+    uint32_t word, before; /* hashes: of the word that is coming, of the one before it */
+    uint8_t last[5], n;    /* folded bytes, the newest at the end */
+    bool in_word, any_word;
+};
+void classifier_flow_add(const struct classifier *c, struct classifier_flow *f, struct str text);
+void classifier_flow_score(const struct classifier *c, const struct classifier_flow *f,
+                           enum safety_direction direction, float ret[SAFETY_CATEGORIES]);

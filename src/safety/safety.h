@@ -90,5 +90,11 @@ struct safety_scorer {
     size_t embedding_dims;       /* 0 = it does without; else it works without one, but less well */
     const char *embedding_model; /* what an embedding must be from: a part of the model's name */
     void (*score)(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]);
+    /* For a text that grows: flow_size bytes of plain data, all zeros in the beginning; 0 = such
+     * texts are scored again as a whole. No score is of more than what was added. */
+    size_t flow_size;
+    void (*flow_add)(const void *ctx, void *flow, struct str text);
+    void (*flow_score)(const void *ctx, const void *flow, enum safety_direction direction,
+                       float ret[SAFETY_CATEGORIES]);
     const void *ctx;
 };

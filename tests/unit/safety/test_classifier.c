@@ -126,6 +126,39 @@ static void score_of_a_long_text_sees_its_end(void **state) {
     classifier_free(c);
 }
 
+/* However it is cut, a text that grew has the score of the whole, also before its last word ended.
+ */
+static void flow_in_any_pieces_scores_as_the_whole(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "",
+        " ",
+        "a",
+        "I will find you, and kill you!",
+        "How long do I roast a chicken of 2 kilos?  ",
+        "\n\nGr\xc3\xbc\xc3\x9f Gott -- na\xc3\xafve caf\xc3\xa9s; it's 17:05.\tThe end"};
+    struct classifier *c = builtin();
+    unsigned seed = 7;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        for (int round = 0; round < 20; round++) {
+            struct classifier_flow f = {0};
+            struct str s = str_from(texts[i]);
+            for (size_t at = 0; at < s.n || at == 0;) {
+                size_t n = 1 + (seed = seed * 1103515245 + 12345) / 65536 % 5;
+                float got[SAFETY_CATEGORIES], want[SAFETY_CATEGORIES], any;
+                classifier_flow_add(c, &f, str_sub(s, at, n));
+                at += n;
+                struct safety_text t = {.text = str_sub(s, 0, at < s.n ? at : s.n),
+                                        .direction = SAFETY_OUTPUT};
+                classifier_score(c, &t, want, &any);
+                classifier_flow_score(c, &f, SAFETY_OUTPUT, got);
+                for (int k = 0; k < SAFETY_CATEGORIES; k++)
+                    assert_float_equal(got[k], want[k], 1e-6);
+            }
+        }
+    classifier_free(c);
+}
+
 static void score_takes_any_bytes(void **state) {
     (void)state;
     struct classifier *c = builtin();
@@ -189,6 +222,7 @@ int main(void) {
         cmocka_unit_test(score_tells_a_threat_from_a_recipe),
         cmocka_unit_test(score_of_a_disguised_text_is_that_of_what_it_hides),
         cmocka_unit_test(score_of_a_long_text_sees_its_end),
+        cmocka_unit_test(flow_in_any_pieces_scores_as_the_whole),
         cmocka_unit_test(score_takes_any_bytes),
         cmocka_unit_test(parse_damaged_model_is_refused),
         cmocka_unit_test(open_missing_model_is_not_found),
