@@ -13,8 +13,9 @@ export async function openBrowser(base) {
   const browser = await chromium.launch({ executablePath: process.env.PARLEY_CHROMIUM ?? '/usr/bin/chromium', args: ARGS });
   const context = await browser.newContext({ baseURL: base, viewport: { width: 1280, height: 800 }, locale: 'en-GB', colorScheme: 'light' });
   const trespasses = [];
-  /* While a connection is broken on purpose the browser reports failed requests; nothing else is excused. */
-  const excused = { network: false };
+  /* While a connection is broken on purpose the browser reports failed requests, and of a conversation that is another's
+   * that it is not found; nothing else is excused. */
+  const excused = { network: false, missing: null };
 
   await context.addInitScript(() => {
     addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} blocked ${e.blockedURI}`));
@@ -25,6 +26,7 @@ export async function openBrowser(base) {
     if (message.type() !== 'error') return;
     const { url } = message.location();
     if (url.endsWith('/api/v1/users/me') && message.text().includes('401')) return; // asking who one is, signed out
+    if (excused.missing && url.includes(excused.missing) && message.text().includes('404')) return;
     if (excused.network && message.text().includes('net::ERR_')) return;
     trespasses.push(`console: ${message.text()} (${url})`);
   });
