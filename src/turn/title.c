@@ -59,6 +59,8 @@ bool title_clean(struct str answer, char out[TITLE_SIZE]) {
     static const struct str closings[] = {STR("**"), STR("\""), STR("'"), STR("”"),
                                           STR("`"),  STR("."),  STR(":")};
     struct str s = str_trim(answer);
+    if (str_starts(s, STR("```"))) /* it wrote a program instead */
+        return false;
     struct str line = str_trim(str_cut(&s, '\n'));
     for (bool again = true; again;) {
         again = false;

@@ -176,6 +176,7 @@ static void title_of_a_model_is_cleaned(void **state) {
     assert_string_equal(out, "Alps");
     assert_false(title_clean(STR("\"\""), out));
     assert_false(title_clean(STR(""), out));
+    assert_false(title_clean(STR("```python\nprint(1)\n```"), out));
     assert_false(
         title_clean(STR("Marmots are large ground squirrels that live in the mountains of Europe, "
                         "Asia and North America, and they hibernate all winter long in burrows."),

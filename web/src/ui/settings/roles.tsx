@@ -189,7 +189,7 @@ function RoleList({ onView }: { onView: (view: View) => void }): JSX.Element {
               <small>{role.description}</small>
             </div>
             <button type="button" class="button small" onClick={() => onView({ kind: 'versions', role })} aria-label={`Versions of ${role.name}`}>
-              v{role.version}
+              Version {role.version}
             </button>
             <button type="button" class="button small" onClick={() => void retire(role, !role.retired_at).catch(reportError)}>
               {role.retired_at ? 'Restore' : 'Retire'}

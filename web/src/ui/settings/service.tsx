@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { get, patch, post } from '../../api/client.ts';
 import type { Objective, ObjectiveWindow, StoreState, Upstream } from '../../api/types.ts';
 import { reportError } from '../../state/ui.ts';
-import { fullTime } from '../../text/format.ts';
+import { fullTime, plural } from '../../text/format.ts';
 import { ListView, useList } from './use-list.tsx';
 
 const NAMES: Record<Objective['objective'], string> = {
@@ -45,7 +45,7 @@ function UpstreamRow({ u, changed }: { u: Upstream; changed: (u: Upstream) => vo
           {u.name} {!u.enabled && <span class="tag">Out of use</span>} {u.breaker !== 'closed' && <span class="tag">Left alone</span>}
         </strong>
         <small>
-          {u.ready ? 'Ready' : (u.reason ?? 'Not asked yet')} · {u.in_flight} under way · {u.requests} requests, {u.failures} failed
+          {u.ready ? 'Ready' : (u.reason ?? 'Not asked yet')} · {u.in_flight} under way · {plural(u.requests, 'request')}, {u.failures} failed
           {u.first_byte_ms > 0 && ` · first byte after ${Math.round(u.first_byte_ms)} ms`}
         </small>
       </div>
