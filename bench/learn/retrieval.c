@@ -134,6 +134,7 @@ static void weigh(struct world *w) {
                 .thing = w->turns[i].query * POOL + w->turns[i].shown[k],
                 .at = w->turns[i].at,
                 .worth = {w->turns[i].value[k], !w->turns[i].silent[k]},
+                .rating = i,
             };
     if (w->learner->integrity &&
         evidence_weigh(j, m, people, RATERS, w->pool->n_queries * POOL) != ERR_OK)

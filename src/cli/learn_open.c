@@ -82,28 +82,19 @@ static void free_weights(struct retrieval_weights *w) {
 }
 
 /* Another ranker than the search has is given to it; it lets go of the old one when it can. */
-static void give_ranker(struct server_learn *l) {
-    struct learn_ranker *now = learn_hold_ranker(l->learn);
-    if (!l->retrieval || now == l->given) {
-        learn_release_ranker(now);
+static void give_ranker(void *ctx, struct learn_ranker *now) {
+    struct server_learn *l = ctx;
+    if (!l->retrieval || now == l->given)
         return;
-    }
     struct retrieval_weights *w = now ? calloc(1, sizeof *w) : NULL;
-    if (now && !w) {
-        learn_release_ranker(now);
+    if (now && !w)
         return; /* the next look tries again */
-    }
     if (w)
         *w = (struct retrieval_weights){
-            .score = score, .ctx = learn_hold_ranker(l->learn), .free = free_weights};
-    if (w && w->ctx != now) { /* it changed in between */
-        learn_release_ranker(now);
-        free_weights(w);
-        return;
-    }
+            .score = score, .ctx = learn_hold_ranker(now), .free = free_weights};
     retrieval_set_weights(l->retrieval, w);
     learn_release_ranker(l->given);
-    l->given = now;
+    l->given = learn_hold_ranker(now);
 }
 
 /* ---- the work beside ---- */
@@ -120,7 +111,6 @@ static void work(void *arg) {
     struct learn_report report = {0};
     struct errinfo ei = {0};
     int64_t now = clock_mono_ns();
-    int stopped = 0;
     enum err e = ERR_OK;
     if (now - l->ran_ns >= RUN_NS) {
         l->ran_ns = now;
@@ -130,11 +120,10 @@ static void work(void *arg) {
     } else if (atomic_load(&l->ended) >= GUARD_TURNS || now - l->guarded_ns >= GUARD_NS) {
         l->guarded_ns = now;
         atomic_store(&l->ended, 0);
-        e = learn_guard(l->store, &stopped, &ei);
+        e = learn_guard(l->store, &report, &ei);
     }
     if (!e)
         e = learn_refresh(l->learn, &ei);
-    give_ranker(l);
     l->n_answers = 0;
     arena_free(l->arena);
     l->arena = arena_new(EMBED_ARENA);
@@ -142,8 +131,10 @@ static void work(void *arg) {
         e = store_read_wait(l->store, read_unembedded, l, &ei);
     if (e)
         log_event(LOG_WARN, "learn.failed", LF_ERR(&ei));
-    if (stopped || report.arms_stopped)
-        log_event(LOG_WARN, "learn.arms_stopped", LF_INT("arms", stopped + report.arms_stopped));
+    if (report.arms_stopped)
+        log_event(LOG_WARN, "learn.arms_stopped", LF_INT("arms", report.arms_stopped));
+    if (report.rolled_back)
+        log_event(LOG_WARN, "learn.rolled_back");
 }
 
 static enum err write_vectors(struct store_tx *tx, void *arg, struct errinfo *ei) {
@@ -209,10 +200,8 @@ enum err learn_open(struct server_learn *l, struct store *s, struct upstream *u,
         e = jobs_new(1, JOBS_QUEUED, &l->jobs);
     if (e)
         return err_set(ei, e, NULL);
-    e = learn_refresh(l->learn, ei);
-    if (!e)
-        give_ranker(l);
-    return e;
+    learn_on_ranker(l->learn, give_ranker, l);
+    return learn_refresh(l->learn, ei);
 }
 
 enum err learn_start(struct server_learn *l, struct loop *loop, struct upstream_client *c,

@@ -15,6 +15,7 @@
 #define FAILED_TURNS    10
 #define SLOW_FACTOR     1.5 /* of the geometric mean time to the first words */
 #define SLOW_TURNS      15
+#define SLOW_MS         50 /* what nobody notices is not slow */
 #define DISLIKED_MARGIN 0.05
 #define DISLIKED_N      12
 
@@ -101,8 +102,9 @@ static bool is_slow(const struct bandit_arm *a, const struct bandit_arm *base) {
     double m = a->ttft_sum / a->ttft_n, mb = base->ttft_sum / base->ttft_n;
     double v = fmax(0, a->ttft_squares / a->ttft_n - m * m) / a->ttft_n;
     double vb = fmax(0, base->ttft_squares / base->ttft_n - mb * mb) / base->ttft_n;
-    return m - mb - student_t95(fmin(a->ttft_n, base->ttft_n) - 1) * sqrt(v + vb) >
-           log(SLOW_FACTOR);
+    return exp(m) - exp(mb) > SLOW_MS &&
+           m - mb - student_t95(fmin(a->ttft_n, base->ttft_n) - 1) * sqrt(v + vb) >
+               log(SLOW_FACTOR);
 }
 
 enum arm_stop bandit_guard(const struct bandit_arm *arms, size_t n, size_t arm) {

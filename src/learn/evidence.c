@@ -56,24 +56,29 @@ static int by_person_and_time(const void *a, const void *b) {
     const struct judgement *x = *(struct judgement *const *)a, *y = *(struct judgement *const *)b;
     if (x->person != y->person)
         return x->person < y->person ? -1 : 1;
-    return x->at != y->at ? (x->at < y->at ? -1 : 1) : (x < y ? -1 : x > y);
+    if (x->at != y->at)
+        return x->at < y->at ? -1 : 1;
+    return x->rating != y->rating ? (x->rating < y->rating ? -1 : 1) : (x < y ? -1 : x > y);
 }
 
-/* A window that slides over one person's judgements: each is damped by the fullest window that it
- * is in the middle of. */
-static void weigh_person(struct judgement **j, size_t n, struct person *p) {
+/* A window that slides over one person's ratings: each is damped by how full the window is that it
+ * is in the middle of. nth: space for n. */
+static void weigh_person(struct judgement **j, size_t n, struct person *p, size_t *nth) {
     size_t from = 0, to = 0;
+    for (size_t i = 0; i < n;
+         i++) /* the judgements of one rating have its time, and are together */
+        nth[i] = i ? nth[i - 1] + (j[i]->rating != j[i - 1]->rating) : 0;
     for (size_t i = 0; i < n; i++) {
         while (j[i]->at - j[from]->at > EVIDENCE_BURST_MS / 2)
             from++;
         while (to < n && j[to]->at - j[i]->at <= EVIDENCE_BURST_MS / 2)
             to++;
-        double crowd = (double)(to - from), seen = (double)(p->earlier + i);
+        double crowd = (double)(nth[to - 1] - nth[from] + 1), seen = (double)(p->earlier + nth[i]);
         double standing =
             p->flagged ? 0 : fmin(1, EVIDENCE_NEW + (1 - EVIDENCE_NEW) * seen / EVIDENCE_SETTLED);
         j[i]->worth.weight *= standing * (crowd > EVIDENCE_BURST ? EVIDENCE_BURST / crowd : 1);
     }
-    p->given = n;
+    p->given = n ? nth[n - 1] + 1 : 0;
 }
 
 /* ---- reliability ---- */
@@ -135,9 +140,11 @@ enum err evidence_weigh(struct judgement *j, size_t n, struct person *people, si
             return ERR_INVALID;
     struct judgement **order = calloc(n + 1, sizeof *order);
     double *space = calloc(2 * n_things + 2 * n_people + 1, sizeof *space);
-    if (!order || !space) {
+    size_t *nth = calloc(n + 1, sizeof *nth);
+    if (!order || !space || !nth) {
         free(order);
         free(space);
+        free(nth);
         return ERR_NOMEM;
     }
     for (size_t i = 0; i < n; i++)
@@ -150,7 +157,7 @@ enum err evidence_weigh(struct judgement *j, size_t n, struct person *people, si
     for (size_t i = 0, k; i < n; i = k) {
         for (k = i; k < n && order[k]->person == order[i]->person; k++)
             ;
-        weigh_person(order + i, k - i, &people[order[i]->person]);
+        weigh_person(order + i, k - i, &people[order[i]->person], nth);
     }
     reliability(j, n, people, n_people, space, space + n_things, n_things, space + 2 * n_things,
                 space + 2 * n_things + n_people);
@@ -158,5 +165,6 @@ enum err evidence_weigh(struct judgement *j, size_t n, struct person *people, si
         j[i].worth.weight *= people[j[i].person].reliability;
     free(order);
     free(space);
+    free(nth);
     return ERR_OK;
 }

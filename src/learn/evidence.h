@@ -51,12 +51,13 @@ struct judgement {
     size_t person, thing;
     int64_t at;         /* Unix milliseconds */
     struct worth worth; /* in: of the rating alone; out of evidence_weigh(): with all weights */
+    size_t rating;      /* a number that the judgements of one rating share, and no others */
 };
 struct person {
     bool flagged;
     size_t earlier;     /* ratings before these */
     double reliability; /* out: 0 (as good as against the others) to 1 */
-    size_t given;       /* out */
+    size_t given;       /* out: ratings */
 };
 
 /* Weighs the judgements in place. ERR_NOMEM, ERR_INVALID for a number out of range. */

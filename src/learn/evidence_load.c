@@ -179,7 +179,6 @@ static enum err add_turn(struct loading *l, const struct evidence_row *r, json_v
     memcpy(vector, r->r.vector.p, r->r.vector.n);
     if (!yyjson_is_arr(list))
         return ERR_OK;
-    size_t question = question_of(l, r, vector), person = person_of(l, r);
     struct shown shown[PASSAGES_MAX];
     yyjson_arr_foreach(list, i, n, v) {
         struct uuid doc;
@@ -192,6 +191,9 @@ static enum err add_turn(struct loading *l, const struct evidence_row *r, json_v
             worth_of(r, json_get_bool(v, "cited", false), marked(sources, json_get_str(v, "key")));
         m++;
     }
+    if (m == 0) /* what was asked of private documents is not remembered either */
+        return ERR_OK;
+    size_t question = question_of(l, r, vector), person = person_of(l, r);
     qsort(shown, m, sizeof *shown, by_fused);
     for (i = 0; i < m; i++) {
         p[i] = shown[i].p;
@@ -199,8 +201,10 @@ static enum err add_turn(struct loading *l, const struct evidence_row *r, json_v
     }
     ranker_fill_signals(p, m, s->dims);
     for (i = 0; i < m; i++) {
-        l->judgements[s->n_ratings] =
-            (struct judgement){person, 0, r->rated_at ? r->rated_at : r->r.at, shown[i].worth};
+        l->judgements[s->n_ratings] = (struct judgement){.person = person,
+                                                         .at = r->rated_at ? r->rated_at : r->r.at,
+                                                         .worth = shown[i].worth,
+                                                         .rating = s->n_turns};
         s->turn_of[s->n_ratings] = s->n_turns;
         s->ratings[s->n_ratings++] =
             (struct ranker_rating){question, p[i], values[i], shown[i].worth.weight};

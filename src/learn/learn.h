@@ -43,9 +43,12 @@ bool learn_find_answer(struct learn *l, const struct uuid *role_id, struct str q
 enum err learn_unembedded(struct store_tx *tx, struct str model, struct arena *a,
                           struct approved_answer **ret, size_t *ret_n) ERR_CHECK;
 
-/* ---- for the search: the ranker in use, held until let go; NULL = none ---- */
+/* ---- for the search: the ranker in use, NULL = none ---- */
 struct learn_ranker;
-struct learn_ranker *learn_hold_ranker(struct learn *l);
+/* give is called by each learn_refresh(), on its thread and one at a time, before turns are told of
+ * what is new: a turn that is said to be ranked is. r is borrowed. */
+void learn_on_ranker(struct learn *l, void (*give)(void *ctx, struct learn_ranker *r), void *ctx);
+struct learn_ranker *learn_hold_ranker(struct learn_ranker *r); /* until let go; NULL is fine */
 void learn_release_ranker(struct learn_ranker *r);
 const struct ranker *learn_ranker_get(const struct learn_ranker *r);
 uint64_t learn_role_key(const struct uuid *role_id); /* ranker_question.role */
@@ -56,19 +59,23 @@ struct learn_report {
     bool made;                 /* a candidate was made */
     bool proved;
     int arms_stopped;
+    bool rolled_back; /* what was in use was taken back */
     int64_t stale;    /* approved answers whose documents changed */
     int proposed;     /* answers put up for approval */
     char words[1024]; /* what was done and why, for people */
 };
-#define LEARN_RATINGS_NEW 20 /* so many since the last candidate, before another is made */
+/* So many since the last candidate, and a tenth more than it had, before another is made; none
+ * while one is on trial. */
+#define LEARN_RATINGS_NEW   20
+#define LEARN_RATINGS_GROWN 10
 
 /* Blocking, seconds: on a job or in the terminal. force: a candidate is made however few ratings
  * are new. Safe beside a running server: the writes are small and each is one transaction. */
 enum err learn_run(struct store *s, bool force, struct learn_report *ret,
                    struct errinfo *ei) ERR_CHECK;
-/* The guard-rails alone: variants that do harm are stopped, answers whose documents changed become
- * stale. Milliseconds; blocking. */
-enum err learn_guard(struct store *s, int *ret_stopped, struct errinfo *ei) ERR_CHECK;
+/* The guard-rails alone: variants that do harm are stopped, a candidate that does is taken back,
+ * answers whose documents changed become stale. Milliseconds; blocking. */
+enum err learn_guard(struct store *s, struct learn_report *ret, struct errinfo *ei) ERR_CHECK;
 /* Takes a candidate out of use by hand, or puts one back to all that was rolled back or replaced.
  */
 enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in_use,

@@ -31,13 +31,22 @@ static double rated(const struct bandit_arm *a) {
     return a->good + a->bad;
 }
 
+static const char *reason(enum arm_stop stop) {
+    return stop == ARM_STOPPED_DISLIKED ? "worse rated" : arm_stop_name(stop);
+}
+
 static enum err with_all(const struct rollout_seen *s, struct rollout_step *ret) {
-    const struct bandit_arm *a = &s->sides[1];
-    struct interval now = interval_of_share(a->good, rated(a));
-    ret->difference = (struct interval){now.mean - s->before.mean, now.low - s->before.mean,
-                                        now.high - s->before.mean, now.n};
-    if (s->before.n > 0 && rated(a) >= ROLLOUT_RATED_MIN &&
-        now.high < s->before.mean - ROLLOUT_DROP) {
+    const struct bandit_arm *a = &s->sides[1], *b = &s->sides[0];
+    struct interval now = interval_of_share(a->good, rated(a)),
+                    before = interval_of_share(b->good, rated(b));
+    enum arm_stop stop = b->turns > 0 ? bandit_guard(s->sides, 2, 1) : ARM_RUNNING;
+    ret->difference = (struct interval){now.mean - before.mean, now.low - before.mean,
+                                        now.high - before.mean, now.n};
+    if (stop != ARM_RUNNING) {
+        ret->to = ROLLOUT_BACK;
+        ret->why = reason(stop);
+    } else if (rated(b) > 0 && rated(a) >= ROLLOUT_RATED_MIN &&
+               now.high < before.mean - ROLLOUT_DROP) {
         ret->to = ROLLOUT_BACK;
         ret->why = "worse rated";
     }
@@ -53,7 +62,7 @@ enum err rollout_decide(enum rollout now, const struct rollout_seen *s, struct r
     enum arm_stop stop = bandit_guard(s->sides, 2, 1);
     if (stop != ARM_RUNNING) {
         ret->to = ROLLOUT_BACK;
-        ret->why = stop == ARM_STOPPED_DISLIKED ? "worse rated" : arm_stop_name(stop);
+        ret->why = reason(stop);
         return ERR_OK;
     }
     const double with[] = {0, 1}, without[] = {1, 0};

@@ -10,8 +10,9 @@
  * compare as in a trial: by ratings (the self-normalised estimate of their difference with its
  * interval), by the time to the first words, by failures, by what the guard stops. It goes on when
  * each side has enough ratings and nothing speaks against it, and back at once when one of them
- * says so. With all of the traffic there is no other side: ratings are held against what they were
- * before. Pure: what happened comes in, what to do goes out. */
+ * says so. With all of the traffic there is no other side: ratings, times, failures and what the
+ * guard stops are held against what they were before. Pure: what happened comes in, what to do goes
+ * out. */
 #pragma once
 
 #include "learn/estimate.h"
@@ -33,10 +34,11 @@ double rollout_share(enum rollout r);              /* of the traffic: 0, 0.1, 0.
 #define ROLLOUT_DROP      0.05 /* of satisfaction, that sends a candidate with all traffic back */
 
 struct rollout_seen {
-    struct bandit_arm sides[2];   /* without and with the candidate; ratings are in them, too */
+    /* Without and with the candidate; ratings are in them, too. With all of the traffic the first
+     * is what was before (turns 0: not known). */
+    struct bandit_arm sides[2];
     const struct logged *ratings; /* arm 0 or 1 as above */
     size_t n;
-    struct interval before; /* satisfaction before it had anything (n 0 = not known) */
 };
 struct rollout_step {
     enum rollout to; /* the same state: nothing to do yet */

@@ -18,11 +18,12 @@
 struct pass {
     struct store *store;
     struct arena *a;
-    bool force;
+    bool force, only_back; /* a candidate may be taken back, but not go on */
     struct learn_report *report;
     struct evidence_set set;
     struct candidate active; /* candidate_id not set: none */
     bool unlearn, ranker_off;
+    bool stepped;         /* the roll-out went on or back in this pass */
     int64_t last_ratings; /* that the newest candidate was made of */
     struct candidate made;
     enum rollout state;
@@ -149,37 +150,43 @@ static enum err tell_step(struct store_tx *tx, struct pass *p, const struct roll
                  "%+.3f (%+.3f to %+.3f) of satisfaction against without.",
                  100 * rollout_share(s->to), s->why, s->difference.mean, s->difference.low,
                  s->difference.high);
-    enum err e = candidate_set_state(tx, &p->active.candidate_id, rollout_name(s->to), false);
+    enum err e = candidate_set_state(tx, &p->active.candidate_id, rollout_name(s->to));
     if (!e)
         e = learn_event_add(tx, rollout_name(s->to), &p->active.candidate_id, str_from(text));
     say(p->report, "%s", text);
     if (s->to == ROLLOUT_BACK)
-        p->active = (struct candidate){0};
+        p->active = (struct candidate){.ratings = 0};
+    p->report->rolled_back |= s->to == ROLLOUT_BACK;
+    p->stepped = true;
     return e;
 }
 
 static enum err roll_out(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct pass *p = arg;
-    struct rollout_seen seen = {0};
+    struct rollout_seen seen = {.n = 0};
     struct arm_totals totals[2];
     struct logged *ratings;
     struct rollout_step step;
-    double good, n;
     int now = rollout_from_name(p->active.state.p, p->active.state.n);
     enum err e = candidate_totals(tx, &p->active.candidate_id, p->active.changed_at, totals);
+    if (!e && now == ROLLOUT_ALL)
+        e = totals_between(tx, p->active.created_at - BEFORE_MS, p->active.created_at, &totals[0]);
     if (!e)
         e = live_ratings(tx, p, &ratings, &seen.n);
-    if (!e)
-        e = ratings_between(tx, p->active.created_at - BEFORE_MS, p->active.created_at, &good, &n);
     if (e)
         return err_set(ei, e, NULL);
     seen.ratings = ratings;
-    seen.before = interval_of_share(good, n);
     for (int i = 0; i < 2; i++)
         learn_totals_to_arm(&totals[i], &seen.sides[i]);
     e = rollout_decide((enum rollout)now, &seen, &step);
-    if (!e && step.to != (enum rollout)now)
+    if (!e && step.to != (enum rollout)now && (step.to == ROLLOUT_BACK || !p->only_back))
         e = tell_step(tx, p, &step);
+    else if (!e && now != ROLLOUT_ALL)
+        say(p->report,
+            "The learnt order of passages is on trial with %.0f %% of conversations: %.0f ratings "
+            "with it, %.0f without, %d of each are needed; %s.",
+            100 * rollout_share((enum rollout)now), seen.sides[1].good + seen.sides[1].bad,
+            seen.sides[0].good + seen.sides[0].bad, ROLLOUT_RATED_MIN, step.why);
     return e ? err_set(ei, e, NULL) : ERR_OK;
 }
 
@@ -244,9 +251,11 @@ static enum err store_candidate(struct store_tx *tx, void *arg, struct errinfo *
     bool proved = p->report->proved;
     enum err e = ERR_OK;
     if (proved && uuid_is_set(&p->active.candidate_id))
-        e = candidate_set_state(tx, &p->active.candidate_id, "replaced", false);
+        e = candidate_set_state(tx, &p->active.candidate_id, "replaced");
     if (!e)
         e = candidate_put(tx, &p->made);
+    if (!e)
+        e = candidate_forget(tx, CANDIDATES_KEPT);
     if (!e)
         e = learn_event_add(tx, rollout_name(p->state), &p->made.candidate_id, p->made.words);
     return e ? err_set(ei, e, NULL) : ERR_OK;
@@ -277,6 +286,7 @@ static enum err make_candidate(struct pass *p, struct errinfo *ei) {
                                      .state = str_from(rollout_name(p->state)),
                                      .created_at = clock_wall_ms(),
                                      .changed_at = clock_wall_ms(),
+                                     .made_at = clock_wall_ms(),
                                      .ratings = p->set.rated,
                                      .proof = str_from(proof),
                                      .words = str_from(words),
@@ -294,15 +304,17 @@ static enum err make_candidate(struct pass *p, struct errinfo *ei) {
 static enum err store_unlearnt(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct pass *p = arg;
     enum err e = ERR_OK;
-    static const char words[] = "Ratings were withdrawn, changed or flagged, or a person or "
-                                "conversation was deleted: the learnt order of passages was made "
-                                "anew without them.";
+    static const char words[] = "Ratings were withdrawn, changed or flagged, or a person, "
+                                "conversation or document was deleted: the learnt order of "
+                                "passages was made anew without them.";
     if (uuid_is_set(&p->active.candidate_id)) {
         e = candidate_put(tx, &p->active);
         if (!e)
             e = learn_event_add(tx, "unlearned", &p->active.candidate_id, str_from(words));
         say(p->report, "%s", words);
     }
+    if (!e) /* what was in use before holds it, too */
+        e = candidate_forget(tx, 0);
     if (!e)
         e = setting_set(tx, UNLEARN_SETTING, STR_NULL);
     return e ? err_set(ei, e, NULL) : ERR_OK;
@@ -317,7 +329,7 @@ static enum err unlearn(struct pass *p, struct errinfo *ei) {
         ranker_save(r, &body);
         e = buf_err(&body);
         p->active.body = buf_str(&body);
-        p->active.changed_at = clock_wall_ms();
+        p->active.made_at = clock_wall_ms();
     }
     if (!e)
         e = store_write_wait(p->store, store_unlearnt, p, ei);
@@ -336,9 +348,17 @@ static enum err run(struct pass *p, struct errinfo *ei) {
         e = unlearn(p, ei);
     if (!e && uuid_is_set(&p->active.candidate_id))
         e = store_write_wait(p->store, roll_out, p, ei);
-    if (e || p->ranker_off)
+    if (e || p->ranker_off || p->stepped)
         return e;
+    int now = uuid_is_set(&p->active.candidate_id)
+                  ? rollout_from_name(p->active.state.p, p->active.state.n)
+                  : -1;
+    if (now == ROLLOUT_TRIAL || now == ROLLOUT_HALF)
+        return ERR_OK; /* a newer one would begin the comparison anew, and none would ever end */
     int64_t fresh = p->set.rated - p->last_ratings;
+    int64_t enough = p->last_ratings / LEARN_RATINGS_GROWN;
+    if (enough < LEARN_RATINGS_NEW)
+        enough = LEARN_RATINGS_NEW;
     if (p->set.rated < RATINGS_MIN) {
         say(p->report,
             "There are %lld rated answers that used documents; an order of passages is learnt from "
@@ -346,9 +366,10 @@ static enum err run(struct pass *p, struct errinfo *ei) {
             (long long)p->set.rated, RATINGS_MIN);
         return ERR_OK;
     }
-    if (!p->force && fresh < LEARN_RATINGS_NEW) {
-        say(p->report, "%lld ratings are new since the last candidate; the next is made after %d.",
-            (long long)(fresh < 0 ? 0 : fresh), LEARN_RATINGS_NEW);
+    if (!p->force && fresh < enough) {
+        say(p->report,
+            "%lld ratings are new since the last candidate; the next is made after %lld.",
+            (long long)(fresh < 0 ? 0 : fresh), (long long)enough);
         return ERR_OK;
     }
     return make_candidate(p, ei);
@@ -367,14 +388,29 @@ enum err learn_run(struct store *s, bool force, struct learn_report *ret, struct
     return ERR_OK;
 }
 
-enum err learn_guard(struct store *s, int *ret_stopped, struct errinfo *ei) {
+static enum err read_active(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct pass *p = arg;
+    enum err e = candidate_active(tx, "ranker", p->a, &p->active);
+    return e && e != ERR_NOT_FOUND ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+enum err learn_guard(struct store *s, struct learn_report *ret, struct errinfo *ei) {
     struct learn_report report = {0};
-    struct pass p = {.store = s, .report = &report, .a = arena_new(RUN_ARENA)};
+    struct pass p = {.store = s, .only_back = true, .report = &report, .a = arena_new(RUN_ARENA)};
     enum err e = p.a ? store_write_wait(s, guard_arms, &p, ei) : err_set(ei, ERR_NOMEM, NULL);
+    if (!e)
+        e = store_read_wait(s, read_active, &p, ei);
+    if (!e && uuid_is_set(&p.active.candidate_id))
+        e = store_write_wait(s, roll_out, &p, ei);
     arena_free(p.a);
     if (!e)
-        *ret_stopped = report.arms_stopped;
+        *ret = report;
     return e;
+}
+
+static double rollout_share_of(const struct candidate *c) {
+    int state = rollout_from_name(c->state.p, c->state.n);
+    return state < 0 ? 0 : rollout_share((enum rollout)state);
 }
 
 enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in_use,
@@ -383,11 +419,18 @@ enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in
     struct arena *a = arena_new(RUN_ARENA);
     enum err e = a ? candidate_get(tx, id, a, &c) : ERR_NOMEM;
     if (!e && in_use && !c.body.n)
-        e = err_set(ei, ERR_CONFLICT, "this candidate was never proved: there is nothing to use");
-    else if (!e && in_use && candidate_active(tx, "ranker", a, &active) == ERR_OK)
-        e = candidate_set_state(tx, &active.candidate_id, "replaced", false);
+        e = err_set(ei, ERR_CONFLICT,
+                    str_eqz(c.state, "refused")
+                        ? "this candidate was never proved: there is nothing to use"
+                        : "what this candidate had learnt was forgotten: it is old, or ratings in "
+                          "it were taken back; the next pass makes another");
+    else if (!e && !in_use && rollout_share_of(&c) <= 0)
+        e = err_set(ei, ERR_CONFLICT, "this candidate is not in use");
+    else if (!e && in_use && candidate_active(tx, "ranker", a, &active) == ERR_OK &&
+             !uuid_eq(&active.candidate_id, id))
+        e = candidate_set_state(tx, &active.candidate_id, "replaced");
     if (!e)
-        e = candidate_set_state(tx, id, in_use ? "all" : "rolled_back", false);
+        e = candidate_set_state(tx, id, in_use ? "all" : "rolled_back");
     if (!e)
         e = learn_event_add(tx, in_use ? "all" : "rolled_back", id,
                             in_use ? STR("An administrator put a learnt order of passages to use.")

@@ -40,7 +40,7 @@ struct learn_state {
     struct known_answer *answers;
     size_t n_answers;
     struct uuid candidate_id;
-    int64_t ranker_made; /* when its bytes were last written */
+    int64_t ranker_made; /* when it was trained */
     double share;        /* of the traffic that has the ranker */
     struct learn_ranker *ranker;
 };
@@ -48,8 +48,11 @@ struct learn_state {
 struct learn {
     struct store *store;
     uint64_t seed;
-    pthread_mutex_t lock; /* of state */
+    pthread_mutex_t refreshing; /* one at a time */
+    pthread_mutex_t lock;       /* of state */
     struct learn_state *state;
+    void (*give)(void *ctx, struct learn_ranker *r);
+    void *give_ctx;
 };
 
 /* ---- holding ---- */
@@ -73,13 +76,15 @@ static void release(struct learn_state *s) {
     free(s);
 }
 
-struct learn_ranker *learn_hold_ranker(struct learn *l) {
-    struct learn_state *s = hold(l);
-    struct learn_ranker *r = s ? s->ranker : NULL;
+struct learn_ranker *learn_hold_ranker(struct learn_ranker *r) {
     if (r)
         atomic_fetch_add(&r->refs, 1);
-    release(s);
     return r;
+}
+
+void learn_on_ranker(struct learn *l, void (*give)(void *ctx, struct learn_ranker *r), void *ctx) {
+    l->give = give;
+    l->give_ctx = ctx;
 }
 
 void learn_release_ranker(struct learn_ranker *r) {
@@ -104,6 +109,7 @@ enum err learn_new(struct store *s, uint64_t seed, struct learn **ret) {
     l->store = s;
     l->seed = seed;
     pthread_mutex_init(&l->lock, NULL);
+    pthread_mutex_init(&l->refreshing, NULL);
     *ret = l;
     return ERR_OK;
 }
@@ -113,6 +119,7 @@ void learn_free(struct learn *l) {
         return;
     release(l->state);
     pthread_mutex_destroy(&l->lock);
+    pthread_mutex_destroy(&l->refreshing);
     free(l);
 }
 
@@ -208,12 +215,12 @@ static enum err read_ranker(struct store_tx *tx, struct learn *l, struct learn_s
         return e == ERR_NOT_FOUND ? ERR_OK : e;
     int state = rollout_from_name(c.state.p, c.state.n);
     s->candidate_id = c.candidate_id;
-    s->ranker_made = c.changed_at;
+    s->ranker_made = c.made_at;
     s->share = state < 0 ? 0 : rollout_share((enum rollout)state);
     pthread_mutex_lock(&l->lock);
     struct learn_state *old = l->state;
     bool same = old && old->ranker && uuid_eq(&old->candidate_id, &c.candidate_id) &&
-                old->ranker_made == c.changed_at;
+                old->ranker_made == c.made_at;
     if (same) {
         s->ranker = old->ranker;
         atomic_fetch_add(&s->ranker->refs, 1);
@@ -265,14 +272,18 @@ enum err learn_refresh(struct learn *l, struct errinfo *ei) {
     }
     atomic_init(&s->refs, 1);
     struct refreshing x = {l, s};
+    pthread_mutex_lock(&l->refreshing);
     enum err e = store_read_wait(l->store, read_state, &x, ei);
     if (!e) {
+        if (l->give)
+            l->give(l->give_ctx, s->ranker);
         pthread_mutex_lock(&l->lock);
         struct learn_state *old = l->state;
         l->state = s;
         s = old;
         pthread_mutex_unlock(&l->lock);
     }
+    pthread_mutex_unlock(&l->refreshing);
     release(s);
     return e;
 }

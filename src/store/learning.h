@@ -91,6 +91,7 @@ struct candidate {
     struct str kind;  /* "ranker" */
     struct str state; /* "refused", "trial", "half", "all", "replaced", "rolled_back" */
     int64_t created_at, changed_at, ratings;
+    int64_t made_at;  /* when its body was last trained */
     struct str proof; /* JSON */
     struct str words;
     struct str body; /* lists leave it STR_NULL */
@@ -101,14 +102,17 @@ enum err candidate_get(struct store_tx *tx, const struct uuid *id, struct arena 
 /* The one in trial, half or all; ERR_NOT_FOUND: none. */
 enum err candidate_active(struct store_tx *tx, const char *kind, struct arena *a,
                           struct candidate *ret) ERR_CHECK;
-enum err candidate_set_state(struct store_tx *tx, const struct uuid *id, const char *state,
-                             bool drop_body) ERR_CHECK;
+enum err candidate_set_state(struct store_tx *tx, const struct uuid *id,
+                             const char *state) ERR_CHECK;
+/* Of what is not in use any more only the newest `keep` keep their bodies. */
+#define CANDIDATES_KEPT 3
+enum err candidate_forget(struct store_tx *tx, int keep) ERR_CHECK;
 /* What turns with ([1]) and without it ([0]) did while it was on trial, since a time. */
 enum err candidate_totals(struct store_tx *tx, const struct uuid *id, int64_t since,
                           struct arm_totals ret[2]) ERR_CHECK;
-/* Satisfaction of all turns in a span of time: the weighted sum and how many were rated. */
-enum err ratings_between(struct store_tx *tx, int64_t from, int64_t to, double *ret_good,
-                         double *ret_n) ERR_CHECK;
+/* What all turns in a span of time did. */
+enum err totals_between(struct store_tx *tx, int64_t from, int64_t to,
+                        struct arm_totals *ret) ERR_CHECK;
 enum err candidate_list(struct store_tx *tx, const struct page *p, struct arena *a,
                         struct candidate **ret, size_t *ret_n) ERR_CHECK; /* newest first */
 

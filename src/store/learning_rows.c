@@ -158,20 +158,19 @@ enum err candidate_totals(struct store_tx *tx, const struct uuid *id, int64_t si
     return e;
 }
 
-enum err ratings_between(struct store_tx *tx, int64_t from, int64_t to, double *ret_good,
-                         double *ret_n) {
+enum err totals_between(struct store_tx *tx, int64_t from, int64_t to, struct arm_totals *ret) {
     struct query q;
     struct arm_totals t = {.turns = 0};
-    query_begin(&q, tx, "SELECT NULL, NULL," TOTALS " WHERE t.at >= ? AND t.at < ?");
+    query_begin(&q, tx,
+                "SELECT NULL, NULL," TOTALS
+                " WHERE t.at >= ? AND t.at < ? AND t.answer_id IS NULL");
     query_bind_int(&q, from);
     query_bind_int(&q, to);
     if (query_next(&q))
         totals_read(&q, &t);
     enum err e = query_end(&q);
-    if (!e) {
-        *ret_good = t.good;
-        *ret_n = t.good + t.bad;
-    }
+    if (!e)
+        *ret = t;
     return e;
 }
 
@@ -203,7 +202,8 @@ enum err arm_totals_list(struct store_tx *tx, int64_t since, struct arena *a,
 
 /* ---- candidates ---- */
 
-#define CANDIDATE_COLUMNS "candidate_id, kind, state, created_at, changed_at, ratings, proof, words"
+#define CANDIDATE_COLUMNS                                                                          \
+    "candidate_id, kind, state, created_at, changed_at, ratings, proof, words, made_at"
 
 static void candidate_read(struct query *q, struct arena *a, struct candidate *ret) {
     *ret = (struct candidate){
@@ -215,6 +215,7 @@ static void candidate_read(struct query *q, struct arena *a, struct candidate *r
         .ratings = query_int(q, 5),
         .proof = query_str(q, 6, a),
         .words = query_str(q, 7, a),
+        .made_at = query_int(q, 8),
     };
 }
 
@@ -222,7 +223,8 @@ enum err candidate_put(struct store_tx *tx, const struct candidate *c) {
     struct query q;
     query_begin(&q, tx,
                 "INSERT OR REPLACE INTO candidates (candidate_id, kind, state, created_at,"
-                " changed_at, ratings, proof, words, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                " changed_at, ratings, proof, words, made_at, body)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     query_bind_id(&q, &c->candidate_id);
     query_bind_str(&q, c->kind);
     query_bind_str(&q, c->state);
@@ -231,6 +233,7 @@ enum err candidate_put(struct store_tx *tx, const struct candidate *c) {
     query_bind_int(&q, c->ratings);
     query_bind_str(&q, c->proof);
     query_bind_str(&q, c->words);
+    query_bind_int(&q, c->made_at);
     query_bind_blob(&q, c->body);
     return query_run(&q);
 }
@@ -240,7 +243,7 @@ static enum err candidate_one(struct query *q, struct arena *a, struct candidate
     bool found = query_next(q);
     if (found) {
         candidate_read(q, a, &c);
-        c.body = query_blob(q, 8, a);
+        c.body = query_blob(q, 9, a);
     }
     enum err e = query_end(q);
     if (!e && !found)
@@ -269,17 +272,24 @@ enum err candidate_active(struct store_tx *tx, const char *kind, struct arena *a
     return candidate_one(&q, a, ret);
 }
 
-enum err candidate_set_state(struct store_tx *tx, const struct uuid *id, const char *state,
-                             bool drop_body) {
+enum err candidate_set_state(struct store_tx *tx, const struct uuid *id, const char *state) {
     struct query q;
-    query_begin(&q, tx,
-                "UPDATE candidates SET state = ?, changed_at = ?, body = CASE WHEN ? THEN NULL"
-                " ELSE body END WHERE candidate_id = ?");
+    query_begin(&q, tx, "UPDATE candidates SET state = ?, changed_at = ? WHERE candidate_id = ?");
     query_bind_str(&q, str_from(state));
     query_bind_int(&q, clock_wall_ms());
-    query_bind_int(&q, drop_body);
     query_bind_id(&q, id);
     return query_run_one(&q);
+}
+
+enum err candidate_forget(struct store_tx *tx, int keep) {
+    struct query q;
+    query_begin(&q, tx,
+                "UPDATE candidates SET body = NULL WHERE body IS NOT NULL"
+                " AND state NOT IN ('trial', 'half', 'all') AND candidate_id NOT IN"
+                " (SELECT candidate_id FROM candidates WHERE body IS NOT NULL"
+                "  AND state NOT IN ('trial', 'half', 'all') ORDER BY candidate_id DESC LIMIT ?)");
+    query_bind_int(&q, keep);
+    return query_run(&q);
 }
 
 enum err candidate_list(struct store_tx *tx, const struct page *p, struct arena *a,

@@ -211,6 +211,7 @@ static const struct migration migrations[] = {
     {3, 1, "the guard's verdicts, policies, cases and audit log", {sql_safety, sql_audit}},
     {4, 1, "records of turns and what is learnt from them", {sql_turn_records, sql_learning}},
     {5, 1, "answers and requests outlive their process", {sql_durability}},
+    {6, 1, "when a candidate was made", {sql_candidates_made}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

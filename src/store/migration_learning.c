@@ -114,3 +114,13 @@ const char sql_learning[] =
     "CREATE INDEX approved_answers_role ON approved_answers (role_id, state);"
     "CREATE INDEX approved_answers_made_by ON approved_answers (made_by);"
     "CREATE INDEX messages_user_seq ON messages (user_id, seq);";
+
+/* Migration 6: when a candidate's ranker was trained, apart from when its state changed: one that
+ * is made anew without a rating that was taken back stays on trial with what it was seen to do. A
+ * document that goes leaves the mark as well. */
+const char sql_candidates_made[] =
+    "ALTER TABLE candidates ADD COLUMN made_at INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TRIGGER documents_unlearn AFTER DELETE ON documents WHEN EXISTS (SELECT 1 FROM"
+    " collections WHERE collection_id = old.collection_id AND kind <> 'private') BEGIN"
+    " INSERT INTO settings VALUES ('learn.unlearn', 'document')"
+    "  ON CONFLICT (name) DO UPDATE SET value = excluded.value; END;";

@@ -58,7 +58,9 @@ void turn_serve_approved(struct turn *t) {
     enum err e = turn_take(t, t->approved);
     if (e)
         t->failure = turn_explain(e, NULL);
-    snprintf(t->finish_reason, sizeof t->finish_reason, "approved");
+    /* That nothing was found was approved by nobody. */
+    snprintf(t->finish_reason, sizeof t->finish_reason,
+             uuid_is_set(&t->approved_id) ? "approved" : "stop");
     t->answered = true;
 }
 

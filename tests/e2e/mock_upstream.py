@@ -17,6 +17,7 @@ import re
 import socketserver
 import sys
 import threading
+import zlib
 
 MODELS = [{"id": "mock-chat", "object": "model", "created": 1, "owned_by": "tests",
            "parley": {"kind": "chat", "context_window": 4096}},
@@ -66,7 +67,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if self.server.embeddings_held:
                 self.server.released.wait(60)
             texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
-            data = [{"object": "embedding", "index": i, "embedding": [float(len(str(t))), 1.0, 0.0]} for i, t in enumerate(texts)]
+            embed = self.server.embed or (lambda t: [float(len(t)), 1.0, 0.0])
+            data = [{"object": "embedding", "index": i, "embedding": embed(str(t))} for i, t in enumerate(texts)]
             self.send_json(200, {"object": "list", "data": data, "model": body.get("model"), "usage": {"prompt_tokens": 1, "total_tokens": 1}})
         elif self.path == "/v1/tokens/count":
             self.send_json(200, {"counts": [len(t.encode()) // 4 + 1 for t in body["texts"]]})
@@ -136,7 +138,7 @@ class MockUpstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def __init__(self, log_path=None, port=0):
         super().__init__(("127.0.0.1", port), Handler)
         self.requests, self.log_path, self.lock = [], log_path, threading.Lock()
-        self.models, self.embeddings_held = MODELS, False
+        self.models, self.embeddings_held, self.embed = MODELS, False, None  # embed: text → vector
         self.held, self.released, self.gone = threading.Event(), threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
@@ -163,6 +165,15 @@ class MockUpstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.released.set()
         self.shutdown()
         self.server_close()
+
+
+def embed_words(text, dims=128):
+    """A vector in which words that two texts share are alike: each word, cut to its stem, adds to one place."""
+    v = [0.01] * dims
+    for word in re.findall(r"[a-z]+", text.lower()):
+        v[zlib.crc32(word[:5].encode()) % dims] += 1.0
+    length = sum(x * x for x in v) ** 0.5
+    return [x / length for x in v]
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ static void evidence_finds_who_says_the_opposite(void **state) {
         people[p].earlier = 50;
         for (size_t t = 0; t < 20; t++)
             j[p * 20 + t] = (struct judgement){
-                p, t, (int64_t)(p * 20 + t) * 1000000, {(t % 2 == 0) != (p == 9), 1}};
+                p, t, (int64_t)(p * 20 + t) * 1000000, {(t % 2 == 0) != (p == 9), 1}, t};
     }
     assert_ok(evidence_weigh(j, 200, people, 10, 20));
     assert_true(people[0].reliability > 0.9);
@@ -219,9 +219,9 @@ static void evidence_weighs_new_flagged_and_hasty_people_less(void **state) {
     struct person people[3] = {{.earlier = 50}, {.flagged = true, .earlier = 50}, {0}};
     (void)state;
     for (size_t i = 0; i < 40; i++) /* forty within a minute */
-        j[i] = (struct judgement){0, i, (int64_t)i * 1000, {1, 1}};
-    j[40] = (struct judgement){1, 40, 5, {0, 1}};
-    j[41] = (struct judgement){2, 41, 5, {0, 1}};
+        j[i] = (struct judgement){0, i, (int64_t)i * 1000, {1, 1}, i};
+    j[40] = (struct judgement){1, 40, 5, {0, 1}, 40};
+    j[41] = (struct judgement){2, 41, 5, {0, 1}, 41};
     assert_ok(evidence_weigh(j, 42, people, 3, 42));
     double sum = 0;
     for (size_t i = 0; i < 40; i++)
@@ -229,6 +229,10 @@ static void evidence_weighs_new_flagged_and_hasty_people_less(void **state) {
     assert_near(sum, EVIDENCE_BURST, 1);
     assert_true(j[40].worth.weight == 0);
     assert_near(j[41].worth.weight, EVIDENCE_NEW, 0.01);
+    for (size_t i = 0; i < 40; i++) /* one rating of forty passages is no burst */
+        j[i] = (struct judgement){0, i, 1000, {1, 1}, 7};
+    assert_ok(evidence_weigh(j, 40, people, 3, 42));
+    assert_true(j[39].worth.weight > 0.9 && people[0].given == 1);
     j[0].thing = 99;
     assert_err(evidence_weigh(j, 42, people, 3, 42), ERR_INVALID);
 }

@@ -56,12 +56,21 @@ static void rollout_goes_back_when_ratings_latency_or_safety_fall(void **state) 
     assert_ok(rollout_decide(ROLLOUT_HALF, &s, &step));
     assert_string_equal(step.why, "unsafe");
     see(&s, log, 100, 6, 3, 1); /* with all of the traffic: against what was before */
-    s.before = interval_of_share(160, 200);
     assert_ok(rollout_decide(ROLLOUT_ALL, &s, &step));
     assert_int_equal(step.to, ROLLOUT_BACK);
-    s.before = interval_of_share(60, 200);
+    assert_string_equal(step.why, "worse rated");
+    see(&s, log, 100, 3, 3, 1);
     assert_ok(rollout_decide(ROLLOUT_ALL, &s, &step));
     assert_int_equal(step.to, ROLLOUT_ALL);
+    for (int i = 0; i < 30; i++)
+        bandit_add_turn(&s.sides[1], 300, true, false);
+    assert_ok(rollout_decide(ROLLOUT_ALL, &s, &step));
+    assert_string_equal(step.why, "unsafe");
+    see(&s, log, 100, 3, 3, 1);
+    for (int i = 0; i < 100; i++)
+        bandit_add_turn(&s.sides[1], 5000, false, false);
+    assert_ok(rollout_decide(ROLLOUT_ALL, &s, &step));
+    assert_string_equal(step.why, "slow");
 }
 
 static const char *difference(const char *a, const char *b, double cosine) {

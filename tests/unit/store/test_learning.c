@@ -137,6 +137,7 @@ static void candidates_and_events_are_kept(void **state) {
                                .kind = STR("ranker"),
                                .state = STR("trial"),
                                .created_at = 5,
+                               .made_at = 7,
                                .proof = STR("{}"),
                                .words = STR("w"),
                                .body = STR("\x01\x00\x02")};
@@ -144,8 +145,14 @@ static void candidates_and_events_are_kept(void **state) {
     assert_ok(candidate_put(f->tx, &c));
     assert_ok(candidate_active(f->tx, "ranker", f->arena, &got));
     assert_int_equal(got.body.n, 3);
-    assert_ok(candidate_set_state(f->tx, &c.candidate_id, "rolled_back", true));
+    assert_ok(candidate_set_state(f->tx, &c.candidate_id, "rolled_back"));
     assert_err(candidate_active(f->tx, "ranker", f->arena, &got), ERR_NOT_FOUND);
+    assert_ok(candidate_forget(f->tx, 1));
+    assert_ok(candidate_get(f->tx, &c.candidate_id, f->arena, &got));
+    assert_true(got.body.n == 3 && got.made_at == 7);
+    assert_ok(candidate_forget(f->tx, 0));
+    assert_ok(candidate_get(f->tx, &c.candidate_id, f->arena, &got));
+    assert_int_equal(got.body.n, 0);
     assert_ok(learn_event_add(f->tx, "trial", &c.candidate_id, STR("Began.")));
     struct learn_event *v;
     size_t n;
