@@ -180,9 +180,9 @@ def test_a_role_that_is_grounded_only_says_that_it_found_nothing(program, mock, 
         for stream in (False, True):
             text, docs = complete(user, "medical-advisor", "What is the dose of quinine?", stream)
             assert text.startswith("I found nothing about this") and docs == []
+        assert len(mock.chats()) == before  # the model was not asked
         _, message = user.say(user.conversation("medical-advisor"), "What is the dose of quinine?")
         assert message["content"].startswith("I found nothing about this") and message["finish_reason"] == "stop"
-        assert len(mock.chats()) == before  # the model was not asked
     finally:
         program.admin.call("PATCH", path, {"grounded_only": False})
 
