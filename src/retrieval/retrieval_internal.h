@@ -37,7 +37,8 @@ struct retrieval {
     int64_t model_looked_ns, swept_ns;
     bool check_missing;
     int64_t missing_after;
-    struct uuid filling; /* the document whose vectors are being filled in */
+    int64_t fill_at_ns, fill_pause_ns; /* vectors failed: not before; 0 = now */
+    struct uuid filling;               /* the document whose vectors are being filled in */
 };
 
 /* ---- search.c ---- */

@@ -1,5 +1,6 @@
 /* Chunks, their vectors, and the log of changes. */
 #include "store/chunk.h"
+#include "base/clock.h"
 #include "store/store_internal.h"
 
 #define HASH(p) ((struct str){(const char *)(p), CHUNK_HASH_LEN})
@@ -123,6 +124,59 @@ enum err chunk_vector_purge(struct store_tx *tx) {
     return query_run(&q);
 }
 
+/* ---- texts without a vector for good ---- */
+
+enum err chunk_refuse(struct store_tx *tx, int64_t model, const unsigned char hash[CHUNK_HASH_LEN],
+                      struct str reason) {
+    struct query q;
+    query_begin(&q, tx,
+                "INSERT INTO chunk_refusals (model_id, hash, reason, at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (model_id, hash) DO UPDATE SET reason = excluded.reason,"
+                " at = excluded.at");
+    query_bind_int(&q, model);
+    query_bind_blob(&q, HASH(hash));
+    query_bind_str(&q, reason);
+    query_bind_int(&q, clock_wall_ms());
+    enum err e = query_run(&q);
+    if (e)
+        return e;
+    query_begin(&q, tx,
+                "UPDATE documents SET error = ?1 WHERE status = 'indexed' AND doc_id IN"
+                " (SELECT doc_id FROM chunks WHERE hash = ?2)");
+    query_bind_str(&q, reason);
+    query_bind_blob(&q, HASH(hash));
+    return query_run(&q);
+}
+
+enum err chunk_refused(struct store_tx *tx, int64_t model,
+                       const unsigned char hash[CHUNK_HASH_LEN]) {
+    struct query q;
+    query_begin(&q, tx, "SELECT 1 FROM chunk_refusals WHERE model_id = ? AND hash = ?");
+    query_bind_int(&q, model);
+    query_bind_blob(&q, HASH(hash));
+    bool found = query_next(&q);
+    enum err e = query_end(&q);
+    return e ? e : found ? ERR_OK : ERR_NOT_FOUND;
+}
+
+enum err chunk_refusal_purge(struct store_tx *tx, int64_t before) {
+    struct query q;
+    query_begin(&q, tx, "DELETE FROM chunk_refusals WHERE at < ?");
+    query_bind_int(&q, before);
+    return query_run_one(&q);
+}
+
+enum err document_note_refusals(struct store_tx *tx, const struct uuid *doc_id, int64_t model) {
+    struct query q;
+    query_begin(&q, tx,
+                "UPDATE documents SET error = f.reason FROM chunks c, chunk_refusals f"
+                " WHERE documents.doc_id = ?1 AND c.doc_id = ?1 AND f.model_id = ?2"
+                " AND f.hash = c.hash");
+    query_bind_id(&q, doc_id);
+    query_bind_int(&q, model);
+    return query_run(&q);
+}
+
 /* ---- chunks ---- */
 
 #define CHUNK_COLUMNS                                                                              \
@@ -158,6 +212,8 @@ enum err chunk_without_vector(struct store_tx *tx, int64_t model, int64_t after,
     query_begin(&q, tx,
                 "SELECT " CHUNK_COLUMNS " FROM chunks c WHERE c.chunk_id > ?1 AND NOT EXISTS"
                 " (SELECT 1 FROM chunk_vectors v WHERE v.model_id = ?2 AND v.hash = c.hash)"
+                " AND NOT EXISTS"
+                " (SELECT 1 FROM chunk_refusals f WHERE f.model_id = ?2 AND f.hash = c.hash)"
                 " ORDER BY c.chunk_id LIMIT ?3");
     query_bind_int(&q, after);
     query_bind_int(&q, model);

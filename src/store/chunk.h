@@ -136,9 +136,22 @@ enum err chunk_vector_get(struct store_tx *tx, int64_t model,
                           struct str *ret) ERR_CHECK; /* ERR_NOT_FOUND */
 enum err chunk_vector_put(struct store_tx *tx, int64_t model,
                           const unsigned char hash[CHUNK_HASH_LEN], struct str vector) ERR_CHECK;
+/* A text that the model refuses for good: it counts as no longer missing, and the documents that
+ * have it say why (document.error). */
+enum err chunk_refuse(struct store_tx *tx, int64_t model, const unsigned char hash[CHUNK_HASH_LEN],
+                      struct str reason) ERR_CHECK;
+enum err chunk_refused(struct store_tx *tx, int64_t model,
+                       const unsigned char hash[CHUNK_HASH_LEN]) ERR_CHECK; /* ERR_NOT_FOUND */
+/* Those marked before a time (Unix milliseconds) are missing again. ERR_NOT_FOUND: there are none.
+ */
+enum err chunk_refusal_purge(struct store_tx *tx, int64_t before) ERR_CHECK;
+/* After a commit: what of the document's text was refused before. */
+enum err document_note_refusals(struct store_tx *tx, const struct uuid *doc_id,
+                                int64_t model) ERR_CHECK;
 /* Vectors that no chunk has: of versions that never came to their commit. */
 enum err chunk_vector_purge(struct store_tx *tx) ERR_CHECK;
-/* Chunks after `after` whose text has no vector of the model: at most max, in order. */
+/* Chunks after `after` whose text has no vector of the model and was not refused: at most max, in
+ * order. */
 enum err chunk_without_vector(struct store_tx *tx, int64_t model, int64_t after, size_t max,
                               struct arena *a, struct chunk_row **ret, size_t *ret_n) ERR_CHECK;
 

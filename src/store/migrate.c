@@ -212,6 +212,7 @@ static const struct migration migrations[] = {
     {4, 1, "records of turns and what is learnt from them", {sql_turn_records, sql_learning}},
     {5, 1, "answers and requests outlive their process", {sql_durability}},
     {6, 1, "when a candidate was made", {sql_candidates_made}},
+    {7, 1, "texts that an embedding model refuses", {sql_refusals}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

@@ -303,6 +303,100 @@ static void retrieval_finds_a_new_document_before_it_has_vectors(void **state) {
     assert_true(f->trace.vector_done && f->hits[0].vector > 0);
 }
 
+struct reason {
+    struct uuid id;
+    char text[400];
+};
+
+static enum err reason_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct reason *r = arg;
+    struct arena *a = arena_new(1 << 20);
+    struct document d;
+    (void)ei;
+    enum err e = document_indexed(tx, &r->id, a, &d);
+    if (!e)
+        snprintf(r->text, sizeof r->text, "%.*s", STR_ARG(d.error));
+    arena_free(a);
+    return e;
+}
+
+static const char *reason_of(struct fixture *f, struct uuid id) {
+    static struct reason r;
+    r = (struct reason){.id = id};
+    struct errinfo ei;
+    assert_int_equal(store_read_wait(f->store, reason_fn, &r, &ei), ERR_OK);
+    return r.text;
+}
+
+static struct uuid refused; /* the document that is to say that it was */
+
+static void look_for_reason(void *arg) {
+    struct fixture *f = arg;
+    struct retrieval_state s;
+    retrieval_get_state(f->r, &s);
+    f->flag = s.vectors == (int64_t)f->n && strstr(reason_of(f, refused), "too strange") != NULL;
+    if (f->flag)
+        loop_stop(f->loop);
+}
+
+static void until_refused(struct fixture *f, struct uuid id, size_t vectors) {
+    refused = id;
+    f->flag = false;
+    f->n = vectors;
+    f->timer = timer_new(f->loop, look_for_reason, f);
+    timer_start(f->timer, 5, true);
+    pump_until(f->loop, &f->flag);
+    timer_free(f->timer);
+}
+
+static void look_for_indexed(void *arg) {
+    struct fixture *f = arg;
+    struct retrieval_state s;
+    retrieval_get_state(f->r, &s);
+    f->flag = s.indexed == (int64_t)f->n;
+    if (f->flag)
+        loop_stop(f->loop);
+}
+
+static void until_indexed(struct fixture *f, size_t n) {
+    f->flag = false;
+    f->n = n;
+    f->timer = timer_new(f->loop, look_for_indexed, f);
+    timer_start(f->timer, 5, true);
+    pump_until(f->loop, &f->flag);
+    timer_free(f->timer);
+}
+
+/* One text that the model refuses costs one vector: those beside it have theirs, it is found by its
+ * words, its document says why, and the model is not asked for it again. */
+static void retrieval_marks_a_text_that_the_model_refuses(void **state) {
+    struct fixture *f = *state;
+    f->mock.embed_refused = "poison";
+    struct uuid a = submit(f, f->ada, NULL, "a.txt", "zebra stripes", 0),
+                b = submit(f, f->ada, NULL, "b.txt", "poison ivy", 0);
+    submit(f, f->ada, NULL, "c.txt", "giraffe neck", 0);
+    until_refused(f, b, 2);
+    assert_string_equal(reason_of(f, a), "");
+    assert_int_equal(
+        search_as(f, f->ada, (struct retrieval_request){.k = 4, .no_vector = true}, "ivy"), 1);
+    assert_string_equal(f->name[0], "b.txt");
+    int asked = f->mock.n_embeds;
+    struct uuid d = submit(f, f->ada, NULL, "d.txt", "poison ivy", 0); /* known: not asked for */
+    submit(f, f->ada, NULL, "e.txt", "elephant trunk", 0);
+    until_refused(f, d, 3);
+    assert_int_equal(f->mock.n_embeds, asked + 1);
+    /* a new version with such a text comes in, too */
+    submit(f, f->ada, &a, "a.txt", "poison apple", 0);
+    until_refused(f, a, 2);
+    assert_int_equal(
+        search_as(f, f->ada, (struct retrieval_request){.k = 4, .no_vector = true}, "apple"), 1);
+    assert_string_equal(f->text[0], "poison apple");
+    asked = f->mock.n_embeds;
+    submit(f, f->ada, &a, "a.txt", "poison ivy", 0);
+    until_indexed(f, 7);
+    assert_int_equal(f->mock.n_embeds, asked);
+}
+
 static void retrieval_uses_the_weights_of_ratings(void **state) {
     struct fixture *f = *state;
     submit(f, f->ada, NULL, "a.txt", "zebra stripes black", 1);
@@ -351,6 +445,7 @@ int main(void) {
         TEST(retrieval_refuses_what_is_no_text),
         TEST(retrieval_without_vectors_in_time_says_so),
         TEST(retrieval_finds_a_new_document_before_it_has_vectors),
+        TEST(retrieval_marks_a_text_that_the_model_refuses),
         TEST(retrieval_uses_the_weights_of_ratings),
         TEST(retrieval_another_model_takes_over_with_its_vectors),
     };

@@ -44,8 +44,9 @@ struct mock {
     char *asked[MOCK_ASKED_MAX]; /* bodies of chat requests, owned */
     int n_asked, n_counts, n_models, n_gone, n_embeds;
     enum { EMBED_BASE64, EMBED_REVERSED, EMBED_BROKEN } embed_form;
-    char embed_body[512]; /* of the last request for embeddings */
-    char key[128];        /* the last Authorization */
+    char embed_body[512];      /* of the last request for embeddings */
+    const char *embed_refused; /* a request for embeddings that has this gets 400 */
+    char key[128];             /* the last Authorization */
     struct http_request *held;
     void (*on_asked)(struct mock *m); /* after a chat request was recorded */
 };
@@ -189,6 +190,10 @@ static inline void mock_embed(struct mock *m, struct http_request *r) {
     struct buf b;
     m->n_embeds++;
     snprintf(m->embed_body, sizeof m->embed_body, "%.*s", STR_ARG(http_body(r)));
+    if (m->embed_refused && str_find(http_body(r), str_from(m->embed_refused)) != SIZE_MAX) {
+        http_reply(r, 400, "application/json", STR("{\"error\":{\"message\":\"too strange\"}}"));
+        return;
+    }
     assert_int_equal(json_parse(http_body(r), &doc, NULL), ERR_OK);
     json_val *input = json_get(yyjson_doc_get_root(doc), "input");
     size_t n = yyjson_arr_size(input);
