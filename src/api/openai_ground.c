@@ -1,13 +1,14 @@
 /* Roles on the compatible API look into documents as turns do. See openai.h.
  *
- *   judged ─→ question (job) ─→ search ─→ passages judged, put in front of it (job) ─→ forwarded
- *                                  └─→ nothing, and the role is grounded only ─→ says so */
+ *   judged ─→ question (job) ─┬─→ search ──────────┬─→ passages judged, put in front of it (job) ─→
+ * forwarded └─→ search services ─┴─→ nothing, and the role is grounded only ─→ says so */
 #include <stdio.h>
 
 #include "api/openai.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "retrieval/question.h"
 #include "store/chunk.h"
 #include "turn/passages.h"
 
@@ -22,6 +23,11 @@ struct openai_ground { /* of one call, in its arena */
     size_t n;
     const char *path;
     struct retrieval_call *call;
+    struct web_search_call *asking;
+    bool searching, looked;    /* looked: something was needed */
+    size_t n_found, max_bytes; /* passages of documents; bytes of all passages */
+    struct web_hit *web_hits;
+    size_t n_web;
     enum err err;
     size_t left_out;
 };
@@ -170,33 +176,68 @@ static void passages_put(void *arg) {
 
 /* ---- searching ---- */
 
-static void on_found(void *ctx, const struct retrieval_result *r) {
-    struct call *c = ctx;
+/* Documents and search services have answered, or are not asked. */
+static void settle(struct call *c) {
     struct openai_state *s = c->state;
-    bool found = !r->err && r->n > 0 && r->relevant;
-    struct buf b;
-    s->docs = STR("[]");
+    struct openai_ground *g = s->ground;
+    if (g->searching || g->asking)
+        return;
     if (!api_call_request(c)) {
         api_call_free(c);
         return;
     }
-    if (!found) {
-        if (s->ground->role.grounded_only && !passages_not_needed(r))
+    if (!g->err)
+        g->err = passages_web_add(s->docs, g->n_found, g->web_hits, g->n_web, c->arena, &s->docs);
+    if (!g->err && g->n_found + g->n_web == 0) {
+        if (g->role.grounded_only && g->looked)
             openai_answer(c, STR(PASSAGES_NOTHING_FOUND), "stop");
         else
-            openai_forward(c, s->ground->path);
+            openai_forward(c, g->path);
         return;
     }
-    buf_init(&b, JSON_CAP);
-    passages_to_json(&b, r->hits, r->n);
-    enum err e = buf_err(&b);
-    if (!e && !(s->docs = arena_str(c->arena, buf_str(&b))).p)
-        e = ERR_NOMEM;
-    buf_deinit(&b);
-    if (!e)
-        e = jobs_submit(jobs_of(c), passages_job, c->loop, passages_put, c);
-    if (e)
-        api_call_fail(c, e, NULL);
+    if (!g->err)
+        g->err = jobs_submit(jobs_of(c), passages_job, c->loop, passages_put, c);
+    if (g->err)
+        api_call_fail(c, g->err, NULL);
+}
+
+static void on_found(void *ctx, const struct retrieval_result *r) {
+    struct call *c = ctx;
+    struct openai_state *s = c->state;
+    struct openai_ground *g = s->ground;
+    struct buf b;
+    g->searching = false;
+    g->looked = !passages_not_needed(r);
+    s->docs = STR("[]");
+    if (!r->err && r->n > 0 && r->relevant) {
+        buf_init(&b, JSON_CAP);
+        passages_to_json(&b, r->hits, r->n);
+        struct str docs = buf_err(&b) ? STR_NULL : arena_str(c->arena, buf_str(&b));
+        g->err = buf_err(&b) ? buf_err(&b) : docs.p ? ERR_OK : ERR_NOMEM;
+        buf_deinit(&b);
+        if (!g->err)
+            s->docs = docs;
+        g->n_found = g->err ? 0 : r->n;
+    }
+    settle(c);
+}
+
+static void on_answers(void *ctx, const struct web_search_result *r) {
+    struct call *c = ctx;
+    struct openai_ground *g = ground_of(c);
+    g->asking = NULL;
+    g->n_web = passages_web_take(r, g->max_bytes / 3, c->arena, &g->web_hits);
+    settle(c);
+}
+
+static void ask_services(struct call *c, struct openai_ground *g) {
+    struct errinfo ei;
+    struct web_search_request q = {
+        .query = g->questions[0], .user_id = c->user.user_id, .budget_ms = PASSAGES_WEB_MS};
+    if (!c->api->o.web || !web_search_has_sources(c->api->o.web) || question_is_smalltalk(q.query))
+        return;
+    if (web_search_run(c->api->o.web, c->loop, &q, on_answers, c, &g->asking, &ei))
+        g->asking = NULL; /* it answers without */
 }
 
 static void search(void *arg) {
@@ -211,6 +252,7 @@ static void search(void *arg) {
     }
     for (size_t i = 1; i < g->n; i++)
         before[g->n - 1 - i] = g->questions[i];
+    g->max_bytes = passages_budget(c->api->o.upstream, s->upstream, g->questions[0].n);
     struct retrieval_request q = {
         .query = g->questions[0],
         .history = before,
@@ -218,13 +260,16 @@ static void search(void *arg) {
         .scope = &g->scope,
         .role_id = g->role_id,
         .k = PASSAGES_MAX,
-        .max_bytes = passages_budget(c->api->o.upstream, s->upstream, g->questions[0].n),
+        .max_bytes = g->max_bytes,
     };
     enum err e =
         retrieval_search(c->api->o.retrieval, c->loop, c->client, &q, on_found, c, &g->call, &ei);
-    if (e == ERR_OVERLOADED && !g->role.grounded_only)
+    g->searching = !e;
+    if (!e)
+        ask_services(c, g);
+    else if (e == ERR_OVERLOADED && !g->role.grounded_only)
         openai_forward(c, g->path); /* it answers without */
-    else if (e)
+    else
         api_call_fail(c, e, &ei);
 }
 

@@ -85,6 +85,56 @@ void passages_to_json(struct buf *b, const struct retrieval_hit *hits, size_t n)
     buf_addc(b, ']');
 }
 
+#define WEB_TEXT_MIN 120 /* bytes of a hit */
+#define WEB_JSON_CAP ((size_t)1 << 20)
+
+size_t passages_web_take(const struct web_search_result *r, size_t max_bytes, struct arena *a,
+                         struct web_hit **ret) {
+    size_t n = r->n < PASSAGES_WEB_MAX ? r->n : PASSAGES_WEB_MAX;
+    size_t room = n ? max_bytes / n : 0;
+    struct web_hit *hits = n ? arena_array(a, n, sizeof *hits) : NULL;
+    if (!hits)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct web_hit *h = &r->hits[i];
+        struct str text =
+            str_sub(h->text, 0, utf8_cut(h->text, room < WEB_TEXT_MIN ? WEB_TEXT_MIN : room));
+        hits[i] = (struct web_hit){.source_name = arena_str(a, h->source_name),
+                                   .title = arena_str(a, h->title),
+                                   .url = arena_str(a, h->url),
+                                   .text = arena_str(a, text)};
+    }
+    *ret = hits;
+    return n;
+}
+
+enum err passages_web_add(struct str docs, size_t n_documents, const struct web_hit *hits, size_t n,
+                          struct arena *a, struct str *ret) {
+    struct buf b;
+    if (n == 0) {
+        *ret = docs;
+        return ERR_OK;
+    }
+    buf_init(&b, WEB_JSON_CAP);
+    if (docs.n > 2)
+        buf_add(&b, docs.p, docs.n - 1); /* up to its bracket */
+    else
+        buf_addc(&b, '[');
+    for (size_t i = 0; i < n; i++) {
+        if (b.n > 1)
+            buf_addc(&b, ',');
+        passages_web_to_json(&b, &hits[i], n_documents + i + 1);
+    }
+    buf_addc(&b, ']');
+    enum err e = buf_err(&b);
+    struct str all = e ? STR_NULL : arena_str(a, buf_str(&b));
+    buf_deinit(&b);
+    if (e || !all.p)
+        return e ? e : ERR_NOMEM;
+    *ret = all;
+    return ERR_OK;
+}
+
 /* ---- as text ---- */
 
 /* Text that would end the fence does not. */

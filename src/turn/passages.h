@@ -24,8 +24,17 @@ bool passages_not_needed(const struct retrieval_result *r);
 /* The list that is stored with the answer. */
 void passages_to_json(struct buf *b, const struct retrieval_hit *hits, size_t n);
 
-/* One hit of a search service, the nth passage. */
-void passages_web_to_json(struct buf *b, const struct web_hit *h, size_t n);
+/* Of what search services found, beside the documents' search: at most PASSAGES_WEB_MAX hits within
+ * max_bytes, copied; none when there is no memory. */
+#define PASSAGES_WEB_MS                                                                            \
+    700 /* the documents' search takes less; the first word waits for the later */
+#define PASSAGES_WEB_MAX 3
+void passages_web_to_json(struct buf *b, const struct web_hit *h, size_t n); /* the nth passage */
+size_t passages_web_take(const struct web_search_result *r, size_t max_bytes, struct arena *a,
+                         struct web_hit **ret);
+/* The list (JSON; STR_NULL = empty) with these behind its n passages of documents. In the arena. */
+enum err passages_web_add(struct str docs, size_t n_documents, const struct web_hit *hits, size_t n,
+                          struct arena *a, struct str *ret) ERR_CHECK;
 
 /* The person's message with the passages in front of it, fenced as data and numbered. Without a
  * passage in the list STR_NULL is given. grounded: only the passages may be used. */

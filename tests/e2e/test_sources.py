@@ -61,7 +61,7 @@ def site():
 def program():
     with MockUpstream() as mock, Program(upstream=mock.url, args=["--source-delay-ms", "1", "--max-document-bytes", "2097152"]) as p:
         p.admin = p.setup()
-        p.user = p.sign_up("ann")
+        p.user, p.mock = p.sign_up("ann"), mock
         yield p
 
 
@@ -282,7 +282,12 @@ def test_a_question_is_answered_with_what_a_search_found(program, site):
     _, message = user.say(user.conversation(), "When is high tide in Bergen?")
     web = [d for d in message["retrieved_docs"] if d["doc_id"] is None]
     assert [(d["source_name"], d["title"], d["uri"], d["text"]) for d in web] == [("Web", "Tides", "https://example.org/t", "High tide in Bergen is at six.")]
+    body = {"model": "travel-assistant", "messages": [{"role": "user", "content": "When is high tide in Bergen?"}]}
+    answer = user.post("/v1/chat/completions", body)  # a role on the compatible API, too
+    assert [(d["n"], d["doc_id"], d["text"]) for d in answer["parley"]["retrieved_docs"]] == [(1, None, "High tide in Bergen is at six.")]
+    assert "<passages>" in program.mock.chats()[-1]["messages"][-1]["content"]
     Site.asked.clear()
+    user.post("/v1/chat/completions", {**body, "messages": [{"role": "user", "content": "thanks!"}]})
     user.say(user.conversation(), "thanks!")
     assert Site.asked == []  # nobody is told of small talk
     program.admin.call("PATCH", f"/api/v1/sources/{s['source_id']}", {"shared": False})
