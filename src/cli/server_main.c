@@ -579,6 +579,9 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                               .retrieval = s->retrieval,
                               .safety = s->guard.safety,
                               .safety_jobs = s->guard.jobs,
+                              .guard_early =
+                                  c->guard_early == GUARD_EARLY_ALWAYS ||
+                                  (c->guard_early == GUARD_EARLY_ENGINE && !c->upstream[0]),
                               .guard_upstream = s->guard.upstream,
                               .guard_model = or_null(c->guard_model),
                               .guard_format = (enum guard_format)c->guard_format,

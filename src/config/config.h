@@ -25,6 +25,7 @@
 enum config_source { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENV, CONFIG_FLAG };
 enum config_signup { SIGNUP_CLOSED, SIGNUP_OPEN };
 enum config_guard { GUARD_OFF, GUARD_DEGRADED, GUARD_ON };
+enum config_guard_early { GUARD_EARLY_ENGINE, GUARD_EARLY_ALWAYS, GUARD_EARLY_NEVER };
 enum config_log_format { LOG_FORMAT_AUTO, LOG_FORMAT_JSON, LOG_FORMAT_TEXT };
 
 /* Strings are never NULL; "" says not set. They live as long as the struct config. */
@@ -64,6 +65,7 @@ struct config {
     int64_t titles;            /* 0 or 1 */
 
     int64_t guard;                            /* enum config_guard */
+    int64_t guard_early;                      /* enum config_guard_early */
     const char *guard_policy;                 /* a file; "" = the built-in policy */
     const char *guard_upstream, *guard_model; /* a guard model; "" = none */
     int64_t guard_format;                     /* enum guard_format of safety/guard_model.h */

@@ -55,6 +55,7 @@ static const char *const words_signup[] = {"closed", "open", NULL};
 static const char *const words_level[] = {"debug", "info", "warn", "error", NULL};
 static const char *const words_format[] = {"auto", "json", "text", NULL};
 static const char *const words_guard[] = {"off", "degraded", "on", NULL};
+static const char *const words_guard_early[] = {"engine", "always", "never", NULL};
 static const char *const words_guard_format[] = {"llama-guard", "shieldgemma", "granite-guardian",
                                                  NULL};
 static const char *const words_fallback[] = {"allow", "block", NULL};
@@ -125,6 +126,7 @@ const struct option options[] = {
 
     {.section = "Safety",
      WORD(guard, "on", words_guard, "on: what is unsafe is stopped, and Parley does not serve when the guard's data are damaged; degraded: it then serves with what there is; off: nothing is checked.")},
+    {WORD(guard_early, "engine", words_guard_early, "Whether the model may begin with an answer before the last verdict on the question is there (nothing of it is seen or stored before): engine: only Parley's own engine, whose work costs nothing; always: paid model servers, too; never.")},
     {PATH(guard_policy, "", "A policy file (docs/safety.md). Default: the built-in policy. One that was published on the page goes before both.")},
     {TEXT(guard_upstream, "", url_ok, "http://HOST:PORT/v1 or https://…, or nothing", "An OpenAI-compatible server with a guard model that is asked when the guard is uncertain. Default: none.")},
     {TEXT(guard_model, "", NULL, "a model's name", "The guard model's name there. Default: the first that it lists.")},

@@ -93,9 +93,12 @@ struct retrieval_request { /* borrowed for the call; copied */
     struct retrieval_filter filter;
     struct uuid role_id; /* whose weights count; not set = none */
     enum retrieval_need need;
-    int k;               /* hits at most, 0 = 8, at most 200 */
-    int budget_ms;       /* 0 = the options' */
-    double recency_days; /* the age at which a document counts half; 0 = age does not count */
+    const float *vector; /* of the query, when the caller has it; NULL = it is asked for */
+    int dimensions;
+    struct str vector_model; /* who made it */
+    int k;                   /* hits at most, 0 = 8, at most 200 */
+    int budget_ms;           /* 0 = the options' */
+    double recency_days;     /* the age at which a document counts half; 0 = age does not count */
     bool no_lexical, no_vector, reciprocal; /* reciprocal: fuse by ranks (fuse.h) */
     bool keep_duplicates, exact;
     bool unranked;    /* without what ratings taught */
@@ -156,6 +159,9 @@ struct retrieval_result {
     int dimensions;
 };
 
+/* Whether a search for it would use the query's own vector: there is something to be searched, and
+ * the query is searched by itself. Any thread. */
+bool retrieval_wants_vector(struct retrieval *r, const struct retrieval_request *q);
 /* On a loop; done runs on it, once, never inside the call. */
 enum err retrieval_search(struct retrieval *r, struct loop *l, struct upstream_client *c,
                           const struct retrieval_request *q,

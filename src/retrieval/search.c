@@ -497,24 +497,6 @@ static void vector_back(void *arg) {
     look(c);
 }
 
-static void embedded(void *ctx, const struct embed_result *e) {
-    struct retrieval_call *c = ctx;
-    c->embedding = NULL;
-    c->trace.embed_us = us_since(c->embed_ns);
-    if (!e->err && (c->vector = malloc((size_t)e->dimensions * sizeof *c->vector))) {
-        memcpy(c->vector, e->vectors, (size_t)e->dimensions * sizeof *c->vector);
-        c->dimensions = e->dimensions;
-    }
-    if (c->vector_late)
-        return;
-    if (!c->vector || vector_query_new(c->vector, c->dimensions, &c->vq)) {
-        c->vector_over = true;
-        look(c);
-    } else {
-        submit(c, vector_job, vector_back);
-    }
-}
-
 /* The time is up: what is not there is left out. Words are waited for: they take milliseconds and
  * are needed for fusing, too. */
 static void budget_over(void *arg) {
@@ -571,6 +553,29 @@ static enum err copy_request(struct retrieval_call *c, const struct retrieval_re
     return question_resolve(c->q.query, c->q.history, c->q.n_history, a, &c->text, &c->before);
 }
 
+static void take_vector(struct retrieval_call *c, const float *v, int dimensions) {
+    if ((c->vector = malloc((size_t)dimensions * sizeof *c->vector))) {
+        memcpy(c->vector, v, (size_t)dimensions * sizeof *c->vector);
+        c->dimensions = dimensions;
+    }
+}
+
+static void embedded(void *ctx, const struct embed_result *e) {
+    struct retrieval_call *c = ctx;
+    c->embedding = NULL;
+    c->trace.embed_us = us_since(c->embed_ns);
+    if (!e->err)
+        take_vector(c, e->vectors, e->dimensions);
+    if (c->vector_late)
+        return;
+    if (!c->vector || vector_query_new(c->vector, c->dimensions, &c->vq)) {
+        c->vector_over = true;
+        look(c);
+    } else {
+        submit(c, vector_job, vector_back);
+    }
+}
+
 /* The vector part: when the index has vectors of a model that the upstream still has. */
 static void start_vector(struct retrieval_call *c, struct upstream_client *client) {
     char model[256];
@@ -579,6 +584,14 @@ static void start_vector(struct retrieval_call *c, struct upstream_client *clien
     snprintf(model, sizeof model, "%s", c->r->model);
     pthread_mutex_unlock(&c->r->lock);
     c->embed_ns = clock_mono_ns();
+    if (c->q.vector && !c->q.no_vector && str_eqz(c->q.vector_model, model) &&
+        str_eq(c->text, c->q.query)) {
+        take_vector(c, c->q.vector, c->q.dimensions);
+        c->vector_over = !c->vector || vector_query_new(c->vector, c->dimensions, &c->vq) ||
+                         jobs_submit(c->r->jobs, vector_job, c->loop, vector_back, c);
+        c->jobs += !c->vector_over;
+        return;
+    }
     c->vector_over = c->q.no_vector || !model[0] || !client ||
                      upstream_embed(client, str_from(model), &c->text, 1, false, embedded, c,
                                     &c->embedding, &ei) != ERR_OK;
@@ -590,6 +603,26 @@ static const char *why_not(const struct retrieval_call *c) {
     if (c->q.need == NEED_DECIDE && question_is_smalltalk(c->q.query))
         return "smalltalk";
     return index_view_chunks(&c->view) == 0 ? "no documents" : NULL;
+}
+
+bool retrieval_wants_vector(struct retrieval *r, const struct retrieval_request *q) {
+    struct index_view view;
+    struct str text, before;
+    if (q->no_vector || (q->need == NEED_DECIDE && question_is_smalltalk(q->query)))
+        return false;
+    pthread_mutex_lock(&r->lock);
+    index_view_open(r->index, q->scope->collections, q->scope->n, &view);
+    bool model = r->model[0];
+    pthread_mutex_unlock(&r->lock);
+    bool any = model && index_view_chunks(&view) > 0;
+    index_view_close(&view);
+    if (!any || q->n_history == 0)
+        return any;
+    struct arena *a = arena_new(ARENA_CAP);
+    bool alone = a && !question_resolve(q->query, q->history, q->n_history, a, &text, &before) &&
+                 str_eq(text, q->query);
+    arena_free(a);
+    return alone;
 }
 
 enum err retrieval_search(struct retrieval *r, struct loop *l, struct upstream_client *client,

@@ -69,7 +69,7 @@ bool turn_guard_ask(struct turn *t) {
     struct errinfo ei;
     if (!t->tl->guard_client || !t->guard.in.uncertain)
         return false;
-    enum err e = guard_question_make(t->t->o.guard_format, t->branch[t->n_branch - 1].content, &q);
+    enum err e = guard_question_make(t->t->o.guard_format, t->guard.asked, &q);
     struct chat_message m[2] = {{CHAT_SYSTEM, buf_str(&q.system)}, {CHAT_USER, buf_str(&q.user)}};
     bool with_system = q.system.n > 0;
     struct chat_request r = {

@@ -19,6 +19,8 @@ void turn_on_stored(void *arg, enum err e, const struct errinfo *ei) {
 }
 
 enum step_result turn_step_load(struct turn *t, struct errinfo *ei) {
+    if (t->in.kind == TURN_MESSAGE)
+        turn_guard_embed(t, t->in.content);
     enum err e = store_read(t->t->o.store, turn_load_fn, t, t->tl->loop, turn_on_stored);
     if (e) {
         *ei = turn_explain(e, NULL);

@@ -31,14 +31,18 @@ void turn_choose_arm(struct turn *t) {
         t->role.top_p = arm->top_p;
 }
 
+static void find(struct turn *t, const float *vector, int dimensions, struct str model) {
+    const struct turn_learn *l = t->t->o.learn;
+    if (l->find_answer(l->ctx, &t->role.role_id, t->in.content, vector, dimensions, model, t->arena,
+                       &t->approved_id, &t->approved))
+        metric_add(M_APPROVED_SERVED, 1);
+}
+
 static void on_embedded(void *ctx, const struct embed_result *r) {
     struct turn *t = ctx;
-    const struct turn_learn *l = t->t->o.learn;
     t->counting = NULL;
-    if (!r->err && r->n == 1 &&
-        l->find_answer(l->ctx, &t->role.role_id, t->in.content, r->vectors, r->dimensions, r->model,
-                       t->arena, &t->approved_id, &t->approved))
-        metric_add(M_APPROVED_SERVED, 1);
+    if (!r->err && r->n == 1)
+        find(t, r->vectors, r->dimensions, r->model);
     turn_continue(t);
 }
 
@@ -48,6 +52,14 @@ enum step_result turn_step_recall(struct turn *t, struct errinfo *ei) {
     if (!l || t->in.kind != TURN_MESSAGE || t->n_branch != 1 ||
         !l->has_answers(l->ctx, &t->role.role_id))
         return STEP_DONE;
+    const float *vector;
+    int dimensions;
+    if (!turn_guard_vector(t, t->in.content, &vector, &dimensions))
+        return STEP_WAIT;
+    if (vector) {
+        find(t, vector, dimensions, str_from(t->guard.embedding_model));
+        return STEP_DONE;
+    }
     if (upstream_embed(t->tl->client, STR_NULL, &t->in.content, 1, false, on_embedded, t,
                        &t->counting, ei))
         return STEP_DONE; /* without embeddings the model answers */

@@ -129,6 +129,11 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
             passages_budget(t->t->o.upstream, t->model, t->branch[t->n_branch - 1].content.n),
     };
     enum err e = ERR_OK;
+    if (t->in.kind != TURN_RESUME && retrieval_wants_vector(t->t->o.retrieval, &q)) {
+        if (!turn_guard_vector(t, q.query, &q.vector, &q.dimensions))
+            return STEP_WAIT;
+        q.vector_model = str_from(t->guard.embedding_model);
+    }
     if (t->in.kind == TURN_RESUME) { /* with what the answer began with */
         e = compose_history(t);
         if (!e)

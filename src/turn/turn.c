@@ -1,10 +1,10 @@
 /* One turn, from the request to the stored answer. The table of steps is its course, the table of
  * sinks what happens to each piece of the answer; both are walked in order.
  *
- *   load → check → guard → retrieve → fit → submit → append → open → answer → cite → finish → close
- *                          │        (tokens that come before `open` are recorded, not sent)
- *   a failure before `open`: on_fail, nothing is stored
- *   a failure after it: the text so far is stored with status failed; the stream ends with error
+ *   load → check → guard → retrieve → fit → submit → verdict → append → open → answer → cite →
+ * finish → close                │        (tokens that come before `open` are recorded, not sent) a
+ * failure before `open`: on_fail, nothing is stored a failure after it: the text so far is stored
+ * with status failed; the stream ends with error
  *
  * The request is on its way to the model (submit) while the question is being made durable
  * (append); nothing goes out before it is. All of this runs on the turn's loop. */
@@ -26,6 +26,7 @@ static const struct step {
     {"retrieve", turn_step_retrieve, true}, /* passages of documents for the question */
     {"fit", turn_step_fit, true},           /* the prompt into the model's window */
     {"submit", turn_step_submit, true},     /* to the model server; it works from here on */
+    {"verdict", turn_step_verdict, false},  /* what the guard says in the end */
     {"append", turn_step_append, false},    /* question and answer's row, in one durable write */
     {"open", turn_step_open, false},        /* the first events go out */
     {"answer", turn_step_answer, false},    /* until the model has said all */
@@ -89,6 +90,7 @@ void turn_release(struct turn *t) {
     t->flush = t->checkpoint = t->retry = NULL;
     turn_hang_up(t);
     turn_guard_release(t);
+    turn_guard_stop_judging(t);
     timer_free(t->pause);
     t->pause = NULL;
     t->stream->turn = NULL;

@@ -30,11 +30,12 @@ struct turns_options {
     int max_running;          /* turns at once in all, 0 = 10,000; past it ERR_OVERLOADED */
     int max_running_per_user; /* 0 = 8; past it ERR_RATE */
     int keep_seconds; /* how long a finished stream's events stay for those who come back, 0 = 60 */
-    size_t max_content_bytes;        /* one message, 0 = 128 KiB */
-    int default_max_tokens;          /* for roles that state none, 0 = 1,024 */
-    const struct turn_learn *learn;  /* borrowed; NULL = roles answer as they are */
-    struct safety *safety;           /* the guard, borrowed; NULL = none */
-    struct jobs *safety_jobs;        /* where it judges */
+    size_t max_content_bytes;       /* one message, 0 = 128 KiB */
+    int default_max_tokens;         /* for roles that state none, 0 = 1,024 */
+    const struct turn_learn *learn; /* borrowed; NULL = roles answer as they are */
+    struct safety *safety;          /* the guard, borrowed; NULL = none */
+    struct jobs *safety_jobs;       /* where it judges */
+    bool guard_early; /* the model may be asked before the last verdict on the question is there */
     struct upstream *guard_upstream; /* a guard model's server, borrowed; NULL = none */
     const char *guard_model;         /* its name there; NULL = the first one */
     enum guard_format guard_format;

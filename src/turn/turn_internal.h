@@ -238,8 +238,21 @@ struct turn {
     /* guard.c; while the guard judges the question, its job owns this, the arena and the branch */
     struct {
         struct policy *policy; /* a reference; NULL = no guard */
-        const float
-            *embedding; /* of the question, for the classifier; arena; NULL = none was had */
+        struct str asked;      /* the question as it was written */
+        float *embedding;      /* of it; owned; NULL = none was had (yet) */
+        int dimensions;
+        char embedding_model[128];
+        struct upstream_call *embedding_call;
+        struct timer *embedding_patience;
+        bool embedding_asked, embedded; /* embedded: it is there, or there will be none */
+        bool waits;                     /* the guard for the embedding */
+        bool step_waits;                /* a later step for it (turn_guard_vector) */
+        bool with_embedding, is_last;   /* of the judgement that runs */
+        bool early; /* the model is asked before the last verdict, which waits for the embedding */
+        bool begun; /* the step `verdict` */
+        bool settled; /* the verdict on the question is final */
+        enum err late_error;
+        struct late_judgement *late; /* that last one, while it is made */
         struct pii_vault *vault;
         struct safety_stream *stream; /* what the answer passes through */
         struct safety_verdict in, out;
@@ -301,8 +314,21 @@ void turn_web_stop(struct turn *t);
 enum err turn_web_keep(struct turn *t, size_t n_documents); /* into retrieved_docs */
 enum step_result turn_step_fit(struct turn *t, struct errinfo *ei);
 
-/* ---- guard.c: the guard before the model and after it ---- */
+/* ---- guard_question.c: the guard before the model, and beside its first work ---- */
+/* Asks for the embedding of the question, once; the sooner the less is waited for. */
+void turn_guard_embed(struct turn *t, struct str text);
+/* The embedding of the text, where it is the question; *ret NULL: none is to be had. False: it is
+ * on its way, and the current step is run again when it is there. */
+bool turn_guard_vector(struct turn *t, struct str text, const float **ret, int *ret_dimensions);
 enum step_result turn_step_guard(struct turn *t, struct errinfo *ei);
+enum step_result turn_step_verdict(struct turn *t, struct errinfo *ei);
+void turn_guard_stop_judging(struct turn *t); /* the turn ends */
+
+/* ---- guard.c: the guard and the answer ---- */
+const struct policy_role *turn_guard_role(const struct turn *t, struct str *ret_slug);
+struct str turn_guard_verdict_json(struct turn *t, const struct safety_verdict *v,
+                                   enum safety_direction d, struct str words, struct str notice);
+bool turn_guard_is_first(const struct turn *t); /* the conversation's first answer */
 enum err turn_guard_load(struct store_tx *tx, struct turn *t, struct errinfo *ei) ERR_CHECK;
 /* With append and finish: the cases for review. */
 enum err turn_guard_append(struct store_tx *tx, struct turn *t) ERR_CHECK;

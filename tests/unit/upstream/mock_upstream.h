@@ -44,6 +44,8 @@ struct mock {
     char *asked[MOCK_ASKED_MAX]; /* bodies of chat requests, owned */
     int n_asked, n_counts, n_models, n_gone, n_embeds;
     enum { EMBED_BASE64, EMBED_REVERSED, EMBED_BROKEN } embed_form;
+    bool hold_embeds; /* the next request for embeddings waits for mock_release_embed() */
+    struct http_request *held_embed;
     char embed_body[512];      /* of the last request for embeddings */
     const char *embed_refused; /* a request for embeddings that has this gets 400 */
     char key[128];             /* the last Authorization */
@@ -185,9 +187,20 @@ static inline void mock_count(struct mock *m, struct http_request *r) {
 
 /* A vector of three numbers for each text: its length, 1, 0. The second form of embed_form gives
  * lists, the last one in reverse order. */
+static inline void mock_embed_gone(void *ctx) {
+    ((struct mock *)ctx)->held_embed = NULL;
+}
+
 static inline void mock_embed(struct mock *m, struct http_request *r) {
     yyjson_doc *doc;
     struct buf b;
+    if (m->hold_embeds) {
+        m->hold_embeds = false;
+        m->held_embed = r;
+        http_on_close(r, mock_embed_gone, m);
+        loop_stop(m->loop);
+        return;
+    }
     m->n_embeds++;
     snprintf(m->embed_body, sizeof m->embed_body, "%.*s", STR_ARG(http_body(r)));
     if (m->embed_refused && str_find(http_body(r), str_from(m->embed_refused)) != SIZE_MAX) {
@@ -217,6 +230,14 @@ static inline void mock_embed(struct mock *m, struct http_request *r) {
     http_reply(r, 200, "application/json",
                m->embed_form == EMBED_BROKEN ? STR("{\"data\":[]}") : buf_str(&b));
     buf_deinit(&b);
+}
+
+static inline void mock_release_embed(struct mock *m) {
+    struct http_request *r = m->held_embed;
+    assert_non_null(r);
+    m->held_embed = NULL;
+    http_on_close(r, NULL, NULL);
+    mock_embed(m, r);
 }
 
 static inline void mock_handle(struct http_request *r, void *ctx) {

@@ -1,0 +1,498 @@
+/* The guard and the question of a turn: it is judged before anything of an answer is seen.
+ *
+ *   load ─→ guard ─→ (recall … submit) ─→ verdict ─→ append …
+ *    │        │                               │
+ *    │        │                               └ the verdict with the embedding, made meanwhile
+ *    │        └ normalising, rules, personal data and the classifier without the embedding
+ *    └ the question's embedding is asked for
+ *
+ *   verdict ──→ allowed, annotated, warned ─→ the answer goes out
+ *          ├──→ redacted (by `guard`) ─→ the model reads placeholders; the answer gets the values
+ *          └──→ refused ─→ the model is not asked, or what it was asked is called off and what came
+ *               of it forgotten; the refusal is the answer (finish_reason "content_filter"); a case
+ *               goes to review
+ *
+ * Where starting early is not wanted (turns_options.guard_early), and for what looks harmful
+ * already without the embedding, `guard` waits for the embedding and its verdict is the last one.
+ *
+ * What was refused is no part of later prompts. Judging runs on the guard's job pool. While `guard`
+ * judges, the turn's arena, branch and guard fields are the job's; the judgement beside the model's
+ * work has all it needs for itself, so that the turn may end before it. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "safety/record.h"
+#include "turn/turn_internal.h"
+
+#define CONTEXT_MAX  ((size_t)8 << 10)
+#define EMBEDDING_MS 500 /* for the embedding of the question */
+#define JSON_CAP     ((size_t)64 << 10)
+#define WITHHELD     "(withheld)"
+#define REDACT_HITS  256
+
+static bool is_refused(const struct message *m) {
+    return m->safety.n &&
+           str_find(m->safety, STR("\"direction\":\"input\",\"action\":\"block\"")) != SIZE_MAX;
+}
+
+/* ---- load ---- */
+
+/* The country that chooses the help that is named: preferences.country. */
+static void read_country(const struct user *u, char out[8]) {
+    yyjson_doc *doc = NULL;
+    if (!u->preferences.n || json_parse(u->preferences, &doc, NULL))
+        return;
+    struct str s = json_get_str(yyjson_doc_get_root(doc), "country");
+    if (s.n == 2)
+        snprintf(out, 8, "%.*s", STR_ARG(s));
+    yyjson_doc_free(doc);
+}
+
+enum err turn_guard_load(struct store_tx *tx, struct turn *t, struct errinfo *ei) {
+    struct user u;
+    if (!t->t->o.safety)
+        return ERR_OK;
+    enum err e = safety_check_user(tx, &t->in.user_id, ei);
+    if (e)
+        return e;
+    e = user_get(tx, &t->in.user_id, t->arena, &u);
+    if (e == ERR_OK)
+        read_country(&u, t->guard.country);
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* ---- the job: the question ---- */
+
+/* Takes out what was refused, with its refusal, and marks answers of which nothing is left. */
+static void clean_branch(struct turn *t) {
+    size_t n = 0;
+    for (size_t i = 0; i < t->n_branch; i++) {
+        struct message *m = &t->branch[i];
+        bool last = i + 1 == t->n_branch;
+        if (!last && is_refused(m))
+            continue;
+        t->branch[n] = *m;
+        if (!last && m->content.n == 0 && m->safety.n)
+            t->branch[n].content = STR(WITHHELD);
+        n++;
+    }
+    t->n_branch = n;
+}
+
+/* The person's messages before this one, newest last. */
+static struct str context_of(struct turn *t) {
+    struct buf b;
+    struct str s = STR("");
+    int left = t->guard.policy->context_turns;
+    size_t from = t->n_branch - 1, bytes = 0;
+    while (from > 0 && left > 0 && bytes < CONTEXT_MAX) {
+        from--;
+        left -= t->branch[from].sender == SENDER_USER;
+        bytes += t->branch[from].sender == SENDER_USER ? t->branch[from].content.n : 0;
+    }
+    buf_init(&b, CONTEXT_MAX * 2);
+    for (size_t i = from; i + 1 < t->n_branch; i++) {
+        struct str c = t->branch[i].content;
+        if (t->branch[i].sender != SENDER_USER || c.n > CONTEXT_MAX)
+            continue;
+        if (b.n)
+            buf_addc(&b, '\n');
+        buf_adds(&b, c);
+    }
+    if (!buf_err(&b) && b.n)
+        s = arena_str(t->arena, buf_str(&b));
+    buf_deinit(&b);
+    return s.p ? s : STR("");
+}
+
+/* Every message of the prompt with what the policy redacts replaced: earlier ones hold it, too. */
+static enum err redact_branch(struct turn *t, const struct policy_role *role) {
+    struct pii_hit hits[REDACT_HITS];
+    for (size_t i = 0; i < t->n_branch; i++) {
+        struct str text = t->branch[i].content;
+        size_t n = pii_scan(text, hits, REDACT_HITS), m = 0;
+        for (size_t k = 0; k < n; k++)
+            if (role->pii[hits[k].kind][SAFETY_INPUT] == SAFETY_REDACT)
+                hits[m++] = hits[k];
+        if (m == 0)
+            continue;
+        struct buf b;
+        buf_init(&b, text.n * 2 + 4096);
+        if (!t->guard.vault && !(t->guard.vault = pii_vault_new()))
+            return ERR_NOMEM;
+        enum err e = pii_redact(t->guard.vault, text, hits, m, &b);
+        if (!e && !(t->branch[i].content = arena_str(t->arena, buf_str(&b))).p)
+            e = ERR_NOMEM;
+        buf_deinit(&b);
+        if (e)
+            return e;
+    }
+    return ERR_OK;
+}
+
+static void choose_words(struct turn *t, const struct policy_role *role) {
+    struct buf b;
+    const struct safety_verdict *v = &t->guard.in;
+    buf_init(&b, JSON_CAP);
+    if (v->action == SAFETY_BLOCK)
+        policy_refusal(t->guard.policy, role, v->category, str_from(t->guard.country), &b);
+    else if (v->action == SAFETY_WARN)
+        policy_warning(t->guard.policy, role, v->category, str_from(t->guard.country), &b);
+    t->guard.words = buf_err(&b) || !b.n ? STR("") : arena_str(t->arena, buf_str(&b));
+    buf_deinit(&b);
+}
+
+static void add_canary(struct turn *t) {
+    safety_canary(t->t->o.safety, uuid_str(&t->role.role_id), t->role.version, t->guard.canary);
+    char *with =
+        arena_printf(t->arena, "%.*s\n[%s]", STR_ARG(t->role.system_prompt), t->guard.canary);
+    if (with)
+        t->role.system_prompt = str_from(with);
+    else
+        t->guard.canary[0] = 0;
+}
+
+static void judge_job(void *arg) {
+    struct turn *t = arg;
+    struct str slug;
+    const struct policy_role *role = turn_guard_role(t, &slug);
+    if (!t->guard.context.p) { /* the first time: later the branch holds placeholders */
+        clean_branch(t);
+        t->guard.context = context_of(t);
+    }
+    struct safety_request r = {
+        .text = t->guard.asked,
+        .context = t->guard.context,
+        .direction = SAFETY_INPUT,
+        .role = slug,
+        .embedding = t->guard.with_embedding ? t->guard.embedding : NULL,
+        .policy = t->guard.policy,
+    };
+    t->guard.error = safety_judge(t->t->o.safety, &r, &t->guard.in);
+    if (t->guard.error || t->guard.in.action == SAFETY_BLOCK)
+        return;
+    t->guard.error = redact_branch(t, role);
+    if (role->canary && t->role.system_prompt.n && !t->guard.canary[0])
+        add_canary(t);
+}
+
+/* ---- the judgement beside the model's work ---- */
+
+struct late_judgement { /* owned by its job; the turn forgets it when it ends */
+    struct turn *t;     /* NULL: it has ended */
+    struct safety *safety;
+    struct policy *policy; /* a reference */
+    struct buf text, context;
+    char slug[ROLE_SLUG_SIZE];
+    float *embedding; /* owned; NULL = none was had */
+    struct safety_verdict verdict;
+    enum err error;
+};
+
+static void late_free(struct late_judgement *l) {
+    policy_unref(l->policy);
+    buf_deinit(&l->text);
+    buf_deinit(&l->context);
+    free(l->embedding);
+    free(l);
+}
+
+static void late_job(void *arg) {
+    struct late_judgement *l = arg;
+    struct safety_request r = {.text = buf_str(&l->text),
+                               .context = buf_str(&l->context),
+                               .direction = SAFETY_INPUT,
+                               .role = str_from(l->slug),
+                               .embedding = l->embedding,
+                               .policy = l->policy};
+    l->error = safety_judge(l->safety, &r, &l->verdict);
+}
+
+static void on_late_judged(void *arg) {
+    struct late_judgement *l = arg;
+    struct turn *t = l->t;
+    if (t) {
+        t->guard.late = NULL;
+        t->guard.late_error = l->error;
+        if (!l->error)
+            t->guard.in = l->verdict;
+        t->guard.early = false;
+    }
+    late_free(l);
+    if (t && !t->detached && turn_is_at(t, turn_step_verdict))
+        turn_run(t);
+}
+
+static enum err judge_late(struct turn *t) {
+    struct late_judgement *l = calloc(1, sizeof *l);
+    struct str slug;
+    if (!l)
+        return ERR_NOMEM;
+    (void)turn_guard_role(t, &slug);
+    l->t = t;
+    l->safety = t->t->o.safety;
+    l->policy = policy_ref(t->guard.policy);
+    buf_init(&l->text, t->guard.asked.n + 1);
+    buf_init(&l->context, t->guard.context.n + 1);
+    buf_adds(&l->text, t->guard.asked);
+    buf_adds(&l->context, t->guard.context);
+    snprintf(l->slug, sizeof l->slug, "%.*s", STR_ARG(slug));
+    l->embedding = t->guard.embedding; /* it has no more use here than to be shared */
+    if (l->embedding) {
+        size_t bytes = (size_t)t->guard.dimensions * sizeof *l->embedding;
+        if ((l->embedding = malloc(bytes)))
+            memcpy(l->embedding, t->guard.embedding, bytes);
+    }
+    enum err e = buf_err(&l->text) ? buf_err(&l->text) : buf_err(&l->context);
+    if (!e)
+        e = jobs_submit(t->t->o.safety_jobs, late_job, t->tl->loop, on_late_judged, l);
+    if (e)
+        late_free(l);
+    else
+        t->guard.late = l;
+    return e;
+}
+
+static void on_judged(void *arg);
+
+/* The verdict is final: what follows from it. */
+static void settle(struct turn *t) {
+    struct str slug;
+    const struct policy_role *role = turn_guard_role(t, &slug);
+    const struct safety_verdict *v = &t->guard.in;
+    t->guard.refused = t->unsafe = v->action == SAFETY_BLOCK;
+    choose_words(t, role);
+    metric_add(M_GUARD_JUDGED, 1);
+    metric_add(M_GUARD_BLOCKED, t->guard.refused);
+    metric_add(M_GUARD_REDACTED, t->guard.vault != NULL);
+    metric_observe(M_GUARD_INPUT_SECONDS, (double)(clock_mono_ns() - t->guard.began_ns) / 1e9);
+    t->question.safety = turn_guard_verdict_json(t, v, SAFETY_INPUT, t->guard.words, STR(""));
+    bool tells = v->action >= SAFETY_WARN;
+    struct safety_verdict none = {.policy_version = v->policy_version};
+    t->answer.safety = turn_guard_verdict_json(
+        t, tells ? v : &none, SAFETY_INPUT, t->guard.refused ? STR("") : t->guard.words,
+        !t->guard.refused && turn_guard_is_first(t) ? role->notice : STR(""));
+    if (t->guard.refused) {
+        t->title[0] = 0; /* it would repeat what was refused */
+        log_event(LOG_INFO, "guard.refused", LF_ID("message_id", &t->question.message_id),
+                  LF_Z("category", safety_category_name(v->category)),
+                  LF_Z("source", v->findings[0].source), LF_INT("policy", v->policy_version));
+    }
+}
+
+/* ---- the question's embedding: the classifier judges better with it ---- */
+
+static bool model_fits(const struct safety_scorer *s, struct str name) {
+    size_t n = strlen(s->embedding_model);
+    for (size_t i = 0; i + n <= name.n; i++)
+        if (str_eq_nocase(str_sub(name, i, n), str_from(s->embedding_model)))
+            return true;
+    return false;
+}
+
+static void judge_question(struct turn *t) {
+    struct errinfo ei;
+    t->guard.waits = false;
+    t->guard.with_embedding = t->guard.embedded && t->guard.embedding;
+    t->guard.is_last = t->guard.embedded;
+    if (jobs_submit(t->t->o.safety_jobs, judge_job, t->tl->loop, on_judged, t)) {
+        err_set(&ei, ERR_OVERLOADED, NULL);
+        turn_fail(t, &ei);
+    }
+}
+
+/* The embedding is there, or there will be none. */
+static void embedding_over(struct turn *t) {
+    t->guard.embedded = true;
+    timer_free(t->guard.embedding_patience);
+    t->guard.embedding_patience = NULL;
+    t->guard.embedding_call = NULL;
+    if (t->detached)
+        return;
+    if (t->guard.early && judge_late(t)) {
+        t->guard.early = false;
+        t->guard.late_error = ERR_OVERLOADED;
+    }
+    if (t->guard.waits)
+        judge_question(t);
+    else if (t->guard.step_waits || (t->guard.late_error && turn_is_at(t, turn_step_verdict)))
+        turn_run(t);
+}
+
+static void on_embedded(void *ctx, const struct embed_result *r) {
+    struct turn *t = ctx;
+    const struct safety_scorer *s = safety_get_scorer(t->t->o.safety);
+    if (!r->err && r->n == 1 && (size_t)r->dimensions == s->embedding_dims &&
+        model_fits(s, r->model) && r->model.n < sizeof t->guard.embedding_model) {
+        size_t bytes = s->embedding_dims * sizeof *t->guard.embedding;
+        t->guard.embedding = malloc(bytes); /* the arena may be in other hands */
+        if (t->guard.embedding) {
+            memcpy(t->guard.embedding, r->vectors, bytes);
+            t->guard.dimensions = r->dimensions;
+            snprintf(t->guard.embedding_model, sizeof t->guard.embedding_model, "%.*s",
+                     STR_ARG(r->model));
+        }
+    }
+    embedding_over(t);
+}
+
+/* A model server that is slow to embed does not hold up the answer: it is judged without. */
+static void on_embedding_late(void *ctx) {
+    struct turn *t = ctx;
+    upstream_cancel(t->guard.embedding_call);
+    embedding_over(t);
+}
+
+void turn_guard_embed(struct turn *t, struct str text) {
+    struct errinfo ei;
+    const struct safety_scorer *s = t->t->o.safety ? safety_get_scorer(t->t->o.safety) : NULL;
+    if (t->guard.embedding_asked)
+        return;
+    t->guard.embedding_asked = t->guard.embedded = true;
+    if (!s || !s->embedding_dims || !s->embedding_model || text.n > SAFETY_TEXT_MAX ||
+        !(t->guard.embedding_patience = timer_new(t->tl->loop, on_embedding_late, t)))
+        return;
+    timer_start(t->guard.embedding_patience, EMBEDDING_MS, false);
+    t->guard.embedded = upstream_embed(t->tl->client, STR_NULL, &text, 1, false, on_embedded, t,
+                                       &t->guard.embedding_call, &ei) != ERR_OK;
+}
+
+bool turn_guard_vector(struct turn *t, struct str text, const float **ret, int *ret_dimensions) {
+    *ret = NULL;
+    t->guard.step_waits = false;
+    if (!t->guard.embedding_asked || !str_eq(text, t->guard.asked))
+        return true;
+    t->guard.step_waits = !t->guard.embedded;
+    *ret = t->guard.embedded ? t->guard.embedding : NULL;
+    *ret_dimensions = t->guard.dimensions;
+    return t->guard.embedded;
+}
+
+/* ---- the steps ---- */
+
+static bool is_of_model(const struct safety_finding *f) {
+    return str_starts(str_from(f->source), STR("model:"));
+}
+
+static void on_judged(void *arg) {
+    struct turn *t = arg;
+    const struct safety_verdict *v = &t->guard.in;
+    if (t->detached)
+        return;
+    bool blocked = v->action == SAFETY_BLOCK;
+    bool last = t->guard.error || t->guard.is_last || (blocked && !is_of_model(&v->findings[0]));
+    if (t->guard.error) {
+        struct errinfo ei;
+        err_set(&ei, t->guard.error, NULL);
+        turn_fail(t, &ei);
+    } else if (last) {
+        if (!turn_guard_ask(t))
+            turn_guard_settled(t);
+    } else if (t->guard.embedded) { /* it came meanwhile */
+        judge_question(t);
+    } else if (blocked) {
+        t->guard.waits = true;
+    } else {
+        t->guard.early = true;
+        turn_continue(t);
+    }
+}
+
+enum step_result turn_step_guard(struct turn *t, struct errinfo *ei) {
+    if (!t->t->o.safety)
+        return STEP_DONE;
+    t->guard.policy = safety_get_policy(t->t->o.safety);
+    t->guard.began_ns = clock_mono_ns();
+    t->guard.asked = t->branch[t->n_branch - 1].content;
+    turn_guard_embed(t, t->guard.asked);
+    if (!t->guard.embedded && (!t->t->o.guard_early || t->in.kind == TURN_RESUME)) {
+        t->guard.waits = true;
+        return STEP_WAIT;
+    }
+    t->guard.with_embedding = t->guard.embedded && t->guard.embedding;
+    t->guard.is_last = t->guard.embedded;
+    enum err e = jobs_submit(t->t->o.safety_jobs, judge_job, t->tl->loop, on_judged, t);
+    if (e) {
+        *ei = turn_explain(e, NULL);
+        return STEP_FAIL;
+    }
+    return STEP_WAIT;
+}
+
+void turn_guard_settled(struct turn *t) {
+    settle(t);
+    t->guard.settled = true;
+    if (turn_is_at(t, turn_step_guard))
+        turn_continue(t);
+    else
+        turn_run(t); /* at `verdict` */
+}
+
+/* Of an answer that was begun before its question was refused nothing remains. */
+static void withdraw(struct turn *t) {
+    struct stream *s = t->stream;
+    turn_hang_up(t);
+    turn_guard_release(t);
+    pthread_mutex_lock(&s->lock);
+    buf_clear(&s->text);
+    s->published = 0;
+    pthread_mutex_unlock(&s->lock);
+    t->answered = t->guard.cut_off = t->guard.announced = false;
+    t->guard.blocked = t->approved = t->question_vector = t->question_vector_model = STR_NULL;
+    t->answer.retrieved_docs = t->recorded_passages = STR_NULL;
+    t->approved_id = (struct uuid){0};
+    t->failure.code = ERR_OK;
+    t->finish_reason[0] = 0;
+    t->queued_position = t->prompt_tokens = t->completion_tokens = -1;
+    t->asked_ns = t->told_ns = 0;
+    t->n_found = t->n_web = 0;
+}
+
+/* Nothing is stored and nothing goes out before the verdict is there. */
+enum step_result turn_step_verdict(struct turn *t, struct errinfo *ei) {
+    if (!t->guard.policy || (t->guard.settled && !t->guard.begun))
+        return STEP_DONE;
+    t->guard.begun = true;
+    if (t->guard.early || t->guard.late)
+        return STEP_WAIT;
+    if (t->guard.late_error) {
+        *ei = turn_explain(t->guard.late_error, NULL);
+        return STEP_FAIL;
+    }
+    if (!t->guard.settled) {
+        if (turn_guard_ask(t))
+            return STEP_WAIT;
+        settle(t);
+        t->guard.settled = true;
+    }
+    if (t->guard.refused)
+        withdraw(t);
+    return STEP_DONE;
+}
+
+void turn_guard_stop_judging(struct turn *t) {
+    if (t->guard.late)
+        t->guard.late->t = NULL;
+    t->guard.late = NULL;
+    upstream_cancel(t->guard.embedding_call);
+    t->guard.embedding_call = NULL;
+    timer_free(t->guard.embedding_patience);
+    t->guard.embedding_patience = NULL;
+}
+
+enum err turn_guard_append(struct store_tx *tx, struct turn *t) {
+    if (!t->guard.refused)
+        return ERR_OK;
+    struct safety_block b = {.user_id = t->in.user_id,
+                             .conversation_id = t->in.conversation_id,
+                             .message_id = t->branch[t->n_branch - 1].message_id,
+                             .path = "native",
+                             .verdict = &t->guard.in,
+                             .direction = SAFETY_INPUT,
+                             .text = t->guard.asked};
+    return safety_record_block(tx, t->guard.policy, &b);
+}
