@@ -2,11 +2,12 @@
  *
  *   load_users --port N [--users 100] [--seconds 60] [--think-ms 30000] [--credentials FILE]
  *              [--api native|openai] [--model NAME] [--tokens 150 | --lengths FILE] [--log FILE]
- *              [--plain yes] [--requests N]
+ *              [--plain yes] [--requests N] [--turns N]
  *
  * native: Parley's own API with session cookies, one conversation for each user; openai: chat
  * completions, with API keys when credentials are given. FILE has one credential a line. --plain
- * asks for answers that are not streamed; --requests ends each user after so many. The first
+ * asks for answers that are not streamed; --requests ends each user after so many; after --turns
+ * questions a new conversation is begun. The first
  * question comes at a random moment of the think time. Every answer is compared with the one that
  * the mock gives (load.h); --log writes "message_id crc32" of each whole answer.
  *
@@ -29,7 +30,7 @@
 
 static struct {
     int port, users, seconds, think_ms;
-    long requests;
+    long requests, turns;
     bool native, plain;
     const char *credentials, *log, *model;
     struct lengths lengths;
@@ -215,6 +216,8 @@ static void ask(struct user *u) {
 }
 
 static void begin(struct user *u) {
+    if (options.turns && u->asked && u->asked % (uint32_t)options.turns == 0)
+        u->conversation[0] = 0;
     if (!options.native || u->conversation[0]) {
         ask(u);
         return;
@@ -525,6 +528,8 @@ static void read_options(int argc, char **argv) {
             options.think_ms = atoi(v);
         else if (!strcmp(o, "--requests"))
             options.requests = atol(v);
+        else if (!strcmp(o, "--turns"))
+            options.turns = atol(v);
         else if (!strcmp(o, "--credentials"))
             options.credentials = v;
         else if (!strcmp(o, "--model"))

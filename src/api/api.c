@@ -24,6 +24,11 @@ static bool path_matches(const char *pattern, struct str path, struct str *ret_v
                          bool *ret_rest) {
     struct str want = str_from(pattern), var = STR_NULL;
     bool rest = false;
+    size_t same = 0; /* most patterns part from the path before their first variable */
+    while (same < path.n && pattern[same] == path.p[same])
+        same++;
+    if (pattern[same] != '{' && (pattern[same] || same < path.n))
+        return false;
     while (want.p && path.p) {
         struct str w = str_cut(&want, '/');
         if (str_ends(w, STR("*}"))) {
@@ -341,6 +346,8 @@ enum err api_new(const struct api_options *o, struct api **ret, struct errinfo *
         (e = auth_limiter_new(IP_ATTEMPTS, ATTEMPT_WINDOW_MS, &a->by_ip)) ||
         (e = auth_limiter_new(SIGNUP_ATTEMPTS, ATTEMPT_WINDOW_MS, &a->signups)))
         goto out;
+    if ((e = known_users_new(&a->known)))
+        goto out;
     if ((e = password_hash(STR("nobody has this password"), a->dummy_hash)))
         goto out;
     e = openapi_write(&a->openapi);
@@ -359,6 +366,7 @@ void api_free(struct api *a) {
     auth_limiter_free(a->by_name);
     auth_limiter_free(a->by_ip);
     auth_limiter_free(a->signups);
+    known_users_free(a->known);
     buf_deinit(&a->openapi);
     free(a->notice);
     pthread_mutex_destroy(&a->lock);

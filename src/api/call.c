@@ -110,6 +110,30 @@ static void key_used(struct call *c) {
     }
 }
 
+static void found_out(struct call *c) {
+    const struct known_user u = {c->user, c->key_id, c->may_ask};
+    c->authenticated = true;
+    if (uuid_is_set(&u.user.user_id))
+        known_users_put(c->api->known, &c->credential, c->accounts_version, &u);
+    if (uuid_is_set(&c->key_id))
+        key_used(c);
+}
+
+/* Before the store is asked: a user who asked a moment ago is known. */
+static void recall(struct call *c) {
+    struct known_user u;
+    c->accounts_version = store_accounts_version(c->api->o.store);
+    if (c->route->auth != ROUTE_USER ||
+        !known_users_find(c->api->known, &c->credential, c->accounts_version, c->arena, &u))
+        return;
+    c->user = u.user;
+    c->key_id = u.key_id;
+    c->may_ask = u.may_ask;
+    c->authenticated = true;
+    if (uuid_is_set(&c->key_id))
+        key_used(c);
+}
+
 /* ---- stages ---- */
 
 static const struct stage *stage_now(const struct call *c) {
@@ -144,11 +168,8 @@ static void tx_done(void *arg, enum err err, const struct errinfo *ei) {
         api_call_fail(c, err, ei);
         return;
     }
-    if (c->auth_due && !c->authenticated) {
-        c->authenticated = true;
-        if (uuid_is_set(&c->key_id))
-            key_used(c);
-    }
+    if (c->auth_due && !c->authenticated)
+        found_out(c);
     if (c->replayed && stage_now(c)->kind == STAGE_WRITE && !(c->route->flags & ROUTE_TURN))
         c->stage = STAGES_MAX; /* what follows was done then */
     else if (stage_now(c)->tx)
@@ -183,6 +204,20 @@ void api_call_next(struct call *c) {
     if (s->kind == STAGE_JOB && c->skip_job) {
         c->stage++;
         s = stage_now(c);
+    }
+    if (c->auth_due && !c->authenticated)
+        recall(c);
+    if (s->kind == STAGE_READ && s->known && c->authenticated) {
+        struct errinfo ei = {0};
+        bool done = false;
+        if ((e = s->known(c, &done, &ei))) {
+            api_call_fail(c, e, &ei);
+            return;
+        }
+        if (done) {
+            c->stage++;
+            s = stage_now(c);
+        }
     }
     if (s->kind == STAGE_WRITE) {
         e = store_write(c->api->o.store, run_tx, c, c->loop, tx_done);

@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 #include "api/api.h"
+#include "api/known.h"
 #include "api/out.h"
 #include "api/schema.h"
 #include "auth/auth.h"
@@ -31,11 +32,16 @@ struct stage {
     enum stage_kind kind;
     enum err (*tx)(struct call *c, struct store_tx *tx, struct errinfo *ei); /* READ, WRITE */
     enum err (*job)(struct call *c, struct errinfo *ei);                     /* JOB */
+    /* READ, may be NULL: on the loop, in its place, when it is known who asks (known.h). *ret_done
+     * false: the transaction is needed. */
+    enum err (*known)(struct call *c, bool *ret_done, struct errinfo *ei);
     void (*loop)(struct call *c); /* LOOP: must lead to api_call_next(), api_call_fail(),
                                      api_call_reply() or api_call_free() */
 };
 #define READ(fn)                                                                                   \
     { .kind = STAGE_READ, .tx = (fn) }
+#define READ_OR(fn, without)                                                                       \
+    { .kind = STAGE_READ, .tx = (fn), .known = (without) }
 #define WRITE(fn)                                                                                  \
     { .kind = STAGE_WRITE, .tx = (fn) }
 #define JOB(fn)                                                                                    \
@@ -98,6 +104,7 @@ struct api {
     pthread_mutex_t lock;                 /* guards loops and key_uses */
     struct api_loop loops[LOOPS_MAX];
     size_t n_loops;
+    struct known_users *known;     /* owned */
     struct key_use key_uses[1024]; /* when the use of a key was last written down */
 };
 
@@ -112,9 +119,11 @@ struct call {
     struct arena *arena; /* owned: this struct and all that it points to */
     size_t stage;        /* the next one */
     bool auth_due, authenticated;
-    bool head;         /* HEAD: the answer's body is not sent */
-    bool skip_job;     /* set by a READ: the JOB that follows has nothing to do */
-    bool wants_events; /* Accept names text/event-stream */
+    bool may_ask;              /* the guard holds nothing against who asks */
+    uint64_t accounts_version; /* when the store was asked who that is */
+    bool head;                 /* HEAD: the answer's body is not sent */
+    bool skip_job;             /* set by a READ: the JOB that follows has nothing to do */
+    bool wants_events;         /* Accept names text/event-stream */
     struct auth_credential credential;
     struct user user;   /* who asks, once authenticated */
     struct uuid key_id; /* set when an API key was used */

@@ -53,6 +53,7 @@ TX(api_message_read);
 
 /* idempotency.c */
 TX(api_turn_replay_read);
+enum err api_turn_replay_known(struct call *c, bool *ret_done, struct errinfo *ei) ERR_CHECK;
 
 /* handlers_messages.c */
 ACT(api_message_post);
@@ -92,6 +93,7 @@ ACT(api_source_search);
 TX(api_openai_models_list);
 TX(api_openai_model_read);
 TX(api_openai_chat_read);
+enum err api_openai_chat_known(struct call *c, bool *ret_done, struct errinfo *ei) ERR_CHECK;
 ACT(api_openai_chat_forward);
 TX(api_openai_embeddings_read);
 ACT(api_openai_embeddings_forward);

@@ -7,6 +7,7 @@
  * A client that goes away only cancels its subscription; the answer is still written and stored.
  * One reader that is too slow loses its stream, not the answer. */
 #include "api/handlers.h"
+#include "base/clock.h"
 #include "base/metrics.h"
 #include "net/sse.h"
 
@@ -21,6 +22,7 @@ struct reply_stream {
     struct http_request *r;   /* set while the SSE stream runs */
     struct subscription *sub; /* NULL before the start and after the last event */
     struct timer *ping;
+    int64_t ping_ns;    /* when it was started */
     struct str created; /* JSON answer: the data of `created`, in the arena */
     bool json;
     struct buf out;
@@ -61,6 +63,12 @@ static void on_ping(void *ctx) {
     stream_send(s);
 }
 
+/* After a silence; not set anew for each token. */
+static void ping_later(struct reply_stream *s) {
+    s->ping_ns = clock_mono_ns();
+    timer_start(s->ping, PING_MS, true);
+}
+
 /* The request passes from the guard to this stream. */
 static bool stream_begin(struct reply_stream *s) {
     struct call *c = s->c;
@@ -75,7 +83,7 @@ static bool stream_begin(struct reply_stream *s) {
     http_set_header(r, "X-Accel-Buffering", "no"); /* nginx hands every event on at once */
     http_stream_begin(r, 200, "text/event-stream");
     if ((s->ping = timer_new(c->loop, on_ping, s)))
-        timer_start(s->ping, PING_MS, true);
+        ping_later(s);
     return true;
 }
 
@@ -93,8 +101,8 @@ static void on_sse_event(struct reply_stream *s, const struct stream_event *e) {
     if (last) {
         http_stream_end(s->r);
         stream_free(s);
-    } else if (s->ping) {
-        timer_start(s->ping, PING_MS, true);
+    } else if (s->ping && clock_mono_ns() - s->ping_ns > PING_MS * 1000000ll / 2) {
+        ping_later(s);
     }
 }
 

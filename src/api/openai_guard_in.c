@@ -13,6 +13,7 @@
 #define CONTEXT_MAX ((size_t)8 << 10)
 #define TEXT_CAP    ((size_t)16 << 20)
 #define HITS_MAX    256
+#define INLINE_MAX  1024 /* bytes that are judged on the loop: less than a handover costs */
 
 static struct openai_guard *guard_of(struct call *c) {
     return ((struct openai_state *)c->state)->guard;
@@ -315,6 +316,11 @@ void openai_guard_request(struct call *c, const char *path) {
     g->policy = safety_get_policy(c->api->o.safety);
     s->guard = g;
     c->state_free = guard_free;
+    if (s->body.n <= INLINE_MAX) {
+        judge_job(c);
+        judged(c);
+        return;
+    }
     enum err e = jobs_submit(c->api->o.safety_jobs, judge_job, c->loop, judged, c);
     if (e)
         api_call_fail(c, e, NULL);
@@ -418,6 +424,11 @@ static void answer_judged(void *arg) {
 }
 
 void openai_guard_answer(struct call *c) {
+    if (c->out.n <= INLINE_MAX) {
+        answer_job(c);
+        answer_judged(c);
+        return;
+    }
     enum err e = jobs_submit(c->api->o.safety_jobs, answer_job, c->loop, answer_judged, c);
     if (e)
         api_call_fail(c, e, NULL);

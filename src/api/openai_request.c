@@ -12,7 +12,8 @@
 #include "api/openai_guard.h"
 #include "safety/record.h"
 
-#define BODY_CAP ((size_t)8 << 20)
+#define BODY_CAP  ((size_t)8 << 20)
+#define QUICK_MAX ((size_t)16 << 10)
 
 /* ---- checks beyond the schema ---- */
 
@@ -220,7 +221,20 @@ enum err api_openai_chat_read(struct call *c, struct store_tx *tx, struct errinf
     enum err e = openai_check_chat(c->body, ei);
     if (!e && c->api->o.safety)
         e = safety_check_user(tx, &c->user.user_id, ei);
+    c->may_ask = !e;
     return e ? e : prepare(c, tx, true, ei);
+}
+
+/* A model's own name needs nothing from the store; long requests are not rewritten on the loop. */
+enum err api_openai_chat_known(struct call *c, bool *ret_done, struct errinfo *ei) {
+    struct http_request *r = api_call_request(c);
+    struct str asked = json_get_str(c->body, "model");
+    if (!c->may_ask || !r || http_body(r).n > QUICK_MAX ||
+        !upstream_has_model(c->api->o.upstream, asked))
+        return ERR_OK;
+    enum err e = openai_check_chat(c->body, ei);
+    *ret_done = true;
+    return e ? e : prepare(c, NULL, true, ei);
 }
 
 enum err api_openai_embeddings_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {

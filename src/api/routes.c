@@ -52,11 +52,11 @@ const struct route api_routes[] = {
     {HTTP_PATCH, CONV, "updateConversation", "Renames, archives, restores, changes role or branch", IN(conversation_patch), OUT(200, conversation_entity), DO(WRITE(api_conversation_patch_write))},
     {HTTP_DELETE, CONV, "deleteConversation", "Deletes a conversation", NONE204, DO(WRITE(api_conversation_delete_write))},
     {HTTP_GET, CONV "/messages", "listMessages", "The whole tree of messages, oldest first", OUT(200, message_list_answer), DO(READ(api_messages_list))},
-    {HTTP_POST, CONV "/messages", "createMessage", "A turn: stores the message and streams the answer", .flags = ROUTE_STREAMS, IN(message_create_request), OUT(201, turn_answer), .media = EVENTS, DO(READ(api_turn_replay_read), LOOP(api_message_post))},
+    {HTTP_POST, CONV "/messages", "createMessage", "A turn: stores the message and streams the answer", .flags = ROUTE_STREAMS, IN(message_create_request), OUT(201, turn_answer), .media = EVENTS, DO(READ_OR(api_turn_replay_read, api_turn_replay_known), LOOP(api_message_post))},
 
     {HTTP_GET, MSG, "getMessage", "One message", OUT(200, message_entity), DO(READ(api_message_read))},
     {HTTP_GET, MSG "/events", "attachEvents", "Attaches to an answer's stream again", .flags = ROUTE_STREAMS | ROUTE_NO_HEAD, Q(events), .status = 200, .media = EVENTS, DO(LOOP(api_message_events))},
-    {HTTP_POST, MSG "/regenerate", "regenerateMessage", "Another answer beside this one", .flags = ROUTE_STREAMS, IN(empty_request), OUT(201, turn_answer), .media = EVENTS, DO(READ(api_turn_replay_read), LOOP(api_message_regenerate))},
+    {HTTP_POST, MSG "/regenerate", "regenerateMessage", "Another answer beside this one", .flags = ROUTE_STREAMS, IN(empty_request), OUT(201, turn_answer), .media = EVENTS, DO(READ_OR(api_turn_replay_read, api_turn_replay_known), LOOP(api_message_regenerate))},
     {HTTP_POST, MSG "/stop", "stopMessage", "Ends a running answer and keeps its text", IN(empty_request), OUT(200, message_entity), DO(LOOP(api_message_stop), READ(api_message_read))},
     {HTTP_PUT, MSG "/feedback", "putFeedback", "Rates an answer, or changes the rating", IN(feedback_put_request), OUT(200, feedback_entity), DO(WRITE(api_feedback_put_write))},
     {HTTP_DELETE, MSG "/feedback", "deleteFeedback", "Withdraws a rating", NONE204, DO(WRITE(api_feedback_delete_write))},
@@ -128,7 +128,7 @@ const struct route api_routes[] = {
     {HTTP_POST, SOURCE "/run", "runSource", "Looks at a source now", IN(empty_request), OUT(202, source_entity), DO(WRITE(api_source_run_write), LOOP(api_source_changed))},
     {HTTP_POST, SOURCE "/search", "askSource", "Asks a search service, as a question would", IN(source_search_request), OUT(200, web_hits_answer), DO(READ(api_source_search_read), LOOP(api_source_search))},
 
-    {HTTP_POST, "/v1/chat/completions", "createChatCompletion", "OpenAI's chat completions", .flags = ROUTE_STREAMS | ROUTE_BARE, IN(chat_completion_request), OUT(200, chat_completion_answer), .media = EVENTS, DO(READ(api_openai_chat_read), LOOP(api_openai_chat_forward))},
+    {HTTP_POST, "/v1/chat/completions", "createChatCompletion", "OpenAI's chat completions", .flags = ROUTE_STREAMS | ROUTE_BARE, IN(chat_completion_request), OUT(200, chat_completion_answer), .media = EVENTS, DO(READ_OR(api_openai_chat_read, api_openai_chat_known), LOOP(api_openai_chat_forward))},
     {HTTP_POST, "/v1/responses", "createResponse", "OpenAI's responses, kept as a conversation", .flags = ROUTE_STREAMS | ROUTE_BARE | ROUTE_TURN, IN(response_request), OUT(200, response_answer), .media = EVENTS, DO(READ(api_turn_replay_read), WRITE(api_response_write), LOOP(api_response_start))},
     {HTTP_GET, "/v1/responses/{response_id*}", "getResponse", "A response, or its events again (?stream=true&starting_after=N)", .flags = ROUTE_STREAMS | ROUTE_BARE | ROUTE_NO_HEAD, Q(response), OUT(200, response_answer), .media = EVENTS, DO(READ(api_response_read), LOOP(api_response_answer))},
     {HTTP_POST, "/v1/responses/{response_id*}", "cancelResponse", "Ends a running response (…/cancel)", .flags = ROUTE_BARE, OUT(200, response_answer), DO(READ(api_response_cancel_read), LOOP(api_response_cancel), READ(api_response_cancelled), LOOP(api_response_reply))},

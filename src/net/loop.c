@@ -46,6 +46,7 @@ struct loop {
     pthread_mutex_t lock;
     struct posts queued;  /* guarded by lock */
     struct posts running; /* the loop's own; empty outside run_posts() */
+    bool posting; /* the loop's own: in run_posts(); what it posts then waits behind the sockets */
 };
 
 static _Thread_local struct loop *current;
@@ -62,18 +63,19 @@ struct event_base *loop_base(struct loop *l) {
 }
 
 static void run_posts(evutil_socket_t fd, short what, void *arg) {
-    (void)what;
     struct loop *l = arg;
     uint64_t count;
-    if (read((int)fd, &count, sizeof count) < 0 && errno != EAGAIN)
+    if (what & EV_READ && read((int)fd, &count, sizeof count) < 0 && errno != EAGAIN)
         return;
     pthread_mutex_lock(&l->lock);
     struct posts taken = l->queued;
     l->queued = l->running;
     l->running = (struct posts){0};
     pthread_mutex_unlock(&l->lock);
+    l->posting = true;
     for (size_t i = 0; i < taken.n; i++)
         taken.items[i].fn(taken.items[i].arg);
+    l->posting = false;
     taken.n = 0;
     l->running = taken;
     if (atomic_load(&l->stopping))
@@ -81,6 +83,10 @@ static void run_posts(evutil_socket_t fd, short what, void *arg) {
 }
 
 static void wake(struct loop *l) {
+    if (current == l && !l->posting) { /* it is awake: no need to go through the kernel */
+        event_active(&l->wake, EV_TIMEOUT, 0);
+        return;
+    }
     uint64_t one = 1;
     ssize_t n = write(l->wake_fd, &one, sizeof one);
     (void)n; /* a full counter means that a wake is due already */

@@ -207,6 +207,7 @@ enum err safety_user_blocks(struct store_tx *tx, const struct uuid *user_id, int
 
 enum err safety_user_hold(struct store_tx *tx, const struct uuid *user_id, int64_t until,
                           bool suspended) {
+    tx->conn->accounts_changed = true;
     struct query q;
     query_begin(&q, tx,
                 "INSERT INTO safety_users (user_id, until, suspended) VALUES (?1, ?2, ?3)"

@@ -15,6 +15,9 @@
 
 #include "store/store_internal.h"
 
+#define PAGE_BYTES 4096
+#define PAGE_SLOTS 2048
+
 static const char pragmas_common[] = "PRAGMA foreign_keys = ON;"
                                      "PRAGMA temp_store = MEMORY;"
                                      "PRAGMA mmap_size = 0;"
@@ -22,7 +25,7 @@ static const char pragmas_common[] = "PRAGMA foreign_keys = ON;"
 /* FULL: a commit returns after the log is on the disk. The log is cut back to 16 MiB after a
  * checkpoint. */
 static const char pragmas_write[] = "PRAGMA synchronous = FULL;"
-                                    "PRAGMA cache_size = -2048;"
+                                    "PRAGMA cache_size = -8192;"
                                     "PRAGMA journal_size_limit = 16777216;";
 static const char pragmas_read[] = "PRAGMA cache_size = -1024;"
                                    "PRAGMA query_only = ON;";
@@ -31,6 +34,15 @@ static void configure_library(void) {
     /* Statistics cost a lock for each allocation. Refused (harmlessly) when SQLite is running
      * already. */
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    /* A reader forgets its pages whenever somebody has written: their memory is taken from a list,
+     * not from malloc() each time. What is not used of it is no memory. */
+    int header = 0;
+    if (sqlite3_config(SQLITE_CONFIG_PCACHE_HDRSZ, &header) == SQLITE_OK) {
+        int slot = (PAGE_BYTES + header + 7) / 8 * 8;
+        void *pages = malloc((size_t)slot * PAGE_SLOTS); /* for the life of the process */
+        if (pages && sqlite3_config(SQLITE_CONFIG_PAGECACHE, pages, slot, PAGE_SLOTS) != SQLITE_OK)
+            free(pages);
+    }
     (void)sqlite3_initialize();
 }
 

@@ -76,20 +76,22 @@ static enum err read_one(struct query *q, struct arena *a, struct message *ret) 
     return ERR_OK;
 }
 
-/* The owner of the conversation; says whether the parent is in it. */
+/* The owner of the conversation; says whether the parent is in it, and what is current there. */
 static enum err check_place(struct store_tx *tx, const struct message *m, struct uuid *ret_user,
-                            struct errinfo *ei) {
+                            struct uuid *ret_current, struct errinfo *ei) {
     struct query q;
     query_begin(&q, tx,
-                "SELECT c.user_id, ?2 IS NULL OR EXISTS (SELECT 1 FROM messages p"
-                "  WHERE p.message_id = ?2 AND p.conversation_id = c.conversation_id)"
+                "SELECT c.user_id, c.current_message_id, ?2 IS NULL OR EXISTS (SELECT 1"
+                "  FROM messages p WHERE p.message_id = ?2"
+                "  AND p.conversation_id = c.conversation_id)"
                 " FROM conversations c WHERE c.conversation_id = ?1");
     query_bind_id(&q, &m->conversation_id);
     query_bind_id(&q, &m->parent_id);
-    struct uuid user = {{0}};
-    bool found = query_next(&q), parent = found && query_int(&q, 1);
-    if (found)
-        user = query_id(&q, 0);
+    bool found = query_next(&q), parent = found && query_int(&q, 2);
+    if (found) {
+        *ret_user = query_id(&q, 0);
+        *ret_current = query_id(&q, 1);
+    }
     enum err e = query_end(&q);
     if (e)
         return e;
@@ -97,7 +99,6 @@ static enum err check_place(struct store_tx *tx, const struct message *m, struct
         return err_set(ei, ERR_NOT_FOUND, "there is no such conversation");
     if (!parent)
         return err_param(ei, ERR_INVALID, "parent_id", "that message is not in this conversation");
-    *ret_user = user;
     return ERR_OK;
 }
 
@@ -132,15 +133,7 @@ static enum err insert(struct store_tx *tx, const struct message *m, const struc
     return query_run(&q);
 }
 
-enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei) {
-    struct uuid user;
-    if (!uuid_is_set(&m->message_id))
-        return err_param(ei, ERR_INVALID, "message_id", "a message needs an id");
-    enum err e = check_place(tx, m, &user, ei);
-    if (!e)
-        e = insert(tx, m, &user);
-    if (e)
-        return e;
+static enum err set_current(struct store_tx *tx, const struct message *m) {
     struct query q;
     query_begin(&q, tx,
                 "UPDATE conversations SET current_message_id = ?,"
@@ -149,6 +142,31 @@ enum err message_append(struct store_tx *tx, const struct message *m, struct err
     query_bind_int(&q, m->timestamp);
     query_bind_id(&q, &m->conversation_id);
     return query_run_one(&q);
+}
+
+enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei) {
+    return message_append_turn(tx, NULL, m, NULL, ei);
+}
+
+enum err message_append_turn(struct store_tx *tx, const struct message *question,
+                             const struct message *answer, const struct uuid *current,
+                             struct errinfo *ei) {
+    const struct message *first = question ? question : answer;
+    struct uuid user, now;
+    if (!uuid_is_set(&first->message_id) || !uuid_is_set(&answer->message_id))
+        return err_param(ei, ERR_INVALID, "message_id", "a message needs an id");
+    if (question && !uuid_eq(&answer->parent_id, &question->message_id))
+        return err_param(ei, ERR_INVALID, "parent_id", "the answer does not follow the question");
+    enum err e = check_place(tx, first, &user, &now, ei);
+    if (!e && current && !uuid_eq(&now, current))
+        e = err_set(ei, ERR_CONFLICT,
+                    "another message was posted to this conversation at the same time; look at it "
+                    "and post again");
+    if (!e && question)
+        e = insert(tx, question, &user);
+    if (!e)
+        e = insert(tx, answer, &user);
+    return e ? e : set_current(tx, answer);
 }
 
 enum err message_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,

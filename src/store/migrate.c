@@ -213,6 +213,7 @@ static const struct migration migrations[] = {
     {5, 1, "answers and requests outlive their process", {sql_durability}},
     {6, 1, "when a candidate was made", {sql_candidates_made}},
     {7, 1, "texts that an embedding model refuses", {sql_refusals}},
+    {8, 1, "the shared collections are found without looking at everybody's", {sql_scope}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

@@ -112,3 +112,7 @@ const char sql_index_changes[] =
     "CREATE TRIGGER documents_changed AFTER UPDATE OF indexed_at, collection_id, metadata,"
     " source_name, title ON documents WHEN new.status = 'indexed' OR old.status = 'indexed' BEGIN"
     " INSERT INTO index_changes (doc_id) VALUES (new.doc_id); END;";
+
+/* Every turn asks which collections are shared; everybody has a private one. */
+const char sql_scope[] =
+    "CREATE INDEX collections_shared ON collections (collection_id) WHERE kind = 'shared';";

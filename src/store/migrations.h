@@ -12,3 +12,4 @@ extern const char sql_learning[];        /* arms, candidates, approved answers *
 extern const char sql_candidates_made[]; /* when a candidate's ranker was trained */
 extern const char sql_durability[];      /* migration_durability.c: answers and requests */
 extern const char sql_refusals[];        /* migration_refusals.c: texts that a model refuses */
+extern const char sql_scope[];           /* which collections a turn may search */

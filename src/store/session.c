@@ -42,6 +42,7 @@ enum err session_find(struct store_tx *tx, struct str token_hash, struct arena *
 enum err session_delete(struct store_tx *tx, struct str token_hash) {
     struct query q;
     query_begin(&q, tx, "DELETE FROM sessions WHERE token_hash = ?");
+    tx->conn->accounts_changed = true;
     query_bind_str(&q, token_hash);
     return query_run(&q);
 }
@@ -50,6 +51,7 @@ enum err session_delete_all(struct store_tx *tx, const struct uuid *user_id,
                             struct str except_hash) {
     struct query q;
     query_begin(&q, tx, "DELETE FROM sessions WHERE user_id = ? AND token_hash <> ?");
+    tx->conn->accounts_changed = true;
     query_bind_id(&q, user_id);
     query_bind_str(&q, except_hash);
     return query_run(&q);
@@ -132,6 +134,7 @@ enum err api_key_list(struct store_tx *tx, const struct uuid *user_id, struct ar
 
 enum err api_key_revoke(struct store_tx *tx, const struct uuid *user_id,
                         const struct uuid *key_id) {
+    tx->conn->accounts_changed = true;
     struct query q;
     query_begin(&q, tx,
                 "UPDATE api_keys SET revoked_at = CASE revoked_at WHEN 0 THEN ? ELSE revoked_at END"
@@ -144,6 +147,7 @@ enum err api_key_revoke(struct store_tx *tx, const struct uuid *user_id,
 
 enum err api_key_revoke_all(struct store_tx *tx, const struct uuid *user_id,
                             const struct uuid *except) {
+    tx->conn->accounts_changed = true;
     struct query q;
     query_begin(&q, tx,
                 "UPDATE api_keys SET revoked_at = ?"

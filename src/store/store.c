@@ -8,6 +8,7 @@
  * is idle, so that no commit pays for it. Nothing here knows what an operation does. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -65,6 +66,7 @@ struct store {
     int n_threads; /* reader threads started */
     bool writer_started;
     int checkpointed; /* log frames when the last checkpoint ran */
+    _Atomic uint64_t accounts_version;
     struct errinfo
         failing; /* under mutex: why the last group could not be written; code 0 = it was */
 };
@@ -302,6 +304,10 @@ static void note_health(struct store *s, enum err e) {
     pthread_mutex_unlock(&s->mutex);
 }
 
+uint64_t store_accounts_version(struct store *s) {
+    return atomic_load(&s->accounts_version);
+}
+
 enum err store_health(struct store *s, struct errinfo *ei) {
     pthread_mutex_lock(&s->mutex);
     enum err e = s->failing.code;
@@ -335,6 +341,10 @@ static void write_group(struct store *s, struct op *first) {
     if (e) {
         log_hard(e, &ei);
         fail_group(s, first, e, &ei);
+    }
+    if (s->writer->accounts_changed) { /* before anybody is told: what is read next is new */
+        s->writer->accounts_changed = false;
+        atomic_fetch_add(&s->accounts_version, 1);
     }
     note_health(s, e);
     count_group(first, (double)(clock_mono_ns() - start) / 1e9);

@@ -62,6 +62,9 @@ enum err store_write_wait(struct store *s, store_fn fn, void *arg, struct errinf
 /* Whether the last group could be written: ERR_OK, or why not (a full disk, a failing one), in
  * words fit for the network. Reading goes on meanwhile. Any thread. */
 enum err store_health(struct store *s, struct errinfo *ei);
+/* Grows with each group of writes in which this process changed who may ask: an account, a session
+ * or key that ended, a hold of the guard. Any thread. */
+uint64_t store_accounts_version(struct store *s);
 /* A write of no meaning: shows whether the store works again. */
 enum err store_probe(struct store *s) ERR_CHECK;
 
@@ -274,6 +277,12 @@ struct message {
 enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei)
     ERR_CHECK; /* also becomes the current message and touches the conversation; ERR_INVALID when
                   the parent is of another conversation */
+/* A question (NULL: there is one already) and the row of its answer, which becomes current.
+ * current, if given: what must be current until then (not set: nothing); ERR_CONFLICT when it is
+ * not. */
+enum err message_append_turn(struct store_tx *tx, const struct message *question,
+                             const struct message *answer, const struct uuid *current,
+                             struct errinfo *ei) ERR_CHECK;
 enum err message_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
                      struct arena *a, struct message *ret) ERR_CHECK;
 enum err

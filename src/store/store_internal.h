@@ -27,6 +27,7 @@ struct conn {
     fts5_tokenizer tokenizer; /* unicode61, as the search tables use it */
     Fts5Tokenizer *words;     /* its instance; NULL until a query was built */
     int wal_pages;            /* frames in the log after the newest commit (writer) */
+    bool accounts_changed;    /* by the group that runs (writer): see store_accounts_version() */
     char detail[256];         /* what SQLite said about the newest failure */
 };
 

@@ -139,6 +139,7 @@ enum err user_update(struct store_tx *tx, const struct user *u, struct errinfo *
         e = check_not_last_admin(tx, &u->user_id, ei);
     if (e)
         return e;
+    tx->conn->accounts_changed = true;
     struct query q;
     query_begin(
         &q, tx,
@@ -168,6 +169,7 @@ enum err user_delete(struct store_tx *tx, const struct uuid *id, struct errinfo 
         return e;
     struct query q;
     query_begin(&q, tx, "DELETE FROM users WHERE user_id = ?");
+    tx->conn->accounts_changed = true;
     query_bind_id(&q, id);
     return query_run_one(&q);
 }

@@ -28,6 +28,7 @@
 #include "safety/record.h"
 #include "turn/turn_internal.h"
 
+#define INLINE_MAX   1024 /* bytes that are judged on the loop: less than a handover costs */
 #define CONTEXT_MAX  ((size_t)8 << 10)
 #define EMBEDDING_MS 500 /* for the embedding of the question */
 #define JSON_CAP     ((size_t)64 << 10)
@@ -402,6 +403,14 @@ static void on_judged(void *arg) {
     }
 }
 
+/* All that judging reads. */
+static bool is_short(const struct turn *t) {
+    size_t n = 0;
+    for (size_t i = 0; i < t->n_branch && n <= INLINE_MAX; i++)
+        n += t->branch[i].content.n;
+    return n <= INLINE_MAX;
+}
+
 enum step_result turn_step_guard(struct turn *t, struct errinfo *ei) {
     if (!t->t->o.safety)
         return STEP_DONE;
@@ -415,6 +424,11 @@ enum step_result turn_step_guard(struct turn *t, struct errinfo *ei) {
     }
     t->guard.with_embedding = t->guard.embedded && t->guard.embedding;
     t->guard.is_last = t->guard.embedded;
+    if (is_short(t)) {
+        judge_job(t);
+        on_judged(t); /* goes on, and may have freed it */
+        return STEP_WAIT;
+    }
     enum err e = jobs_submit(t->t->o.safety_jobs, judge_job, t->tl->loop, on_judged, t);
     if (e) {
         *ei = turn_explain(e, NULL);

@@ -138,37 +138,19 @@ static enum err note_key(struct store_tx *tx, struct turn *t, struct errinfo *ei
     return ERR_UNAVAILABLE;
 }
 
-/* Who posts without naming a parent means the message that is current: when another request has put
- * one there meanwhile, this one would become its silent sibling. */
-static enum err check_current(struct store_tx *tx, const struct turn *t, struct errinfo *ei) {
-    struct conversation c;
-    if (t->in.kind != TURN_MESSAGE || t->in.parent_kind != PARENT_CURRENT)
-        return ERR_OK;
-    struct arena *a = arena_new((size_t)4 << 20);
-    enum err e =
-        a ? conversation_get(tx, &t->in.user_id, &t->in.conversation_id, a, &c) : ERR_NOMEM;
-    if (!e && !uuid_eq(&c.current_message_id, &t->conversation.current_message_id))
-        e = err_set(ei, ERR_CONFLICT,
-                    "another message was posted to this conversation at the same time; look at it "
-                    "and post again");
-    else if (e == ERR_NOT_FOUND)
-        err_set(ei, e, "there is no such conversation");
-    arena_free(a);
-    return e;
-}
-
 enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     enum err e = ERR_OK;
     if (t->in.kind == TURN_RESUME)
         return message_resumed(tx, &t->resumed);
     e = note_key(tx, t, ei);
+    /* Who posts without naming a parent means the message that is current: when another request
+     * has put one there meanwhile, this one would become its silent sibling. */
+    bool follows = t->in.kind == TURN_MESSAGE && t->in.parent_kind == PARENT_CURRENT;
     if (!e)
-        e = check_current(tx, t, ei);
-    if (!e && uuid_is_set(&t->question.message_id))
-        e = message_append(tx, &t->question, ei);
-    if (!e)
-        e = message_append(tx, &t->answer, ei);
+        e = message_append_turn(tx, uuid_is_set(&t->question.message_id) ? &t->question : NULL,
+                                &t->answer, follows ? &t->conversation.current_message_id : NULL,
+                                ei);
     if (!e && t->title[0])
         e = conversation_set_auto_title(tx, &t->in.conversation_id, str_from(t->title));
     if (!e && t->prompt.was_cut)

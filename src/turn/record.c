@@ -55,7 +55,8 @@ static enum err put_signals(struct store_tx *tx, const struct turn *t) {
     enum err e = ERR_OK;
     if (t->in.kind == TURN_REGENERATE)
         e = signal_if_there(tx, t, &t->in.message_id, "regenerated");
-    else
+    else if (t->in.parent_kind !=
+             PARENT_CURRENT) /* who goes on behind the last answer edits none */
         e = turn_signal_edited(tx, &t->question, t->started_wall_ms);
     if (!e && t->answer.status == MESSAGE_STOPPED)
         e = signal_if_there(tx, t, &t->answer.message_id, "stopped");

@@ -72,6 +72,28 @@ static void message_needs_its_place(void **state) {
     assert_int_equal(count(f->conn, "SELECT count(*) FROM messages"), 1);
 }
 
+static void append_turn_stores_both_or_none(void **state) {
+    struct fixture *f = *state;
+    struct talk t = talk(f);
+    struct conversation c;
+    struct message q = message_of(t.conversation, no_id, SENDER_USER, "q");
+    struct message a = message_of(t.conversation, q.message_id, SENDER_ASSISTANT, "a");
+    struct uuid other = uuid_new();
+    assert_err(message_append_turn(f->tx, &q, &a, &other, &f->ei), ERR_CONFLICT);
+    assert_int_equal(count(f->conn, "SELECT count(*) FROM messages"), 0);
+    assert_ok(message_append_turn(f->tx, &q, &a, &no_id, &f->ei)); /* nothing was current */
+    assert_ok(conversation_get(f->tx, &t.ada, &t.conversation, f->arena, &c));
+    assert_true(uuid_eq(&c.current_message_id, &a.message_id));
+    struct message q2 = message_of(t.conversation, a.message_id, SENDER_USER, "q2");
+    struct message a2 = message_of(t.conversation, q2.message_id, SENDER_ASSISTANT, "a2");
+    assert_err(message_append_turn(f->tx, &q2, &a2, &q.message_id, &f->ei), ERR_CONFLICT);
+    struct message lost = message_of(t.conversation, q.message_id, SENDER_ASSISTANT, "no child");
+    assert_err(message_append_turn(f->tx, &q2, &lost, NULL, &f->ei), ERR_INVALID);
+    assert_ok(message_append_turn(f->tx, &q2, &a2, &a.message_id, &f->ei));
+    assert_ok(message_append_turn(f->tx, NULL, &lost, NULL, &f->ei)); /* regenerated */
+    assert_int_equal(count(f->conn, "SELECT count(*) FROM messages"), 5);
+}
+
 static void message_tree_lists_and_branches(void **state) {
     struct fixture *f = *state;
     struct talk t = talk(f);
@@ -322,6 +344,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(message_reads_back_whole),
         TEST(message_needs_its_place),
+        TEST(append_turn_stores_both_or_none),
         TEST(message_tree_lists_and_branches),
         TEST(message_streams_then_finishes_once),
         TEST(message_unfinished_gives_up_keeping_what_was_said),
