@@ -225,7 +225,7 @@ static int run(const char *path, const struct command *c, int argc, char **argv)
 }
 
 static int help_about(int argc, char **argv) {
-    if (argc == 0) {
+    if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
         help_all(stdout);
         return CLI_OK;
     }

@@ -53,13 +53,15 @@ int cmd_restore(const struct args *a) {
     if (status)
         return status;
     enum err e = config_make_dirs(c, &ei);
+    bool before = access(c->db_path, F_OK) == 0;
     if (!e)
         e = store_restore(c->db_path, a->operands[0], &ei);
     if (e)
         status = cli_fail(e, &ei);
     else
-        printf("%s is in place. What was there before is kept as %s.before-restore.\n",
-               a->operands[0], c->db_path);
+        printf("%s is in place.\n", a->operands[0]);
+    if (!e && before)
+        printf("What was there before is kept as %s.before-restore.\n", c->db_path);
     config_free(c);
     return status;
 }

@@ -11,7 +11,8 @@
 #include "config/config.h"
 #include "engine/weights.h"
 
-#define EXIT_USAGE 2
+#define EXIT_USAGE     2
+#define EXIT_NOT_FOUND 3
 
 static const char help_text[] =
     "usage: parley model COMMAND …\n"
@@ -37,7 +38,7 @@ static const char help_text[] =
     "  ready                   exit status 0 when the models in use are there (checks sizes only)\n"
     "\n"
     "options: --models-dir FOLDER (default: the setting models_dir)\n"
-    "exit status: 0 done, 1 it failed, 2 wrong usage\n";
+    "exit status: 0 done, 1 it failed, 2 wrong usage, 3 there is no such model\n";
 
 struct terminal {
     bool tty;
@@ -152,7 +153,7 @@ static int run_pull(struct command *c) {
     if (c->argument) {
         const struct model *m = named_model(c);
         if (!m)
-            return EXIT_FAILURE;
+            return EXIT_NOT_FOUND;
         e = model_pull(&c->models, m, &ei);
     } else {
         e = models_pull_defaults(&c->models, &c->catalogue, models_machine_memory(), &ei);
@@ -242,7 +243,7 @@ static int run_use(struct command *c) {
         return use_added(c, &i);
     const struct model *m = named_model(c);
     if (!m)
-        return EXIT_FAILURE;
+        return EXIT_NOT_FOUND;
     enum err e = model_pull(&c->models, m, &ei);
     e = e ? e : models_use(c->models.dir, m->kind, m->name, NULL, NULL, &ei);
     line_end(&c->terminal);
@@ -271,7 +272,7 @@ static int run_verify(struct command *c) {
     int status = EXIT_SUCCESS;
     if (c->argument) {
         const struct model *m = named_model(c);
-        return m ? verify_one(c, m) : EXIT_FAILURE;
+        return m ? verify_one(c, m) : EXIT_NOT_FOUND;
     }
     for (size_t i = 0; i < c->catalogue.n_models; i++)
         if (verify_one(c, &c->catalogue.models[i]) != EXIT_SUCCESS)
@@ -285,7 +286,7 @@ static int run_remove(struct command *c) {
     bool added = model_installed_get(c->models.dir, c->argument, &i, NULL) == ERR_OK && *i.added;
     const struct model *m = added ? NULL : named_model(c);
     if (!m && !added)
-        return EXIT_FAILURE;
+        return EXIT_NOT_FOUND;
     const char *name = added ? i.name : m->name;
     struct model_choice now = {0};
     if (models_current(c->models.dir, &now, NULL) == ERR_OK &&

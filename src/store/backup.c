@@ -234,6 +234,8 @@ static enum err restore_locked(const char *db_path, const char *from_path, struc
         e = open_existing(from_path, &from, ei);
     if (!e)
         e = check_conn(from, from_path, ei);
+    if (e == ERR_CORRUPT)
+        err_set(ei, e, "%s is no Parley backup, or a damaged one; nothing was changed", from_path);
     if (!e)
         e = copy_to(from, temp, ei);
     conn_close(from);
