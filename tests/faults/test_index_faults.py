@@ -1,0 +1,111 @@
+"""The index under faults: a server killed while the vectors of another embedding model are made, and a full disk while documents come in."""
+
+import collections
+import os
+import signal
+import sqlite3
+import subprocess
+import threading
+
+import pytest
+from harness import Program, wait_for
+from mock_upstream import MODELS, MockUpstream, embed_words
+
+DOCUMENTS = 70
+OTHER = {**MODELS[1], "id": "other-embedding"}
+
+
+def rows(p, sql):
+    with sqlite3.connect(f"file:{os.path.join(p.data, 'parley.db')}?mode=ro", uri=True) as db:
+        return db.execute(sql).fetchall()
+
+
+def vectors(p):
+    """How many vectors there are, by the model's name."""
+    return dict(rows(p, "SELECT m.name, count(v.hash) FROM embedding_models m LEFT JOIN chunk_vectors v USING (model_id) GROUP BY 1"))
+
+
+def kill_server(p):
+    old = p.processes()["server"]
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: p.processes().get("server", old) != old and p.status("/readyz") == 200, "the server's return")
+
+
+def embedded(mock, model):
+    """How often each text was embedded with a model, the probes of questions left out."""
+    with mock.lock:
+        asked = [r["body"] for r in mock.requests if r["path"] == "/v1/embeddings" and r["body"].get("model") == model]
+    return collections.Counter(t for b in asked for t in (b["input"] if isinstance(b["input"], list) else [b["input"]]) if "island" in t)
+
+
+def test_server_killed_while_another_models_vectors_are_made():
+    with MockUpstream() as mock, Program(upstream=mock.url) as p:
+        mock.embed = embed_words
+        admin = p.setup()
+        for i in range(DOCUMENTS):
+            admin.post("/api/v1/documents", {"source_name": f"i{i}.txt", "content": f"The island number {i} has a lighthouse called beacon{i}."})
+        wait_for(lambda: vectors(p).get(MODELS[1]["id"]) == DOCUMENTS, "all vectors")
+        find = lambda parts: admin.post("/api/v1/search", {"query": "lighthouse beacon42", "parts": parts, "k": 1})  # noqa: E731
+        assert find("both")["trace"]["vector_done"]
+
+        stopped, going = threading.Event(), threading.Event()
+        count = [0]
+
+        def embed(text):
+            count[0] += "island" in text
+            if count[0] == 40:
+                stopped.set()
+                going.wait(60)
+            return embed_words(text, 64)
+
+        mock.embed, mock.models = embed, [MODELS[0], OTHER]
+        kill_server(p)  # the next one sees the other model
+        assert stopped.wait(60), "the other model's vectors are not made"
+        assert find("lexical")["data"][0]["source_name"] == "i42.txt"  # the old index serves
+        before = vectors(p)
+        assert before[MODELS[1]["id"]] == DOCUMENTS and 0 < before[OTHER["id"]] < DOCUMENTS
+        kill_server(p)
+        going.set()
+        wait_for(lambda: vectors(p) == {OTHER["id"]: DOCUMENTS}, "the other model's vectors")
+        made = embedded(mock, OTHER["id"])
+        assert len(made) == DOCUMENTS
+        assert sum(made.values()) <= DOCUMENTS + 16, "what was made before the kill is made again"
+        r = wait_for(lambda: (r := find("both"))["trace"]["vector_done"] and r, "the other model's index")
+        assert r["data"][0]["source_name"] == "i42.txt" and r["data"][0]["vector"] > 0
+        assert rows(p, "SELECT count(*), count(DISTINCT doc_id) FROM chunks") == [(DOCUMENTS, DOCUMENTS)]
+
+
+def test_documents_that_a_full_disk_held_up_come_in_when_there_is_room(tmp_path):
+    disk = str(tmp_path / "disk")
+    os.makedirs(disk)
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    mock = MockUpstream()
+    try:
+        with Program(upstream=mock.url, data=disk) as p:
+            admin = p.setup()
+            first = admin.post("/api/v1/documents", {"source_name": "first.txt", "content": "The island has a lighthouse."})["doc_id"]
+            wait_for(lambda: vectors(p), "the first document's vectors")
+            mock.embeddings_held = True  # the second one's vectors come when the disk is full
+            second = admin.post("/api/v1/documents", {"source_name": "second.txt", "content": "The harbour has a crane."})["doc_id"]
+            filler = os.path.join(disk, "filler")
+            with open(filler, "wb", buffering=0) as f:
+                try:
+                    while True:
+                        f.write(b"x" * 4096)
+                except OSError:
+                    pass
+            mock.embeddings_held = False
+            mock.released.set()
+            codes = {admin.raw("POST", "/api/v1/documents", {"source_name": f"d{i}", "content": f"island {i} " * 9000})[0] for i in range(30)}
+            assert 507 in codes and codes <= {201, 507}, codes
+            found = lambda q: [h["doc_id"] for h in admin.post("/api/v1/search", {"query": q, "parts": "lexical"})["data"]]  # noqa: E731
+            assert first in found("lighthouse")  # what there was is found all the time
+            os.unlink(filler)
+            docs = wait_for(lambda: (d := admin.get("/api/v1/documents?limit=200")["data"]) and all(x["status"] == "indexed" for x in d) and d, "the index")
+            assert {first, second} <= {d["doc_id"] for d in docs} and found("crane") == [second]
+            missing = "SELECT count(*) FROM chunks c WHERE NOT EXISTS (SELECT 1 FROM chunk_vectors v WHERE v.hash = c.hash)"
+            wait_for(lambda: rows(p, missing) == [(0,)], "all vectors")
+    finally:
+        mock.close()
+        subprocess.run(["umount", disk], check=False)
