@@ -1,6 +1,7 @@
 /* The guard over HTTP: /v1/moderations as OpenAI has it, policies and their trial, cases with their
  * decisions, reports and appeals, and the audit log. */
 #include "api/entities.h"
+#include "api/guard_vectors.h"
 #include "api/handlers.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,6 +24,7 @@ struct safety_work { /* of one call, in its arena */
     struct safety_verdict verdict;
     struct judged_text *texts;
     size_t n_texts;
+    struct guard_vectors vectors; /* of the texts of a moderation */
     enum err error;
     struct errinfo ei;
 };
@@ -128,7 +130,8 @@ static void write_result(struct buf *b, const struct policy *p, const struct saf
 }
 
 static enum err judge_one(struct call *c, struct safety_work *w, struct str text) {
-    struct safety_request r = {.text = text, .policy = w->policy};
+    struct safety_request r = {
+        .text = text, .policy = w->policy, .embedding = guard_vectors_of(&w->vectors, text)};
     struct safety_verdict v;
     enum err e = safety_judge(c->api->o.safety, &r, &v);
     if (!e)
@@ -199,8 +202,26 @@ static void moderate(struct call *c, struct safety_work *w) {
     out_close(&c->out, '}');
 }
 
+static void start_moderation(void *arg) {
+    start_work(arg, moderate);
+}
+
+/* Texts that are strings are embedded first, so that they are judged as a question is. */
 void api_moderations(struct call *c) {
-    start_work(c, moderate);
+    struct safety_work *w = work_of(c);
+    json_val *input = json_get(c->body, "input"), *v;
+    struct str *texts = w ? arena_array(c->arena, INPUTS_MAX, sizeof *texts) : NULL;
+    size_t n = 0, i, max;
+    if (texts && yyjson_is_str(input) && yyjson_get_len(input))
+        texts[n++] = json_str(input);
+    if (texts && yyjson_arr_size(input) <= INPUTS_MAX)
+        yyjson_arr_foreach(input, i, max, v) {
+            if (yyjson_is_str(v) && yyjson_get_len(v) && yyjson_get_len(v) <= SAFETY_TEXT_MAX)
+                texts[n++] = json_str(v);
+        }
+    if (!texts || !c->api->o.safety ||
+        !guard_vectors_ask(c, texts, n, &w->vectors, start_moderation))
+        start_moderation(c);
 }
 
 /* ---- policies ---- */

@@ -3,7 +3,7 @@
  * so does an answer that is cut off. Inside src/api only. */
 #pragma once
 
-#include "api/call.h"
+#include "api/guard_vectors.h"
 #include "safety/stream.h"
 
 struct openai_guard { /* of one call, in its arena; what it holds goes with the call */
@@ -15,6 +15,7 @@ struct openai_guard { /* of one call, in its arena; what it holds goes with the 
     struct str refusal, text; /* of what was blocked */
     char canary[SAFETY_CANARY_SIZE];
     const char *path;
+    struct guard_vectors vectors; /* of the person's newest message, and the request in its frame */
     loop_fn then;
     void *relay; /* of then */
     enum err error;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "safety/record.h"
+#include "safety/views.h"
 
 #define JUDGED_MAX  8 /* messages of the client that are judged, newest first */
 #define CONTEXT_MAX ((size_t)8 << 10)
@@ -156,6 +157,9 @@ static enum err judge_message(struct judging *j, yyjson_mut_doc *d, yyjson_mut_v
                                .direction = SAFETY_INPUT,
                                .role = j->g->role,
                                .policy = j->g->policy};
+    r.embedding = guard_vectors_of(&j->g->vectors, r.text);
+    if (r.embedding)
+        r.core_embedding = guard_vectors_of(&j->g->vectors, safety_view_core(r.text));
     if (!e && text.n)
         e = safety_judge(j->c->api->o.safety, &r, &v);
     if (!e && text.n && v.action > j->g->verdict.action) {
@@ -305,6 +309,60 @@ static void judged(void *arg) {
     }
 }
 
+static void submit_judging(void *arg) {
+    struct call *c = arg;
+    if (((struct openai_state *)c->state)->body.n <= INLINE_MAX) {
+        judge_job(c);
+        judged(c);
+        return;
+    }
+    enum err e = jobs_submit(c->api->o.safety_jobs, judge_job, c->loop, judged, c);
+    if (e)
+        api_call_fail(c, e, NULL);
+}
+
+/* The text of a message as add_text() puts it together. STR_NULL: none, or too long. */
+static struct str text_of(struct call *c, json_val *message) {
+    json_val *content = json_get(message, "content"), *part;
+    size_t i, n;
+    struct buf b;
+    struct str s = STR_NULL;
+    if (yyjson_is_str(content))
+        return yyjson_get_len(content) <= SAFETY_TEXT_MAX ? json_str(content) : STR_NULL;
+    buf_init(&b, SAFETY_TEXT_MAX);
+    yyjson_arr_foreach(content, i, n, part) {
+        struct str text = json_get_str(part, "text");
+        if (text.p && b.n && b.p[b.n - 1] != '\n')
+            buf_addc(&b, ' ');
+        buf_adds(&b, text);
+    }
+    if (!buf_err(&b) && b.n)
+        s = arena_str(c->arena, buf_str(&b));
+    buf_deinit(&b);
+    return s;
+}
+
+static json_val *newest_of_person(json_val *list) {
+    json_val *m, *newest = NULL;
+    size_t i, n;
+    yyjson_arr_foreach(list, i, n, m) {
+        if (str_eqz(json_get_str(m, "role"), "user"))
+            newest = m;
+    }
+    return newest;
+}
+
+/* Of the client's messages the newest is embedded: the earlier ones were judged in their time. */
+static bool ask_vectors(struct call *c, struct openai_guard *g) {
+    struct str *texts = arena_array(c->arena, 2, sizeof *texts);
+    struct str text = text_of(c, newest_of_person(json_get(c->body, "messages")));
+    if (!texts || !text.n || !utf8_valid(text))
+        return false;
+    texts[0] = text;
+    texts[1] = safety_view_core(text);
+    return guard_vectors_ask(c, texts, texts[1].n ? 2 : 1, &g->vectors, submit_judging);
+}
+
 void openai_guard_request(struct call *c, const char *path) {
     struct openai_state *s = c->state;
     struct openai_guard *g = arena_alloc(c->arena, sizeof *g);
@@ -316,14 +374,8 @@ void openai_guard_request(struct call *c, const char *path) {
     g->policy = safety_get_policy(c->api->o.safety);
     s->guard = g;
     c->state_free = guard_free;
-    if (s->body.n <= INLINE_MAX) {
-        judge_job(c);
-        judged(c);
-        return;
-    }
-    enum err e = jobs_submit(c->api->o.safety_jobs, judge_job, c->loop, judged, c);
-    if (e)
-        api_call_fail(c, e, NULL);
+    if (!ask_vectors(c, g))
+        submit_judging(c);
 }
 
 /* ---- whole answers ---- */

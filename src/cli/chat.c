@@ -64,9 +64,27 @@ static void take_error(struct answer *a, const json_val *data) {
     a->over = true;
 }
 
+/* What the guard has to say beside the answer: why it ends early, a warning, help, a notice. The
+ * words of a refused question are the answer's text. */
+static void print_safety(struct answer *a, const json_val *message) {
+    const json_val *safety = json_get(message, "safety");
+    const struct str said[] = {json_get_str(safety, "message"), json_get_str(safety, "notice")};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        if (!said[i].n || str_eq(said[i], json_get_str(message, "content")))
+            continue;
+        if (a->chat->terminal) {
+            print_text(a, a->newline || !a->any ? STR("\n") : STR("\n\n"));
+            print_text(a, said[i]);
+        } else {
+            fprintf(stderr, "%s(%.*s)\n", a->any && !a->newline ? "\n" : "", STR_ARG(said[i]));
+        }
+    }
+}
+
 static void take_done(struct answer *a, const json_val *data) {
     a->over = true;
     struct str status = json_get_str(json_get(data, "message"), "status");
+    print_safety(a, json_get(data, "message"));
     if (a->chat->talk && str_eqz(status, "stopped"))
         fputs(a->newline ? "(stopped)" : " (stopped)", stderr);
 }

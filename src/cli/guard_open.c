@@ -66,8 +66,10 @@ static enum err allow(const struct config *c, struct server_guard *g, enum err e
     return ERR_OK;
 }
 
-static enum err open_classifier(struct server_guard *g, struct errinfo *ei) {
-    enum err e = classifier_open_builtin(&g->classifier, ei);
+static enum err open_classifier(struct server_guard *g, const struct config *c,
+                                struct errinfo *ei) {
+    enum err e = c->guard_classifier[0] ? classifier_open(c->guard_classifier, &g->classifier, ei)
+                                        : classifier_open_builtin(&g->classifier, ei);
     if (!e)
         g->scorer = classifier_scorer(g->classifier);
     return e;
@@ -102,7 +104,7 @@ enum err guard_open(struct server_guard *g, const struct config *c, struct store
         log_event(LOG_WARN, "guard.off");
         return ERR_OK;
     }
-    enum err e = allow(c, g, open_classifier(g, ei), "classifier", ei);
+    enum err e = allow(c, g, open_classifier(g, c, ei), "classifier", ei);
     if (!e)
         e = open_policy(g, c, store, ei);
     if (!e && jobs_new(cores < 2             ? 2

@@ -67,6 +67,7 @@ struct config {
     int64_t guard;                            /* enum config_guard */
     int64_t guard_early;                      /* enum config_guard_early */
     const char *guard_policy;                 /* a file; "" = the built-in policy */
+    const char *guard_classifier;             /* a file; "" = the built-in model */
     const char *guard_upstream, *guard_model; /* a guard model; "" = none */
     int64_t guard_format;                     /* enum guard_format of safety/guard_model.h */
     int64_t guard_timeout_ms;

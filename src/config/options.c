@@ -128,6 +128,7 @@ const struct option options[] = {
      WORD(guard, "on", words_guard, "on: what is unsafe is stopped, and Parley does not serve when the guard's data are damaged; degraded: it then serves with what there is; off: nothing is checked.")},
     {WORD(guard_early, "engine", words_guard_early, "Whether the model may begin with an answer before the last verdict on the question is there (nothing of it is seen or stored before): engine: only Parley's own engine, whose work costs nothing; always: paid model servers, too; never.")},
     {PATH(guard_policy, "", "A policy file (docs/safety.md). Default: the built-in policy. One that was published on the page goes before both.")},
+    {PATH(guard_classifier, "", "A model file of the guard's classifier (tools/safety/train.py). Default: the built-in one.")},
     {TEXT(guard_upstream, "", url_ok, "http://HOST:PORT/v1 or https://…, or nothing", "An OpenAI-compatible server with a guard model that is asked when the guard is uncertain. Default: none.")},
     {TEXT(guard_model, "", NULL, "a model's name", "The guard model's name there. Default: the first that it lists.")},
     {WORD(guard_format, "llama-guard", words_guard_format, "How that model is asked and answers.")},

@@ -9,12 +9,14 @@
 #include "base/crypto.h"
 #include "safety/literals.h"
 #include "safety/normalise.h"
+#include "safety/views.h"
 #include "safety/words.h"
 
 #define BENCHES_KEPT   16
 #define BENCH_KEPT_MAX ((size_t)1 << 20) /* bytes of text whose buffers are kept for the next */
 #define PII_HITS_MAX   256
 #define PIECE_OVERLAP  512
+#define EARLIER_SHARE  0.5f /* of the talk's score that the earlier messages may have alone */
 
 struct bench {
     struct bench *next;
@@ -334,14 +336,43 @@ static void score_text(struct safety *g, const struct judging *j, struct str tex
     }
 }
 
-static void take_scores(struct safety *g, struct judging *j) {
+enum err safety_join_talk(const struct safety_request *r, struct buf *out) {
+    struct str earlier = safety_view_earlier(r->context);
+    if (!earlier.n || r->direction != SAFETY_INPUT || r->text.n > SAFETY_TALK_MESSAGE_MAX)
+        return ERR_OK;
+    buf_adds(out, earlier);
+    buf_addc(out, '\n');
+    buf_adds(out, r->text);
+    return buf_err(out);
+}
+
+/* A message that is harmless by itself may end what the earlier ones began. It does when the talk
+ * as a whole says so and the earlier messages alone do not: those were judged in their time. */
+static enum err score_talk(struct safety *g, struct judging *j, float best[SAFETY_CATEGORIES]) {
+    struct buf *talk = &j->b->context;
+    float whole[SAFETY_CATEGORIES] = {0}, before[SAFETY_CATEGORIES] = {0};
+    buf_clear(talk);
+    enum err e = safety_join_talk(j->r, talk);
+    if (e || !talk->n || !utf8_valid(buf_str(talk)))
+        return e;
+    struct str all = buf_str(talk), earlier = str_sub(all, 0, all.n - j->r->text.n - 1);
+    score_text(g, j, all, all, j->r->talk_embedding, whole);
+    score_text(g, j, earlier, earlier, NULL, before);
+    for (int c = 0; c < SAFETY_CATEGORIES; c++)
+        if (whole[c] > best[c] && before[c] < EARLIER_SHARE * whole[c])
+            best[c] = whole[c];
+    return ERR_OK;
+}
+
+static enum err take_scores(struct safety *g, struct judging *j) {
     const struct safety_request *r = j->r;
     const struct safety_normal *n = &j->b->normal;
     struct str all = buf_str(&n->text), folded = str_sub(all, 0, n->decoded_from);
     float best[SAFETY_CATEGORIES] = {0};
+    struct str core;
     if (!g->scorer) {
         j->v->degraded = true;
-        return;
+        return ERR_OK;
     }
     /* what is no UTF-8 the classifier reads as the normaliser made it */
     score_text(g, j, utf8_valid(r->text) ? r->text : folded, folded, r->embedding, best);
@@ -349,6 +380,13 @@ static void take_scores(struct safety *g, struct judging *j) {
         struct str decoded = str_sub(all, n->decoded_from + 1, all.n);
         score_text(g, j, decoded, decoded, NULL, best);
     }
+    core =
+        r->direction == SAFETY_INPUT && utf8_valid(r->text) ? safety_view_core(r->text) : STR_NULL;
+    if (core.n)
+        score_text(g, j, core, core, r->core_embedding, best);
+    enum err e = score_talk(g, j, best);
+    if (e)
+        return e;
     for (int c = 0; c < SAFETY_CATEGORIES; c++) {
         struct safety_finding f = {
             .category = (enum safety_category)c,
@@ -358,6 +396,7 @@ static void take_scores(struct safety *g, struct judging *j) {
         raise_score(j->v, (enum safety_category)c, best[c]);
         verdict_add(j->v, &f);
     }
+    return ERR_OK;
 }
 
 /* ---- all of it ---- */
@@ -394,9 +433,9 @@ static enum err judge(struct safety *g, struct judging *j) {
     if (e)
         return e;
     take_canary(j);
-    take_scores(g, j);
+    e = take_scores(g, j);
     find_band(j);
-    return ERR_OK;
+    return e;
 }
 
 enum err safety_judge(struct safety *g, const struct safety_request *r,

@@ -46,6 +46,8 @@ struct safety_request {
     enum safety_direction direction;
     struct str role;             /* its slug; "" = the base policy */
     const float *embedding;      /* see safety_text; NULL = none */
+    const float *core_embedding; /* the same of safety_view_core(text) (views.h) */
+    const float *talk_embedding; /* the same of what safety_join_talk() makes of the request */
     const struct policy *policy; /* NULL = the one in force */
     size_t
         fresh_from; /* what ends at or before this byte was judged already and is not found again */
@@ -60,6 +62,11 @@ struct safety_request {
  * text through. */
 enum err safety_judge(struct safety *g, const struct safety_request *r,
                       struct safety_verdict *ret) ERR_CHECK;
+
+/* Appends what the classifier reads of a conversation: the last messages of context and the new one
+ * (views.h). Nothing is appended when there is no context, the direction is not SAFETY_INPUT, or
+ * the message is long enough to speak for itself. */
+enum err safety_join_talk(const struct safety_request *r, struct buf *out) ERR_CHECK;
 
 /* Adds what a guard model on an upstream found (guard_model.h) to a verdict that was uncertain. */
 void safety_add_guard(const struct policy *p, struct str role, enum safety_direction d,

@@ -35,3 +35,13 @@ int safety_action_from_name(struct str s) {
 const char *safety_direction_name(enum safety_direction d) {
     return direction_names[d];
 }
+
+bool safety_scorer_reads(const struct safety_scorer *s, struct str model, size_t dims) {
+    if (!s || !s->embedding_model || dims == 0 || dims != s->embedding_dims)
+        return false;
+    const struct str part = str_from(s->embedding_model);
+    for (size_t i = 0; i + part.n <= model.n; i++)
+        if (str_eq_nocase(str_sub(model, i, part.n), part))
+            return true;
+    return false;
+}

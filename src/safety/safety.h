@@ -98,3 +98,6 @@ struct safety_scorer {
                        float ret[SAFETY_CATEGORIES]);
     const void *ctx;
 };
+
+/* Whether a model of that name makes the embeddings that s reads. s may be NULL. */
+bool safety_scorer_reads(const struct safety_scorer *s, struct str model, size_t dims);

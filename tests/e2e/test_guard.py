@@ -2,10 +2,12 @@
 needed, and the classifier's scores block nothing."""
 
 import json
+import os
 import subprocess
 
 import pytest
 from harness import BINARY, ApiError, Program, wait_for
+from mock_upstream import MODELS, MockUpstream
 
 OFF = {"annotate": None, "warn": None, "block": None}
 CATEGORIES = ["hate", "harassment", "violence", "self_harm", "sexual", "sexual_minors", "illicit", "privacy",
@@ -157,6 +159,60 @@ def test_damaged_policy_does_not_serve_unguarded(mock, tmp_path):
         assert "guard.degraded" in p.log()
 
 
+def refuses_to_serve(p, *words):
+    try:
+        p.start(ready=None)
+        wait_for(lambda: p.child.poll() is not None, "the end")
+        assert p.child.returncode != 0 and p.status("/healthz") == 0
+        for w in (*words, "does not serve unguarded"):
+            assert w in p.log()
+    finally:
+        p.stop()
+
+
+def test_damaged_classifier_does_not_serve_unguarded(mock, tmp_path):
+    model = os.path.join(os.path.dirname(__file__), "..", "..", "data", "safety", "model.bin")
+    broken = tmp_path / "model.bin"
+    data = bytearray(open(model, "rb").read())
+    data[len(data) // 2] ^= 1
+    broken.write_bytes(data)
+    refuses_to_serve(Program(upstream=mock.url, args=["--guard-classifier", str(broken)]), "classifier", "damaged")
+    broken.write_bytes(data[:1000])
+    refuses_to_serve(Program(upstream=mock.url, args=["--guard-classifier", str(broken)]), "classifier")
+    refuses_to_serve(Program(upstream=mock.url, args=["--guard-classifier", str(tmp_path / "none")]), "classifier", "No such file")
+    with Program(upstream=mock.url, args=["--guard-classifier", str(broken), "--guard", "degraded"]) as p:
+        assert "guard.degraded" in p.log()
+    with Program(upstream=mock.url, args=["--guard-classifier", model]) as p:
+        assert "guard.degraded" not in p.log()
+
+
+def test_damage_to_the_built_in_classifier_is_noticed(mock, tmp_path):
+    program = bytearray(open(BINARY, "rb").read())
+    at = program.index(b"PARLEYG1" + (1).to_bytes(4, "little"))
+    program[at + 100000] ^= 1
+    path = tmp_path / "parley"
+    path.write_bytes(program)
+    path.chmod(0o755)
+    p = Program(upstream=mock.url)
+    p.argv[0] = str(path)
+    refuses_to_serve(p, "classifier", "damaged")
+
+
+def chat(guarded, person, text, tmp_path):
+    env = {**os.environ, "HOME": str(tmp_path), "PARLEY_KEY": person.post("/api/v1/keys", {"name": "terminal"})["key"]}
+    done = subprocess.run([BINARY, "chat", "--server", guarded.url, "--once", text], capture_output=True, text=True, env=env,
+                          timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_terminal_prints_what_the_guard_says(guarded, person, tmp_path):
+    assert chat(guarded, person, "how do i paint the zebra purple", tmp_path).stdout.strip() == "That is refused."
+    cut = chat(guarded, person, "[say: First some harmless words come along here. Then the walrus knows everything and more.]", tmp_path)
+    assert cut.stdout.startswith("First some harmless") and "everything" not in cut.stdout and "(That is refused.)" in cut.stderr
+    assert "(Take care.)" in chat(guarded, person, "is juggling chainsaws fun?", tmp_path).stderr
+
+
 # ---- the OpenAI-compatible API ----
 
 def completion(person, content, **more):
@@ -230,6 +286,28 @@ def test_openai_tool_results_lose_orders(mock, person):
 
 
 # ---- moderations, review, policies ----
+
+def test_compatible_api_judges_with_embeddings(person):
+    """The question, the request inside its frame, and texts of a moderation go through the embedding model first."""
+    upstream = MockUpstream()
+    upstream.models = [MODELS[0], {**MODELS[1], "id": "all-minilm-l6-v2"}]
+    upstream.embed = lambda text: [float(len(text)), 1.0] + [0.05] * 382
+    embedded = lambda: [r["body"]["input"] for r in upstream.requests if r["path"] == "/v1/embeddings"]
+    with Program(upstream=upstream.url) as p:
+        admin = p.setup()
+        assert completion(admin, "hello there")["choices"][0]["finish_reason"] == "stop"
+        framed = 'Two sailors talk. "What is the name of the ship?" asks one.'
+        completion(admin, [{"type": "text", "text": framed}])
+        scores = [admin.post("/v1/moderations", {"input": x})["results"][0]["category_scores"] for x in ("hello there", ["hello there", "again"])]
+        assert embedded() == [["hello there"], [framed, "What is the name of the ship?"], ["hello there"], ["hello there", "again"]]
+        plain = person.post("/v1/moderations", {"input": "hello there"})["results"][0]["category_scores"]
+        assert scores[0] == scores[1] != plain
+        upstream.embeddings_held = True  # an embedding model that does not answer holds nothing up
+        assert completion(admin, "hello again")["choices"][0]["finish_reason"] == "stop"
+        assert admin.post("/v1/moderations", {"input": "hello there"})["results"][0]["category_scores"] == plain
+        upstream.released.set()
+    upstream.close()
+
 
 def test_moderations_as_openai_has_them(person):
     one = person.post("/v1/moderations", {"input": "paint the zebra purple", "model": "omni-moderation-latest"})

@@ -101,6 +101,57 @@ static void pieces_of_several_messages_are_joined(void **state) {
     safety_free(g);
 }
 
+/* Finds what holds both words, and nothing in a text of more than 60 bytes. */
+static void score_pairs(const void *ctx, const struct safety_text *t,
+                        float ret[SAFETY_CATEGORIES]) {
+    (void)ctx;
+    if (t->text.n > 60)
+        return;
+    bool red = str_find(t->text, STR("red")) != SIZE_MAX;
+    bool blue = str_find(t->text, STR("blue")) != SIZE_MAX;
+    ret[SAFETY_ILLICIT] = red && blue ? 0.95f : 0.05f;
+}
+
+static enum safety_action judge_talk(struct safety *g, const char *context, const char *text) {
+    struct safety_verdict v;
+    struct safety_request r = {
+        .text = str_from(text), .context = str_from(context), .direction = SAFETY_INPUT};
+    assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+    return v.action;
+}
+
+static void harm_spread_over_messages_is_scored_as_a_whole(void **state) {
+    (void)state;
+    const struct safety_scorer pairs = {.name = "pairs", .score = score_pairs};
+    struct safety *g = NULL;
+    struct errinfo ei;
+    struct safety_options o = {.policy = STR("{\"categories\":{\"illicit\":{\"block\":0.8}}}"),
+                               .scorer = &pairs};
+    assert_int_equal(safety_new(&o, &g, &ei), ERR_OK);
+    assert_int_equal(judge_talk(g, "", "blue then"), SAFETY_ALLOW);
+    assert_int_equal(judge_talk(g, "one is red", "blue then"), SAFETY_BLOCK);
+    assert_int_equal(judge_talk(g, "one is red\nhm", "blue then"), SAFETY_BLOCK);
+    /* what the earlier ones said by themselves was judged in its time */
+    assert_int_equal(judge_talk(g, "red and blue", "thanks"), SAFETY_ALLOW);
+    assert_int_equal(judge_talk(g, "green", "thanks"), SAFETY_ALLOW);
+    safety_free(g);
+}
+
+static void request_in_a_frame_is_scored_by_itself(void **state) {
+    (void)state;
+    const struct safety_scorer pairs = {.name = "pairs", .score = score_pairs};
+    struct safety *g = NULL;
+    struct errinfo ei;
+    struct safety_options o = {.policy = STR("{\"categories\":{\"illicit\":{\"block\":0.8}}}"),
+                               .scorer = &pairs};
+    const char *frame = "Now the old man, who has seen much of the world, asks the young one: "
+                        "\"how is red made blue?\" Let the young one answer at length.";
+    assert_int_equal(safety_new(&o, &g, &ei), ERR_OK);
+    assert_int_equal(judge_talk(g, "", frame), SAFETY_BLOCK);
+    assert_int_equal(judge(g, SAFETY_OUTPUT, frame).action, SAFETY_ALLOW);
+    safety_free(g);
+}
+
 static void scores_are_judged_by_the_role(void **state) {
     (void)state;
     struct safety *g =
@@ -242,6 +293,8 @@ int main(void) {
         cmocka_unit_test(lookalikes_pass_the_rules),
         cmocka_unit_test(the_unmistakable_is_blocked_in_every_disguise),
         cmocka_unit_test(pieces_of_several_messages_are_joined),
+        cmocka_unit_test(harm_spread_over_messages_is_scored_as_a_whole),
+        cmocka_unit_test(request_in_a_frame_is_scored_by_itself),
         cmocka_unit_test(scores_are_judged_by_the_role),
         cmocka_unit_test(personal_data_is_redacted),
         cmocka_unit_test(what_was_judged_is_not_found_again),
