@@ -189,7 +189,7 @@ def write_out(folder):
                 if s["form"] == "pair":
                     text = text.replace(" => ", "\n\n")
                 elif s["form"] == "dialog":
-                    text = text.replace(" || ", "\n")
+                    text = "\n".join(text.split(" || ")[::2])  # the guard is given the person's messages
                 elif s["form"] == "text":
                     text = careless(text, rng)
                 add(text, harmful, category, s, number)
@@ -197,7 +197,34 @@ def write_out(folder):
                 for i in range(2):
                     text = careless(g.frame("context", g.expand(line, rng), rng), rng)
                     add(text, False, None, dict(s, form="context", category="~" + s["category"]), number, "context")
+    add_salads(records, add)
     return records
+
+
+SALADS = 700
+
+
+def add_salads(records, add):
+    """Words without sense, as a weak model writes them when it has lost the thread: harmless, whatever the words are."""
+    rng = random.Random(f"{SEED}salads")
+    words = sorted({w for r in records for w in re.findall(r"[A-Za-z']{2,}", r["text"])})
+    calm = [r["text"] for r in records if not r["harmful"] and len(r["text"]) > 40]
+    for i in range(SALADS):
+        kind, n = i % 7, rng.randrange(6, 95)
+        if kind < 3:
+            text = rng.choice([" ", " ", ", ", "\n", " - ", ". "]).join(rng.choice(words) for _ in range(n))
+        elif kind == 3:
+            mixed = " ".join(rng.sample(calm, 4)).split()
+            rng.shuffle(mixed)
+            text = " ".join(mixed[:n])
+        elif kind == 4:
+            text = " ".join([" ".join(rng.choice(words) for _ in range(rng.randrange(1, 6)))] * rng.randrange(4, 20))
+        elif kind == 5:
+            text = " ".join([rng.choice(calm)] * rng.randrange(2, 6))
+        else:
+            text = "\n".join(f"{k + 1}. {rng.choice(words)}" for k in range(min(n, 40)))
+        form = "text" if i % 3 == 0 else "answer"
+        add(text[:560], False, None, {"file": "salads.txt", "kind": "salad", "form": form, "category": "-"}, i)
 
 
 def main():

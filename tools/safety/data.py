@@ -17,7 +17,7 @@ HARM = ("hate", "harassment", "violence", "self_harm", "sexual", "sexual_minors"
 WEIGHT = {"edos": 700, "identity_templates": 250, "hatemoji": 900, "davidson": 1000, "hh_rlhf_harmless": 250, "wiki_talk": 900,
           "surge_toxicity": 900, "nq_open_dev": 900, "harmfulqa": 700, "catqa": 700, "dangerousqa": 250, "donotanswer": 700,
           "ailuminate_demo": 900, "mitre_frr": 500, "self_instruct_user": 500, "xquad": 400, "pubmedqa": 300, "mt_bench": 500, "queries": 700}
-CAP = {"edos": 5000, "identity_templates": 2000}
+CAP = {"edos": 2500, "identity_templates": 800, "davidson": 2500, "hatemoji": 2500, "nq_open_dev": 2000}
 
 
 def read(path):
