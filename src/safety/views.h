@@ -12,8 +12,9 @@
  * nearly all of text. Borrowed from text; .n = 0: there is none. */
 struct str safety_view_core(struct str text);
 
-#define SAFETY_TALK_BYTES ((size_t)480) /* of the earlier messages that are read with the new one  \
-                                         */
+#define SAFETY_TALK_BYTES                                                                          \
+    ((size_t)480) /* of the earlier messages that are read with the new one                        \
+                   */
 #define SAFETY_TALK_TURNS 3
 
 /* The part of context (messages parted by newlines, newest last) that is read with a new message:
