@@ -272,8 +272,24 @@ static void force_last_word(const struct model *m, struct sched_chat *job, struc
     job->partial -= tokens;
 }
 
-/* The prompt's tokens, and how many of them the first system message takes: others of the role
- * share those. */
+/* How many of the prompt's tokens others of the role share: those of the system message, and of the
+ * opening of what the user says. */
+static enum err shared_tokens(const struct model *m, const struct chat_request *r,
+                              const struct tokens *prompt, int *ret) {
+    const struct model_message other[2] = {r->messages[0], {STR("user"), STR("~")}};
+    int with_user = r->n_messages > 1 && str_eqz(r->messages[1].role, "user");
+    struct tokens head = {0};
+    struct errinfo ei;
+    enum err e = m->ops->prompt(m, other, 1 + with_user, false, STR_NULL, &head, &ei);
+    int n = 0;
+    while (!e && n < head.n && n < prompt->n && head.p[n] == prompt->p[n])
+        n++;
+    tokens_deinit(&head);
+    *ret = n;
+    return e;
+}
+
+/* The prompt's tokens, and how many of them others of the role share. */
 static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errinfo *ei) {
     const struct model *m = c->engine->chat;
     const struct chat_request *r = &c->request;
@@ -290,12 +306,8 @@ static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errin
         force_last_word(m, job, partial);
     if (e || !str_eqz(r->messages[0].role, "system"))
         return e;
-    e = m->ops->prompt(m, r->messages, 1, false, STR_NULL, &head, ei);
-    while (!e && job->prefix < head.n && job->prefix < job->prompt.n &&
-           head.p[job->prefix] == job->prompt.p[job->prefix])
-        job->prefix++;
-    tokens_deinit(&head);
-    return e;
+    e = shared_tokens(m, r, &job->prompt, &job->prefix);
+    return e ? err_set(ei, e, NULL) : e;
 }
 
 /* What the answer must follow, and how much of that a partial answer has. */

@@ -154,7 +154,7 @@ double forecast_first_token(const struct forecast *f, struct forecast_state *s,
         if (q == r || q->fresh <= whole || q->fresh <= r->fresh)
             prefill =
                 fmax(prefill, slot) + beside +
-                q->fresh * f->prompt_ns * (q->fresh > whole && answering ? s->chunk_share : 1);
+                q->fresh * f->prompt_ns * (q->fresh > s->chunk && answering ? s->chunk_share : 1);
     }
     return prefill + f->answer_ns;
 }

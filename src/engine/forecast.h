@@ -56,6 +56,7 @@ struct forecast_state {
     int64_t cells;      /* tokens of room beside what the running ones have reserved */
     int short_prompt;   /* prompts up to so many tokens are computed in order of arrival, before
                            longer   ones */
+    int chunk;          /* tokens of a prompt that go with one step beside answers */
     double chunk_share; /* by how much longer prompts take in chunks beside answers */
     double ahead_ns;    /* what is computed before any prompt: the rest of this step, texts */
 };

@@ -1,11 +1,10 @@
-/* The model that runs weights: llama.cpp behind model.h. This file and llama_weights.c are the only
- * includers of llama.h and ggml's headers.
+/* The model that runs weights: llama.cpp behind model.h. This file, llama_kv.c and
+ * llama_weights.c are the only includers of llama.h and ggml's headers.
  *
- * KV is one pool of cells for all sequences (kv_unified): copying a prefix then only marks its
- * cells as shared, and a step is one pass over the weights whichever sequences take part.
- * (Per-sequence buffers are copied whole, and a step whose sequence numbers have gaps or unequal
- * lengths is split into several passes.) Flash attention skips the cells of other sequences by the
- * mask; docs/scheduler.md has the measurements.
+ * KV is a row of cells for each slot, or one pool for all when there is not the memory for rows
+ * (llama_kv.h; docs/scheduler.md has the measurements). With rows the library makes several passes
+ * over the weights of a step whose sequence numbers have gaps or whose sequences differ in length;
+ * the scheduler keeps the numbers of those that run together.
  *
  * The pool is smaller than a window for every slot: the scheduler reserves what each request can
  * need at most before it starts, so a step does not fail for want of cells. */
@@ -24,16 +23,17 @@
 #include "base/log.h"
 #include "engine/chat_template.h"
 #include "engine/gguf_header.h"
+#include "engine/llama_kv.h"
 #include "engine/llama_library.h"
 #include "engine/memory.h"
 #include "engine/model.h"
 
-#define STEP_TOKENS     256
+#define STEP_TOKENS     512 /* llama-server's micro-batch: equal pieces, equal roundings */
 #define EMBED_TOKENS    512
 #define EMBED_SEQUENCES 32
 #define PREFIX_CELLS    256 /* for each prefix sequence */
 #define WINDOW_DEFAULT  4096
-#define SLOTS_MAX       16
+#define SLOTS_USUAL     16
 #define CELLS_DEFAULT   16384 /* of all slots together, when memory allows */
 #define TEMPLATE_MAX    (8u << 20)
 
@@ -68,7 +68,7 @@ struct llama_weights { /* the implementation of struct model */
     const char *chat_template;          /* a known one's text, borrowed from model, or "chatml" */
     struct chat_template *own_template; /* NULL = the model has none that can be run */
     struct llama_batch batch;
-    bool partial; /* sequences can be cut and copied in parts */
+    struct llama_kv kv;
     struct llama_adapter_lora *adapters[MODEL_ADAPTERS_MAX];
     int adapter;           /* which is set, 0 = none */
     int rows[STEP_TOKENS]; /* where an item's logits are: the library's, or STEP_TOKENS + one of
@@ -186,16 +186,18 @@ static int adapter_of(const struct model_item *item) {
     return item->token >> MODEL_ADAPTER_SHIFT;
 }
 
-/* The items of one adapter become the batch; how many there are. */
+/* The items of one adapter become the batch, in order of their sequences (the library joins those
+ * in one pass whose numbers follow each other); how many there are. */
 static int batch_adapter(struct llama_weights *w, const struct model_item *items, int n,
                          int adapter) {
     batch_clear(w);
-    for (int i = 0; i < n; i++)
-        if (adapter_of(&items[i]) == adapter) {
-            w->rows[i] = w->batch.n_tokens;
-            batch_add(w, model_token_plain(items[i].token), items[i].position, items[i].sequence,
-                      items[i].logits);
-        }
+    for (int seq = 0; seq < w->base.info.sequences; seq++)
+        for (int i = 0; i < n; i++)
+            if (items[i].sequence == seq && adapter_of(&items[i]) == adapter) {
+                w->rows[i] = w->batch.n_tokens;
+                batch_add(w, model_token_plain(items[i].token), items[i].position, seq,
+                          items[i].logits);
+            }
     return w->batch.n_tokens;
 }
 
@@ -275,35 +277,27 @@ static enum err embed(struct model *m, const struct tokens *texts, int n, float 
 }
 
 static bool seq_trim(struct model *m, int seq, int n) {
-    struct llama_weights *w = weights(m);
-    llama_memory_t memory = llama_get_memory(w->context);
-    if (n > 0 && (w->partial || llama_memory_seq_pos_max(memory, seq) < n) &&
-        llama_memory_seq_rm(memory, seq, n, -1))
-        return true;
-    llama_memory_seq_rm(memory, seq, -1, -1);
-    return n == 0;
+    return llama_kv_trim(&weights(m)->kv, seq, n);
 }
 
 static bool seq_copy(struct model *m, int from, int to, int n) {
-    struct llama_weights *w = weights(m);
-    llama_memory_t memory = llama_get_memory(w->context);
-    llama_memory_seq_rm(memory, to, -1, -1);
-    if (!w->partial)
-        return false;
-    llama_memory_seq_cp(memory, from, to, 0, n);
-    return true;
+    return llama_kv_copy(&weights(m)->kv, from, to, n);
+}
+
+static bool seq_swap(struct model *m, int a, int b) {
+    return llama_kv_swap(&weights(m)->kv, a, b);
 }
 
 static size_t seq_size(struct model *m, int seq) {
-    return llama_state_seq_get_size_ext(weights(m)->context, seq, 0);
+    return llama_kv_size(&weights(m)->kv, seq);
 }
 
 static size_t seq_save(struct model *m, int seq, void *to, size_t size) {
-    return llama_state_seq_get_data_ext(weights(m)->context, to, size, seq, 0);
+    return llama_kv_save(&weights(m)->kv, seq, to, size);
 }
 
 static bool seq_load(struct model *m, int seq, const void *from, size_t size) {
-    return llama_state_seq_set_data_ext(weights(m)->context, from, size, seq, 0) > 0;
+    return llama_kv_load(&weights(m)->kv, seq, from, size);
 }
 
 /* ---- text ---- */
@@ -525,6 +519,7 @@ static enum err prompt(const struct model *m, const struct model_message *messag
 
 static void llama_free_model_object(struct model *m) {
     struct llama_weights *w = weights(m);
+    llama_kv_deinit(&w->kv);
     if (w->context) {
         llama_detach_threadpool(w->context);
         llama_free(w->context);
@@ -546,6 +541,7 @@ static const struct model_ops llama_ops = {
     .embed = embed,
     .seq_trim = seq_trim,
     .seq_copy = seq_copy,
+    .seq_swap = seq_swap,
     .seq_size = seq_size,
     .seq_save = seq_save,
     .seq_load = seq_load,
@@ -557,12 +553,35 @@ static const struct model_ops llama_ops = {
 
 struct plan { /* sizes settled before anything is loaded */
     int window, slots, sequences;
+    bool rows;     /* of cells for each slot, else one pool */
     int cells;     /* of the slots */
-    int cells_all; /* and of the prefixes */
+    int cells_all; /* and of the prefixes, in a pool */
     int64_t bytes;
 };
 
 #define MIB(n) ((long long)((n) >> 20))
+
+/* `fit` cells may be taken. A row for every slot if they suffice, else one pool. */
+static void plan_cells(struct plan *p, const struct llama_open_options *o, int64_t fit) {
+    int row = (p->window + 255) / 256 * 256; /* the library's rows are of so many */
+    int wanted = p->slots ? p->slots : SLOTS_USUAL;
+    p->rows = o->prefixes <= LLAMA_KV_KEPT_MAX && fit >= (int64_t)wanted * row;
+    if (!p->slots)
+        p->slots = fit < SLOTS_USUAL * (p->window / 4) ? (int)(fit / (p->window / 4)) : SLOTS_USUAL;
+    p->slots = p->slots < 1 ? 1 : p->slots;
+    p->sequences = p->slots + o->prefixes;
+    if (p->rows) {
+        p->cells = p->slots * p->window;
+        p->cells_all = p->slots * row;
+        return;
+    }
+    p->cells = fit < CELLS_DEFAULT ? (int)fit : CELLS_DEFAULT;
+    if (p->cells > p->slots * p->window)
+        p->cells = p->slots * p->window;
+    if (p->cells < p->window)
+        p->cells = p->window;
+    p->cells_all = (p->cells + o->prefixes * PREFIX_CELLS + 255) / 256 * 256;
+}
 
 static enum err make_plan(const struct llama_open_options *o, const struct gguf_header *h,
                           struct plan *ret, struct errinfo *ei) {
@@ -575,21 +594,10 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
     if (!token)
         return err_set(ei, ERR_CORRUPT, "%s is damaged: its header makes no sense", o->path);
     int64_t available = memory_available("");
-    if (o->embedding) {
-        p.bytes = h->file_bytes;
-    } else {
-        int64_t fit = available / 4 / token; /* a quarter of what is free */
-        if (!p.slots)
-            p.slots = fit < SLOTS_MAX * (p.window / 4) ? (int)(fit / (p.window / 4)) : SLOTS_MAX;
-        p.slots = p.slots < 1 ? 1 : p.slots;
-        p.cells = fit < CELLS_DEFAULT ? (int)fit : CELLS_DEFAULT;
-        if (p.cells > p.slots * p.window)
-            p.cells = p.slots * p.window;
-        if (p.cells < p.window)
-            p.cells = p.window;
-        p.sequences = p.slots + o->prefixes;
-        p.cells_all = (p.cells + o->prefixes * PREFIX_CELLS + 255) / 256 * 256;
-        p.bytes = h->file_bytes + token * p.cells_all;
+    p.bytes = h->file_bytes;
+    if (!o->embedding) {
+        plan_cells(&p, o, available / 4 / token); /* a quarter of what is free */
+        p.bytes += token * p.cells_all;
     }
     int64_t reserve = 64ll << 20; /* the working space of a step */
     if (p.bytes + reserve > available)
@@ -632,9 +640,9 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
     } else {
         cp.n_ctx = (uint32_t)p->cells_all;
         cp.n_batch = cp.n_ubatch = STEP_TOKENS;
-        cp.n_seq_max = (uint32_t)p->sequences;
+        cp.n_seq_max = (uint32_t)(p->rows ? p->slots : p->sequences);
         cp.n_outputs_max = (uint32_t)p->sequences;
-        cp.kv_unified = true;
+        cp.kv_unified = !p->rows;
         cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
         cp.abort_callback = o->abort;
         cp.abort_callback_data = o->ctx;
@@ -687,8 +695,13 @@ static void describe(struct llama_weights *w, const struct llama_open_options *o
             log_event(LOG_WARN, "engine.template_unknown", LF_Z("used", "chatml"));
         w->chat_template = "chatml";
     }
-    w->partial = !llama_model_is_recurrent(w->model) && !llama_model_is_hybrid(w->model) &&
-                 llama_model_n_swa(w->model) == 0;
+    w->kv = (struct llama_kv){
+        .context = w->context,
+        .partial = !llama_model_is_recurrent(w->model) && !llama_model_is_hybrid(w->model) &&
+                   llama_model_n_swa(w->model) == 0,
+        .rows = p->rows,
+        .slots = p->slots,
+    };
     snprintf(i->name, sizeof(i->name), "%s", h->name);
     i->vocabulary = llama_vocab_n_tokens(w->vocab);
     i->trained = llama_model_n_ctx_train(w->model);
@@ -696,7 +709,8 @@ static void describe(struct llama_weights *w, const struct llama_open_options *o
     i->sequences = o->embedding ? EMBED_SEQUENCES : p->sequences;
     i->cells = p->cells;
     i->step_tokens = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
-    i->cuts = w->partial;
+    i->cuts = w->kv.partial;
+    i->rows = p->rows;
     i->dimensions = o->embedding ? llama_model_n_embd_out(w->model) : 0;
     i->bytes = p->bytes;
 }

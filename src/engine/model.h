@@ -1,6 +1,5 @@
 /* A model in our terms, so that the scheduler and the API do not know the library behind it.
- * llama_model.c is the one implementation that runs weights (and the only includer of llama.h); the
- * tests have a scripted one.
+ * llama_model.c is the one implementation that runs weights; the tests have a scripted one.
  *
  * A sequence is a row of tokens whose keys and values the model keeps; it has a number from 0 to
  * info.sequences - 1. A step computes tokens of several sequences at once.
@@ -53,6 +52,8 @@ struct model_info {
     int cells;       /* tokens that the slots' sequences may hold together (prefixes come on top) */
     int step_tokens; /* items in one step at most; tokens in one embed() at most */
     bool cuts;       /* sequences can be cut and copied in parts */
+    bool rows;       /* sequences' cells lie apart: a step is one pass only if the numbers of its
+                        sequences follow each other and each has as many tokens; otherwise more */
     int dimensions;  /* of an embedding */
     int adapters;    /* numbered from 1; bit n - 1 of adapters_loaded: the n-th can be used */
     uint32_t adapters_loaded;
@@ -76,7 +77,8 @@ struct model_ops {
                      int n); /* keeps positions 0 to n-1; false: cleared */
     bool (*seq_copy)(struct model *m, int from, int to,
                      int n); /* to becomes the first n of from; false: cleared */
-    size_t (*seq_size)(struct model *m, int seq); /* bytes that seq_save needs */
+    bool (*seq_swap)(struct model *m, int a, int b); /* of slots; false: both cleared */
+    size_t (*seq_size)(struct model *m, int seq);    /* bytes that seq_save needs */
     size_t (*seq_save)(struct model *m, int seq, void *to, size_t size); /* bytes, 0 = failed */
     bool (*seq_load)(struct model *m, int seq, const void *from, size_t size);
 

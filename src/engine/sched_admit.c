@@ -78,6 +78,13 @@ static double busy_ns(const struct sched *s, int64_t now) {
     return ns;
 }
 
+static int answering(const struct sched *s) {
+    int n = 0;
+    for (const struct job *j = s->running; j; j = j->next)
+        n += job_generating(j);
+    return n;
+}
+
 /* From now to the job's first token; 0 when there is no memory to say. */
 static double predict(struct sched *s, struct job *j, int64_t now) {
     rank_all(s, j);
@@ -88,6 +95,7 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
                                 .idle = slots_idle(s->slots),
                                 .cells = s->o.cells - reserved(s),
                                 .short_prompt = SHORT_PROMPT,
+                                .chunk = sched_chunk(s, answering(s)),
                                 .chunk_share = 1 + 1.0 / PACE,
                                 .ahead_ns = busy_ns(s, now)};
     if (!ahead)

@@ -17,10 +17,11 @@
 #include "engine/scheduler.h"
 #include "engine/slots.h"
 
-#define SHORT_PROMPT 96 /* fresh tokens computed in one go: the standard prompt of a turn */
-#define PACE         2  /* a chunk of a long prompt may take as long as so many plain steps */
-#define SMOOTH       0.1
-#define MS           1000000ll
+#define SHORT_PROMPT                                                                               \
+    96           /* fresh tokens: the standard prompt of a turn, computed in order of arrival */
+#define PACE   2 /* a chunk of a prompt may take as long as so many plain steps */
+#define SMOOTH 0.1
+#define MS     1000000ll
 
 struct job {
     struct job *next;
@@ -131,6 +132,8 @@ void sched_tell_positions(struct sched *s);
 
 /* ---- sched_step.c; with the state locked ---- */
 void sched_chat_step(struct sched *s);
+/* Tokens of prompts that are computed in one step beside so many answers. */
+int sched_chunk(const struct sched *s, int answers);
 
 /* ---- sched_embed.c; all with the state locked ---- */
 bool sched_embed_round(struct sched *s); /* false: nothing was due */

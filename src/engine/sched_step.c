@@ -41,6 +41,8 @@ static int add_items(struct sched *s, struct job *j, int at, int n) {
 static int add_guesses(struct sched *s, struct job *j, int at, int room, int decodes) {
     const struct forecast *f = &s->forecast;
     const struct slot *slot = j->slot;
+    if (decodes > 1 && s->model->info.rows)
+        return at; /* sequences of different lengths take a pass more */
     double worth = WORTH * f->answer_ns * decodes / forecast_step_ns(f, decodes, 0);
     int left = j->chat.max_tokens - j->answer_tokens - 1;
     int window = s->model->info.window - slot->tokens.n - 1;
@@ -56,7 +58,7 @@ static int add_guesses(struct sched *s, struct job *j, int at, int room, int dec
     return at + j->n_draft;
 }
 
-/* Of the whole prompt: the rest of a long one is still cut, for those who answer beside it. */
+/* Of the whole prompt: the rest of a long one does not overtake. */
 static bool is_short(const struct job *j) {
     return j->prompt_tokens - j->cached_tokens <= SHORT_PROMPT && job_todo(j) <= SHORT_PROMPT;
 }
@@ -88,13 +90,13 @@ static struct job *next_prefill(struct sched *s, int64_t now, bool people) {
     return best;
 }
 
-/* Tokens of prefill in one step. Without answers to keep going there is no reason to hold back. */
-static int prefill_budget(const struct sched *s, int decodes) {
-    if (decodes == 0)
-        return s->model->info.step_tokens;
+/* Without answers to keep going there is no reason to hold back. */
+int sched_chunk(const struct sched *s, int answers) {
     const struct forecast *f = &s->forecast;
-    int n = (int)(PACE * forecast_step_ns(f, decodes, 0) / f->prompt_ns);
-    return n < CHUNK_MIN ? CHUNK_MIN : n;
+    double n = PACE * forecast_step_ns(f, answers, 0) / f->prompt_ns;
+    if (answers == 0 || n > s->model->info.step_tokens)
+        return s->model->info.step_tokens;
+    return n < CHUNK_MIN ? CHUNK_MIN : (int)n;
 }
 
 /* Whether somebody's answer is on its way beside the background's; every so often that is
@@ -120,17 +122,17 @@ static void catch_up(struct sched *s, struct job *j) {
 
 /* Gives prompts their part of the step; returns how many items there are now. */
 static int add_prefill(struct sched *s, int n, int decodes, bool people) {
-    int budget = prefill_budget(s, decodes), room = s->model->info.step_tokens - n, prefill = 0;
+    int budget = sched_chunk(s, decodes), room = s->model->info.step_tokens - n, prefill = 0;
     int64_t now = clock_mono_ns();
     for (struct job *j; room > 0 && (j = next_prefill(s, now, people)) != NULL;) {
         catch_up(s, j);
         int want = job_todo(j);
-        /* A standard prompt goes through whole: its first word is what somebody waits for. Others
-         * join it only as long as that costs it next to nothing, so that the first to be computed
-         * is the first to be answered. */
-        if (prefill > 0 && prefill + want > JOIN_TOKENS)
+        /* Others join the first only as long as that costs it next to nothing, so that the first
+         * to be computed is the first to be answered. */
+        if (prefill > 0 && prefill + want > (budget < JOIN_TOKENS ? budget : JOIN_TOKENS))
             break;
-        int take = is_short(j) || want < budget ? want : budget;
+        int parts = (want + budget - 1) / budget;
+        int take = (want + parts - 1) / parts;
         take = take < room ? take : room;
         n = add_items(s, j, n, take);
         prefill += take;
@@ -143,11 +145,23 @@ struct step { /* what takes part */
     int items, with_logits, prefill, sequences;
 };
 
+/* Those that are to answer side by side. */
+static void pack(struct sched *s, bool people) {
+    struct slot *slots[SLOTS_MAX];
+    int n = 0;
+    for (struct job *j = s->running; j; j = j->next)
+        if (job_generating(j) && !stands_back(j, people))
+            slots[n++] = j->slot;
+    if (n > 1)
+        slots_pack(s->slots, slots, n);
+}
+
 /* Fills s->items. */
 static struct step build_step(struct sched *s) {
     struct step step = {0};
     int n = 0, decodes = 0, waiting = 0;
     bool people = people_run(s);
+    pack(s, people);
     pthread_mutex_lock(&s->lock);
     s->n_live = 0;
     for (struct job *j = s->running; j; j = j->next) {

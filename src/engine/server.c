@@ -20,13 +20,13 @@
 #include "base/metrics.h"
 #include "engine/engine_internal.h"
 #include "engine/render.h"
+#include "engine/slots.h"
 
 #define BODY_MAX      (8u << 20)
 #define PREFIXES      16
-#define PREFIX_TOKENS 256 /* for each, as llama_model.c reserves */
+#define PREFIX_TOKENS 256 /* for each, as llama_model.c reserves in a pool */
 #define SHELF_BYTES   ((size_t)256 << 20)
 #define MAX_QUEUED    256
-#define SLOTS_MAX     128
 #define LOAD_WAIT_MS  30000
 #define FINISH_MS     2000
 #define LEAVE_MS      120000 /* another engine serves already */

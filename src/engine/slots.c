@@ -8,6 +8,7 @@
 #define SHELF_MAX   256 /* states at most */
 #define CATCH_UP    16  /* tokens that must be saved to copy in the middle of a prompt */
 #define WORTH_STATE 64  /* tokens that a state must save to be worth its copy */
+#define COPY_PART   256 /* tokens are copied in the time in which one is computed, at least */
 
 struct state { /* a conversation on the shelf */
     struct tokens tokens;
@@ -187,20 +188,28 @@ struct source {
     bool same;         /* of the same conversation */
 };
 
+/* What it is worth to start from there: to copy a token takes about as long as to compute so small
+ * a part of one. */
+static int worth(const struct slots *s, const struct slot *c, int n, bool taken_over) {
+    return s->model->info.rows && !taken_over ? n * COPY_PART - c->computed : n * COPY_PART;
+}
+
 /* The longest common prefix. Among equals an idle slot of the same conversation, then any idle
  * slot. */
 static struct source find_source(struct slots *s, const struct tokens *prompt,
                                  uint64_t conversation) {
     struct source best = {.shelf = -1};
-    int best_rank = -1;
+    int best_rank = -1, best_worth = 0;
     for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
         struct slot *c = &s->slots[i];
         int n = common(&c->tokens, c->computed, prompt, prompt->n - 1);
         bool same = conversation && c->conversation == conversation;
         int rank = (i < s->o.slots && !c->busy) * (1 + same);
-        if (n > best.n || (n == best.n && n > 0 && rank > best_rank)) {
+        int gain = worth(s, c, n, rank == 2 || (rank == 1 && n == c->computed));
+        if (n > 0 && (gain > best_worth || (gain == best_worth && rank > best_rank))) {
             best = (struct source){.slot = c, .shelf = -1, .n = n, .same = same};
             best_rank = rank;
+            best_worth = gain;
         }
     }
     for (int i = 0; i < s->n_shelf; i++) {
@@ -327,6 +336,47 @@ int slots_catch_up(struct slots *s, struct slot *slot) {
     bool copied = s->model->ops->seq_copy(s->model, from->sequence, slot->sequence, most);
     slot->computed = copied ? most : 0;
     return slot->computed - before;
+}
+
+static struct slot *holder(struct slots *s, int sequence) {
+    struct slot *c = s->slots;
+    while (c->sequence != sequence)
+        c++;
+    return c;
+}
+
+static void exchange(struct slots *s, struct slot *a, struct slot *b) {
+    int sequence = a->sequence;
+    bool moved = s->model->ops->seq_swap(s->model, a->sequence, b->sequence);
+    a->sequence = b->sequence;
+    b->sequence = sequence;
+    for (int i = 0; i < 2 && !moved; i++) {
+        struct slot *c = i ? b : a;
+        c->computed = 0;
+        if (!c->busy)
+            c->tokens.n = 0;
+    }
+}
+
+void slots_pack(struct slots *s, struct slot *const *slots, int n) {
+    if (!s->model->info.rows)
+        return;
+    for (int round = 0; round < n; round++) { /* each brings one from the edge into a gap */
+        struct slot *low = slots[0], *high = slots[0], *edge;
+        bool taken[SLOTS_MAX] = {false};
+        int gap;
+        for (int i = 0; i < n; i++) {
+            taken[slots[i]->sequence] = true;
+            low = slots[i]->sequence < low->sequence ? slots[i] : low;
+            high = slots[i]->sequence > high->sequence ? slots[i] : high;
+        }
+        if (high->sequence - low->sequence + 1 == n)
+            return;
+        for (gap = low->sequence; taken[gap]; gap++)
+            ;
+        edge = low->computed < high->computed ? low : high;
+        exchange(s, edge, holder(s, gap));
+    }
 }
 
 void slots_release(struct slots *s, struct slot *slot) {

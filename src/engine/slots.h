@@ -24,8 +24,10 @@ struct slot {
 
 struct slots;
 
+#define SLOTS_MAX 128
+
 struct slots_options {
-    int slots;
+    int slots; /* at most SLOTS_MAX */
     int prefixes;
     int prefix_tokens;  /* tokens of all prefixes together */
     int cells;          /* tokens of all slots together; prefixes come on top */
@@ -53,6 +55,10 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
  * saves. */
 int slots_catch_up(struct slots *s, struct slot *slot);
 /* The slot keeps what is computed for a later turn. */
+/* Where sequences' cells lie apart (info.rows), gives these slots numbers that follow each other,
+ * by exchanging them with others', so that they are computed in one pass. What cannot be moved is
+ * lost: computed is then 0. */
+void slots_pack(struct slots *s, struct slot *const *slots, int n);
 void slots_release(struct slots *s, struct slot *slot);
 /* Forgets what the slot holds: its computation failed. */
 void slots_clear(struct slots *s, struct slot *slot);

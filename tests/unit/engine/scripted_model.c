@@ -105,7 +105,19 @@ static bool scripted_copy(struct model *base, int from, int to, int n) {
         return false;
     CHECK(n <= m->seqs[from].n);
     m->copies++;
+    m->copied_from = from;
     return tokens_add(&m->seqs[to], m->seqs[from].p, n) == ERR_OK;
+}
+
+static bool scripted_swap(struct model *base, int a, int b) {
+    struct scripted_model *m = scripted(base);
+    struct tokens t = m->seqs[a];
+    m->seqs[a] = m->seqs[b];
+    m->seqs[b] = t;
+    m->swaps++;
+    if (m->swaps == m->fail_swap)
+        m->seqs[a].n = m->seqs[b].n = 0;
+    return m->swaps != m->fail_swap;
 }
 
 static size_t scripted_size(struct model *m, int seq) {
@@ -184,6 +196,7 @@ static const struct model_ops scripted_ops = {
     .embed = scripted_embed,
     .seq_trim = scripted_trim,
     .seq_copy = scripted_copy,
+    .seq_swap = scripted_swap,
     .seq_size = scripted_size,
     .seq_save = scripted_save,
     .seq_load = scripted_load,

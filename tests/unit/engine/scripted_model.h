@@ -27,8 +27,10 @@ struct scripted_model {
     int fail_at;         /* the step (from 1) that fails, 0 = none */
     int fail_every;      /* each so many-th step fails as internal, 0 = none */
     enum err fail_with;
-    int copies, saves, loads;
-    int room; /* tokens of all sequences beyond which none is loaded, 0 = any number */
+    int copies, saves, loads, swaps;
+    int copied_from; /* by the last copy */
+    int fail_swap;   /* the swap (from 1) that fails and clears both, 0 = none */
+    int room;        /* tokens of all sequences beyond which none is loaded, 0 = any number */
 
     /* With gate, a step waits until the test opens it or the abort hook says so. */
     bool gate;

@@ -71,7 +71,7 @@ static struct forecast simple(void) {
 
 static double first(const struct forecast *f, struct forecast_state st, int fresh, int most) {
     const struct forecast_request r = {.fresh = fresh, .most = most, .reserve = fresh + most};
-    st.short_prompt = 96;
+    st.short_prompt = st.chunk = 96;
     st.chunk_share = 1.5;
     return forecast_first_token(f, &st, &r);
 }

@@ -357,8 +357,8 @@ static void late_long_prompt_gets_its_turns_and_no_more(void **state) {
         memset(text, 'a' + i, 70);
         text[70] = 0;
         ask(f, &small[i], text, 1);
-        sched_round(f->s);
-        sched_round(f->s);
+        for (int k = 0; k < 5 + (i == 0); k++) /* in chunks of 16, beside the running answer */
+            sched_round(f->s);
         assert_int_equal(small[i].dones, 1);
     }
     assert_int_equal(big.n, 0);

@@ -1,0 +1,134 @@
+/* See llama_kv.h. With rows, what moves between sequences goes through the library's state of a
+ * sequence: that copies the cells in use, where its own copying of rows copies a whole window. */
+#include "engine/llama_kv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <llama.h>
+
+static llama_memory_t memory(const struct llama_kv *kv) {
+    return llama_get_memory(kv->context);
+}
+
+static int held(const struct llama_kv *kv, int seq) {
+    return llama_memory_seq_pos_max(memory(kv), seq) + 1;
+}
+
+static void drop(struct llama_kv_state *s) {
+    free(s->bytes);
+    *s = (struct llama_kv_state){0};
+}
+
+void llama_kv_deinit(struct llama_kv *kv) {
+    for (int i = 0; i < LLAMA_KV_KEPT_MAX; i++)
+        drop(&kv->kept[i]);
+}
+
+/* Whether the number is that of a kept state. */
+static struct llama_kv_state *kept(struct llama_kv *kv, int seq) {
+    return kv->rows && seq >= kv->slots ? &kv->kept[seq - kv->slots] : NULL;
+}
+
+bool llama_kv_trim(struct llama_kv *kv, int seq, int n) {
+    struct llama_kv_state *s = kept(kv, seq);
+    if (s) {
+        if (n > 0 && n <= s->n) {
+            s->n = n;
+            return true;
+        }
+        drop(s);
+        return n == 0;
+    }
+    if (n > 0 && (kv->partial || held(kv, seq) <= n) && llama_memory_seq_rm(memory(kv), seq, n, -1))
+        return true;
+    llama_memory_seq_rm(memory(kv), seq, -1, -1);
+    return n == 0;
+}
+
+/* A copy of a row's state; false: no memory, or the row is empty. */
+static bool take(struct llama_kv *kv, int seq, struct llama_kv_state *ret) {
+    struct llama_kv_state s = {.n = held(kv, seq), .held = held(kv, seq)};
+    s.size = s.n > 0 ? llama_state_seq_get_size_ext(kv->context, seq, 0) : 0;
+    s.bytes = s.size ? malloc(s.size) : NULL;
+    if (!s.bytes || llama_state_seq_get_data_ext(kv->context, s.bytes, s.size, seq, 0) == 0) {
+        free(s.bytes);
+        return false;
+    }
+    *ret = s;
+    return true;
+}
+
+/* The row becomes the first n tokens of the state; false: it is empty. */
+static bool put(struct llama_kv *kv, const struct llama_kv_state *s, int seq, int n) {
+    llama_memory_seq_rm(memory(kv), seq, -1, -1);
+    if (n > s->n || llama_state_seq_set_data_ext(kv->context, s->bytes, s->size, seq, 0) == 0) {
+        llama_memory_seq_rm(memory(kv), seq, -1, -1);
+        return false;
+    }
+    return n == s->held || llama_kv_trim(kv, seq, n);
+}
+
+static bool copy_rows(struct llama_kv *kv, int from, int to, int n) {
+    struct llama_kv_state *source = kept(kv, from), *target = kept(kv, to), s = {0};
+    if (source) {
+        if (target || !put(kv, source, to, n))
+            return false;
+        /* Taken in a prompt's midst it held more than counts: now it can be had without. */
+        if (source->held > source->n && n == source->n && take(kv, to, &s)) {
+            drop(source);
+            *source = s;
+        }
+        return true;
+    }
+    if (!take(kv, from, &s))
+        return false;
+    if (target && n <= s.n) {
+        s.n = n;
+        drop(target);
+        *target = s;
+        return true;
+    }
+    bool good = !target && put(kv, &s, to, n);
+    drop(&s);
+    return good;
+}
+
+bool llama_kv_copy(struct llama_kv *kv, int from, int to, int n) {
+    llama_kv_trim(kv, to, 0);
+    if (!kv->partial)
+        return false;
+    if (kv->rows)
+        return copy_rows(kv, from, to, n);
+    llama_memory_seq_cp(memory(kv), from, to, 0, n);
+    return true;
+}
+
+bool llama_kv_swap(struct llama_kv *kv, int a, int b) {
+    struct llama_kv_state of_a = {0}, of_b = {0};
+    bool good =
+        (held(kv, a) == 0 || take(kv, a, &of_a)) && (held(kv, b) == 0 || take(kv, b, &of_b));
+    llama_memory_seq_rm(memory(kv), a, -1, -1);
+    llama_memory_seq_rm(memory(kv), b, -1, -1);
+    good = good && (!of_a.bytes || put(kv, &of_a, b, of_a.n)) &&
+           (!of_b.bytes || put(kv, &of_b, a, of_b.n));
+    if (!good) {
+        llama_memory_seq_rm(memory(kv), a, -1, -1);
+        llama_memory_seq_rm(memory(kv), b, -1, -1);
+    }
+    drop(&of_a);
+    drop(&of_b);
+    return good;
+}
+
+size_t llama_kv_size(struct llama_kv *kv, int seq) {
+    return llama_state_seq_get_size_ext(kv->context, seq, 0);
+}
+
+size_t llama_kv_save(struct llama_kv *kv, int seq, void *to, size_t size) {
+    return llama_state_seq_get_data_ext(kv->context, to, size, seq, 0);
+}
+
+bool llama_kv_load(struct llama_kv *kv, int seq, const void *from, size_t size) {
+    return llama_state_seq_set_data_ext(kv->context, from, size, seq, 0) > 0;
+}

@@ -1,0 +1,162 @@
+/* Slots whose sequences lie in rows of their own: those that answer together get numbers that
+ * follow each other, and what they hold goes along. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/slots.h"
+#include "unit/engine/scripted_model.c"
+
+#define SLOTS    6
+#define PREFIXES 2
+
+struct fixture {
+    struct scripted_model m;
+    struct slots *slots;
+};
+
+static int set_up(void **state) {
+    struct fixture *f = calloc(1, sizeof(*f));
+    const struct slots_options o = {.slots = SLOTS,
+                                    .prefixes = PREFIXES,
+                                    .prefix_tokens = 100,
+                                    .cells = SLOTS * SCRIPTED_WINDOW};
+    scripted_init(&f->m);
+    f->m.base.info.rows = true;
+    *state = f;
+    return slots_new(&f->m.base, &o, &f->slots) != ERR_OK;
+}
+
+static int tear_down(void **state) {
+    struct fixture *f = *state;
+    slots_free(f->slots);
+    scripted_deinit(&f->m);
+    free(f);
+    return 0;
+}
+
+/* A slot whose prompt is computed. */
+static struct slot *begin(struct fixture *f, const char *text) {
+    struct tokens prompt = {0};
+    enum slots_source source;
+    struct errinfo ei;
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, str_from(text), true, &prompt), ERR_OK);
+    struct slot *slot = slots_acquire(f->slots, &prompt, prompt.n + 10, 0, &source);
+    assert_non_null(slot);
+    for (; slot->computed < slot->tokens.n; slot->computed++) {
+        const struct model_item item = {.sequence = slot->sequence,
+                                        .position = slot->computed,
+                                        .token = slot->tokens.p[slot->computed]};
+        assert_int_equal(f->m.base.ops->step(&f->m.base, &item, 1, &ei), ERR_OK);
+    }
+    return slot;
+}
+
+static void assert_holds(struct fixture *f, const struct slot *slot, const char *text) {
+    const struct tokens *t = &f->m.seqs[slot->sequence];
+    assert_int_equal(t->n, (int)strlen(text));
+    assert_int_equal(slot->computed, t->n);
+    for (int i = 0; i < t->n; i++)
+        assert_int_equal(t->p[i], text[i]);
+}
+
+static bool follow_each_other(struct slot *const *slots, int n) {
+    int low = SLOTS, high = 0;
+    for (int i = 0; i < n; i++) {
+        low = slots[i]->sequence < low ? slots[i]->sequence : low;
+        high = slots[i]->sequence > high ? slots[i]->sequence : high;
+    }
+    return high - low + 1 == n;
+}
+
+static void slots_with_a_gap_are_brought_together_with_what_they_hold(void **state) {
+    struct fixture *f = *state;
+    struct slot *a = begin(f, "first one"), *b = begin(f, "second"), *c = begin(f, "third, longer");
+    struct slot *d = begin(f, "fourth");
+    slots_release(f->slots, b);
+    struct slot *left[] = {a, c, d};
+    assert_false(follow_each_other(left, 3));
+    slots_pack(f->slots, left, 3);
+    assert_true(follow_each_other(left, 3));
+    assert_int_equal(f->m.swaps, 1);
+    assert_holds(f, a, "first one");
+    assert_holds(f, b, "second"); /* idle, and still worth something */
+    assert_holds(f, c, "third, longer");
+    assert_holds(f, d, "fourth");
+    slots_pack(f->slots, left, 3);
+    assert_int_equal(f->m.swaps, 1);
+}
+
+static void wide_gaps_take_a_move_for_each(void **state) {
+    struct fixture *f = *state;
+    const char *const texts[SLOTS] = {"a", "bb", "ccc", "dddd", "eeeee", "ffffff"};
+    struct slot *all[SLOTS];
+    for (int i = 0; i < SLOTS; i++)
+        all[i] = begin(f, texts[i]);
+    struct slot *some[] = {all[5], all[0], all[3]};
+    slots_pack(f->slots, some, 3);
+    assert_true(follow_each_other(some, 3));
+    for (int i = 0; i < SLOTS; i++)
+        assert_holds(f, all[i], texts[i]);
+}
+
+static void pool_needs_no_moves(void **state) {
+    struct fixture *f = *state;
+    f->m.base.info.rows = false;
+    struct slot *a = begin(f, "a"), *b = begin(f, "b"), *c = begin(f, "c");
+    struct slot *some[] = {a, c};
+    slots_pack(f->slots, some, 2);
+    assert_int_equal(f->m.swaps, 0);
+    assert_holds(f, b, "b");
+}
+
+static void what_is_lost_in_a_move_is_to_be_computed_again(void **state) {
+    struct fixture *f = *state;
+    struct slot *a = begin(f, "first"), *b = begin(f, "second"), *c = begin(f, "third");
+    slots_release(f->slots, b);
+    f->m.fail_swap = 1;
+    struct slot *some[] = {a, c};
+    slots_pack(f->slots, some, 2);
+    assert_true(follow_each_other(some, 2));
+    int lost = (a->computed == 0) + (c->computed == 0);
+    assert_int_equal(lost, 1);
+    assert_int_equal(b->computed, 0);
+    assert_int_equal(b->tokens.n, 0);
+    assert_int_equal((a->computed ? c : a)->tokens.n, 5); /* its tokens are known still */
+}
+
+static void short_prefix_is_copied_rather_than_a_long_conversation(void **state) {
+    struct fixture *f = *state;
+    enum slots_source source;
+    struct tokens prompt = {0};
+    char text[220];
+    memset(text, 'x', sizeof(text) - 1);
+    memcpy(text, "role.", 5);
+    text[sizeof(text) - 1] = 0;
+    struct slot *a = begin(f, text);
+    slots_keep_prefix(f->slots, a, 5);
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, STR("role.y"), true, &prompt), ERR_OK);
+    struct slot *b = slots_acquire(f->slots, &prompt, 10, 0, &source);
+    assert_int_equal(source, SLOTS_COPY);
+    assert_int_equal(b->computed, 5);
+    assert_int_equal(f->m.copied_from, SLOTS); /* the kept one */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(slots_with_a_gap_are_brought_together_with_what_they_hold,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(wide_gaps_take_a_move_for_each, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pool_needs_no_moves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_lost_in_a_move_is_to_be_computed_again, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(short_prefix_is_copied_rather_than_a_long_conversation,
+                                        set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
