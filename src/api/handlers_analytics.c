@@ -20,10 +20,10 @@ static int64_t since(const struct call *c) {
     return clock_wall_ms() - (int64_t)days * DAY_MS;
 }
 
-static enum analytics_by by(const struct call *c) {
+static enum analytics_by by(const struct call *c, const char *name) {
     static const char *const names[] = {"role", "model",   "version", "document",
                                         "day",  "variant", "reason"};
-    struct str s = api_call_query(c, "by");
+    struct str s = api_call_query(c, name);
     for (int i = 0; s.p && i < 7; i++)
         if (str_eqz(s, names[i]))
             return (enum analytics_by)i;
@@ -41,6 +41,13 @@ static void csv_field(struct buf *b, struct str s, bool last) {
         buf_addc(b, s.p[i]);
     }
     buf_addz(b, last ? "\"\r\n" : "\",");
+}
+
+static bool wants_csv(struct call *c) {
+    bool csv = str_eqz(api_call_query(c, "format"), "csv");
+    if (csv)
+        c->content_type = "text/csv; charset=utf-8";
+    return csv;
 }
 
 static void write_csv(struct buf *b, const struct analytics_row *r, size_t n) {
@@ -86,11 +93,14 @@ static void write_row(struct buf *b, const struct analytics_row *r) {
 enum err api_analytics_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct analytics_row *r;
     size_t n;
-    enum err e = analytics_list(tx, by(c), since(c), c->arena, &r, &n);
+    struct str of = api_call_query(c, "of"), key = api_call_query(c, "key");
+    if (of.p && (!key.p || by(c, "by") != BY_DAY))
+        return err_param(ei, ERR_INVALID, "of", "the days of something need by=day and its key");
+    enum err e = of.p ? analytics_days(tx, by(c, "of"), key, since(c), c->arena, &r, &n)
+                      : analytics_list(tx, by(c, "by"), since(c), c->arena, &r, &n);
     if (e)
         return err_set(ei, e, NULL);
-    if (str_eqz(api_call_query(c, "format"), "csv")) {
-        c->content_type = "text/csv; charset=utf-8";
+    if (wants_csv(c)) {
         write_csv(&c->out, r, n);
         return ERR_OK;
     }
@@ -119,6 +129,19 @@ static void write_turn(struct buf *b, const struct analytics_turn *t) {
     out_close(b, '}');
 }
 
+static void write_turn_csv(struct buf *b, const struct analytics_turn *t) {
+    char at[25];
+    clock_format(t->at, at);
+    csv_field(b, uuid_str(&t->message_id), false);
+    csv_field(b, str_from(at), false);
+    csv_field(b, t->role_name, false);
+    csv_field(b, t->question, false);
+    csv_field(b, t->answer, false);
+    csv_field(b, t->comment, false);
+    csv_field(b, t->reasons, false);
+    csv_field(b, t->rating >= 0 ? str_from(rating_name((enum rating)t->rating)) : STR(""), true);
+}
+
 enum err api_analytics_turns_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct analytics_turn *t;
     size_t n;
@@ -126,6 +149,12 @@ enum err api_analytics_turns_read(struct call *c, struct store_tx *tx, struct er
     enum err e = analytics_turns(tx, unanswered, since(c), c->page.limit, c->arena, &t, &n);
     if (e)
         return err_set(ei, e, NULL);
+    if (wants_csv(c)) {
+        buf_addz(&c->out, "message_id,at,role,question,answer,comment,reasons,rating\r\n");
+        for (size_t i = 0; i < n; i++)
+            write_turn_csv(&c->out, &t[i]);
+        return ERR_OK;
+    }
     out_open(&c->out, NULL, '{');
     out_open(&c->out, "data", '[');
     for (size_t i = 0; i < n; i++)
@@ -142,6 +171,16 @@ enum err api_analytics_documents_read(struct call *c, struct store_tx *tx, struc
     enum err e = analytics_documents(tx, unused, since(c), 200, c->arena, &d, &n);
     if (e)
         return err_set(ei, e, NULL);
+    if (wants_csv(c)) {
+        buf_addz(&c->out, "doc_id,source_name,used,liked,disliked\r\n");
+        for (size_t i = 0; i < n; i++) {
+            csv_field(&c->out, uuid_str(&d[i].doc_id), false);
+            csv_field(&c->out, d[i].source_name, false);
+            buf_addf(&c->out, "%lld,%lld,%lld\r\n", (long long)d[i].used, (long long)d[i].liked,
+                     (long long)d[i].disliked);
+        }
+        return ERR_OK;
+    }
     out_open(&c->out, NULL, '{');
     out_open(&c->out, "data", '[');
     for (size_t i = 0; i < n; i++) {

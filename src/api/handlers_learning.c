@@ -149,6 +149,7 @@ static void entity_candidate(struct buf *b, const struct candidate *v) {
     out_int(b, "ratings", v->ratings);
     out_raw(b, "proof", v->proof);
     out_str(b, "words", v->words);
+    out_bool(b, "usable", v->has_body);
     out_close(b, '}');
 }
 
@@ -419,10 +420,17 @@ enum err api_answer_patch_write(struct call *c, struct store_tx *tx, struct erri
         p.question = s;
     if ((s = json_get_str(c->body, "answer")).p)
         p.answer = s;
+    bool renewed = str_eqz(p.state, "stale");
     if ((s = json_get_str(c->body, "state")).p)
         p.state = s;
+    renewed = renewed && str_eqz(p.state, "approved");
     p.changed_at = clock_wall_ms();
-    if ((e = approved_put(tx, &p)))
+    e = approved_put(tx, &p);
+    if (!e && renewed)
+        e = approved_renew_sources(tx, &p.answer_id);
+    if (!e && renewed)
+        e = approved_get(tx, &c->id, c->arena, &p);
+    if (e)
         return err_set(ei, e, NULL);
     entity_approved(&c->out, &p);
     return ERR_OK;

@@ -9,6 +9,7 @@ static const char *const answer_changes[] = {"approved", "retired", NULL};
 static const char *const export_forms[] = {"sft", "kto", "dpo", NULL};
 static const char *const analytics_keys[] = {"role", "model",   "version", "document",
                                              "day",  "variant", "reason",  NULL};
+static const char *const day_keys[] = {"role", "model", "version", "document", "variant", NULL};
 static const char *const formats[] = {"json", "csv", NULL};
 static const char *const turn_kinds[] = {"worst", "unanswered", NULL};
 static const char *const document_kinds[] = {"unused", "disliked", NULL};
@@ -54,11 +55,13 @@ QUERY(training_export, {"form", TEXT, .values = export_forms, .about = "sft if a
 #define SINCE                                                                                      \
     { "days", INT, .min = 1, .max = 3650, .about = "how far back, 30 if absent" }
 QUERY(analytics, {"by", TEXT, .values = analytics_keys, .about = "role if absent"}, SINCE,
+      {"of", TEXT, .values = day_keys, .about = "with by=day: the days of one of these"},
+      {"key", TEXT, .max = 300, .about = "of which one, as the list by that has it"},
       {"format", TEXT, .values = formats});
 QUERY(analytics_turns, {"which", TEXT, .values = turn_kinds, .about = "worst if absent"}, SINCE,
-      {"limit", INT, .min = 1, .max = 200});
+      {"limit", INT, .min = 1, .max = 200}, {"format", TEXT, .values = formats});
 QUERY(analytics_documents, {"which", TEXT, .values = document_kinds, .about = "unused if absent"},
-      SINCE);
+      SINCE, {"format", TEXT, .values = formats});
 QUERY(complaints, SINCE);
 
 /* ---- answers ---- */
@@ -78,7 +81,8 @@ SCHEMA(learn_event_entity, "LearnEvent", false, "What your feedback changed.",
 LIST_OF(learn_event_list_answer, "LearnEventList", schema_learn_event_entity);
 SCHEMA(candidate_entity, "Candidate", false, NULL, {"candidate_id", ID, REQ}, {"kind", TEXT, REQ},
        {"state", TEXT, REQ}, {"created_at", TIME, REQ}, {"changed_at", TIME, REQ},
-       {"ratings", INT, REQ}, {"proof", OBJ, REQ}, {"words", TEXT, REQ});
+       {"ratings", INT, REQ}, {"proof", OBJ, REQ}, {"words", TEXT, REQ},
+       {"usable", BOOL, REQ, .about = "proved, and what it learnt is kept"});
 LIST_OF(candidate_list_answer, "CandidateList", schema_candidate_entity);
 SCHEMA(variant_entity, "Variant", false, NULL, {"variant_id", ID, REQNULL}, {"role_id", ID, REQ},
        {"name", TEXT, REQ}, {"system_prompt", TEXT, REQNULL}, {"model", TEXT, REQNULL},

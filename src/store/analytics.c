@@ -15,6 +15,7 @@
     " FROM turn_records t LEFT JOIN feedback f ON f.message_id = t.message_id"                     \
     "  AND f.user_id = t.user_id"
 #define OF_ROLE " LEFT JOIN assistant_roles r ON r.role_id = t.role_id"
+#define DAY     "strftime('%Y-%m-%d', t.at / 1000, 'unixepoch')"
 #define GROUPED " WHERE t.at >= ?1 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 1000"
 
 /* One query for each enum analytics_by; statements are kept by their address. */
@@ -30,8 +31,7 @@ static const char *const queries[] = {
         " LEFT JOIN feedback f ON f.message_id = t.message_id AND f.user_id = t.user_id"
         " JOIN documents d ON d.doc_id = json_extract(p.value, '$.doc_id')"
         " JOIN collections c ON c.collection_id = d.collection_id AND c.kind <> 'private'" GROUPED,
-    [BY_DAY] = "SELECT strftime('%Y-%m-%d', t.at / 1000, 'unixepoch'),"
-               " strftime('%Y-%m-%d', t.at / 1000, 'unixepoch')," SUMS FROM_TURNS
+    [BY_DAY] = "SELECT " DAY ", " DAY "," SUMS FROM_TURNS
                " WHERE t.at >= ?1 GROUP BY 1 ORDER BY 1 LIMIT 1000",
     [BY_ARM] =
         "SELECT coalesce(t.arm_id, t.role_id),"
@@ -42,24 +42,54 @@ static const char *const queries[] = {
                   " ON t.message_id = f.message_id" GROUPED,
 };
 
-enum err analytics_list(struct store_tx *tx, enum analytics_by by, int64_t since, struct arena *a,
-                        struct analytics_row **ret, size_t *ret_n) {
-    struct query q;
+#define DAYS_OF(condition)                                                                         \
+    "SELECT " DAY ", " DAY "," SUMS FROM_TURNS " WHERE t.at >= ?1 AND " condition                  \
+    " GROUP BY 1 ORDER BY 1 LIMIT 1000"
+static const char *const day_queries[BY_REASON + 1] = {
+    [BY_ROLE] = DAYS_OF("t.role_id = ?2"),
+    [BY_MODEL] = DAYS_OF("t.model = ?2"),
+    [BY_VERSION] = DAYS_OF("t.role_id || '/' || t.role_version = ?2"),
+    [BY_DOCUMENT] = DAYS_OF("EXISTS (SELECT 1 FROM json_each(t.record, '$.passages') p"
+                            " JOIN documents d ON d.doc_id = ?2 JOIN collections c ON"
+                            " c.collection_id = d.collection_id AND c.kind <> 'private'"
+                            " WHERE json_extract(p.value, '$.doc_id') = ?2)"),
+    [BY_ARM] = DAYS_OF("coalesce(t.arm_id, t.role_id) = ?2"),
+};
+
+static enum err rows_read(struct query *q, struct arena *a, struct analytics_row **ret,
+                          size_t *ret_n) {
     struct rows rows = {0};
-    query_begin(&q, tx, queries[by]);
-    query_bind_int(&q, since);
-    while (query_next(&q)) {
-        struct analytics_row *r = rows_add(&rows, a, sizeof *r, &q);
+    while (query_next(q)) {
+        struct analytics_row *r = rows_add(&rows, a, sizeof *r, q);
         if (r)
-            *r = (struct analytics_row){query_str(&q, 0, a), query_str(&q, 1, a), query_int(&q, 2),
-                                        query_int(&q, 3),    query_num(&q, 4),    query_num(&q, 5)};
+            *r = (struct analytics_row){query_str(q, 0, a), query_str(q, 1, a), query_int(q, 2),
+                                        query_int(q, 3),    query_num(q, 4),    query_num(q, 5)};
     }
-    enum err e = query_end(&q);
+    enum err e = query_end(q);
     if (e)
         return e;
     *ret = rows.p;
     *ret_n = rows.n;
     return ERR_OK;
+}
+
+enum err analytics_list(struct store_tx *tx, enum analytics_by by, int64_t since, struct arena *a,
+                        struct analytics_row **ret, size_t *ret_n) {
+    struct query q;
+    query_begin(&q, tx, queries[by]);
+    query_bind_int(&q, since);
+    return rows_read(&q, a, ret, ret_n);
+}
+
+enum err analytics_days(struct store_tx *tx, enum analytics_by of, struct str key, int64_t since,
+                        struct arena *a, struct analytics_row **ret, size_t *ret_n) {
+    struct query q;
+    if (!day_queries[of])
+        return ERR_INVALID;
+    query_begin(&q, tx, day_queries[of]);
+    query_bind_int(&q, since);
+    query_bind_str(&q, key);
+    return rows_read(&q, a, ret, ret_n);
 }
 
 /* ---- single turns ---- */

@@ -8,6 +8,12 @@
     "answer_id, role_id, question, answer, sources, state, message_id, made_by, created_at,"       \
     " changed_at, served, vector_model, vector"
 
+/* A source is as it was when its document is still there and was not indexed anew. */
+#define CHANGED                                                                                    \
+    "EXISTS (SELECT 1 FROM json_each(sources) s WHERE NOT EXISTS (SELECT 1 FROM documents d WHERE" \
+    "  d.doc_id = json_extract(s.value, '$.doc_id') AND"                                           \
+    "  d.indexed_at = json_extract(s.value, '$.indexed_at')))"
+
 static void approved_read(struct query *q, struct arena *a, struct approved_answer *ret) {
     *ret = (struct approved_answer){
         .answer_id = query_id(q, 0),
@@ -75,7 +81,8 @@ enum err approved_list(struct store_tx *tx, const char *state, const struct page
     struct rows rows = {0};
     query_begin(&q, tx,
                 "SELECT " COLUMNS " FROM approved_answers WHERE answer_id < coalesce(?1, 'g')"
-                " AND (?2 = '' OR state = ?2) ORDER BY answer_id DESC LIMIT ?3");
+                " AND (?2 = '' OR state = ?2) AND (?2 <> 'approved' OR NOT " CHANGED ")"
+                " ORDER BY answer_id DESC LIMIT ?3");
     query_bind_id(&q, &p->after);
     query_bind_str(&q, state ? str_from(state) : STR(""));
     query_bind_int(&q, p->limit);
@@ -126,15 +133,11 @@ enum err approved_delete(struct store_tx *tx, const struct uuid *id) {
     return query_run_one(&q);
 }
 
-/* A source is as it was when its document is still there and was not indexed anew. */
 enum err approved_check_sources(struct store_tx *tx, int64_t *ret_stale) {
     struct query q;
     query_begin(&q, tx,
                 "UPDATE approved_answers SET state = 'stale', changed_at = ?"
-                " WHERE state = 'approved' AND EXISTS (SELECT 1 FROM json_each(sources) s WHERE"
-                " NOT EXISTS (SELECT 1 FROM documents d WHERE"
-                "  d.doc_id = json_extract(s.value, '$.doc_id') AND"
-                "  d.indexed_at = json_extract(s.value, '$.indexed_at')))");
+                " WHERE state = 'approved' AND " CHANGED);
     query_bind_int(&q, clock_wall_ms());
     enum err e = query_run(&q);
     if (e)
@@ -146,6 +149,18 @@ enum err approved_check_sources(struct store_tx *tx, int64_t *ret_stale) {
         return e;
     *ret_stale = n;
     return ERR_OK;
+}
+
+enum err approved_renew_sources(struct store_tx *tx, const struct uuid *id) {
+    struct query q;
+    query_begin(
+        &q, tx,
+        "UPDATE approved_answers SET sources = (SELECT coalesce(json_group_array(json_object("
+        "'doc_id', d.doc_id, 'indexed_at', d.indexed_at)), '[]') FROM json_each(sources) s"
+        " JOIN documents d ON d.doc_id = json_extract(s.value, '$.doc_id'))"
+        " WHERE answer_id = ?");
+    query_bind_id(&q, id);
+    return query_run_one(&q);
 }
 
 enum err sources_are_public(struct store_tx *tx, struct str sources, bool *ret) {

@@ -95,6 +95,7 @@ struct candidate {
     struct str proof; /* JSON */
     struct str words;
     struct str body; /* lists leave it STR_NULL */
+    bool has_body;
 };
 enum err candidate_put(struct store_tx *tx, const struct candidate *c) ERR_CHECK; /* or replaces */
 enum err candidate_get(struct store_tx *tx, const struct uuid *id, struct arena *a,
@@ -144,7 +145,8 @@ enum err approved_get(struct store_tx *tx, const struct uuid *id, struct arena *
                       struct approved_answer *ret) ERR_CHECK;
 enum err approved_list(struct store_tx *tx, const char *state /* NULL = any */,
                        const struct page *p, struct arena *a, struct approved_answer **ret,
-                       size_t *ret_n) ERR_CHECK; /* newest first */
+                       size_t *ret_n)
+    ERR_CHECK; /* newest first; "approved": only those whose documents are as they were */
 enum err approved_set_state(struct store_tx *tx, const struct uuid *id,
                             const char *state) ERR_CHECK;
 enum err approved_set_vector(struct store_tx *tx, const struct uuid *id, struct str model,
@@ -153,6 +155,9 @@ enum err approved_count_served(struct store_tx *tx, const struct uuid *id) ERR_C
 enum err approved_delete(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
 /* Approved ones whose documents were changed or deleted since become stale. */
 enum err approved_check_sources(struct store_tx *tx, int64_t *ret_stale) ERR_CHECK;
+/* What a person has looked at again rests on the documents as they are now, without those that are
+ * gone. */
+enum err approved_renew_sources(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
 /* True when every doc_id of the JSON list is of a document that more than one person may read. */
 enum err sources_are_public(struct store_tx *tx, struct str sources, bool *ret) ERR_CHECK;
 
@@ -178,6 +183,9 @@ struct analytics_row {
 };
 enum err analytics_list(struct store_tx *tx, enum analytics_by by, int64_t since, struct arena *a,
                         struct analytics_row **ret, size_t *ret_n) ERR_CHECK; /* at most 1,000 */
+/* The days of one of them (key, as above). ERR_INVALID: days of that kind are not kept. */
+enum err analytics_days(struct store_tx *tx, enum analytics_by of, struct str key, int64_t since,
+                        struct arena *a, struct analytics_row **ret, size_t *ret_n) ERR_CHECK;
 
 struct analytics_turn { /* worst answers, unanswered questions */
     struct uuid message_id;

@@ -203,7 +203,8 @@ enum err arm_totals_list(struct store_tx *tx, int64_t since, struct arena *a,
 /* ---- candidates ---- */
 
 #define CANDIDATE_COLUMNS                                                                          \
-    "candidate_id, kind, state, created_at, changed_at, ratings, proof, words, made_at"
+    "candidate_id, kind, state, created_at, changed_at, ratings, proof, words, made_at,"           \
+    " body IS NOT NULL"
 
 static void candidate_read(struct query *q, struct arena *a, struct candidate *ret) {
     *ret = (struct candidate){
@@ -216,6 +217,7 @@ static void candidate_read(struct query *q, struct arena *a, struct candidate *r
         .proof = query_str(q, 6, a),
         .words = query_str(q, 7, a),
         .made_at = query_int(q, 8),
+        .has_body = query_int(q, 9) != 0,
     };
 }
 
@@ -243,7 +245,7 @@ static enum err candidate_one(struct query *q, struct arena *a, struct candidate
     bool found = query_next(q);
     if (found) {
         candidate_read(q, a, &c);
-        c.body = query_blob(q, 9, a);
+        c.body = query_blob(q, 10, a);
     }
     enum err e = query_end(q);
     if (!e && !found)

@@ -214,6 +214,7 @@ static const struct migration migrations[] = {
     {6, 1, "when a candidate was made", {sql_candidates_made}},
     {7, 1, "texts that an embedding model refuses", {sql_refusals}},
     {8, 1, "the shared collections are found without looking at everybody's", {sql_scope}},
+    {9, 1, "what of a rating is unlearnt", {sql_feedback_changed}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

@@ -124,3 +124,12 @@ const char sql_candidates_made[] =
     " collections WHERE collection_id = old.collection_id AND kind <> 'private') BEGIN"
     " INSERT INTO settings VALUES ('learn.unlearn', 'document')"
     "  ON CONFLICT (name) DO UPDATE SET value = excluded.value; END;";
+
+/* Migration 9: giving a rating sets its sources after the row is there, which takes nothing back.
+ */
+const char sql_feedback_changed[] =
+    "DROP TRIGGER feedback_changed;"
+    "CREATE TRIGGER feedback_changed AFTER UPDATE OF rating, sources ON feedback"
+    " WHEN old.rating <> new.rating OR (old.sources <> '[]' AND old.sources <> new.sources) BEGIN"
+    " INSERT INTO settings VALUES ('learn.unlearn', 'feedback')"
+    "  ON CONFLICT (name) DO UPDATE SET value = excluded.value; END;";

@@ -105,6 +105,17 @@ def test_analytics_as_json_and_csv(admin, user):
     assert status == 200 and "text/csv" in headers["Content-Type"]
     table = list(csv.DictReader(io.StringIO(body.decode() if isinstance(body, bytes) else body)))
     assert table and int(table[0]["turns"]) >= 1
+    role = next(r["key"] for r in admin.get("/api/v1/analytics?by=role")["data"] if r["rated"])
+    days = admin.get(f"/api/v1/analytics?by=day&of=role&key={role}")["data"]
+    assert sum(d["rated"] for d in days) == next(r["rated"] for r in admin.get("/api/v1/analytics?by=role")["data"] if r["key"] == role)
+    for of in ("model", "version", "document", "variant"):
+        assert admin.get(f"/api/v1/analytics?by=day&of={of}&key=none")["data"] == []
+    with pytest.raises(ApiError) as e:
+        admin.get("/api/v1/analytics?by=day&of=role")
+    assert e.value.status == 400
+    for path, head in (("turns?which=worst", "message_id,at,role,question"), ("turns?which=unanswered", "message_id,"), ("documents?which=unused", "doc_id,")):
+        status, headers, body = admin.raw("GET", f"/api/v1/analytics/{path}&format=csv")
+        assert status == 200 and "text/csv" in headers["Content-Type"] and body.decode().startswith(head)
     assert admin.get("/api/v1/analytics/turns?which=worst")["data"][0]["rating"] == "thumbs_down"
     admin.get("/api/v1/analytics/turns?which=unanswered")
     admin.get("/api/v1/analytics/documents?which=disliked")

@@ -156,6 +156,7 @@ def test_a_withdrawn_rating_is_unlearnt(world):
     candidate = world.active()["candidate_id"]
     for c in world.candidates():
         assert c["candidate_id"] == candidate or c["state"] in ("refused", "replaced", "rolled_back")
+    assert not any("made anew" in w for w in world.words())  # giving a rating takes nothing back
     user = world.people[5]
     _, message = world.ask(user, question("walrus"))
     world.rate(user, message, "thumbs_up")

@@ -7,6 +7,7 @@ import './style/layout.css';
 import './style/chat.css';
 import './style/markdown.css';
 import './style/settings.css';
+import './style/learning.css';
 
 render(<App />, document.getElementById('app')!);
 void boot();

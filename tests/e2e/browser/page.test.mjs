@@ -416,6 +416,57 @@ step('settings: a key is shown once, a role is changed, the ratings are listed',
   await dialog.waitFor({ state: 'detached' });
 });
 
+step('settings: answers are approved, variants tried, and what people think is plotted', async () => {
+  await page.getByRole('button', { name: 'Your account' }).click();
+  await page.getByRole('menuitem', { name: 'Settings' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Settings' });
+  const pane = (name) => dialog.getByRole('group', { name: 'Part of learning' }).getByRole('button', { name }).click();
+  const item = (text) => dialog.locator('.rows > li', { hasText: text });
+  await dialog.getByRole('tab', { name: 'Learning' }).click();
+  await dialog.getByRole('button', { name: 'Learn now' }).click();
+  await page.getByText(/rated answers? that used documents/).first().waitFor();
+  await dialog.getByRole('listitem').filter({ hasText: 'Not in use' }).waitFor();
+
+  await pane('Answers');
+  await dialog.getByRole('button', { name: 'Write one' }).click();
+  await dialog.getByRole('textbox', { name: /^Question/ }).fill('When does the museum in Ulm open?');
+  await dialog.getByRole('textbox', { name: /^Answer/ }).fill('At ten.');
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await item('museum in Ulm').getByText('Approved', { exact: true }).waitFor();
+  await item('museum in Ulm').getByRole('button', { name: 'Edit' }).click();
+  await dialog.getByRole('textbox', { name: /^Answer/ }).fill('At eleven.');
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await item('museum in Ulm').getByText('At eleven.').waitFor();
+  await item('museum in Ulm').getByRole('button', { name: 'Withdraw' }).click();
+  await item('museum in Ulm').getByText('Withdrawn', { exact: true }).waitFor();
+
+  await pane('Variants');
+  await dialog.getByRole('button', { name: 'Try a variant' }).click();
+  await dialog.getByRole('combobox', { name: 'Role' }).selectOption({ label: 'Medical Advisor' });
+  await dialog.getByRole('textbox', { name: 'Name', exact: true }).fill('plain words');
+  await dialog.getByRole('spinbutton', { name: 'Temperature' }).fill('0.3');
+  await dialog.getByRole('button', { name: 'Try it' }).click();
+  await item('plain words').getByText(/temperature 0.3/).waitFor();
+  await item('The role as it is').getByText('not rated yet').waitFor();
+  await item('plain words').getByRole('button', { name: 'Stop' }).click();
+  await item('plain words').getByText('Stopped', { exact: true }).waitFor();
+
+  await pane('Analytics');
+  await dialog.getByRole('img', { name: /^All answers: / }).waitFor();
+  const roles = dialog.getByRole('list', { name: 'Satisfaction by role' });
+  await roles.getByRole('button').first().click();
+  await dialog.locator('.days-plot figcaption', { hasText: await roles.getByRole('button').first().textContent() }).waitFor();
+  await dialog.getByRole('heading', { name: 'Unanswered questions' }).waitFor();
+  const csv = await dialog.getByRole('link', { name: 'satisfaction-by-role as CSV' }).getAttribute('href');
+  assert.match(await (await page.request.get(csv)).text(), /^key,label,turns,rated,satisfaction/);
+  await dialog.getByRole('button', { name: 'Never used' }).click();
+  await page.setViewportSize({ width: 360, height: 740 });
+  assert.equal(await dialog.locator('#settings-panel').evaluate((e) => e.scrollWidth - e.clientWidth), 0);
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.keyboard.press('Escape');
+  await dialog.waitFor({ state: 'detached' });
+});
+
 step('on a phone', async () => {
   await page.setViewportSize({ width: 360, height: 740 });
   const wide = () => page.evaluate(() => document.documentElement.scrollWidth);

@@ -320,8 +320,76 @@ export interface AnalyticsRow {
   high: number | null;
 }
 
+export interface AnalyticsTurn {
+  message_id: string;
+  at: string;
+  role_name: string;
+  question: string;
+  answer: string;
+  comment: string | null;
+  reasons: string[];
+  rating: Rating | null;
+}
+
+export interface AnalyticsDocument {
+  doc_id: string;
+  source_name: string;
+  used: number;
+  liked: number;
+  disliked: number;
+}
+
 export interface Theme {
   count: number;
   words: string;
   advice: string;
+  examples: AnalyticsTurn[];
+}
+
+export interface LearningState {
+  ranker: boolean;
+  approved: boolean;
+  variants: boolean;
+  candidate_id: string | null;
+  share: number;
+}
+
+export interface Candidate {
+  candidate_id: string;
+  state: 'refused' | 'trial' | 'half' | 'all' | 'replaced' | 'rolled_back';
+  created_at: string;
+  changed_at: string;
+  ratings: number;
+  words: string;
+  usable: boolean;
+}
+
+export interface Variant {
+  variant_id: string | null; // null: the role as it is
+  role_id: string;
+  name: string;
+  system_prompt: string | null;
+  model: string | null;
+  temperature: number | null;
+  passages: number | null;
+  state: 'running' | 'stopped' | 'kept';
+  why: string | null;
+  turns: number;
+  rated: number;
+  satisfaction: number | null;
+  low: number | null;
+  high: number | null;
+}
+
+export interface ApprovedAnswer {
+  answer_id: string;
+  role_id: string;
+  question: string;
+  answer: string;
+  sources: { doc_id: string }[];
+  state: 'proposed' | 'approved' | 'stale' | 'retired';
+  message_id: string | null;
+  created_at: string;
+  changed_at: string;
+  served: number;
 }

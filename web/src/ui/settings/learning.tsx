@@ -1,127 +1,105 @@
-/* What feedback changed, and what people think of the answers: for administrators. */
-import type { JSX } from 'preact';
+/* Learning, for administrators: what feedback changed and how far it is rolled out, approved answers, variants, and what people think. */
+import type { FunctionComponent, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { get, post } from '../../api/client.ts';
-import type { AnalyticsRow, LearnEvent, Theme } from '../../api/types.ts';
-import { announce } from '../../state/ui.ts';
+import { get, patch, post } from '../../api/client.ts';
+import type { Candidate, LearnEvent, LearningState } from '../../api/types.ts';
+import { announce, reportError, toast } from '../../state/ui.ts';
 import { fullTime, plural } from '../../text/format.ts';
-import { FormError, useSubmit } from '../form.tsx';
+import { FormError, Toggle, useSubmit } from '../form.tsx';
 import { Icon } from '../icons.tsx';
+import { Analytics } from './learning-analytics.tsx';
+import { Answers } from './learning-answers.tsx';
+import { Variants } from './learning-variants.tsx';
 import { ListView, useList } from './use-list.tsx';
 
-const BY = {
-  role: 'Roles',
-  model: 'Models',
-  version: 'Prompt versions',
-  variant: 'Variants',
-  document: 'Documents',
-  day: 'Days',
-  reason: 'Reasons',
-} as const;
-type By = keyof typeof BY;
+const SWITCHES = [
+  { key: 'ranker', label: 'Order of passages', hint: 'Ratings teach which documents help with which questions.' },
+  { key: 'approved', label: 'Approved answers', hint: 'Answers that you approved are served for the same question.' },
+  { key: 'variants', label: 'Variants', hint: 'Variants of roles are tried against each other.' },
+] as const;
 
-const ROW = 26;
-const LABEL = 190;
-const PLOT = 240;
+const STEPS = [
+  { share: 0, name: 'Not in use' },
+  { share: 0.1, name: '10 %' },
+  { share: 0.5, name: '50 %' },
+  { share: 1, name: 'Everybody' },
+];
 
-/** Satisfaction of each row as a point in its interval (95 %). */
-function Plot({ rows }: { rows: AnalyticsRow[] }): JSX.Element {
-  const x = (v: number): number => LABEL + v * PLOT;
+const STATES: Record<Candidate['state'], string> = {
+  refused: 'Not proved',
+  trial: 'On trial, 10 %',
+  half: 'On trial, 50 %',
+  all: 'In use',
+  replaced: 'Replaced',
+  rolled_back: 'Taken back',
+};
+const inUse = (c: Candidate): boolean => c.state === 'trial' || c.state === 'half' || c.state === 'all';
+
+/** How far the learnt order of passages has come. */
+function RollOut({ share }: { share: number }): JSX.Element {
   return (
-    <svg class="plot" width={LABEL + PLOT + 70} height={rows.length * ROW + 24} role="img" aria-label="Satisfaction with intervals">
-      {[0, 0.5, 1].map((v) => (
-        <g key={v} stroke="currentColor" fill="currentColor">
-          <line x1={x(v)} x2={x(v)} y1={0} y2={rows.length * ROW} opacity={0.2} />
-          <text x={x(v)} y={rows.length * ROW + 16} text-anchor="middle" font-size="11" stroke="none">
-            {v * 100} %
-          </text>
-        </g>
+    <ol class="roll-out" aria-label="How many conversations have the learnt order of passages">
+      {STEPS.map((step) => (
+        <li key={step.name} class={step.share === share ? 'here' : step.share < share ? 'past' : ''} aria-current={step.share === share ? 'step' : undefined}>
+          {step.name}
+        </li>
       ))}
-      {rows.map((r, i) => (
-        <g key={r.key} transform={`translate(0 ${i * ROW + ROW / 2})`} stroke="currentColor" fill="currentColor">
-          <text x={0} y={4} font-size="12" stroke="none">
-            {r.label.length > 28 ? `${r.label.slice(0, 27)}…` : r.label || r.key}
-          </text>
-          {r.satisfaction !== null && (
-            <>
-              <line x1={x(r.low!)} x2={x(r.high!)} y1={0} y2={0} stroke-width={2} opacity={0.5} />
-              <circle cx={x(r.satisfaction)} cy={0} r={4} stroke="none" />
-            </>
-          )}
-          <text x={LABEL + PLOT + 8} y={4} font-size="11" stroke="none">
-            {r.rated}/{r.turns}
-          </text>
-        </g>
-      ))}
-    </svg>
+    </ol>
   );
 }
 
-function Analytics(): JSX.Element {
-  const [by, setBy] = useState<By>('role');
-  const [rows, setRows] = useState<AnalyticsRow[] | null>(null);
-  const [error, setError] = useState<Error | null>(null);
-  useEffect(() => {
-    setRows(null);
-    get<{ data: AnalyticsRow[] }>(`/api/v1/analytics?by=${by}`).then(
-      (a) => (setRows(a.data.slice(0, 40)), setError(null)),
-      (e: unknown) => setError(e instanceof Error ? e : new Error(String(e))),
-    );
-  }, [by]);
+function CandidateRow({ item, onUse }: { item: Candidate; onUse: (item: Candidate, use: boolean) => void }): JSX.Element {
   return (
-    <>
-      <div class="panel-head">
-        <h3>Satisfaction, last 30 days</h3>
-        <a class="button small" href={`/api/v1/analytics?by=${by}&format=csv`} download={`satisfaction-by-${by}.csv`}>
-          <Icon name="download" />
-          CSV
-        </a>
+    <li class={item.state === 'refused' || item.state === 'replaced' ? 'faded' : ''}>
+      <div class="row-text">
+        <span class={`tag first ${item.state === 'rolled_back' || item.state === 'refused' ? 'danger' : ''}`}>{STATES[item.state]}</span>
+        <small>
+          {plural(item.ratings, 'rating')} · made {fullTime(item.created_at)}
+        </small>
+        <details>
+          <summary>What the replay found</summary>
+          <p class="feedback-comment">{item.words}</p>
+        </details>
       </div>
-      <div class="segments" role="group" aria-label="By what">
-        {(Object.keys(BY) as By[]).map((k) => (
-          <button key={k} type="button" aria-pressed={by === k} onClick={() => setBy(k)}>
-            {BY[k]}
+      {inUse(item) ? (
+        <button type="button" class="button small" onClick={() => onUse(item, false)}>
+          Roll back
+        </button>
+      ) : (
+        item.usable && (
+          <button type="button" class="button small" onClick={() => onUse(item, true)}>
+            Use for all
           </button>
-        ))}
-      </div>
-      <FormError error={error} />
-      {rows && rows.length > 0 ? <Plot rows={rows} /> : <p class="hint">{rows ? 'Nothing was rated yet.' : 'Loading…'}</p>}
-    </>
+        )
+      )}
+    </li>
   );
 }
 
-function Themes(): JSX.Element {
-  const [themes, setThemes] = useState<Theme[]>([]);
-  useEffect(() => {
-    get<{ data: Theme[] }>('/api/v1/learning/complaints').then((a) => setThemes(a.data.slice(0, 8)), () => setThemes([]));
-  }, []);
-  if (themes.length === 0) return <></>;
-  return (
-    <>
-      <h3>What people complain about</h3>
-      <ul class="rows">
-        {themes.map((t) => (
-          <li key={t.words}>
-            <div class="row-text">
-              <span>
-                {t.words || 'without words'} ({t.count})
-              </span>
-              <small>{t.advice}</small>
-            </div>
-          </li>
-        ))}
-      </ul>
-    </>
-  );
-}
-
-export function Learning(): JSX.Element {
+function Changes(): JSX.Element {
+  const [state, setState] = useState<LearningState | null>(null);
   const events = useList<LearnEvent>('/api/v1/learning/events');
+  const candidates = useList<Candidate>('/api/v1/learning/candidates?limit=10');
+  const load = (): void => void get<LearningState>('/api/v1/learning').then(setState, reportError);
+  const reload = (): void => {
+    load();
+    events.reload();
+    candidates.reload();
+  };
+  useEffect(load, []);
   const run = useSubmit(async () => {
     const done = await post<{ words: string; ratings: number }>('/api/v1/learning/run', {});
-    announce(done.words || `Looked at ${plural(done.ratings, 'rating')}.`);
-    events.reload();
+    const words = done.words || `Looked at ${plural(done.ratings, 'rating')}.`;
+    announce(words);
+    toast(words);
+    reload();
   });
+  const use = (item: Candidate, on: boolean): void =>
+    void patch(`/api/v1/learning/candidates/${item.candidate_id}`, { in_use: on }).then(() => {
+      toast(on ? 'All conversations have it now.' : 'Taken back: answers are as they were before it.');
+      reload();
+    }, reportError);
+  const turn = (key: string, on: boolean): void => void patch<LearningState>('/api/v1/learning', { [key]: on }).then(setState, reportError);
   return (
     <>
       <div class="panel-head">
@@ -132,9 +110,10 @@ export function Learning(): JSX.Element {
         </button>
       </div>
       <FormError error={run.error} />
+      {state && <RollOut share={state.share} />}
       <ListView
         list={events}
-        empty="Feedback has not changed anything yet."
+        empty="Feedback has not changed anything yet. What ratings teach is first tried on ratings that it has not seen, then on one conversation in ten."
         row={(e) => (
           <li key={e.event_id}>
             <div class="row-text">
@@ -144,8 +123,41 @@ export function Learning(): JSX.Element {
           </li>
         )}
       />
-      <Themes />
-      <Analytics />
+      {candidates.items && candidates.items.length > 0 && (
+        <>
+          <h3>Candidates</h3>
+          <ListView list={candidates} empty="" row={(c) => <CandidateRow key={c.candidate_id} item={c} onUse={use} />} />
+        </>
+      )}
+      {state && (
+        <>
+          <h3>What may learn</h3>
+          {SWITCHES.map((s) => (
+            <Toggle key={s.key} label={s.label} hint={s.hint} checked={state[s.key]} onChange={(on) => turn(s.key, on)} />
+          ))}
+        </>
+      )}
+    </>
+  );
+}
+
+const PANES = { changes: 'Changes', answers: 'Answers', variants: 'Variants', analytics: 'Analytics' } as const;
+type Pane = keyof typeof PANES;
+const VIEWS: Record<Pane, FunctionComponent> = { changes: Changes, answers: Answers, variants: Variants, analytics: Analytics };
+
+export function Learning(): JSX.Element {
+  const [pane, setPane] = useState<Pane>('changes');
+  const View = VIEWS[pane];
+  return (
+    <>
+      <div class="segments" role="group" aria-label="Part of learning">
+        {(Object.keys(PANES) as Pane[]).map((p) => (
+          <button key={p} type="button" aria-pressed={pane === p} onClick={() => setPane(p)}>
+            {PANES[p]}
+          </button>
+        ))}
+      </div>
+      <View key={pane} />
     </>
   );
 }

@@ -1,0 +1,160 @@
+/* Approved answers: written by hand, or approved of what people liked; edited, withdrawn, approved again. */
+import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { del, patch, post } from '../../api/client.ts';
+import type { ApprovedAnswer } from '../../api/types.ts';
+import { defaultRole, roleOf, roles } from '../../state/roles.ts';
+import { confirmation, reportError, toast } from '../../state/ui.ts';
+import { fullTime, plural } from '../../text/format.ts';
+import { Area, Field, FormError, useSubmit } from '../form.tsx';
+import { ListView, useList } from './use-list.tsx';
+
+type State = ApprovedAnswer['state'];
+const FILTERS: Record<State | '', string> = { '': 'All', proposed: 'Proposed', approved: 'Approved', stale: 'Stale', retired: 'Withdrawn' };
+const STATES: Record<State, string> = { proposed: 'Proposed', approved: 'Approved', stale: 'Stale: a document changed', retired: 'Withdrawn' };
+
+function AnswerForm({ item, onClose }: { item: ApprovedAnswer | null; onClose: () => void }): JSX.Element {
+  const [role, setRole] = useState(item?.role_id ?? defaultRole()?.role_id ?? '');
+  const [question, setQuestion] = useState(item?.question ?? '');
+  const [answer, setAnswer] = useState(item?.answer ?? '');
+  const { busy, error, submit } = useSubmit(async () => {
+    if (item) await patch(`/api/v1/learning/answers/${item.answer_id}`, { question, answer });
+    else await post('/api/v1/learning/answers', { role_id: role, question, answer });
+    toast('Saved.');
+    onClose();
+  });
+  return (
+    <form onSubmit={submit}>
+      <div class="panel-head">
+        <button type="button" class="button small" onClick={onClose}>
+          Back
+        </button>
+        <h3>{item ? 'Edit the answer' : 'New answer'}</h3>
+      </div>
+      {!item && (
+        <label class="field">
+          <span>Role</span>
+          <select value={role} onChange={(e) => setRole(e.currentTarget.value)}>
+            {roles.value.map((r) => (
+              <option key={r.role_id} value={r.role_id}>
+                {r.name}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+      <Field label="Question" required maxLength={4000} value={question} onInput={setQuestion} />
+      <Area
+        label="Answer"
+        required
+        rows={8}
+        maxLength={32000}
+        hint="It is given word for word to who begins a conversation with the same question, and shown to the model as an example for like ones."
+        value={answer}
+        onInput={setAnswer}
+      />
+      <FormError error={error} />
+      <div class="form-actions">
+        <button type="button" class="button" onClick={onClose}>
+          Cancel
+        </button>
+        <button class="button primary" disabled={busy}>
+          Save
+        </button>
+      </div>
+    </form>
+  );
+}
+
+function AnswerRow({ item, onEdit, reload }: { item: ApprovedAnswer; onEdit: () => void; reload: () => void }): JSX.Element {
+  const set = (state: State, said: string): void =>
+    void patch(`/api/v1/learning/answers/${item.answer_id}`, { state }).then(() => {
+      toast(said);
+      reload();
+    }, reportError);
+  const remove = (): void =>
+    void (confirmation.value = {
+      title: 'Delete this answer?',
+      text: 'It is gone for good. The model answers this question again.',
+      action: 'Delete',
+      run: async () => {
+        await del(`/api/v1/learning/answers/${item.answer_id}`);
+        reload();
+      },
+    });
+  return (
+    <li class={`stacked ${item.state === 'retired' ? 'faded' : ''}`}>
+      <div class="row-text">
+        <strong>{item.question}</strong>
+        <small>
+          <span class={`tag first ${item.state === 'stale' ? 'danger' : ''}`}>{STATES[item.state]}</span> {roleOf(item.role_id)?.name} · served{' '}
+          {plural(item.served, 'time')} · {item.message_id ? 'from a liked answer' : 'written by hand'}
+          {item.sources.length > 0 && ` · rests on ${plural(item.sources.length, 'document')}`} · {fullTime(item.changed_at)}
+        </small>
+        <p class="feedback-text">{item.answer}</p>
+      </div>
+      <div class="row-actions">
+        {item.state === 'approved' ? (
+          <button type="button" class="button small" onClick={() => set('retired', 'Withdrawn: the model answers again.')}>
+            Withdraw
+          </button>
+        ) : (
+          <button type="button" class="button small primary" onClick={() => set('approved', 'Approved: it is served from now on.')}>
+            Approve
+          </button>
+        )}
+        {item.state === 'proposed' && (
+          <button type="button" class="button small" onClick={() => set('retired', 'Rejected.')}>
+            Reject
+          </button>
+        )}
+        <button type="button" class="button small" onClick={onEdit}>
+          Edit
+        </button>
+        <button type="button" class="button small" onClick={remove}>
+          Delete
+        </button>
+      </div>
+    </li>
+  );
+}
+
+export function Answers(): JSX.Element {
+  const [filter, setFilter] = useState<State | ''>('');
+  const [editing, setEditing] = useState<ApprovedAnswer | null | undefined>(undefined); // null: a new one
+  const list = useList<ApprovedAnswer>(`/api/v1/learning/answers${filter ? `?state=${filter}` : ''}`);
+  if (editing !== undefined) {
+    return (
+      <AnswerForm
+        item={editing}
+        onClose={() => {
+          setEditing(undefined);
+          list.reload();
+        }}
+      />
+    );
+  }
+  return (
+    <>
+      <div class="panel-head">
+        <h3>Approved answers</h3>
+        <button type="button" class="button primary small" onClick={() => setEditing(null)}>
+          Write one
+        </button>
+      </div>
+      <p class="hint">What people liked is proposed here; only what you approve is ever served.</p>
+      <div class="segments" role="group" aria-label="Which answers">
+        {(Object.keys(FILTERS) as (State | '')[]).map((s) => (
+          <button key={s} type="button" aria-pressed={filter === s} onClick={() => setFilter(s)}>
+            {FILTERS[s]}
+          </button>
+        ))}
+      </div>
+      <ListView
+        list={list}
+        empty="There are no answers here."
+        row={(item) => <AnswerRow key={item.answer_id} item={item} onEdit={() => setEditing(item)} reload={list.reload} />}
+      />
+    </>
+  );
+}
