@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 # Options for the program or the tests: make run ARGS="--port 9000", make test ARGS="-L unit"
 ARGS ?=
 
-.PHONY: help run test build web deps models packages asan tsan fuzz bench-learn bench-ttft bench-engine bench-retrieval bench-soak bench-10k bench-gateway bench-guard chaos load llama-server \
+.PHONY: help run test build web deps models packages asan tsan fuzz bench-learn bench-ttft bench-engine bench-retrieval bench-chat-retrieval bench-soak bench-10k bench-gateway bench-guard chaos load llama-server \
 	format format-check test-clean clean
 
 ## Using Parley
@@ -67,6 +67,9 @@ bench-engine: build models ## The engine alone against llama-server and the libr
 
 bench-retrieval: packages ## Search in 10,000 to 1,000,000 passages, beside sqlite-vec and FTS5 (ARGS=--quick: 2 minutes)
 	@exec bench/retrieval $(ARGS)
+
+bench-chat-retrieval: build models ## Chats grounded in 500 documents, alone and while others come in (ARGS=--quick: 2 minutes)
+	@exec bench/chat-retrieval $(ARGS)
 
 bench-soak: build models ## The engine under random load for 30 minutes: memory flat, nothing lost (ARGS=--quick: a minute)
 	@exec python3 bench/soak.py $(ARGS)

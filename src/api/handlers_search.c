@@ -90,6 +90,25 @@ static size_t strings(struct call *c, const char *key, const struct str **ret) {
     return n;
 }
 
+static enum err day(struct call *c, const char *key, int64_t *ret, struct errinfo *ei) {
+    struct str text = json_get_str(c->body, key);
+    if (text.n && !retrieval_day_read(text, ret))
+        return err_param(ei, ERR_INVALID, key, "%s must be a day, 2026-03-01", key);
+    return ERR_OK;
+}
+
+static enum err filter_of(struct call *c, struct retrieval_filter *f, struct errinfo *ei) {
+    f->source = json_get_str(c->body, "source");
+    f->type = json_get_str(c->body, "type");
+    f->n_tags = strings(c, "tags", &f->tags);
+    enum err e = day(c, "date_from", &f->from, ei);
+    if (!e)
+        e = day(c, "date_to", &f->to, ei);
+    if (!e && f->to)
+        f->to += RETRIEVAL_DAY_MS - 1;
+    return e;
+}
+
 void api_search_run(struct call *c) {
     struct search_state *s = c->state;
     struct str parts = json_get_str(c->body, "parts");
@@ -102,16 +121,15 @@ void api_search_run(struct call *c) {
         .recency_days = (double)json_get_int(c->body, "recency_days", 0),
         .no_lexical = str_eqz(parts, "vector"),
         .no_vector = str_eqz(parts, "lexical"),
-        .filter = {.source = json_get_str(c->body, "source"),
-                   .type = json_get_str(c->body, "type")},
     };
     struct retrieval_call *call;
     struct errinfo ei = {0};
     q.n_history = strings(c, "history", &q.history);
-    q.filter.n_tags = strings(c, "tags", &q.filter.tags);
-    enum err e = c->api->o.retrieval ? retrieval_search(c->api->o.retrieval, c->loop, c->client, &q,
-                                                        found, c, &call, &ei)
-                                     : err_set(&ei, ERR_UNAVAILABLE, NULL);
+    enum err e = filter_of(c, &q.filter, &ei);
+    if (!e)
+        e = c->api->o.retrieval ? retrieval_search(c->api->o.retrieval, c->loop, c->client, &q,
+                                                   found, c, &call, &ei)
+                                : err_set(&ei, ERR_UNAVAILABLE, NULL);
     if (e)
         api_call_fail(c, e, &ei);
 }

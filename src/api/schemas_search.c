@@ -10,6 +10,10 @@ SCHEMA(search_request, "SearchRequest", false, NULL, {"query", TEXT, REQ, .min =
         .about = "what was asked before, oldest first: for follow-ups"},
        {"k", INT, .min = 1, .max = 200}, {"source", TEXT, .max = 200, .about = "part of its name"},
        {"type", TEXT, .max = 100}, {"tags", LIST, .item = F_STRING, .max = 16, .item_max = 100},
+       {"date_from", TEXT, .max = 32,
+        .about = "2026-03-01: not older, by the metadata's date, else by "
+                 "when the document last changed"},
+       {"date_to", TEXT, .max = 32, .about = "not newer; the whole day"},
        {"recency_days", INT, .min = 1, .max = 36500, .about = "newer documents count more"},
        {"parts", TEXT, .max = 20, .about = "lexical or vector: that part alone"});
 SCHEMA(search_hit, "SearchHit", true, NULL, {"doc_id", ID, REQ}, {"source_name", TEXT, REQ},

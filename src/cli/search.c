@@ -116,6 +116,7 @@ static enum err run(struct search *s, const struct args *a) {
     uint64_t k = 8;
     struct retrieval_call *call;
     const char *text = args_get(a, "limit");
+    const struct str tag = str_from(args_get(a, "tag"));
     if (text && (!str_to_u64(str_from(text), &k) || k < 1 || k > 200))
         return err_set(&s->ei, ERR_INVALID, "--limit is 1 to 200");
     struct retrieval_request q = {.query = str_from(a->operands[0]),
@@ -124,7 +125,15 @@ static enum err run(struct search *s, const struct args *a) {
                                   .need = NEED_ALWAYS,
                                   .k = (int)k,
                                   .reciprocal = args_has(a, "rrf"),
-                                  .filter.source = str_from(args_get(a, "source"))};
+                                  .filter.source = str_from(args_get(a, "source")),
+                                  .filter.type = str_from(args_get(a, "type")),
+                                  .filter.tags = &tag,
+                                  .filter.n_tags = tag.n > 0};
+    if ((args_has(a, "from") &&
+         !retrieval_day_read(str_from(args_get(a, "from")), &q.filter.from)) ||
+        (args_has(a, "to") && !retrieval_day_read(str_from(args_get(a, "to")), &q.filter.to)))
+        return err_set(&s->ei, ERR_INVALID, "--from and --to are days, 2026-03-01");
+    q.filter.to += q.filter.to ? RETRIEVAL_DAY_MS - 1 : 0;
     enum err e = store_read_wait(s->desk.store, scope_fn, s, &s->ei);
     if (e)
         return e;

@@ -13,16 +13,27 @@
 #define PAGE    64 /* documents read at once */
 #define CHANGES 256
 
-static int64_t date_of(const struct document *d, json_val *meta) {
+bool retrieval_day_read(struct str text, int64_t *ret) {
     struct tm tm = {0};
-    struct str s = json_get_str(meta, "date");
-    char text[32];
-    snprintf(text, sizeof text, "%.*s", (int)(s.n < 10 ? s.n : 10), s.n ? s.p : "");
-    if (sscanf(text, "%4d-%2d-%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday) == 3) {
-        tm.tm_year -= 1900;
-        tm.tm_mon -= 1;
-        return (int64_t)timegm(&tm) * 1000;
-    }
+    int year, month, day, n = 0;
+    char copy[11] = "";
+    memcpy(copy, text.n ? text.p : "", text.n < 10 ? text.n : 10);
+    if (sscanf(copy, "%4d-%2d-%2d%n", &year, &month, &day, &n) != 3 || n != 10)
+        return false;
+    tm.tm_year = year - 1900;
+    tm.tm_mon = month - 1;
+    tm.tm_mday = day;
+    int64_t at = (int64_t)timegm(&tm) * 1000;
+    if (tm.tm_mon != month - 1 || tm.tm_mday != day) /* timegm() makes another day of February 30 */
+        return false;
+    *ret = at;
+    return true;
+}
+
+static int64_t date_of(const struct document *d, json_val *meta) {
+    int64_t day;
+    if (retrieval_day_read(json_get_str(meta, "date"), &day))
+        return day;
     return d->updated_at ? d->updated_at : d->created_at;
 }
 

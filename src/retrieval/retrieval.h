@@ -205,5 +205,8 @@ struct retrieval_weights {
 };
 /* Takes w (NULL = none); searches that run go on with what they had. Any thread. */
 void retrieval_set_weights(struct retrieval *r, struct retrieval_weights *w);
+/* "2026-03-01", with whatever behind it, as the beginning of that day (UTC, Unix milliseconds). */
+bool retrieval_day_read(struct str text, int64_t *ret);
+#define RETRIEVAL_DAY_MS (86400 * (int64_t)1000)
 /* The passage's key, for those who count by it. */
 uint64_t retrieval_key(const struct uuid *doc_id, const unsigned char hash[CHUNK_HASH_LEN]);

@@ -187,6 +187,47 @@ def test_a_role_that_is_grounded_only_says_that_it_found_nothing(program, mock, 
         program.admin.call("PATCH", path, {"grounded_only": False})
 
 
+def test_filters_dates_recency_and_duplicates(program, user):
+    """Metadata filters (source, tags, date, type), newer ones first when asked, near-duplicates once."""
+    text = "The glacier of Skorva lost {} metres of ice in the year that was measured, as the gauge beside the hut says, and the hut was closed."
+    ids = {}
+    for name, year, tags, kind, metres in (("a-report.md", 2019, ["ice", "north"], "report", "four"), ("b-report.md", 2024, ["ice"], "report", "nine"),
+                                           ("c-mail.md", 2022, ["north"], "mail", "two")):
+        ids[name] = give(user, name, text.format(metres) + f" Written by {name[0] * 5}.", metadata={"date": f"{year}-07-01", "tags": tags, "type": kind})
+        indexed(user, ids[name])
+
+    def names(**fields):
+        return sorted(h["source_name"][0] for h in search(user, "Skorva glacier", **fields))
+
+    assert names() == ["a", "b", "c"]
+    assert names(source="REPORT") == ["a", "b"] and names(tags=["ice", "north"]) == ["a"] and names(type="mail") == ["c"]
+    assert names(date_from="2022-07-01") == ["b", "c"] and names(date_to="2022-07-01") == ["a", "c"]
+    assert names(date_from="2020-01-01", date_to="2023-01-01", tags=["north"]) == ["c"]
+    status, _, raw = user.raw("POST", "/api/v1/search", {"query": "x", "date_from": "2026-02-30"})
+    assert status == 400 and json.loads(raw)["error"]["param"] == "date_from"
+    assert search(user, "Skorva glacier", recency_days=1000)[0]["doc_id"] == ids["b-report.md"]  # they differ in little but their age
+    out = subprocess.run([harness.BINARY, "search", "Skorva glacier", "--user", user.user["username"], "--data-dir", program.data, "--from", "2022-01-01", "--tag",
+                          "north", "--upstream", "http://127.0.0.1:1/v1"], capture_output=True, text=True, check=False)
+    assert "c-mail.md" in out.stdout and "a-report.md" not in out.stdout, out
+    for i in range(3):  # the same text with another name: one passage of it
+        indexed(user, give(user, f"copy{i}.md", "The harbour of Tindra freezes in most winters, and then the ice breaker comes from the south every second day, "
+                                                "unless the wind blows from the east and the channel stays open by itself for some weeks."))
+    assert len(search(user, "harbour of Tindra")) == 1
+
+
+def test_whether_and_with_what_is_searched(user):
+    """Small talk needs nothing; a follow-up is resolved with what was said; what is not there in time is left out and said."""
+    indexed(user, give(user, "winter.md", "In winter the pass of Grimsel is closed, and the train takes the tunnel."))
+    indexed(user, give(user, "summer.md", "In summer the market of Vaduz opens at six."))
+    ask = lambda query, **fields: user.post("/api/v1/search", {"query": query, **fields})  # noqa: E731
+    r = ask("and in winter?", history=["When is the pass of Grimsel open?"], parts="lexical")
+    assert r["trace"]["why"] == "follow-up" and r["data"][0]["source_name"] == "winter.md"
+    r = ask("When is the pass of Grimsel open?", parts="lexical")
+    assert r["trace"]["lexical_done"] and not r["trace"]["vector_done"]  # left out, and said so
+    _, message = user.say(user.conversation("travel-assistant"), "Thank you very much! [say: You are welcome.]")
+    assert message["retrieved_docs"] == []
+
+
 def test_eval_counts_what_is_relevant(tmp_path):
     rows = [("d1", "Boats", "Sailing on the lake"), ("d2", "Trains", "The night train leaves at ten"), ("d3", "", "Nothing else")]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"_id": i, "title": t, "text": x}) + "\n" for i, t, x in rows))

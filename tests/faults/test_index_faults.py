@@ -1,6 +1,7 @@
 """The index under faults: a server killed while the vectors of another embedding model are made, and a full disk while documents come in."""
 
 import collections
+import contextlib
 import os
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ OTHER = {**MODELS[1], "id": "other-embedding"}
 
 
 def rows(p, sql):
-    with sqlite3.connect(f"file:{os.path.join(p.data, 'parley.db')}?mode=ro", uri=True) as db:
+    with contextlib.closing(sqlite3.connect(f"file:{os.path.join(p.data, 'parley.db')}?mode=ro", uri=True)) as db:
         return db.execute(sql).fetchall()
 
 
