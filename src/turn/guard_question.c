@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "safety/record.h"
+#include "safety/views.h"
 #include "turn/turn_internal.h"
 
 #define INLINE_MAX   1024 /* bytes that are judged on the loop: less than a handover costs */
@@ -173,6 +174,8 @@ static void judge_job(void *arg) {
         .embedding = t->guard.with_embedding ? t->guard.embedding : NULL,
         .policy = t->guard.policy,
     };
+    if (r.embedding && t->guard.has_core)
+        r.core_embedding = r.embedding + t->guard.dimensions;
     t->guard.error = safety_judge(t->t->o.safety, &r, &t->guard.in);
     if (t->guard.error || t->guard.in.action == SAFETY_BLOCK)
         return;
@@ -190,6 +193,7 @@ struct late_judgement { /* owned by its job; the turn forgets it when it ends */
     struct buf text, context;
     char slug[ROLE_SLUG_SIZE];
     float *embedding; /* owned; NULL = none was had */
+    size_t core_at;   /* where in it that of the request in a frame begins; 0 = there is none */
     struct safety_verdict verdict;
     enum err error;
 };
@@ -210,6 +214,8 @@ static void late_job(void *arg) {
                                .role = str_from(l->slug),
                                .embedding = l->embedding,
                                .policy = l->policy};
+    if (l->embedding && l->core_at)
+        r.core_embedding = l->embedding + l->core_at;
     l->error = safety_judge(l->safety, &r, &l->verdict);
 }
 
@@ -244,7 +250,9 @@ static enum err judge_late(struct turn *t) {
     snprintf(l->slug, sizeof l->slug, "%.*s", STR_ARG(slug));
     l->embedding = t->guard.embedding; /* it has no more use here than to be shared */
     if (l->embedding) {
-        size_t bytes = (size_t)t->guard.dimensions * sizeof *l->embedding;
+        size_t dims = (size_t)t->guard.dimensions;
+        size_t bytes = dims * (t->guard.has_core ? 2 : 1) * sizeof *l->embedding;
+        l->core_at = t->guard.has_core ? dims : 0;
         if ((l->embedding = malloc(bytes)))
             memcpy(l->embedding, t->guard.embedding, bytes);
     }
@@ -287,14 +295,6 @@ static void settle(struct turn *t) {
 
 /* ---- the question's embedding: the classifier judges better with it ---- */
 
-static bool model_fits(const struct safety_scorer *s, struct str name) {
-    size_t n = strlen(s->embedding_model);
-    for (size_t i = 0; i + n <= name.n; i++)
-        if (str_eq_nocase(str_sub(name, i, n), str_from(s->embedding_model)))
-            return true;
-    return false;
-}
-
 static void judge_question(struct turn *t) {
     struct errinfo ei;
     t->guard.waits = false;
@@ -327,9 +327,10 @@ static void embedding_over(struct turn *t) {
 static void on_embedded(void *ctx, const struct embed_result *r) {
     struct turn *t = ctx;
     const struct safety_scorer *s = safety_get_scorer(t->t->o.safety);
-    if (!r->err && r->n == 1 && (size_t)r->dimensions == s->embedding_dims &&
-        model_fits(s, r->model) && r->model.n < sizeof t->guard.embedding_model) {
-        size_t bytes = s->embedding_dims * sizeof *t->guard.embedding;
+    if (!r->err && r->n == (t->guard.has_core ? 2 : 1) &&
+        safety_scorer_reads(s, r->model, (size_t)r->dimensions) &&
+        r->model.n < sizeof t->guard.embedding_model) {
+        size_t bytes = r->n * s->embedding_dims * sizeof *t->guard.embedding;
         t->guard.embedding = malloc(bytes); /* the arena may be in other hands */
         if (t->guard.embedding) {
             memcpy(t->guard.embedding, r->vectors, bytes);
@@ -358,8 +359,11 @@ void turn_guard_embed(struct turn *t, struct str text) {
         !(t->guard.embedding_patience = timer_new(t->tl->loop, on_embedding_late, t)))
         return;
     timer_start(t->guard.embedding_patience, EMBEDDING_MS, false);
-    t->guard.embedded = upstream_embed(t->tl->client, STR_NULL, &text, 1, false, on_embedded, t,
-                                       &t->guard.embedding_call, &ei) != ERR_OK;
+    const struct str texts[] = {text, safety_view_core(text)};
+    t->guard.has_core = texts[1].n > 0;
+    t->guard.embedded =
+        upstream_embed(t->tl->client, STR_NULL, texts, t->guard.has_core ? 2 : 1, false,
+                       on_embedded, t, &t->guard.embedding_call, &ei) != ERR_OK;
 }
 
 bool turn_guard_vector(struct turn *t, struct str text, const float **ret, int *ret_dimensions) {

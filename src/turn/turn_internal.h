@@ -244,6 +244,7 @@ struct turn {
         char embedding_model[128];
         struct upstream_call *embedding_call;
         struct timer *embedding_patience;
+        bool has_core; /* behind it stands that of the request in its frame (safety/views.h) */
         bool embedding_asked, embedded; /* embedded: it is there, or there will be none */
         bool waits;                     /* the guard for the embedding */
         bool step_waits;                /* a later step for it (turn_guard_vector) */
