@@ -6,104 +6,35 @@
  *
  * A client that goes away only cancels its subscription; the answer is still written and stored.
  * One reader that is too slow loses its stream, not the answer. */
+#include "api/event_stream.h"
 #include "api/handlers.h"
-#include "base/clock.h"
-#include "base/metrics.h"
 #include "net/sse.h"
 
-#define PING_MS   15000
 #define EVENT_CAP ((size_t)8 << 20)
 
-/* In the call's arena. The call is kept for its errors and its memory; the request is reached
- * through the call's guard, or directly once the stream has begun (r set, the guard given up for
- * on_close). */
-struct reply_stream {
+struct reply_stream { /* in the call's arena */
     struct call *c;
-    struct http_request *r;   /* set while the SSE stream runs */
+    struct event_stream out;
     struct subscription *sub; /* NULL before the start and after the last event */
-    struct timer *ping;
-    int64_t ping_ns;    /* when it was started */
-    struct str created; /* JSON answer: the data of `created`, in the arena */
+    struct str created;       /* JSON answer: the data of `created`, in the arena */
     bool json;
-    struct buf out;
 };
 
-static void stream_free(struct reply_stream *s) {
+static void stream_free(void *ctx) {
+    struct reply_stream *s = ctx;
     if (s->sub)
         subscription_cancel(s->sub);
-    timer_free(s->ping);
-    buf_deinit(&s->out);
+    event_stream_deinit(&s->out);
     api_call_free(s->c);
-}
-
-/* ---- SSE ---- */
-
-static void on_client_gone(void *ctx) {
-    stream_free(ctx);
-}
-
-/* Sends what is in s->out. False: the reader was too slow and the stream is gone, and s with it. */
-static bool stream_send(struct reply_stream *s) {
-    enum err e = buf_err(&s->out);
-    if (e)
-        http_stream_abort(s->r);
-    else
-        e = http_stream_write(s->r, buf_str(&s->out));
-    buf_clear(&s->out);
-    if (!e)
-        return true;
-    metric_add(M_STREAMS_DROPPED, 1);
-    stream_free(s);
-    return false;
-}
-
-static void on_ping(void *ctx) {
-    struct reply_stream *s = ctx;
-    sse_write_comment(&s->out, "ping");
-    stream_send(s);
-}
-
-/* After a silence; not set anew for each token. */
-static void ping_later(struct reply_stream *s) {
-    s->ping_ns = clock_mono_ns();
-    timer_start(s->ping, PING_MS, true);
-}
-
-/* The request passes from the guard to this stream. */
-static bool stream_begin(struct reply_stream *s) {
-    struct call *c = s->c;
-    struct http_request *r = api_call_request(c);
-    if (!r)
-        return false;
-    http_guard_free(c->guard);
-    c->guard = NULL;
-    s->r = r;
-    http_on_close(r, on_client_gone, s);
-    respond_api_headers(r);
-    http_set_header(r, "X-Accel-Buffering", "no"); /* nginx hands every event on at once */
-    http_stream_begin(r, 200, "text/event-stream");
-    if ((s->ping = timer_new(c->loop, on_ping, s)))
-        ping_later(s);
-    return true;
 }
 
 static void on_sse_event(struct reply_stream *s, const struct stream_event *e) {
     bool last = e->kind == STREAM_DONE || e->kind == STREAM_ERROR;
     if (last)
         s->sub = NULL;
-    if (!s->r && !stream_begin(s)) {
-        stream_free(s);
-        return;
-    }
-    sse_write(&s->out, e->id, stream_kind_name(e->kind), e->data);
-    if (!stream_send(s))
-        return;
-    if (last) {
-        http_stream_end(s->r);
-        stream_free(s);
-    } else if (s->ping && clock_mono_ns() - s->ping_ns > PING_MS * 1000000ll / 2) {
-        ping_later(s);
-    }
+    sse_write(&s->out.out, e->id, stream_kind_name(e->kind), e->data);
+    if (event_stream_send(&s->out) && last)
+        event_stream_end(&s->out);
 }
 
 /* ---- JSON ---- */
@@ -156,7 +87,7 @@ static void on_json_event(struct reply_stream *s, const struct stream_event *e) 
     } else {
         write_turn(&c->out, s->created, e->data);
     }
-    buf_deinit(&s->out);
+    event_stream_deinit(&s->out);
     api_call_reply(c);
 }
 
@@ -173,14 +104,13 @@ static void on_event(void *ctx, const struct stream_event *e) {
 static void on_fail(void *ctx, const struct errinfo *ei) {
     struct reply_stream *s = ctx;
     s->sub = NULL;
-    if (s->r) { /* the answer goes on in the next process: who comes back there misses nothing */
-        http_stream_abort(s->r);
-        stream_free(s);
+    if (event_stream_began(&s->out)) { /* the answer goes on in the next process: who comes back
+                                        * there misses nothing */
+        event_stream_abort(&s->out);
         return;
     }
-    struct call *c = s->c;
-    buf_deinit(&s->out);
-    api_call_fail(c, ei->code, ei);
+    event_stream_deinit(&s->out);
+    api_call_fail(s->c, ei->code, ei);
 }
 
 static const struct stream_sink sink = {on_event, on_fail};
@@ -191,7 +121,7 @@ static struct reply_stream *stream_new(struct call *c, bool json) {
         return NULL;
     s->c = c;
     s->json = json;
-    buf_init(&s->out, EVENT_CAP);
+    event_stream_init(&s->out, c, EVENT_CAP, stream_free, s);
     return s;
 }
 

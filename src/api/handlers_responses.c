@@ -7,25 +7,21 @@
  * The client's leaving stops nothing, as with turns. */
 #include <stdio.h>
 
+#include "api/event_stream.h"
 #include "api/handlers.h"
 #include "api/responses.h"
 #include "base/clock.h"
-#include "base/metrics.h"
-#include "net/sse.h"
 
-#define PING_MS   15000
 #define EVENT_CAP ((size_t)32 << 20)
 
 struct stream { /* in the call's arena */
     struct call *c;
-    struct http_request *r; /* set while the SSE stream runs */
+    struct event_stream out;
     struct subscription *sub;
-    struct timer *ping;
     struct response resp;
     yyjson_doc *doc; /* of resp.message; owned */
     int64_t after;   /* the last number that the client has; -1 = none */
     bool events, background;
-    struct buf out;
 };
 
 /* ---- what is asked ---- */
@@ -191,55 +187,13 @@ enum err api_response_write(struct call *c, struct store_tx *tx, struct errinfo 
 
 /* ---- answering ---- */
 
-static void stream_free(struct stream *s) {
+static void stream_free(void *ctx) {
+    struct stream *s = ctx;
     if (s->sub)
         subscription_cancel(s->sub);
-    timer_free(s->ping);
-    buf_deinit(&s->out);
+    event_stream_deinit(&s->out);
     yyjson_doc_free(s->doc);
     api_call_free(s->c);
-}
-
-static void on_client_gone(void *ctx) {
-    stream_free(ctx);
-}
-
-/* False: the reader was too slow, and s is gone. */
-static bool stream_send(struct stream *s) {
-    enum err e = buf_err(&s->out);
-    if (e)
-        http_stream_abort(s->r);
-    else
-        e = http_stream_write(s->r, buf_str(&s->out));
-    buf_clear(&s->out);
-    if (!e)
-        return true;
-    metric_add(M_STREAMS_DROPPED, 1);
-    stream_free(s);
-    return false;
-}
-
-static void on_ping(void *ctx) {
-    struct stream *s = ctx;
-    sse_write_comment(&s->out, "ping");
-    stream_send(s);
-}
-
-static bool stream_begin(struct stream *s) {
-    struct call *c = s->c;
-    struct http_request *r = api_call_request(c);
-    if (!r)
-        return false;
-    http_guard_free(c->guard);
-    c->guard = NULL;
-    s->r = r;
-    http_on_close(r, on_client_gone, s);
-    respond_api_headers(r);
-    http_set_header(r, "X-Accel-Buffering", "no");
-    http_stream_begin(r, 200, "text/event-stream");
-    if ((s->ping = timer_new(c->loop, on_ping, s)))
-        timer_start(s->ping, PING_MS, true);
-    return true;
 }
 
 /* Takes the message out of an event's data. */
@@ -261,10 +215,10 @@ static void take_message(struct stream *s, struct str data) {
 static void write_text(struct stream *s, const struct stream_event *e, int64_t sequence) {
     yyjson_doc *doc;
     if (json_parse(e->data, &doc, NULL)) {
-        s->out.err = ERR_NOMEM;
+        s->out.out.err = ERR_NOMEM;
         return;
     }
-    response_write_delta(&s->out, &s->resp, sequence,
+    response_write_delta(&s->out.out, &s->resp, sequence,
                          json_get_str(yyjson_doc_get_root(doc), "text"));
     yyjson_doc_free(doc);
 }
@@ -276,33 +230,24 @@ static void reply_whole(struct stream *s) {
     s->sub = NULL;
     buf_clear(&c->out);
     response_write(&c->out, &s->resp);
-    buf_deinit(&s->out);
+    event_stream_deinit(&s->out);
     yyjson_doc_free(doc);
     api_call_reply(c);
 }
 
 static void on_sse(struct stream *s, const struct stream_event *e, bool last) {
+    struct buf *b = &s->out.out;
     int64_t sequence = e->id + RESPONSE_SEQUENCE;
-    if (!s->r && !stream_begin(s)) {
-        stream_free(s);
-        return;
-    }
     if (e->kind == STREAM_CREATED)
-        response_write_beginning(&s->out, &s->resp, s->after);
+        response_write_beginning(b, &s->resp, s->after);
     else if (e->kind == STREAM_TOKEN || e->kind == STREAM_RESET)
         write_text(s, e, sequence);
     else if (last)
-        response_write_end(&s->out, &s->resp, sequence, s->after);
-    if (!s->out.n && !buf_err(&s->out))
+        response_write_end(b, &s->resp, sequence, s->after);
+    if (!b->n && !buf_err(b) && event_stream_began(&s->out))
         return;
-    if (!stream_send(s))
-        return;
-    if (last) {
-        http_stream_end(s->r);
-        stream_free(s);
-    } else if (s->ping) {
-        timer_start(s->ping, PING_MS, true);
-    }
+    if (event_stream_send(&s->out) && last)
+        event_stream_end(&s->out);
 }
 
 static void on_event(void *ctx, const struct stream_event *e) {
@@ -329,12 +274,11 @@ static void on_fail(void *ctx, const struct errinfo *ei) {
     s->sub = NULL;
     if (strcmp(mine.param, "content") == 0) /* of the turn; here it is called otherwise */
         snprintf(mine.param, sizeof mine.param, "input");
-    if (s->r) { /* the answer goes on in the next process */
-        http_stream_abort(s->r);
-        stream_free(s);
+    if (event_stream_began(&s->out)) { /* the answer goes on in the next process */
+        event_stream_abort(&s->out);
         return;
     }
-    buf_deinit(&s->out);
+    event_stream_deinit(&s->out);
     yyjson_doc_free(s->doc);
     api_call_fail(c, mine.code, &mine);
 }
@@ -347,7 +291,7 @@ static struct stream *stream_new(struct call *c, int64_t after) {
         return NULL;
     s->c = c;
     s->after = after;
-    buf_init(&s->out, EVENT_CAP);
+    event_stream_init(&s->out, c, EVENT_CAP, stream_free, s);
     return s;
 }
 
