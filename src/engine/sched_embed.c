@@ -10,6 +10,7 @@
     96 /* tokens that somebody who comes meanwhile waits for: some 30 ms on two cores */
 #define BACKGROUND_PAUSE                                                                           \
     9 /* times as long as a background batch took, running answers have the cores */
+#define HELD_MOST    (2000 * MS) /* however many are embedded for people, background has a batch */
 #define TEXTS        32
 #define QUEUED       65536 /* tokens of texts that wait; one request may be longer when it is alone */
 #define RETRY_MIN_MS 1000
@@ -103,7 +104,8 @@ static struct embed_job *next_embed(struct sched *s, int64_t now) {
         return s->running && now < s->embed_after_ns ? NULL : j;
     if (s->running ? now < s->background_after_ns : s->waiting != NULL)
         return NULL;
-    return s->embeds;
+    s->held = !s->running && now < s->hold_ns && now < s->background_ns + HELD_MOST;
+    return s->held ? NULL : s->embeds;
 }
 
 /* How many texts of the job make a short batch, and their tokens. */
@@ -124,6 +126,7 @@ bool sched_embed_round(struct sched *s) {
     struct errinfo ei = {0};
     int total;
     int64_t begin = clock_mono_ns();
+    s->held = false;
     struct embed_job *j = next_embed(s, begin);
     if (!j)
         return false;
@@ -139,10 +142,13 @@ bool sched_embed_round(struct sched *s) {
     s->step_ends_ns = 0;
     if (total)
         s->embed_ns += ((double)(end - begin) / total - s->embed_ns) * SMOOTH;
-    if (j->e.background)
+    if (j->e.background) {
+        s->background_ns = end;
         s->background_after_ns = end + BACKGROUND_PAUSE * (end - begin);
-    else
+    } else {
         s->embed_after_ns = end + (end - begin); /* as long as it took, answers go on */
+        s->hold_ns = end + s->o.hold_ms * MS;
+    }
     j->done += n;
     struct embed_job **at = &s->embeds;
     while (*at != j)

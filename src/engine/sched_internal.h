@@ -86,6 +86,9 @@ struct sched {
     struct model_item *items;
     int64_t embed_after_ns;      /* until then running answers have the cores to themselves */
     int64_t background_after_ns; /* the same for background embeddings */
+    int64_t hold_ns;             /* until then background embeddings wait for a question */
+    int64_t background_ns;       /* when they last had a batch */
+    bool held;                   /* one waits for nothing but that */
     int background_steps;        /* steps in which background answers stood back */
 
     pthread_mutex_t lock; /* guards down to stop */

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -253,6 +254,7 @@ static void end_cancelled(struct sched *s) {
 bool sched_round(struct sched *s) {
     pthread_mutex_lock(&s->state);
     end_cancelled(s);
+    s->held = false;
     bool worked = s->embeds && sched_embed_round(s);
     if (s->model) {
         sched_refuse_late(s);
@@ -267,12 +269,28 @@ bool sched_round(struct sched *s) {
     return worked;
 }
 
+/* Until there is news, or the time of what is held has come. */
+static void sleep_until_news(struct sched *s) {
+    struct timespec until;
+    int64_t left = s->held ? s->hold_ns - clock_mono_ns() : 0;
+    if (!s->held) {
+        pthread_cond_wait(&s->wake, &s->lock);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    left = (left > 0 ? left : 0) + until.tv_nsec;
+    until.tv_sec += left / 1000000000;
+    until.tv_nsec = left % 1000000000;
+    if (pthread_cond_timedwait(&s->wake, &s->lock, &until))
+        s->news = true; /* a round will see that it is time */
+}
+
 void sched_run(struct sched *s) {
     bool worked = true;
     for (;;) {
         pthread_mutex_lock(&s->lock);
         while (!s->stop && !worked && !s->news && !s->n_cancels)
-            pthread_cond_wait(&s->wake, &s->lock);
+            sleep_until_news(s);
         bool stop = s->stop;
         pthread_mutex_unlock(&s->lock);
         if (stop)

@@ -42,6 +42,8 @@ struct sched_options {
     int max_queued;     /* chat requests that wait */
     int deadline_ms;    /* for the first token of those that state none, 0 = none */
     bool no_guesses;    /* never guess tokens that may follow */
+    int hold_ms; /* after somebody's text was embedded, that of the background waits: most often a
+                    question follows, which would wait for it; 0 = it does not */
     /* What a step costs as far as it is known: see forecast.h. 0 = not known. */
     double base_ns, answer_ns, prompt_ns;
 };

@@ -25,6 +25,7 @@
 #define BODY_MAX      (8u << 20)
 #define PREFIXES      16
 #define PREFIX_TOKENS 256 /* for each, as llama_model.c reserves in a pool */
+#define HOLD_MS       300 /* a question is judged, searched with and sent in less */
 #define SHELF_BYTES   ((size_t)256 << 20)
 #define MAX_QUEUED    256
 #define LOAD_WAIT_MS  30000
@@ -466,6 +467,7 @@ static enum err load_models(struct engine *en) {
         .shelf_bytes = SHELF_BYTES,
         .max_queued = en->o->max_queued ? en->o->max_queued : MAX_QUEUED,
         .deadline_ms = en->o->deadline_ms,
+        .hold_ms = HOLD_MS,
         .base_ns = en->rates.base_ns,
         .answer_ns = en->rates.answer_ns,
         .prompt_ns = en->rates.prompt_ns,

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/sched_internal.h"
 #include "engine/scheduler.h"
 #include "unit/engine/scripted_model.c"
 
@@ -577,6 +578,24 @@ static void embeddings_of_documents_let_people_go_first(void **state) {
         assert_int_equal((int)documents.first[i], 60 + i);
 }
 
+/* After a person's text the documents' wait for the question that follows, and go on by themselves
+ * when none does. */
+static void embeddings_of_documents_wait_for_the_question_that_follows(void **state) {
+    struct fixture *f = *state;
+    struct embed_caller documents = {.background = true}, person = {0};
+    f->s->o.hold_ms = 3600000;
+    f->s->background_ns = clock_mono_ns() + 3600000 * MS; /* they had a batch just now */
+    submit_embed(f, &person, 1, 20, NULL);
+    submit_embed(f, &documents, 2, 60, NULL);
+    run_all(f);
+    assert_int_equal(person.dones, 1);
+    assert_int_equal(documents.dones, 0);
+    assert_true(f->s->held);
+    f->s->hold_ns = clock_mono_ns();
+    run_all(f);
+    assert_int_equal(documents.dones, 1);
+}
+
 static void embeddings_past_the_queue_are_refused_with_retry_after(void **state) {
     struct fixture *f = *state;
     struct embed_caller big = {0}, list = {0}, single = {0}, later = {0};
@@ -734,6 +753,7 @@ int main(void) {
         TEST(forced_beginning_that_no_token_fits_ends),
         TEST(embeddings_keep_their_order_over_batches),
         TEST(embeddings_past_the_queue_are_refused_with_retry_after),
+        TEST(embeddings_of_documents_wait_for_the_question_that_follows),
         TEST(embeddings_of_documents_let_people_go_first),
         TEST(embedding_cancelled_between_batches_ends_once),
         TEST(cancel_within_step_aborts_it),
