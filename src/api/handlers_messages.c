@@ -6,6 +6,8 @@
  *
  * A client that goes away only cancels its subscription; the answer is still written and stored.
  * One reader that is too slow loses its stream, not the answer. */
+#include <stdio.h>
+
 #include "api/event_stream.h"
 #include "api/handlers.h"
 #include "net/sse.h"
@@ -17,6 +19,7 @@ struct reply_stream { /* in the call's arena */
     struct event_stream out;
     struct subscription *sub; /* NULL before the start and after the last event */
     struct str created;       /* JSON answer: the data of `created`, in the arena */
+    char degraded[64];        /* JSON answer: what is left out, for its header; "" = nothing */
     bool json;
 };
 
@@ -67,19 +70,45 @@ static void write_turn(struct buf *b, struct str created, struct str done) {
             buf_addz(b, "null");
         out_key(b, "message");
         json_write(b, json_get(yyjson_doc_get_root(z), "message"));
+        json_val *degraded = json_get(yyjson_doc_get_root(z), "degraded");
+        if (degraded) {
+            out_key(b, "degraded");
+            json_write(b, degraded);
+        }
         out_close(b, '}');
     }
     yyjson_doc_free(a);
     yyjson_doc_free(z);
 }
 
+/* The names in a notice's list, with commas between them. */
+static void note_degraded(struct reply_stream *s, struct str data) {
+    yyjson_doc *doc = NULL;
+    size_t i, n, at = 0;
+    yyjson_val *v;
+    if (json_parse(data, &doc, NULL))
+        return;
+    json_val *list = json_get(yyjson_doc_get_root(doc), "degraded");
+    yyjson_arr_foreach(list, i, n, v) {
+        struct str name = json_str(v);
+        if (at + name.n + 2 < sizeof s->degraded)
+            at += (size_t)snprintf(s->degraded + at, sizeof s->degraded - at, "%s%.*s",
+                                   i ? "," : "", STR_ARG(name));
+    }
+    yyjson_doc_free(doc);
+}
+
 static void on_json_event(struct reply_stream *s, const struct stream_event *e) {
     struct call *c = s->c;
     if (e->kind == STREAM_CREATED)
         s->created = arena_str(c->arena, e->data);
+    if (e->kind == STREAM_NOTICE)
+        note_degraded(s, e->data);
     if (e->kind != STREAM_DONE && e->kind != STREAM_ERROR)
         return;
     s->sub = NULL;
+    if (s->degraded[0] && api_call_request(c))
+        http_set_header(api_call_request(c), "X-Parley-Degraded", s->degraded);
     buf_clear(&c->out);
     if (e->kind == STREAM_ERROR) {
         c->status = failed_status(e->data);

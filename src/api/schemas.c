@@ -281,7 +281,9 @@ SCHEMA(message_list_answer, "MessageTree", false, "All branches, oldest message 
        {"current_message_id", ID, REQNULL});
 SCHEMA(turn_answer, "Turn", true, "A finished turn.",
        {"user_message", OBJ, REQNULL, .ref = &schema_message_entity},
-       {"message", OBJ, REQ, .ref = &schema_message_entity});
+       {"message", OBJ, REQ, .ref = &schema_message_entity},
+       {"degraded", LIST, .item = F_STRING,
+        .about = "what was left out under load: passages, model, approved_only"});
 SCHEMA(feedback_row_entity, "FeedbackRow", false, "A rating with what it speaks about.",
        FEEDBACK_FIELDS, {"username", TEXT, REQ}, {"conversation_id", ID, REQ},
        {"assistant_role_id", ID, REQNULL}, {"role_name", TEXT, REQNULL},

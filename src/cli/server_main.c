@@ -593,6 +593,8 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                               .max_running = (int)c->max_running,
                               .max_running_per_user = (int)c->max_running_per_user,
                               .keep_seconds = (int)c->keep_stream_seconds,
+                              .degrade = c->degrade,
+                              .fallback_model = c->fallback_model,
                               .titles = c->titles};
     struct ingest_options in = {.store = s->store,
                                 .delay_ms = (int)c->source_delay_ms,

@@ -7,7 +7,6 @@
 #include "turn/turn_internal.h"
 
 #define CHECKPOINT_BYTES 1024 /* so much new text is stored without waiting for the time */
-#define FLUSH_MS         8    /* tokens that come within this time go out together */
 
 /* ---- append, open ---- */
 
@@ -71,6 +70,7 @@ enum step_result turn_step_open(struct turn *t, struct errinfo *ei) {
     t->open = true;
     if (t->in.kind != TURN_RESUME) /* whoever comes to that one has seen it, or is told the text */
         turn_publish_json(t, STREAM_CREATED, fill_created);
+    degrade_tell(t);
     if (t->title[0])
         turn_publish_json(t, STREAM_TITLE, fill_title);
     if (t->queued_position >= 0)
@@ -123,10 +123,14 @@ enum err turn_sink_publish(struct turn *t, struct str text) {
     int64_t since = clock_mono_ns() - t->flushed_ns;
     if (!t->open)
         return ERR_OK;
-    if (t->answer.ttft_ms < 0 || since >= FLUSH_MS * MS)
+    int together = pace_flush_ms(atomic_load_explicit(&t->tl->lag_ms, memory_order_relaxed));
+    if (t->answer.ttft_ms < 0 || since >= together * MS) {
+        t->flushing = false;
         turn_flush(t);
-    else
-        timer_start(t->flush, FLUSH_MS - since / MS, false);
+    } else if (!t->flushing) {
+        t->flushing = true;
+        timer_start(t->flush, together - since / MS, false);
+    }
     return ERR_OK;
 }
 

@@ -211,7 +211,7 @@ static enum err submit(struct task *k) {
 }
 
 void background_start(struct turn_loop *tl) {
-    if (tl->detached || tl->task || !tl->tasks)
+    if (tl->detached || tl->task || !tl->tasks || degrade_now(tl->t) >= DEGRADE_BACKGROUND)
         return;
     /* Count first, look then: a turn does it the other way round, so one of the two sees the other.
      */

@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "turn/turn_internal.h"
 
-static const char *const kind_names[] = {"created", "queued",  "token", "reset",
+static const char *const kind_names[] = {"created", "queued",  "token", "reset", "notice",
                                          "title",   "blocked", "done",  "error"};
 
 const char *stream_kind_name(enum stream_kind k) {

@@ -71,7 +71,9 @@ static void on_checkpoint_time(void *arg) {
 }
 
 static void on_flush_time(void *arg) {
-    turn_flush(arg);
+    struct turn *t = arg;
+    t->flushing = false;
+    turn_flush(t);
 }
 
 static void on_finish_again(void *arg) {
@@ -191,6 +193,12 @@ enum step_result turn_step_finish(struct turn *t, struct errinfo *ei) {
 
 static void fill_done(struct buf *b, const struct turn *t) {
     event_done(b, &t->answer, NULL);
+    if (t->left_out && b->n && b->p[b->n - 1] == '}') {
+        b->n--; /* one more member */
+        buf_addz(b, ",\"degraded\":");
+        degrade_add_json(b, t->left_out);
+        buf_addc(b, '}');
+    }
 }
 
 static void fill_error(struct buf *b, const struct turn *t) {

@@ -110,6 +110,10 @@ static void fill_rows(struct turn *t) {
 
 enum step_result turn_step_check(struct turn *t, struct errinfo *ei) {
     turn_choose_arm(t);
+    if (t->in.kind != TURN_RESUME) {
+        t->level = degrade_now(t->t);
+        degrade_model(t);
+    }
     if (settle_parent(t, ei) || choose_model(t, ei))
         return STEP_FAIL;
     if (t->in.kind != TURN_MESSAGE &&

@@ -85,6 +85,6 @@ void turn_tell_learning(const struct turn *t) {
                            .unsafe = t->unsafe,
                            .failed = t->failure.code != ERR_OK,
                            .ttft_ms = t->answer.ttft_ms};
-    if (l && !uuid_is_set(&t->approved_id))
+    if (l && !uuid_is_set(&t->approved_id) && !t->left_out) /* else it was no fair trial */
         l->ended(l->ctx, &e);
 }

@@ -30,6 +30,13 @@ static enum err record_json(const struct turn *t, struct buf *b) {
     struct str passages = t->recorded_passages.n ? t->recorded_passages : t->answer.retrieved_docs;
     json_add_raw(doc, o, "passages", passages.n ? passages : STR("[]"));
     json_add_raw(doc, o, "guard", t->recorded_guard.n ? t->recorded_guard : STR("[]"));
+    if (t->left_out) {
+        struct buf list;
+        buf_init(&list, 256);
+        degrade_add_json(&list, t->left_out);
+        json_add_raw(doc, o, "degraded", buf_str(&list));
+        buf_deinit(&list);
+    }
     json_write_mut(b, doc);
     yyjson_mut_doc_free(doc);
     return buf_err(b);

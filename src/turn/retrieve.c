@@ -83,6 +83,7 @@ static void on_found(void *ctx, const struct retrieval_result *r) {
     if (!r->err && r->n > 0 && r->relevant) {
         t->retrieve_err = keep_hits(t, r);
         t->n_found = r->n;
+        degrade_found(t, r->n);
     }
     keep_vector(t, r);
     t->looked = !passages_not_needed(r);
@@ -123,7 +124,7 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         .n_history = n,
         .scope = &t->scope,
         .role_id = t->role.role_id,
-        .k = t->arm.passages > 0 ? t->arm.passages : PASSAGES_MAX,
+        .k = degrade_passages(t, t->arm.passages > 0 ? t->arm.passages : PASSAGES_MAX),
         .unranked = !t->arm.ranked,
         .max_bytes =
             passages_budget(t->t->o.upstream, t->model, t->branch[t->n_branch - 1].content.n),
@@ -146,7 +147,8 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         if (!e && (e = compose_history(t)) != ERR_OK)
             turn_retrieve_stop(t);
         if (!e) {
-            turn_web_ask(t, q.max_bytes / 3);
+            if (t->level < DEGRADE_PASSAGES)
+                turn_web_ask(t, q.max_bytes / 3);
             return STEP_WAIT;
         }
         if (e == ERR_OVERLOADED && !t->documents.grounded_only)

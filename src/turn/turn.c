@@ -19,10 +19,12 @@ static const struct step {
     enum step_result (*run)(struct turn *t, struct errinfo *ei);
     bool for_model; /* left out when the guard refused the question */
 } steps[] = {
+    {"hold", turn_step_hold, false},        /* the running ones first, when the loop is late */
     {"load", turn_step_load, false},        /* conversation, role and branch, in one read */
     {"check", turn_step_check, false},      /* may it be answered, and by which model */
     {"guard", turn_step_guard, false},      /* what is asked, judged under the role's policy */
     {"recall", turn_step_recall, true},     /* an answer that was approved for this question */
+    {"spare", turn_step_spare, true},       /* or, when there is too much to do, none other */
     {"retrieve", turn_step_retrieve, true}, /* passages of documents for the question */
     {"fit", turn_step_fit, true},           /* the prompt into the model's window */
     {"submit", turn_step_submit, true},     /* to the model server; it works from here on */
@@ -84,6 +86,7 @@ void turn_continue(struct turn *t) {
 /* ---- the end of a turn ---- */
 
 void turn_release(struct turn *t) {
+    pace_forget(t);
     timer_free(t->flush);
     timer_free(t->checkpoint);
     timer_free(t->retry);
@@ -101,6 +104,7 @@ void turn_release(struct turn *t) {
 }
 
 void turn_free(struct turn *t) {
+    pace_forget(t);
     timer_free(t->pause);
     timer_free(t->flush); /* still there when it never started */
     timer_free(t->checkpoint);

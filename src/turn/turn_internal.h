@@ -14,6 +14,7 @@
 #include "prompt/prompt.h"
 #include "retrieval/support.h"
 #include "safety/stream.h"
+#include "turn/pace.h"
 #include "turn/trace.h"
 #include "turn/turn.h"
 
@@ -144,6 +145,12 @@ struct turn_loop {
     struct tracer *tracer; /* NULL: traces go nowhere */
     int resuming;          /* of them, taken up from a process that died */
     bool detached;
+    /* pace.c */
+    struct timer *pulse;
+    int64_t pulse_ns;  /* when it was started; 0 = no turn runs */
+    atomic_int lag_ms; /* by how much the loop is late */
+    struct turn *held; /* new turns that wait for it, oldest first */
+    struct turn *held_last;
     /* background.c */
     struct task *tasks; /* waiting, oldest first */
     int n_tasks;
@@ -151,8 +158,17 @@ struct turn_loop {
     struct timer *task_timer;
 };
 
+struct degrade { /* degrade.c */
+    pthread_mutex_t lock;
+    enum degrade_level level;
+    int64_t changed_ns, window_ns;
+    int64_t first_words, in_time; /* when the window began */
+    double slow;                  /* in the window before */
+};
+
 struct turns {
     struct turns_options o;
+    struct degrade degrade;
     struct count_cache *counts;
     struct hub hub;
     pthread_mutex_t lock; /* of loops and n_loops */
@@ -180,7 +196,11 @@ struct turn {
     struct stream *stream; /* a ref */
     struct turn_input in;  /* content in the arena */
     int step;
-    int store_ops; /* functions of this turn that are in the store */
+    struct turn *held_next;   /* pace.c */
+    int64_t hold_until_ns;    /* 0 = it is not held */
+    enum degrade_level level; /* when it began */
+    unsigned left_out;        /* of what a turn has otherwise: LEFT_OUT_… */
+    int store_ops;            /* functions of this turn that are in the store */
     int64_t started_wall_ms;
 
     /* loaded (load.c) */
@@ -275,6 +295,7 @@ struct turn {
     } guard;
 
     struct timer *flush, *checkpoint, *retry;
+    bool flushing; /* flush is set */
     int64_t flushed_ns;
     char *checkpoint_text; /* in the store's hands while checkpointing */
     size_t checkpoint_n, checkpointed;
@@ -299,6 +320,26 @@ void turn_release(struct turn *t); /* timers, calls, its place among the running
 void turn_free(struct turn *t);
 struct errinfo turn_explain(enum err e, const struct errinfo *ei); /* ei's words if they are of e */
 void turn_on_stored(void *arg, enum err e, const struct errinfo *ei); /* of load and append */
+
+/* ---- pace.c ---- */
+enum step_result turn_step_hold(struct turn *t, struct errinfo *ei);
+void pace_begin(struct turn_loop *tl); /* a turn runs */
+void pace_end(struct turn_loop *tl);
+void pace_forget(struct turn *t);       /* it is not held any more */
+int pace_most_late_ms(struct turns *t); /* any thread */
+
+/* ---- degrade.c ---- */
+#define LEFT_OUT_PASSAGES   1u
+#define LEFT_OUT_MODEL      2u
+#define LEFT_OUT_UNAPPROVED 4u
+#define LEAST_PASSAGES      2
+enum degrade_level degrade_now(struct turns *t);   /* any thread */
+int degrade_passages(const struct turn *t, int k); /* how many of k are looked for */
+void degrade_found(struct turn *t, size_t n);      /* so many were there */
+void degrade_model(struct turn *t);                /* into the turn's role */
+enum step_result turn_step_spare(struct turn *t, struct errinfo *ei);
+void degrade_tell(struct turn *t);
+void degrade_add_json(struct buf *b, unsigned left_out); /* a list of names */
 
 /* ---- prepare.c ---- */
 enum step_result turn_step_load(struct turn *t, struct errinfo *ei);

@@ -27,6 +27,7 @@ enum err turns_new(const struct turns_options *o, struct turns **ret, struct err
     t->o.default_max_tokens = int_or(o->default_max_tokens, 1024);
     t->o.max_content_bytes = o->max_content_bytes ? o->max_content_bytes : 128 << 10;
     pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->degrade.lock, NULL);
     hub_init(&t->hub);
     *ret = t;
     return ERR_OK;
@@ -45,6 +46,7 @@ void turns_free(struct turns *t) {
     recover_free(t);
     hub_deinit(&t->hub);
     count_cache_free(t->counts);
+    pthread_mutex_destroy(&t->degrade.lock);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -84,6 +86,7 @@ static void on_sweep(void *arg) {
     struct turn_loop *tl = arg;
     hub_sweep(&tl->t->hub, clock_mono_ns() - (int64_t)tl->t->o.keep_seconds * 1000000000);
     recover_begin(tl);
+    (void)degrade_now(tl->t); /* falls also when nobody asks */
     background_start(tl);
 }
 
@@ -143,6 +146,7 @@ void turns_detach_loop(struct turns *t, struct loop *l) {
     for (struct turn *turn = tl->turns; turn; turn = turn->next)
         turn_interrupt(turn);
     background_clear(tl);
+    pace_end(tl);
     timer_free(tl->sweep);
     tracer_free(tl->tracer);
     tl->tracer = NULL;
@@ -214,6 +218,7 @@ void turn_enlist(struct turn *turn) {
     tl->turns = turn;
     atomic_fetch_add(&turn->t->running, 1);
     metric_add(M_TURNS_RUNNING, 1);
+    pace_begin(tl);
     background_yield(turn->t);
 }
 

@@ -16,6 +16,8 @@ export interface Answer {
   lastEventId: string;
   queuePosition: number | null;
   title: string | null;
+  /** What is left out of the answer because there is so much to do. */
+  notice: string | null;
   error: ApiErrorBody | null;
   ended: boolean;
 }
@@ -29,6 +31,7 @@ export function newAnswer(message: Message | null = null): Answer {
     lastEventId: '',
     queuePosition: null,
     title: null,
+    notice: null,
     error: null,
     ended: false,
   };
@@ -54,6 +57,7 @@ const NEEDED: Record<string, (data: Record<string, unknown>) => boolean> = {
   token: (data) => typeof data['text'] === 'string',
   reset: (data) => typeof data['text'] === 'string',
   title: (data) => typeof data['title'] === 'string',
+  notice: (data) => typeof data['message'] === 'string',
   done: (data) => isObject(data['message']),
   error: (data) => isObject(data['message']) || isObject(data['error']),
 };
@@ -89,6 +93,9 @@ export function applyEvent(answer: Answer, event: SseEvent): Answer {
       next.text = String(data['text']);
       next.known = '';
       next.queuePosition = null;
+      break;
+    case 'notice':
+      next.notice = String(data['message']);
       break;
     case 'title':
       next.title = String(data['title']);

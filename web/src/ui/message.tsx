@@ -234,6 +234,11 @@ export function Answer({ chat, step }: { chat: Chat; step: Step | null }): JSX.E
     >
       <RoleName roleId={roleId} />
       {text && <Markdown text={text} />}
+      {live?.answer.notice && (
+        <p class="safety-notice" role="note" aria-label="Load">
+          {live.answer.notice}
+        </p>
+      )}
       {live && !text && <Waiting position={live.answer.queuePosition} />}
       {finished && <Sources message={finished.message} />}
       {finished && <AnswerFoot chat={chat} step={finished} />}

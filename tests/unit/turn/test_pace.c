@@ -1,0 +1,71 @@
+/* What is left out as load grows, and how a late loop saves itself work. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "turn/pace.h"
+
+static enum degrade_level at(double full, double slow, int lag_ms) {
+    const struct pressure p = {full, slow, lag_ms};
+    return degrade_wanted(&p);
+}
+
+static void level_grows_with_each_signal(void **state) {
+    (void)state;
+    assert_int_equal(at(0, 0, 0), DEGRADE_NONE);
+    assert_int_equal(at(.5, 0, 0), DEGRADE_BACKGROUND);
+    assert_int_equal(at(0, .1, 0), DEGRADE_BACKGROUND);
+    assert_int_equal(at(0, 0, 50), DEGRADE_BACKGROUND);
+    assert_int_equal(at(.7, 0, 0), DEGRADE_PASSAGES);
+    assert_int_equal(at(0, .25, 0), DEGRADE_PASSAGES);
+    assert_int_equal(at(.85, 0, 0), DEGRADE_MODEL);
+    assert_int_equal(at(0, .5, 0), DEGRADE_MODEL);
+    assert_int_equal(at(.95, 0, 0), DEGRADE_APPROVED);
+}
+
+static void slowness_alone_keeps_the_model_answering(void **state) {
+    (void)state;
+    assert_int_equal(at(0, 1, 0), DEGRADE_MODEL);
+    assert_int_equal(at(.1, 1, 100000), DEGRADE_MODEL);
+}
+
+static void level_rises_at_once_and_falls_by_steps(void **state) {
+    (void)state;
+    assert_int_equal(degrade_next(DEGRADE_NONE, DEGRADE_APPROVED, 0), DEGRADE_APPROVED);
+    assert_int_equal(degrade_next(DEGRADE_APPROVED, DEGRADE_NONE, 1999), DEGRADE_APPROVED);
+    assert_int_equal(degrade_next(DEGRADE_APPROVED, DEGRADE_NONE, 2000), DEGRADE_MODEL);
+    assert_int_equal(degrade_next(DEGRADE_BACKGROUND, DEGRADE_NONE, 5000), DEGRADE_NONE);
+}
+
+static void late_loop_sends_larger_pieces(void **state) {
+    (void)state;
+    assert_int_equal(pace_flush_ms(0), 8);
+    assert_int_equal(pace_flush_ms(4), 8);
+    assert_int_equal(pace_flush_ms(5), 38);
+    assert_int_equal(pace_flush_ms(1000), 100);
+}
+
+static void lag_rises_at_once_and_fades(void **state) {
+    (void)state;
+    int lag = pace_lag_ms(0, 80);
+    assert_int_equal(lag, 80);
+    lag = pace_lag_ms(lag, 0);
+    assert_int_equal(lag, 70);
+    for (int i = 0; i < 60; i++)
+        lag = pace_lag_ms(lag, 0);
+    assert_int_equal(lag, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(level_grows_with_each_signal),
+        cmocka_unit_test(slowness_alone_keeps_the_model_answering),
+        cmocka_unit_test(level_rises_at_once_and_falls_by_steps),
+        cmocka_unit_test(late_loop_sends_larger_pieces),
+        cmocka_unit_test(lag_rises_at_once_and_fades),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
