@@ -61,13 +61,10 @@ static enum err read_one(struct query *q, struct arena *a, struct safety_case *r
     bool found = query_next(q);
     if (found)
         case_read(q, a, &c);
-    enum err e = query_end(q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = c;
-    return ERR_OK;
+    enum err e = query_end_one(q, found);
+    if (!e)
+        *ret = c;
+    return e;
 }
 
 enum err case_create(struct store_tx *tx, const struct safety_case *c) {

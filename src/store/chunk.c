@@ -154,9 +154,7 @@ enum err chunk_refused(struct store_tx *tx, int64_t model,
     query_begin(&q, tx, "SELECT 1 FROM chunk_refusals WHERE model_id = ? AND hash = ?");
     query_bind_int(&q, model);
     query_bind_blob(&q, HASH(hash));
-    bool found = query_next(&q);
-    enum err e = query_end(&q);
-    return e ? e : found ? ERR_OK : ERR_NOT_FOUND;
+    return query_end_one(&q, query_next(&q));
 }
 
 enum err chunk_refusal_purge(struct store_tx *tx, int64_t before) {
@@ -286,11 +284,10 @@ enum err chunk_get(struct store_tx *tx, int64_t chunk_id, const struct uuid *col
         h.metadata = query_str(&q, CHUNK_COLUMNS_N + 5, a);
         h.updated_at = query_int(&q, CHUNK_COLUMNS_N + 6);
     }
-    enum err e = query_end(&q);
-    if (e || !found)
-        return e ? e : ERR_NOT_FOUND;
-    *ret = h;
-    return ERR_OK;
+    enum err e = query_end_one(&q, found);
+    if (!e)
+        *ret = h;
+    return e;
 }
 
 /* ---- documents, as the index reads them ---- */
@@ -329,11 +326,10 @@ enum err document_indexed(struct store_tx *tx, const struct uuid *id, struct are
     bool found = query_next(&q);
     if (found)
         document_read(&q, a, &d);
-    enum err e = query_end(&q);
-    if (e || !found)
-        return e ? e : ERR_NOT_FOUND;
-    *ret = d;
-    return ERR_OK;
+    enum err e = query_end_one(&q, found);
+    if (!e)
+        *ret = d;
+    return e;
 }
 
 /* ---- the log of changes ---- */

@@ -59,11 +59,10 @@ enum err collection_get(struct store_tx *tx, const struct uuid *user_id, const s
     bool found = query_next(&q);
     if (found)
         collection_read(&q, a, &c);
-    enum err e = query_end(&q);
-    if (e || !found)
-        return e ? e : ERR_NOT_FOUND;
-    *ret = c;
-    return ERR_OK;
+    enum err e = query_end_one(&q, found);
+    if (!e)
+        *ret = c;
+    return e;
 }
 
 enum err collection_list(struct store_tx *tx, const struct uuid *user_id, struct arena *a,

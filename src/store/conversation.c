@@ -106,13 +106,10 @@ enum err conversation_get(struct store_tx *tx, const struct uuid *user_id, const
     bool found = query_next(&q);
     if (found)
         conversation_read(&q, a, &c);
-    enum err e = query_end(&q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = c;
-    return ERR_OK;
+    enum err e = query_end_one(&q, found);
+    if (!e)
+        *ret = c;
+    return e;
 }
 
 /* Whose it is goes first: an error about the role of another's conversation would say that it is
@@ -123,9 +120,7 @@ static enum err check_owner(struct store_tx *tx, const struct uuid *user_id,
     query_begin(&q, tx, "SELECT 1 FROM conversations WHERE conversation_id = ? AND user_id = ?");
     query_bind_id(&q, id);
     query_bind_id(&q, user_id);
-    bool found = query_next(&q);
-    enum err e = query_end(&q);
-    return e ? e : found ? ERR_OK : ERR_NOT_FOUND;
+    return query_end_one(&q, query_next(&q));
 }
 
 enum err conversation_update(struct store_tx *tx, const struct uuid *user_id,

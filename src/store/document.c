@@ -77,13 +77,10 @@ enum err document_get(struct store_tx *tx, const struct uuid *user_id, const str
         document_read(&q, a, &d);
         d.content = query_str(&q, DOCUMENT_COLUMNS_N, a);
     }
-    enum err e = query_end(&q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = d;
-    return ERR_OK;
+    enum err e = query_end_one(&q, found);
+    if (!e)
+        *ret = d;
+    return e;
 }
 
 /* Two ordered walks over two indexes, merged: other people's private documents are never read. */
@@ -136,13 +133,10 @@ enum err setting_get(struct store_tx *tx, const char *name, struct arena *a, str
     bool found = query_next(&q);
     if (found)
         value = query_str(&q, 0, a);
-    enum err e = query_end(&q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = value;
-    return ERR_OK;
+    enum err e = query_end_one(&q, found);
+    if (!e)
+        *ret = value;
+    return e;
 }
 
 enum err setting_set(struct store_tx *tx, const char *name, struct str value) {

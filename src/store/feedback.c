@@ -86,13 +86,10 @@ enum err feedback_get(struct store_tx *tx, const struct uuid *user_id,
     bool found = query_next(&q);
     if (found)
         feedback_read(&q, a, &f);
-    enum err e = query_end(&q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = f;
-    return ERR_OK;
+    enum err e = query_end_one(&q, found);
+    if (!e)
+        *ret = f;
+    return e;
 }
 
 enum err feedback_delete(struct store_tx *tx, const struct uuid *user_id,

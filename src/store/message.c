@@ -67,13 +67,10 @@ static enum err read_one(struct query *q, struct arena *a, struct message *ret) 
     bool found = query_next(q);
     if (found)
         message_read(q, a, &m);
-    enum err e = query_end(q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = m;
-    return ERR_OK;
+    enum err e = query_end_one(q, found);
+    if (!e)
+        *ret = m;
+    return e;
 }
 
 /* The owner of the conversation; says whether the parent is in it, and what is current there. */

@@ -22,13 +22,10 @@ static enum err read_one(struct query *q, struct arena *a, struct stored_policy 
     bool found = query_next(q);
     if (found)
         policy_read(q, a, true, &p);
-    enum err e = query_end(q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = p;
-    return ERR_OK;
+    enum err e = query_end_one(q, found);
+    if (!e)
+        *ret = p;
+    return e;
 }
 
 enum err stored_policy_create(struct store_tx *tx, const struct stored_policy *p, struct arena *a,

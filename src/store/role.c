@@ -56,13 +56,10 @@ static enum err read_one(struct query *q, struct arena *a, struct role *ret) {
     bool found = query_next(q);
     if (found)
         role_read(q, a, &r);
-    enum err e = query_end(q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = r;
-    return ERR_OK;
+    enum err e = query_end_one(q, found);
+    if (!e)
+        *ret = r;
+    return e;
 }
 
 static enum err read_all(struct query *q, struct arena *a, struct role **ret, size_t *ret_n) {

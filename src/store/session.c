@@ -30,13 +30,10 @@ enum err session_find(struct store_tx *tx, struct str token_hash, struct arena *
     bool found = query_next(&q);
     if (found)
         user_read(&q, 0, a, &u);
-    enum err e = query_end(&q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = u;
-    return ERR_OK;
+    enum err e = query_end_one(&q, found);
+    if (!e)
+        *ret = u;
+    return e;
 }
 
 enum err session_delete(struct store_tx *tx, struct str token_hash) {

@@ -86,11 +86,10 @@ static enum err read_one(struct query *q, struct arena *a, struct source *ret) {
     struct source s = {0};
     if (found)
         source_read(q, a, &s);
-    enum err e = query_end(q);
-    if (e || !found)
-        return e ? e : ERR_NOT_FOUND;
-    *ret = s;
-    return ERR_OK;
+    enum err e = query_end_one(q, found);
+    if (!e)
+        *ret = s;
+    return e;
 }
 
 enum err source_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
@@ -257,11 +256,10 @@ enum err source_item_get(struct store_tx *tx, const struct uuid *source_id, stru
                                  .stamp = query_str(&q, 5, a),
                                  .error = query_str(&q, 6, a),
                                  .run = query_int(&q, 7)};
-    enum err e = query_end(&q);
-    if (e || !found)
-        return e ? e : ERR_NOT_FOUND;
-    *ret = i;
-    return ERR_OK;
+    enum err e = query_end_one(&q, found);
+    if (!e)
+        *ret = i;
+    return e;
 }
 
 enum err source_item_put(struct store_tx *tx, const struct source_item *i) {

@@ -82,6 +82,11 @@ enum err query_end(struct query *q) {
     return q->err;
 }
 
+enum err query_end_one(struct query *q, bool found) {
+    enum err e = query_end(q);
+    return e ? e : found ? ERR_OK : ERR_NOT_FOUND;
+}
+
 enum err query_run(struct query *q) {
     (void)query_next(q);
     return query_end(q);

@@ -79,6 +79,8 @@ void query_bind_int(struct query *q, int64_t v);
 void query_bind_num(struct query *q, double v);
 bool query_next(struct query *q);              /* true: a row is there */
 enum err query_end(struct query *q) ERR_CHECK; /* always called; closes the statement */
+/* The same for one row that was asked for; ERR_NOT_FOUND when there was none. */
+enum err query_end_one(struct query *q, bool found) ERR_CHECK;
 enum err query_run(struct query *q) ERR_CHECK; /* next and end of a statement without rows */
 /* The same; ERR_NOT_FOUND when no row was changed. */
 enum err query_run_one(struct query *q) ERR_CHECK;

@@ -20,13 +20,10 @@ static enum err read_one(struct query *q, struct arena *a, struct user *ret) {
     bool found = query_next(q);
     if (found)
         user_read(q, 0, a, &u);
-    enum err e = query_end(q);
-    if (e)
-        return e;
-    if (!found)
-        return ERR_NOT_FOUND;
-    *ret = u;
-    return ERR_OK;
+    enum err e = query_end_one(q, found);
+    if (!e)
+        *ret = u;
+    return e;
 }
 
 /* Says which of the two names is taken; the indexes would only say that one is. */
