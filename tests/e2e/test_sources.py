@@ -230,6 +230,22 @@ def test_search_services_are_asked_and_their_answers_kept(program, site):
     assert e.value.status == 404
 
 
+def test_a_slow_search_service_costs_no_answer(program, site):
+    going = threading.Event()
+    Site.pages = {"/slow?q=When%20is%20low%20tide%20in%20Bergen%3F": lambda _: going.wait(30) and None}
+    s = program.admin.post("/api/v1/sources", {"kind": "search", "name": "Slow", "location": site + "/slow?q={query}", "allow_private": True, "shared": True,
+                                               "settings": {"timeout_ms": 200}})
+    try:
+        r = program.admin.post(f"/api/v1/sources/{s['source_id']}/search", {"query": "When is low tide in Bergen?"})
+        assert r["data"] == [] and "in time" in r["error"]
+        user = program.sign_up("slowpoke")
+        _, message = user.say(user.conversation(), "When is low tide in Bergen?")
+        assert message["status"] == "complete" and message["retrieved_docs"] == []
+    finally:
+        going.set()
+        program.admin.call("DELETE", f"/api/v1/sources/{s['source_id']}")
+
+
 def test_a_document_deleted_by_hand_stays_away(program, site):
     Site.pages = {"/d": page("Gone by hand")}
     s = ran(program.admin, source(program.admin, kind="url", location=site + "/d", allow_private=True))

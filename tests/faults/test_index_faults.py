@@ -2,13 +2,17 @@
 
 import collections
 import contextlib
+import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
 
+import harness
 import pytest
+import samples
 from harness import Program, wait_for
 from mock_upstream import MODELS, MockUpstream, embed_words
 
@@ -74,6 +78,29 @@ def test_server_killed_while_another_models_vectors_are_made():
         r = wait_for(lambda: (r := find("both"))["trace"]["vector_done"] and r, "the other model's index")
         assert r["data"][0]["source_name"] == "i42.txt" and r["data"][0]["vector"] > 0
         assert rows(p, "SELECT count(*), count(DISTINCT doc_id) FROM chunks") == [(DOCUMENTS, DOCUMENTS)]
+
+
+def test_a_gigabyte_is_refused_and_5000_pages_come_in(tmp_path):
+    with MockUpstream() as mock, Program(upstream=mock.url) as p:
+        admin = p.setup()
+        with socket.create_connection(("127.0.0.1", p.port), timeout=30) as s:  # refused by its length: none of it is read
+            s.sendall(f"POST /api/v1/documents?source_name=big.txt HTTP/1.1\r\nHost: parley\r\nCookie: {admin.cookie}\r\n"
+                      f"Content-Type: application/octet-stream\r\nContent-Length: {1 << 30}\r\n\r\n".encode())
+            assert s.recv(4096).startswith(b"HTTP/1.1 413 ")
+        big = tmp_path / "big.txt"
+        with open(big, "wb") as f:
+            f.truncate(1 << 30)
+        r = subprocess.run([harness.BINARY, "ingest", "--no-wait", "--data-dir", p.data, str(big)], capture_output=True, text=True, check=False)
+        assert "1 refused" in r.stdout and "it has 1024 MB; at most 32 MB" in r.stderr
+        line = "This is one of the lines that every page of this long book has"
+        book = samples.pdf([[(11, f"{line} {i}.")] * 3 for i in range(5000)])
+        status, _, body = admin.raw("POST", "/api/v1/documents?source_name=book.pdf", book, {"Content-Type": "application/octet-stream"})
+        assert status == 201
+        doc = wait_for(lambda: (d := admin.get(f"/api/v1/documents/{json.loads(body)['doc_id']}"))["status"] != "pending" and d, "the book")
+        assert doc["status"] == "indexed" and doc["chunk_count"] > 1000
+        find = {"query": "lines of the book 4321", "parts": "lexical", "k": 1}
+        hit = wait_for(lambda: admin.post("/api/v1/search", find)["data"], "the index")[0]  # it follows a moment after the store
+        assert "4321" in hit["text"] and hit["page"] == 4322
 
 
 def test_documents_that_a_full_disk_held_up_come_in_when_there_is_room(tmp_path):
