@@ -8,6 +8,7 @@
 #include <unicode/utf8.h>
 
 #define LOOK_AT ((size_t)16 << 10)
+#define LONGEST 6 /* bytes of the words below */
 
 /* Lower case, each between blanks. */
 static const struct {
@@ -49,7 +50,7 @@ struct tally {
 };
 
 static void end_word(struct tally *t) {
-    if (t->n > 0 && t->n + 2 < sizeof t->word) {
+    if (t->n > 0 && t->n <= LONGEST) {
         char key[sizeof t->word + 2];
         key[0] = ' ';
         memcpy(key + 1, t->word, t->n);

@@ -20,6 +20,7 @@ static const struct {
 };
 #define STEMMERS_N (sizeof stemmers / sizeof stemmers[0])
 
+#define STOP_LONGEST 7 /* bytes of the words below */
 static const char english_stops[] =
     " a about above after again against all also am an and any are aren as at be because been "
     "before "
@@ -83,8 +84,8 @@ static struct sb_stemmer *stemmer_of(struct terms *t, const char *lang) {
 }
 
 static bool is_english_stop(const struct word *w) {
-    char key[16];
-    if (!w->ascii || w->n + 3 > sizeof key)
+    char key[STOP_LONGEST + 3];
+    if (!w->ascii || w->n > STOP_LONGEST)
         return false;
     key[0] = ' ';
     memcpy(key + 1, w->p, w->n);
