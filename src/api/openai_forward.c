@@ -28,6 +28,7 @@ struct relay {
     struct answer_guard *guard; /* what a streamed answer passes through; NULL = none */
     bool in_data;               /* the upstream's bytes are being taken */
     bool recording;             /* the case is being written; x stays */
+    bool ends;                  /* under the guard, once in_data is over */
     enum err err;               /* how the upstream's answer ended */
     struct errinfo ei;
 };
@@ -171,6 +172,9 @@ static bool guard_send(void *ctx, struct str json) {
 }
 
 static void finish_guarded(struct relay *x) {
+    x->ends = x->in_data;
+    if (x->ends)
+        return;
     if (x->done_seen && !x->err && !send_event(x, STR("[DONE]"))) {
         relay_free(x);
         return;
@@ -183,7 +187,7 @@ static void finish_guarded(struct relay *x) {
 static void case_written(void *arg) {
     struct relay *x = ((struct openai_state *)((struct call *)arg)->state)->guard->relay;
     x->recording = false;
-    if (x->r)
+    if (x->r || x->in_data)
         finish_guarded(x);
     else
         relay_free(x);
@@ -312,6 +316,13 @@ static bool on_data(void *ctx, struct str bytes) {
         x->in_data = true;
         enum err e = sse_parser_feed(x->parser, bytes, on_event, x);
         x->in_data = false;
+        if (x->ends) {
+            if (x->r)
+                finish_guarded(x);
+            else
+                relay_free(x);
+            return false;
+        }
         return e == ERR_OK;
     }
     buf_adds(&x->in, bytes);

@@ -100,6 +100,8 @@ static void add_chunk(struct answer_guard *a, size_t index, const struct str *te
 
 /* False: the client is gone; the relay has forgotten us, or will. */
 static bool send(struct answer_guard *a, struct str json) {
+    if (a->freed)
+        return false;
     return a->cb->send(a->ctx, json);
 }
 
@@ -118,7 +120,7 @@ bool answer_guard_is_over(const struct answer_guard *a) {
 }
 
 static void look(struct answer_guard *a) {
-    if (a->over || !all_done(a))
+    if (a->over || a->freed || !all_done(a))
         return;
     if (a->tail.n) {
         bool alive = send(a, buf_str(&a->tail));
@@ -168,6 +170,8 @@ static void finish_choice(struct choice *ch, const char *reason) {
 static void on_block(void *ctx, const struct safety_verdict *v, size_t keep, struct str blocked) {
     struct choice *ch = ctx;
     struct openai_guard *g = ch->a->g;
+    if (ch->a->freed)
+        return;
     (void)keep; /* what went out cannot be taken back on this API */
     g->verdict = *v;
     g->direction = SAFETY_OUTPUT;
@@ -200,8 +204,11 @@ static void on_end(void *ctx, const struct safety_verdict *worst) {
 
 static void on_fail(void *ctx, enum err e) {
     struct answer_guard *a = ((struct choice *)ctx)->a;
-    a->over = true;
-    a->cb->on_fail(a->ctx, e);
+    bool was = a->inside;
+    a->over = a->inside = true;
+    if (!a->freed)
+        a->cb->on_fail(a->ctx, e);
+    leave(a, was);
 }
 
 static const struct safety_stream_callbacks callbacks = {on_text, on_block, on_end, on_fail};
@@ -280,7 +287,7 @@ static bool take_event(struct answer_guard *a, yyjson_mut_doc *d, struct str jso
         buf_adds(&a->tail, json);
         return buf_err(&a->tail) == ERR_OK;
     }
-    if (feed(a, ch, text))
+    if (feed(a, ch, text) || a->freed)
         return false;
     if (ch->cut)
         return true;

@@ -132,6 +132,10 @@ static bool is_common(struct str w, bool turned) {
     return false;
 }
 
+unsigned decode_word(struct str word) {
+    return (is_common(word, false) ? 1u : 0) | (is_common(word, true) ? 2u : 0);
+}
+
 static void decode_rot13(struct str s, struct buf *out) {
     for (size_t i = 0; i < s.n; i++)
         buf_addc(out, rot13(s.p[i]));

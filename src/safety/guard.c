@@ -1,36 +1,18 @@
 /* The cascade. See guard.h. What a judgement needs to work in (the normaliser's buffers, the
  * automaton's state) is kept in a list of benches, one for each thread that judges at once. */
-#include "safety/guard.h"
+#include "safety/guard_internal.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/crypto.h"
-#include "safety/literals.h"
-#include "safety/normalise.h"
 #include "safety/views.h"
-#include "safety/words.h"
 
 #define BENCHES_KEPT   16
 #define BENCH_KEPT_MAX ((size_t)1 << 20) /* bytes of text whose buffers are kept for the next */
-#define PII_HITS_MAX   256
 #define PIECE_OVERLAP  512
 #define EARLIER_SHARE  0.5f /* of the talk's score that the earlier messages may have alone */
-
-struct bench {
-    struct bench *next;
-    struct policy *policy; /* whose words the scanner reads; a reference */
-    struct words_scanner *scanner;
-    struct safety_normal normal, joined;
-    struct buf context;
-    struct pii_hit hits[PII_HITS_MAX];
-    unsigned char *matched; /* of each rule: 1 = it, 2 = its exception */
-    struct {
-        size_t from, to;
-    } * spans;
-    size_t n_rules;
-};
 
 struct safety {
     const struct safety_scorer *scorer;
@@ -66,6 +48,7 @@ static void bench_free(struct bench *b) {
     if (!b)
         return;
     words_scanner_free(b->scanner);
+    words_scanner_free(b->stepper);
     policy_unref(b->policy);
     safety_normal_deinit(&b->normal);
     safety_normal_deinit(&b->joined);
@@ -133,18 +116,20 @@ static bool bench_fit(struct bench *b, const struct policy *p) {
     if (b->policy == p)
         return true;
     words_scanner_free(b->scanner);
+    words_scanner_free(b->stepper);
     free(b->matched);
     free(b->spans);
     policy_unref(b->policy);
     b->policy = policy_ref((struct policy *)p);
     b->n_rules = p->n_rules;
     b->scanner = words_scanner_new(p->words);
+    b->stepper = words_scanner_new(p->words);
     b->matched = calloc(p->n_rules + 1, 1);
     b->spans = calloc(p->n_rules + 1, sizeof *b->spans);
-    return b->scanner && b->matched && b->spans;
+    return b->scanner && b->stepper && b->matched && b->spans;
 }
 
-static struct bench *bench_take(struct safety *g, const struct policy *p) {
+struct bench *bench_take(struct safety *g, const struct policy *p) {
     struct bench **at, *b = NULL;
     pthread_mutex_lock(&g->lock);
     for (at = &g->benches; *at && (*at)->policy != p; at = &(*at)->next)
@@ -165,7 +150,7 @@ static struct bench *bench_take(struct safety *g, const struct policy *p) {
     return b;
 }
 
-static void bench_put(struct safety *g, struct bench *b) {
+void bench_put(struct safety *g, struct bench *b) {
     bool keep = b->normal.text.size + b->joined.text.size < BENCH_KEPT_MAX;
     pthread_mutex_lock(&g->lock);
     if (keep && g->n_benches < BENCHES_KEPT) {
@@ -195,7 +180,7 @@ static bool stronger(const struct safety_finding *a, const struct safety_finding
 }
 
 /* Keeps the strongest findings, in order. */
-static void verdict_add(struct safety_verdict *v, const struct safety_finding *f) {
+void verdict_add(struct safety_verdict *v, const struct safety_finding *f) {
     size_t at = v->n;
     if (f->action == SAFETY_ALLOW)
         return;
@@ -211,9 +196,60 @@ static void verdict_add(struct safety_verdict *v, const struct safety_finding *f
     v->category = v->findings[0].category;
 }
 
-static void raise_score(struct safety_verdict *v, enum safety_category c, float score) {
+void verdict_raise(struct safety_verdict *v, enum safety_category c, float score) {
     if (score > v->scores[c])
         v->scores[c] = score;
+}
+
+void verdict_add_rule(struct safety_verdict *v, const struct policy_rule *rule,
+                      const struct policy_role *role, enum safety_direction d, size_t from,
+                      size_t to) {
+    struct safety_finding f = {.category = rule->category,
+                               .action = policy_action(role, rule->category, d, rule->score),
+                               .score = rule->score,
+                               .from = from,
+                               .to = to};
+    verdict_raise(v, rule->category, rule->score);
+    snprintf(f.source, sizeof f.source, "rule:%.*s", STR_ARG(rule->id));
+    verdict_add(v, &f);
+}
+
+void verdict_add_pii(struct safety_verdict *v, const struct pii_hit *h,
+                     const struct policy_role *role, enum safety_direction d, size_t from,
+                     size_t to) {
+    struct safety_finding f = {SAFETY_PRIVACY, role->pii[h->kind][d], 1, from, to, ""};
+    snprintf(f.source, sizeof f.source, "pii:%s.%s", pii_name(h->kind), h->detail);
+    verdict_add(v, &f);
+}
+
+void verdict_add_scores(struct safety_verdict *v, const struct safety_scorer *s,
+                        const struct policy_role *role, enum safety_direction d,
+                        const float scores[SAFETY_CATEGORIES]) {
+    for (int c = 0; c < SAFETY_CATEGORIES; c++) {
+        enum safety_category category = (enum safety_category)c;
+        struct safety_finding f = {.category = category,
+                                   .action = policy_action(role, category, d, scores[c]),
+                                   .score = scores[c]};
+        verdict_raise(v, category, scores[c]);
+        if (f.action == SAFETY_ALLOW)
+            continue;
+        snprintf(f.source, sizeof f.source, "model:%s", s->name);
+        verdict_add(v, &f);
+    }
+}
+
+void verdict_add_canary(struct safety_verdict *v, size_t from, size_t to) {
+    struct safety_finding f = {SAFETY_PROMPT_INJECTION, SAFETY_BLOCK, 1, from, to, "canary"};
+    verdict_raise(v, f.category, 1);
+    verdict_add(v, &f);
+}
+
+void verdict_find_band(struct safety_verdict *v, const struct policy *p) {
+    for (int c = 0; c < SAFETY_CATEGORIES; c++)
+        if (v->scores[c] >= p->band_from && v->scores[c] < p->band_to)
+            v->uncertain = true;
+    if (v->action == SAFETY_BLOCK)
+        v->uncertain = false;
 }
 
 /* ---- rules ---- */
@@ -252,16 +288,8 @@ static void take_rules(struct judging *j) {
         j->b->matched[i] = 0;
         if (matched != 1)
             continue;
-        raise_score(j->v, rule->category, rule->score);
-        struct safety_finding f = {
-            .category = rule->category,
-            .action = policy_action(j->role, rule->category, j->r->direction, rule->score),
-            .score = rule->score,
-            .from = j->b->spans[i].from,
-            .to = j->b->spans[i].to,
-        };
-        snprintf(f.source, sizeof f.source, "rule:%.*s", STR_ARG(rule->id));
-        verdict_add(j->v, &f);
+        verdict_add_rule(j->v, rule, j->role, j->r->direction, j->b->spans[i].from,
+                         j->b->spans[i].to);
     }
 }
 
@@ -296,9 +324,7 @@ static enum err take_pii(struct judging *j) {
         enum safety_action a = j->role->pii[hits[i].kind][r->direction];
         if (hits[i].to <= r->fresh_from)
             continue;
-        struct safety_finding f = {SAFETY_PRIVACY, a, 1, hits[i].from, hits[i].to, ""};
-        snprintf(f.source, sizeof f.source, "pii:%s.%s", pii_name(hits[i].kind), hits[i].detail);
-        verdict_add(j->v, &f);
+        verdict_add_pii(j->v, &hits[i], j->role, r->direction, hits[i].from, hits[i].to);
         if (a == SAFETY_REDACT)
             hits[redact++] = hits[i];
     }
@@ -387,15 +413,7 @@ static enum err take_scores(struct safety *g, struct judging *j) {
     enum err e = score_talk(g, j, best);
     if (e)
         return e;
-    for (int c = 0; c < SAFETY_CATEGORIES; c++) {
-        struct safety_finding f = {
-            .category = (enum safety_category)c,
-            .action = policy_action(j->role, (enum safety_category)c, r->direction, best[c]),
-            .score = best[c]};
-        snprintf(f.source, sizeof f.source, "model:%s", g->scorer->name);
-        raise_score(j->v, (enum safety_category)c, best[c]);
-        verdict_add(j->v, &f);
-    }
+    verdict_add_scores(j->v, g->scorer, j->role, r->direction, best);
     return ERR_OK;
 }
 
@@ -407,18 +425,7 @@ static void take_canary(struct judging *j) {
         r->canary.n && r->direction == SAFETY_OUTPUT ? str_find(r->text, r->canary) : SIZE_MAX;
     if (at == SIZE_MAX)
         return;
-    struct safety_finding f = {SAFETY_PROMPT_INJECTION, SAFETY_BLOCK, 1, at,
-                               at + r->canary.n,        "canary"};
-    raise_score(j->v, f.category, 1);
-    verdict_add(j->v, &f);
-}
-
-static void find_band(struct judging *j) {
-    for (int c = 0; c < SAFETY_CATEGORIES; c++)
-        if (j->v->scores[c] >= j->p->band_from && j->v->scores[c] < j->p->band_to)
-            j->v->uncertain = true;
-    if (j->v->action == SAFETY_BLOCK)
-        j->v->uncertain = false;
+    verdict_add_canary(j->v, at, at + r->canary.n);
 }
 
 static enum err judge(struct safety *g, struct judging *j) {
@@ -434,7 +441,7 @@ static enum err judge(struct safety *g, struct judging *j) {
         return e;
     take_canary(j);
     e = take_scores(g, j);
-    find_band(j);
+    verdict_find_band(j->v, j->p);
     return e;
 }
 
@@ -461,7 +468,7 @@ void safety_add_guard(const struct policy *p, struct str role, enum safety_direc
     struct safety_finding f = {
         .category = c, .action = policy_action(policy_for(p, role), c, d, score), .score = score};
     snprintf(f.source, sizeof f.source, "guard:%s", model);
-    raise_score(v, c, score);
+    verdict_raise(v, c, score);
     verdict_add(v, &f);
     v->uncertain = false;
 }

@@ -36,7 +36,7 @@ const struct safety_scorer *safety_get_scorer(const struct safety *g); /* NULL =
 /* A token for a role's system prompt that nothing else holds: an answer in which it stands has
  * leaked the prompt. The same for the same role and version while the process lives, so that the
  * prompt's prefix is still reused. out: SAFETY_CANARY_SIZE bytes. */
-#define SAFETY_CANARY_SIZE 20
+#define SAFETY_CANARY_SIZE 20 /* with its NUL */
 void safety_canary(const struct safety *g, struct str role_id, int version,
                    char out[SAFETY_CANARY_SIZE]);
 

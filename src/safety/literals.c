@@ -8,6 +8,7 @@ struct node {
     uint16_t fail, report; /* report: the next node on the fail path that ends a string; 0 = none */
     uint32_t id;
     uint8_t length; /* of the string that ends here; 0 = none does */
+    uint8_t depth;  /* bytes from the root */
 };
 
 struct literal {
@@ -56,6 +57,7 @@ static enum err insert(struct literals *l, const struct literal *s) {
             if (l->n_nodes == LITERALS_NODES_MAX)
                 return ERR_TOO_LARGE;
             *to = (uint16_t)l->n_nodes++;
+            l->nodes[*to].depth = (uint8_t)(i + 1);
         }
         at = *to;
     }
@@ -122,4 +124,15 @@ void literals_scan(const struct literals *l, struct str text,
         for (uint16_t r = l->nodes[at].length ? at : l->nodes[at].report; r; r = l->nodes[r].report)
             hit(ctx, l->nodes[r].id, i + 1 - l->nodes[r].length, i + 1);
     }
+}
+
+size_t literals_step(const struct literals *l, uint16_t *node, char c, size_t to,
+                     void (*hit)(void *ctx, uint32_t id, size_t from, size_t to), void *ctx) {
+    if (!l->n)
+        return 0;
+    uint16_t at = l->next[*node * l->classes + l->class_of[(unsigned char)c]];
+    for (uint16_t r = l->nodes[at].length ? at : l->nodes[at].report; r; r = l->nodes[r].report)
+        hit(ctx, l->nodes[r].id, to > l->nodes[r].length ? to - l->nodes[r].length : 0, to);
+    *node = at;
+    return l->nodes[at].depth;
 }

@@ -17,3 +17,7 @@ enum err literals_add(struct literals *l, struct str s, uint32_t id, struct erri
 enum err literals_build(struct literals *l) ERR_CHECK;
 void literals_scan(const struct literals *l, struct str text,
                    void (*hit)(void *ctx, uint32_t id, size_t from, size_t to), void *ctx);
+/* The next byte of a text that grows; *node is 0 in the beginning. Hits end at `to`. Returns how
+ * many bytes, this one included, may be the beginning of one. */
+size_t literals_step(const struct literals *l, uint16_t *node, char c, size_t to,
+                     void (*hit)(void *ctx, uint32_t id, size_t from, size_t to), void *ctx);

@@ -27,3 +27,6 @@ bool unicode_is_letter(int32_t c);
  * each. out is for their bytes. */
 typedef void (*decode_fn)(void *ctx, struct str decoded, size_t from, size_t to, unsigned how);
 void decode_fragments(struct str original, struct buf *out, decode_fn take, void *ctx);
+/* Whether a word (ASCII letters) is one that nearly every English sentence has: as it stands (bit
+ * 0), or turned by ROT13 (bit 1). */
+unsigned decode_word(struct str word);

@@ -63,6 +63,15 @@ static const struct {
 #undef F
 };
 
+bool secret_may_begin(struct str word) {
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        size_t n = word.n < forms[i].n ? word.n : forms[i].n;
+        if (word.n && word.p[0] == forms[i].prefix[0] && memcmp(word.p, forms[i].prefix, n) == 0)
+            return true;
+    }
+    return word.n && word.p[0] == '-';
+}
+
 static bool in_set(char c, enum charset set) {
     bool d = c >= '0' && c <= '9', l = c >= 'a' && c <= 'z', u = c >= 'A' && c <= 'Z';
     switch (set) {

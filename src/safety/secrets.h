@@ -7,3 +7,6 @@
 /* Tries the place `at` of the text, where a word begins. */
 bool secret_find(struct str text, size_t at, struct pii_hit *ret);
 bool secret_find_telegram(struct str s, size_t at, struct pii_hit *ret); /* s begins at `at` */
+/* Whether a word that is still coming may become a key: some form begins so, or it begins like one.
+ */
+bool secret_may_begin(struct str word);

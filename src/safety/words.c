@@ -53,6 +53,8 @@ struct words_scanner {
     struct seen *seen;
     uint32_t *hits; /* positions of the current word */
     uint32_t *froms;
+    uint32_t *touched; /* between resume and suspend: positions whose seen is not zero */
+    size_t n_touched;
     uint32_t clock;
 };
 
@@ -443,7 +445,8 @@ struct words_scanner *words_scanner_new(const struct words *w) {
     s->seen = calloc(w->n_positions + 1, sizeof *s->seen);
     s->hits = malloc((w->n_positions + 1) * sizeof *s->hits);
     s->froms = malloc((w->n_positions + 1) * sizeof *s->froms);
-    if (!s->seen || !s->hits || !s->froms) {
+    s->touched = malloc((w->n_positions + 1) * sizeof *s->touched);
+    if (!s->seen || !s->hits || !s->froms || !s->touched) {
         words_scanner_free(s);
         return NULL;
     }
@@ -456,6 +459,7 @@ void words_scanner_free(struct words_scanner *s) {
     free(s->seen);
     free(s->hits);
     free(s->froms);
+    free(s->touched);
     free(s);
 }
 
@@ -527,4 +531,60 @@ void words_scan(struct words_scanner *s, struct str text,
                 hit(ctx, s->w->positions[s->hits[i]].id, s->froms[i], at);
         }
     }
+}
+
+/* ---- a text that grows ---- */
+
+void words_live_deinit(struct words_live *l) {
+    free(l->list);
+    *l = (struct words_live){0};
+}
+
+static void touch(struct words_scanner *s, uint32_t position, struct seen seen) {
+    if (!s->seen[position].at)
+        s->touched[s->n_touched++] = position;
+    s->seen[position] = seen;
+}
+
+void words_resume(struct words_scanner *s, const struct words_live *l) {
+    s->clock = l->clock;
+    for (size_t i = 0; i < l->n; i++)
+        touch(s, l->list[i].position, (struct seen){l->list[i].at, l->list[i].from});
+}
+
+void words_step(struct words_scanner *s, struct str word, bool new_sentence, size_t from, size_t to,
+                bool trial, void (*hit)(void *ctx, uint32_t id, size_t from, size_t to),
+                void *ctx) {
+    uint32_t before = s->clock;
+    if (!s->w->n_positions)
+        return;
+    s->clock += new_sentence ? SENTENCE_SKIP : 1;
+    size_t n = try_word(s, word, (uint32_t)from);
+    for (size_t i = 0; i < n; i++) {
+        if (!trial)
+            touch(s, s->hits[i], (struct seen){s->clock, s->froms[i]});
+        if (s->w->positions[s->hits[i]].final)
+            hit(ctx, s->w->positions[s->hits[i]].id, s->froms[i], to);
+    }
+    if (trial)
+        s->clock = before;
+}
+
+enum err words_suspend(struct words_scanner *s, struct words_live *l) {
+    enum err e = ERR_OK;
+    l->n = 0;
+    l->clock = s->clock;
+    for (size_t i = 0; i < s->n_touched; i++) {
+        uint32_t p = s->touched[i];
+        struct seen seen = s->seen[p];
+        s->seen[p].at = 0;
+        if (seen.at + WORDS_GAP_MAX < s->clock || e) /* no gap reaches back so far */
+            continue;
+        if (!grow((void **)&l->list, &l->size, l->n, sizeof *l->list))
+            e = ERR_NOMEM;
+        else
+            l->list[l->n++] = (struct words_seen){p, seen.at, seen.from};
+    }
+    s->n_touched = 0;
+    return e;
 }

@@ -40,6 +40,24 @@ void words_scanner_free(struct words_scanner *s);
 void words_scan(struct words_scanner *s, struct str text,
                 void (*hit)(void *ctx, uint32_t id, size_t from, size_t to), void *ctx);
 
+/* ---- a text that grows: word by word, and what of the scan lives on between its pieces ---- */
+struct words_live { /* zeros: nothing was read; with words_live_deinit() */
+    struct words_seen {
+        uint32_t position, at, from;
+    } * list; /* the positions from which a match can still go on */
+    size_t n, size;
+    uint32_t clock;
+};
+void words_live_deinit(struct words_live *l);
+/* Takes up where l was left. Between this and words_suspend() the scanner is for words_step() only,
+ * and it must be one that words_scan() is never used with. */
+void words_resume(struct words_scanner *s, const struct words_live *l);
+/* The next word, from byte `from` to `to` of the text (below 4 GiB). trial: as if it ended here; it
+ * will be given again. */
+void words_step(struct words_scanner *s, struct str word, bool new_sentence, size_t from, size_t to,
+                bool trial, void (*hit)(void *ctx, uint32_t id, size_t from, size_t to), void *ctx);
+enum err words_suspend(struct words_scanner *s, struct words_live *l) ERR_CHECK;
+
 /* The next word of a text from *at on: its bytes; *ret_gap is raised past 0 where a sentence ended
  * before it. False at the end. */
 bool words_next(struct str text, size_t *at, struct str *ret, bool *ret_new_sentence);

@@ -1,0 +1,533 @@
+/* What was found in a growing text, and how much of it is safe. See flow.h. */
+#include <stdlib.h>
+
+#include "safety/flow_internal.h"
+#include "safety/secrets.h"
+
+#define PLACEHOLDER_MAX 24 /* "[SECRET_12]" */
+#define WORD_HELD       96 /* bytes of an unfinished word that wait while there is a disguise */
+#define DIGITS_HELD     8  /* a longer number may begin a key */
+#define AROUND          64 /* bytes before a candidate that may say what it is */
+
+/* ---- life ---- */
+
+static void care(struct safety_flow *f) {
+    static const bool is_number[PII_KINDS] = {
+        [PII_PHONE] = true, [PII_CARD] = true,     [PII_IBAN] = true,
+        [PII_SSN] = true,   [PII_NATIONAL] = true, [PII_IP] = true};
+    for (int k = 0; k < PII_KINDS; k++) {
+        enum safety_action a = f->role->pii[k][f->direction];
+        f->pii = f->pii || a != SAFETY_ALLOW;
+        f->pii_held = f->pii_held || a == SAFETY_REDACT || a == SAFETY_BLOCK;
+        f->numbers_held =
+            f->numbers_held || (is_number[k] && (a == SAFETY_REDACT || a == SAFETY_BLOCK));
+        f->words_held =
+            f->words_held || (k != PII_SECRET && (a == SAFETY_REDACT || a == SAFETY_BLOCK));
+    }
+}
+
+static bool make_sums(struct safety_flow *f) {
+    size_t n = f->scorer ? f->scorer->flow_size : 0;
+    for (int i = 0; i < 2 && n; i++) {
+        f->sums[i] = calloc(1, n);
+        f->sums_then[i] = calloc(1, n);
+        if (!f->sums[i] || !f->sums_then[i])
+            return false;
+    }
+    return true;
+}
+
+static enum err read_before(struct safety_flow *f, struct str before) {
+    struct safety_verdict v;
+    size_t from = before.n > FLOW_WINDOW ? before.n - FLOW_WINDOW : 0;
+    while (from < before.n && ((unsigned char)before.p[from] & 0xC0) == 0x80)
+        from++;
+    f->base = f->segment_from = f->word_end = f->sentence_from = from;
+    f->known = before.n;
+    enum err e =
+        before.n > from ? safety_flow_add(f, str_sub(before, from, before.n), false, &v) : ERR_OK;
+    f->safe = f->taken = f->pii_done = before.n;
+    f->hold_word = f->hold_model = false;
+    return e;
+}
+
+enum err safety_flow_new(const struct safety_flow_options *o, struct safety_flow **ret) {
+    struct safety_flow *f = calloc(1, sizeof *f);
+    if (!f)
+        return ERR_NOMEM;
+    f->safety = o->safety;
+    f->policy = policy_ref(o->policy);
+    f->role = policy_for(o->policy, o->role);
+    f->scorer = safety_get_scorer(o->safety);
+    f->direction = o->direction;
+    f->placeholders = o->placeholders;
+    f->clean_at = f->pii_now.from = NOWHERE;
+    f->new_sentence = true;
+    if (o->canary.n < sizeof f->canary)
+        memcpy(f->canary, o->canary.p, o->canary.n);
+    buf_init(&f->raw, FLOW_INPUT_MAX);
+    buf_init(&f->folded, FLOW_INPUT_MAX * NORMAL_GROWTH);
+    buf_init(&f->cuts, (size_t)1 << 20);
+    care(f);
+    f->rules = calloc(o->policy->n_rules + 1, 1);
+    f->spans = calloc(o->policy->n_rules + 1, sizeof *f->spans);
+    enum err e = f->rules && f->spans && make_sums(f) ? ERR_OK : ERR_NOMEM;
+    if (!e)
+        e = read_before(f, o->before);
+    if (e) {
+        safety_flow_free(f);
+        return e;
+    }
+    *ret = f;
+    return ERR_OK;
+}
+
+void safety_flow_free(struct safety_flow *f) {
+    if (!f)
+        return;
+    policy_unref(f->policy);
+    buf_deinit(&f->raw);
+    buf_deinit(&f->folded);
+    buf_deinit(&f->cuts);
+    words_live_deinit(&f->live);
+    for (int i = 0; i < 2; i++) {
+        free(f->sums[i]);
+        free(f->sums_then[i]);
+    }
+    free(f->rules);
+    free(f->spans);
+    free(f);
+}
+
+size_t safety_flow_end(const struct safety_flow *f) {
+    return f->base + f->raw.n;
+}
+
+size_t safety_flow_safe(const struct safety_flow *f) {
+    return f->safe;
+}
+
+/* ---- rules ---- */
+
+static bool is_seen(const struct safety_flow *f, size_t from, size_t to) {
+    return to <= f->known || (f->dirty && from >= f->dirty_from);
+}
+
+static void note_hit(struct safety_flow *f, uint32_t id, size_t from, size_t to) {
+    size_t rule = id / 2;
+    if (id % 2) {
+        f->rules[rule] |= RULE_EXCEPTED;
+    } else if (f->policy->rules[rule].on[f->direction] && to > f->known &&
+               !(f->rules[rule] & (RULE_HIT | RULE_TOLD))) {
+        f->rules[rule] |= RULE_HIT;
+        f->spans[rule] = (struct span){from, to};
+    }
+}
+
+/* While there are signs of a disguise, the normalised text speaks. */
+void flow_hit(void *ctx, uint32_t id, size_t from, size_t to) {
+    struct safety_flow *f = ctx;
+    if (id % 2 || !is_seen(f, from, to))
+        note_hit(f, id, from, to);
+}
+
+void flow_trial_hit(void *ctx, uint32_t id, size_t from, size_t to) {
+    struct safety_flow *f = ctx;
+    const struct policy_rule *r = &f->policy->rules[id / 2];
+    (void)from;
+    if (id % 2 || to <= f->known || !r->on[f->direction] || f->rules[id / 2] & ~RULE_HIT)
+        return;
+    f->hold_word =
+        f->hold_word || policy_action(f->role, r->category, f->direction, r->score) == SAFETY_BLOCK;
+}
+
+static void tell_rules(struct safety_flow *f, struct safety_verdict *v) {
+    for (size_t i = 0; i < f->policy->n_rules; i++) {
+        if (!(f->rules[i] & RULE_HIT))
+            continue;
+        f->rules[i] &= (unsigned char)~RULE_HIT;
+        if (f->rules[i] & RULE_EXCEPTED)
+            continue;
+        f->rules[i] |= RULE_TOLD;
+        verdict_add_rule(v, &f->policy->rules[i], f->role, f->direction, f->spans[i].from,
+                         f->spans[i].to);
+    }
+}
+
+/* ---- a disguise: the last bytes as a whole ---- */
+
+struct whole {
+    struct safety_flow *f;
+    size_t from, to; /* the window */
+};
+
+static void whole_hit(void *ctx, uint32_t id, size_t from, size_t to) {
+    struct whole *w = ctx;
+    struct normal_source s = safety_normal_span(&w->f->b->normal, from, to);
+    note_hit(w->f, id, w->from + s.from, w->from + s.to);
+}
+
+static size_t window_from(const struct safety_flow *f) {
+    size_t end = safety_flow_end(f), from = f->dirty_from;
+    if (end > FLOW_WINDOW && from < end - FLOW_WINDOW)
+        from = end - FLOW_WINDOW;
+    if (from < f->base)
+        from = f->base;
+    if (f->run_n && from > f->run_from) /* base64 comes in fours */
+        from = f->run_from + (from - f->run_from + 3) / 4 * 4;
+    while (from < end && ((unsigned char)f->raw.p[from - f->base] & 0xC0) == 0x80)
+        from++;
+    return from < end ? from : end;
+}
+
+static void raise_all(float best[SAFETY_CATEGORIES], const float scores[SAFETY_CATEGORIES]) {
+    for (int c = 0; c < SAFETY_CATEGORIES; c++)
+        best[c] = scores[c] > best[c] ? scores[c] : best[c];
+}
+
+static void score_whole(struct safety_flow *f, struct str text, float best[SAFETY_CATEGORIES]) {
+    float scores[SAFETY_CATEGORIES] = {0};
+    struct safety_text t = {.text = text, .folded = text, .direction = f->direction};
+    if (!f->scorer || !text.n)
+        return;
+    f->scorer->score(f->scorer->ctx, &t, scores);
+    raise_all(best, scores);
+}
+
+static enum err judge_whole(struct safety_flow *f, bool last, float best[SAFETY_CATEGORIES]) {
+    const unsigned disguises =
+        NORMAL_LEET | NORMAL_SPACED | NORMAL_BASE64 | NORMAL_HEX | NORMAL_ROT13;
+    struct safety_normal *n = &f->b->normal;
+    struct whole w = {f, window_from(f), safety_flow_end(f)};
+    if (!last && f->word_n && w.to - f->word_from <= WORD_HELD) { /* it may read otherwise then */
+        w.to = f->word_from > w.from ? f->word_from : w.from;
+        f->hold_word = true;
+    }
+    enum err e = safety_normalise(n, str_sub(buf_str(&f->raw), w.from - f->base, w.to - w.from));
+    if (e)
+        return e;
+    struct str text = buf_str(&n->text);
+    words_scan(f->b->scanner, text, whole_hit, &w);
+    literals_scan(f->policy->literals, text, whole_hit, &w);
+    if (n->found & disguises) {
+        score_whole(f, str_sub(text, 0, n->decoded_from), best);
+        if (n->decoded_from < text.n)
+            score_whole(f, str_sub(text, n->decoded_from + 1, text.n), best);
+    }
+    if (f->clean_at != NOWHERE) {
+        f->dirty = false;
+        f->clean_at = NOWHERE;
+    }
+    return ERR_OK;
+}
+
+/* ---- personal data ---- */
+
+static void tell_hit(struct safety_flow *f, const struct pii_hit *h, size_t from,
+                     struct safety_verdict *v) {
+    struct span s = {from + h->from, from + h->to};
+    if (s.to <= f->pii_done || s.to <= f->known)
+        return;
+    verdict_add_pii(v, h, f->role, f->direction, s.from, s.to);
+    if (f->role->pii[h->kind][f->direction] == SAFETY_REDACT)
+        buf_add(&f->cuts, &s, sizeof s);
+}
+
+static void scan_data(struct safety_flow *f, struct safety_verdict *v) {
+    struct candidate *p = &f->pii_now;
+    size_t end = safety_flow_end(f), from = p->from > AROUND ? p->from - AROUND : 0;
+    if (from <= f->base)
+        from = f->base;
+    else /* where a word begins */
+        while (from < p->from && (unsigned char)f->raw.p[from - f->base - 1] > ' ')
+            from++;
+    struct str text = str_sub(buf_str(&f->raw), from - f->base, end - from);
+    size_t n = pii_scan(text, f->b->hits, PII_HITS_MAX), done = p->end;
+    for (size_t i = 0; i < n; i++) {
+        if (f->b->hits[i].to + from <= p->from)
+            continue;
+        tell_hit(f, &f->b->hits[i], from, v);
+        done = f->b->hits[i].to + from > done ? f->b->hits[i].to + from : done;
+    }
+    f->pii_done = done > f->pii_done ? done : f->pii_done;
+    bool goes_on = p->word_n && !p->in_word;
+    *p = (struct candidate){.from = NOWHERE,
+                            .end = p->end,
+                            .word_from = goes_on ? p->word_from : end,
+                            .word_n = goes_on ? p->word_n : 0,
+                            .dashes = p->dashes};
+}
+
+/* ---- the classifier ---- */
+
+static struct str up_to_word(struct str s) {
+    while (s.n) {
+        char c = s.p[s.n - 1] | 0x20;
+        if (!((c >= 'a' && c <= 'z') || (s.p[s.n - 1] >= '0' && s.p[s.n - 1] <= '9') ||
+              (unsigned char)s.p[s.n - 1] >= 128))
+            break;
+        s.n--;
+    }
+    return s;
+}
+
+static void add_sums(struct safety_flow *f, int which, struct str text) {
+    size_t n = up_to_word(text).n;
+    f->scorer->flow_add(f->scorer->ctx, f->sums[which], str_sub(text, 0, n));
+    if (n) {
+        memcpy(f->sums_then[which], f->sums[which], f->scorer->flow_size);
+        f->split_then = f->split;
+    }
+    f->scorer->flow_add(f->scorer->ctx, f->sums[which], str_sub(text, n, text.n));
+}
+
+/* A new window: the end of the old one begins it. */
+static void begin_segment(struct safety_flow *f, size_t end) {
+    size_t from = end > f->base + FLOW_KEPT ? end - FLOW_KEPT : f->base;
+    while (from < end && (unsigned char)f->raw.p[from - f->base] > ' ')
+        from++;
+    struct str kept = str_sub(buf_str(&f->raw), from - f->base, end - from);
+    f->segment_from = from;
+    f->split = f->split && safety_normalise(&f->b->normal, kept) == ERR_OK;
+    for (int i = 0; i <= f->split; i++) {
+        memset(f->sums[i], 0, f->scorer->flow_size);
+        memset(f->sums_then[i], 0, f->scorer->flow_size);
+        add_sums(f, i, i ? buf_str(&f->b->normal.text) : kept);
+    }
+}
+
+static void read_sums(struct safety_flow *f, struct str text) {
+    if (!f->scorer || !f->scorer->flow_size)
+        return;
+    size_t end = safety_flow_end(f), before = end - text.n;
+    if (end - f->segment_from > FLOW_SEGMENT && up_to_word(text).n)
+        begin_segment(f, before);
+    if (f->differs && !f->split) { /* until now both were the same */
+        memcpy(f->sums[1], f->sums[0], f->scorer->flow_size);
+        memcpy(f->sums_then[1], f->sums_then[0], f->scorer->flow_size);
+        f->split = true;
+    }
+    f->word_end = up_to_word(text).n ? before + up_to_word(text).n : f->word_end;
+    add_sums(f, 0, text);
+    if (f->split)
+        add_sums(f, 1, buf_str(&f->folded));
+}
+
+static bool blocks(const struct safety_flow *f, const float scores[SAFETY_CATEGORIES]) {
+    for (int c = 0; c < SAFETY_CATEGORIES; c++)
+        if (policy_action(f->role, (enum safety_category)c, f->direction, scores[c]) ==
+            SAFETY_BLOCK)
+            return true;
+    return false;
+}
+
+static void score_sums(const struct safety_flow *f, char *const sums[2], bool split,
+                       float best[SAFETY_CATEGORIES]) {
+    float scores[SAFETY_CATEGORIES];
+    memset(best, 0, sizeof scores);
+    for (int i = 0; i <= split; i++) {
+        f->scorer->flow_score(f->scorer->ctx, sums[i], f->direction, scores);
+        raise_all(best, scores);
+    }
+}
+
+/* A word that is not whole may look like another one: it waits until it is. */
+static void score_text(struct safety_flow *f, bool last, float best[SAFETY_CATEGORIES]) {
+    float scores[SAFETY_CATEGORIES];
+    f->hold_model = false;
+    if (!f->scorer)
+        return;
+    if (!f->scorer->flow_size) {
+        size_t from = f->raw.n > FLOW_SEGMENT ? f->raw.n - FLOW_SEGMENT : 0;
+        while (from < f->raw.n && ((unsigned char)f->raw.p[from] & 0xC0) == 0x80)
+            from++;
+        score_whole(f, str_sub(buf_str(&f->raw), from, f->raw.n), best);
+        return;
+    }
+    score_sums(f, f->sums, f->split, scores);
+    if (!last && f->word_end < safety_flow_end(f) && blocks(f, scores)) {
+        score_sums(f, f->sums_then, f->split_then, scores);
+        f->hold_model = !blocks(f, scores);
+    }
+    raise_all(best, scores);
+}
+
+/* ---- what is safe ---- */
+
+static size_t before_canary(const struct safety_flow *f, size_t end) {
+    size_t most = strlen(f->canary);
+    for (size_t n = most < f->raw.n ? most : f->raw.n; n > 0; n--)
+        if (memcmp(f->raw.p + f->raw.n - n, f->canary, n) == 0)
+            return end - n;
+    return end;
+}
+
+static size_t before_placeholder(const struct safety_flow *f, size_t end) {
+    for (size_t n = 1; n <= PLACEHOLDER_MAX && n <= f->raw.n; n++) {
+        char c = f->raw.p[f->raw.n - n];
+        if (c == '[')
+            return end - n;
+        if (!((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'))
+            return end;
+    }
+    return end;
+}
+
+/* The unfinished word may become personal data: "ada" before its "@", "ghp" before its "_". */
+static bool may_become(const struct safety_flow *f) {
+    const struct candidate *p = &f->pii_now;
+    return f->pii_held && p->word_n && p->word_from >= f->base &&
+           (f->words_held ||
+            secret_may_begin(str_sub(buf_str(&f->raw), p->word_from - f->base, p->word_n)));
+}
+
+static void lower_to(size_t *safe, bool when, size_t to) {
+    if (when && to < *safe)
+        *safe = to;
+}
+
+static void find_safe(struct safety_flow *f, bool last) {
+    const struct candidate *p = &f->pii_now;
+    const struct span *cuts = (const struct span *)f->cuts.p;
+    size_t end = safety_flow_end(f), safe = end;
+    if (!last) {
+        lower_to(&safe, f->hold_word, f->word_from);
+        lower_to(&safe, f->hold_model, f->word_end);
+        lower_to(&safe, f->literal > 1, end - f->literal);
+        lower_to(&safe,
+                 p->from != NOWHERE && f->pii_held &&
+                     (f->numbers_held || p->letters || p->digits >= DIGITS_HELD),
+                 p->from);
+        lower_to(&safe, may_become(f), p->word_from);
+        lower_to(&safe, f->canary[0], before_canary(f, end));
+        lower_to(&safe, f->placeholders, before_placeholder(f, end));
+    }
+    for (size_t i = 0; i < f->cuts.n / sizeof *cuts; i++)
+        lower_to(&safe, safe > cuts[i].from && safe < cuts[i].to, cuts[i].from);
+    f->safe = safe > f->safe ? safe : f->safe;
+}
+
+/* ---- all of it ---- */
+
+static void find_canary(struct safety_flow *f, size_t added, struct safety_verdict *v) {
+    size_t n = strlen(f->canary), back = added + n < f->raw.n ? added + n : f->raw.n;
+    struct str s = str_sub(buf_str(&f->raw), f->raw.n - back, back);
+    size_t at = n ? str_find(s, str_from(f->canary)) : SIZE_MAX;
+    size_t from = safety_flow_end(f) - back + at;
+    if (at != SIZE_MAX && from + n > f->known)
+        verdict_add_canary(v, from, from + n);
+}
+
+static enum err judge(struct safety_flow *f, struct str text, bool last, struct safety_verdict *v) {
+    float best[SAFETY_CATEGORIES] = {0};
+    enum err e = ERR_OK;
+    f->hold_word = f->differs = false;
+    buf_clear(&f->folded);
+    words_resume(f->b->stepper, &f->live);
+    flow_read(f, text);
+    flow_read_end(f, last);
+    e = words_suspend(f->b->stepper, &f->live);
+    if (!e && f->dirty)
+        e = judge_whole(f, last, best);
+    if (e)
+        return e;
+    tell_rules(f, v);
+    if (flow_candidate_is_over(f, last))
+        scan_data(f, v);
+    if (f->canary[0])
+        find_canary(f, text.n, v);
+    read_sums(f, text);
+    score_text(f, last, best);
+    if (f->scorer)
+        verdict_add_scores(v, f->scorer, f->role, f->direction, best);
+    v->degraded = f->scorer == NULL;
+    verdict_find_band(v, f->policy);
+    return buf_err(&f->folded) ? buf_err(&f->folded) : buf_err(&f->cuts);
+}
+
+enum err safety_flow_add(struct safety_flow *f, struct str text, bool last,
+                         struct safety_verdict *ret) {
+    struct safety_verdict v = {.policy_version = f->policy->version};
+    if (!f->error && !(f->b = bench_take(f->safety, f->policy)))
+        f->error = ERR_NOMEM;
+    if (f->error)
+        return f->error;
+    for (size_t at = 0;
+         !f->error && (at < text.n || at == 0);) { /* in pieces a window is made of */
+        struct str piece = str_sub(text, at, FLOW_KEPT);
+        piece.n = at + piece.n < text.n ? utf8_cut(piece, piece.n) : piece.n;
+        piece.n = piece.n || at == text.n ? piece.n : text.n - at;
+        at += piece.n;
+        buf_adds(&f->raw, piece);
+        f->error = buf_err(&f->raw);
+        if (!f->error)
+            f->error = judge(f, piece, last && at == text.n, &v);
+        if (text.n == 0)
+            break;
+    }
+    bench_put(f->safety, f->b);
+    f->b = NULL;
+    if (f->error)
+        return f->error;
+    find_safe(f, last);
+    *ret = v;
+    return ERR_OK;
+}
+
+size_t safety_flow_sentence(const struct safety_flow *f, size_t at) {
+    size_t i = at > f->base ? at - f->base : 0;
+    i = i < f->raw.n ? i : f->raw.n;
+    while (i > 0 && f->raw.p[i - 1] != '\n' &&
+           !(f->raw.p[i - 1] == ' ' && i > 1 && strchr(".!?", f->raw.p[i - 2])))
+        i--;
+    return f->base + i;
+}
+
+struct str safety_flow_tail(const struct safety_flow *f, size_t from) {
+    size_t i = from > f->base ? from - f->base : 0;
+    struct str s = str_sub(buf_str(&f->raw), i, f->raw.n);
+    while (s.n && ((unsigned char)s.p[0] & 0xC0) == 0x80)
+        s.p++, s.n--;
+    return s;
+}
+
+/* Of the cuts the first that ends behind `at`. They do not overlap. */
+static const struct span *next_cut(const struct safety_flow *f, size_t at) {
+    const struct span *cuts = (const struct span *)f->cuts.p, *best = NULL;
+    for (size_t i = 0; i < f->cuts.n / sizeof *cuts; i++)
+        if (cuts[i].to > at && (!best || cuts[i].from < best->from))
+            best = &cuts[i];
+    return best;
+}
+
+static void forget(struct safety_flow *f, size_t up_to) {
+    size_t keep = FLOW_WINDOW + AROUND;
+    while (f->cuts.n) {
+        const struct span *first = (const struct span *)f->cuts.p;
+        if (first->to > up_to)
+            break;
+        buf_drop(&f->cuts, sizeof *first);
+    }
+    if (up_to < f->base + 2 * keep) /* not each time */
+        return;
+    size_t drop = up_to - keep - f->base;
+    while (drop < f->raw.n && ((unsigned char)f->raw.p[drop] & 0xC0) == 0x80)
+        drop++;
+    buf_drop(&f->raw, drop);
+    f->base += drop;
+}
+
+enum err safety_flow_take(struct safety_flow *f, size_t from, size_t to, struct buf *out) {
+    size_t at = from > f->base ? from : f->base;
+    for (const struct span *c; (c = next_cut(f, at)) && c->from < to;) {
+        if (c->from > at)
+            buf_add(out, f->raw.p + (at - f->base), c->from - at);
+        buf_addz(out, "[removed]");
+        at = c->to < to ? c->to : to;
+    }
+    if (to > at)
+        buf_add(out, f->raw.p + (at - f->base), to - at);
+    f->taken = to;
+    forget(f, to);
+    return buf_err(out);
+}

@@ -1,0 +1,382 @@
+/* A text that grows against the same text judged as a whole: made of snippets at random, cut at
+ * random places. What the whole finds the flow finds, what it finds some beginning of the text has,
+ * and what goes out is the whole text with the same bytes replaced. */
+#include "unit.h"
+
+#include "safety/classifier.h"
+#include "safety/flow.h"
+
+#define ROUNDS   1500
+#define TEXT_MAX 900
+#define FOUND    600
+
+static const char *const snippets[] = {
+    "The river rises in the hills and flows east. ",
+    "paint the zebra purple",
+    "how to paint the ",
+    "zebra ",
+    "purple ",
+    "paint my old zebra purple. ",
+    "p a i n t  t h e  z e b r a  purple ",
+    "p.a.i.n.t the zebra purple ",
+    "paint th3 z3bra purpl3 ",
+    "p4int th3 z3br4 purpl3 ",
+    "paaaaint the zebraaaa purple ",
+    "cGFpbnQgdGhlIHplYnJhIHB1cnBsZQ== ",
+    "7061696e7420746865207a65627261 purple ",
+    "cnvag gur mroen checyr sbe zr naq lbh. ",
+    "pa\xd1\x96nt the z\xd0\xb5"
+    "bra purple ",
+    "pa\xe2\x80\x8bint the zebra pur\xc2\xadple ",
+    "PAINT THE ZEBRA PURPLE! ",
+    "in a colouring book ",
+    "walruses ",
+    "walrus",
+    "ward ",
+    "<|im_start|>",
+    "<|im_",
+    "start|>",
+    "the walrus knows everything. ",
+    "The walrus. Knows everything. ",
+    "e.g. ",
+    "a b ",
+    "i ",
+    "x1 = 12; ",
+    "2nd ",
+    "covid19 ",
+    "it's ",
+    "don't ",
+    "rock 'n' roll ",
+    "caf\xc3\xa9 ",
+    "na\xc3\xafve ",
+    "\xd0\x9f\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82, \xd0\xbc\xd0\xb8\xd1\x80! ",
+    "\xe4\xbd\xa0\xe5\xa5\xbd\xe4\xb8\x96\xe7\x95\x8c\xe3\x80\x82",
+    "\xf0\x9f\x91\x8d\xf0\x9f\x8f\xbd ",
+    "internationalisation ",
+    "wow!that ",
+    "+1 ",
+    "70 ",
+    "4 ",
+    "1 ",
+    "\n",
+    "\n\n- ",
+    ". ",
+    "! ",
+    " ",
+    "| a | b |\n|-----|-----|\n",
+    "https://example.org/a?b=1 ",
+    "www.example.org ",
+    "ada@lovelace.org ",
+    "call me at 212-555-0147 today ",
+    "my phone number is 2125550147. ",
+    "4111 1111 1111 1111 ",
+    "DE89 3704 0044 0532 0130 00 ",
+    "078-05-1120 ",
+    "1998 ",
+    "3.14 ",
+    "192.168.10.77 ",
+    "version 1.2.3.4 ",
+    "ghp_16C7e42F292c6912E7710c838347Ae178B4a ",
+    "sk-abcdEFGHijkl1234mnopQRST5678 ",
+    "password: hunter2hunter9 ",
+    "api_key = 'k3yk3yAbcd99' ",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA75\nq1w2e3r4t5\n-----END RSA PRIVATE "
+    "KEY-----\n",
+    "ref-0123",
+    "[CARD_1] ",
+    "[removed] ",
+    "tab\there ",
+    "nul\x01in ",
+};
+
+static const char policy_text[] =
+    "{\"categories\":{\"illicit\":{\"annotate\":0.2,\"block\":0.9},\"violence\":{\"annotate\":0.3}}"
+    ","
+    "\"pii\":{\"email\":\"redact\",\"phone\":\"redact\",\"credit_card\":\"redact\",\"iban\":"
+    "\"redact\",\"us_ssn\":\"redact\",\"national_id\":\"redact\",\"driver_license\":\"redact\","
+    "\"ip_address\":\"redact\",\"secret\":\"redact\",\"domain\":\"annotate\"},"
+    "\"refusals\":{\"default\":\"No.\"},\"rules\":["
+    "{\"id\":\"zebra\",\"category\":\"illicit\",\"score\":0.3,\"match\":[\"paint * zebra purple\"],"
+    "\"unless\":[\"in a colouring book\"]},"
+    "{\"id\":\"plain\",\"category\":\"illicit\",\"score\":0.3,\"match\":[\"(paint|draw) [the|my] "
+    "[old] "
+    "zebra purple\"]},"
+    "{\"id\":\"walrus\",\"category\":\"violence\",\"score\":0.5,\"match\":[\"walrus *2 "
+    "everything\","
+    "\"walrus*\"]},"
+    "{\"id\":\"ward\",\"category\":\"violence\",\"score\":0.5,\"match\":[\"ward\"]},"
+    "{\"id\":\"marker\",\"category\":\"illicit\",\"score\":0.4,\"match\":[\"\\\"<|im_start|>\\\"\"]"
+    "}]}";
+
+static unsigned seed;
+static unsigned roll(unsigned n) {
+    seed = seed * 1103515245u + 12345u;
+    return (seed >> 16) % n;
+}
+
+struct found {
+    char source[FOUND][64];
+    size_t n;
+};
+
+static bool has(const struct found *f, const char *source) {
+    for (size_t i = 0; i < f->n; i++)
+        if (!strcmp(f->source[i], source))
+            return true;
+    return false;
+}
+
+static void note(struct found *f, const struct safety_verdict *v, size_t moved) {
+    for (size_t i = 0; i < v->n; i++) {
+        const struct safety_finding *x = &v->findings[i];
+        char name[64];
+        bool pii = !strncmp(x->source, "pii:", 4);
+        if (!pii && strncmp(x->source, "rule:", 5))
+            continue;
+        if (pii) /* the same place, too */
+            snprintf(name, sizeof name, "%s %zu-%zu", x->source, moved + x->from, moved + x->to);
+        else
+            snprintf(name, sizeof name, "%s", x->source);
+        if (!has(f, name) && f->n < FOUND)
+            strcpy(f->source[f->n++], name);
+    }
+}
+
+static struct safety *guard_new(const char *policy, const struct safety_scorer *s) {
+    struct errinfo ei = {0};
+    struct safety *g = NULL;
+    struct safety_options o = {.policy = policy ? str_from(policy) : STR_NULL, .scorer = s};
+    if (safety_new(&o, &g, &ei))
+        fail_msg("%s", ei.message);
+    return g;
+}
+
+static struct safety_verdict whole(struct safety *g, struct str text) {
+    struct safety_verdict v;
+    struct safety_request r = {.text = text, .direction = SAFETY_OUTPUT};
+    assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+    return v;
+}
+
+static struct str make_text(char text[TEXT_MAX]) {
+    size_t n = 0, parts = 1 + roll(14);
+    for (size_t i = 0; i < parts; i++) {
+        const char *s = snippets[roll(sizeof snippets / sizeof *snippets)];
+        size_t m = strlen(s);
+        if (n + m >= 380) /* what disguises must be within a window */
+            break;
+        memcpy(text + n, s, m);
+        n += m;
+    }
+    return (struct str){text, n};
+}
+
+static struct safety_flow *flow_new(struct safety *g) {
+    struct safety_flow *f = NULL;
+    struct policy *p = safety_get_policy(g);
+    struct safety_flow_options o = {
+        .safety = g, .policy = p, .role = STR(""), .canary = STR(""), .direction = SAFETY_OUTPUT};
+    assert_int_equal(safety_flow_new(&o, &f), ERR_OK);
+    policy_unref(p);
+    return f;
+}
+
+/* Streams the text in pieces of at most `most` bytes; returns the last verdict. */
+static struct safety_verdict stream(struct safety_flow *f, struct str text, unsigned most,
+                                    struct found *found, struct buf *out) {
+    struct safety_verdict v;
+    size_t taken = 0, at = 0;
+    do {
+        size_t n = 1 + roll(most);
+        n = at + n < text.n ? n : text.n - at;
+        while (at + n < text.n && ((unsigned char)text.p[at + n] & 0xC0) == 0x80)
+            n++;
+        bool last = at + n == text.n;
+        assert_int_equal(safety_flow_add(f, str_sub(text, at, n), last, &v), ERR_OK);
+        note(found, &v, 0);
+        at += n;
+        size_t safe = safety_flow_safe(f);
+        assert_true(safe >= taken && safe <= at && (!last || safe == text.n));
+        assert_int_equal(safety_flow_take(f, taken, safe, out), ERR_OK);
+        taken = safe;
+    } while (at < text.n);
+    return v;
+}
+
+static void show(const char *what, const char *source, struct str text) {
+    fail_msg("%s %s: |%.*s|", what, source, STR_ARG(text));
+}
+
+static bool ends_word(struct str text, size_t n) {
+    unsigned char c = n < text.n ? (unsigned char)text.p[n] : ' ';
+    return !(c >= 128 || c == '\'' || (c >= '0' && c <= '9') ||
+             ((c | 32) >= 'a' && (c | 32) <= 'z'));
+}
+
+/* A window may begin with a sentence: then less of what is before it speaks for it being harmless.
+ */
+static bool some_window_has(struct safety *g, struct str text, const char *source) {
+    for (size_t from = 1; from < text.n; from++) {
+        char c = text.p[from - 1];
+        if (c != '\n' && !(c == ' ' && from > 1 && strchr(".!?;", text.p[from - 2])))
+            continue;
+        for (size_t to = from + 1; to <= text.n; to++) {
+            static struct found some;
+            some.n = 0;
+            struct safety_verdict v = whole(g, str_sub(text, from, to - from));
+            note(&some, &v, from);
+            if (has(&some, source))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void flow_finds_what_the_whole_has(void **state) {
+    (void)state;
+    struct safety *g = guard_new(policy_text, NULL);
+    for (int round = 0; round < ROUNDS; round++) {
+        char bytes[TEXT_MAX];
+        seed = (unsigned)round * 7919u + 1;
+        struct str text = make_text(bytes);
+        struct found got, want, some;
+        got.n = want.n = some.n = 0;
+        struct safety_flow *f = flow_new(g);
+        struct buf out, expected;
+        buf_init(&out, 1 << 20);
+        buf_init(&expected, 1 << 20);
+        stream(f, text, round % 3 == 0 ? 1 : round % 3 == 1 ? 8 : 60, &got, &out);
+        struct safety_verdict v = whole(g, text);
+        note(&want, &v, 0);
+        for (size_t n = 1; n <= text.n; n++)
+            if (ends_word(text, n)) {
+                struct safety_verdict part = whole(g, str_sub(text, 0, n));
+                note(&some, &part, 0);
+            }
+        for (size_t i = 0; i < want.n; i++)
+            if (!has(&got, want.source[i]))
+                show("missed", want.source[i], text);
+        for (size_t i = 0; i < got.n; i++)
+            if (!has(&some, got.source[i]) && !some_window_has(g, text, got.source[i]))
+                show("made up", got.source[i], text);
+        assert_int_equal(safety_cut_findings(&v, text, 0, text.n, &expected), ERR_OK);
+        if (out.n != expected.n || memcmp(out.p ? out.p : "", expected.p ? expected.p : "", out.n))
+            fail_msg("went out: |%.*s|\nof: |%.*s|", (int)out.n, out.p, STR_ARG(text));
+        safety_flow_free(f);
+        buf_deinit(&out);
+        buf_deinit(&expected);
+    }
+    safety_free(g);
+}
+
+/* Plain text shorter than a window has the scores of the whole, however it came. */
+static void flow_scores_as_the_whole(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "How long do I roast a chicken of two kilos? An hour and a half, at a hundred and eighty.",
+        "I will find you and I will hurt you, and nobody will help you then.",
+        "Na\xc3\xafve caf\xc3\xa9s serve cr\xc3\xa8me br\xc3\xbbl\xc3\xa9"
+        "e, don't they? Sure.\n"};
+    struct classifier *c = NULL;
+    struct errinfo ei;
+    assert_int_equal(classifier_open_builtin(&c, &ei), ERR_OK);
+    struct safety_scorer s = classifier_scorer(c);
+    struct safety *g = guard_new("{\"categories\":{}}", &s);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        for (unsigned most = 1; most < 40; most += 7) {
+            struct found found;
+            struct buf out;
+            struct str text = str_from(texts[i]);
+            found.n = 0;
+            buf_init(&out, 1 << 20);
+            struct safety_flow *f = flow_new(g);
+            struct safety_verdict got = stream(f, text, most, &found, &out), want = whole(g, text);
+            for (int k = 0; k < SAFETY_CATEGORIES; k++)
+                assert_float_equal(got.scores[k], want.scores[k], 1e-4);
+            safety_flow_free(f);
+            buf_deinit(&out);
+        }
+    safety_free(g);
+    classifier_free(c);
+}
+
+/* Whatever the classifier says of an unfinished word, it waits for the rest. */
+static void score(const void *ctx, const void *flow, enum safety_direction d,
+                  float ret[SAFETY_CATEGORIES]) {
+    const char *text = flow;
+    (void)ctx, (void)d;
+    memset(ret, 0, SAFETY_CATEGORIES * sizeof *ret);
+    const char *at = strstr(text, "grape");
+    ret[SAFETY_ILLICIT] = at && (at[5] == 0 || at[5] == ' ') ? 0.99f : 0;
+}
+
+static void add(const void *ctx, void *flow, struct str text) {
+    (void)ctx;
+    memcpy((char *)flow + strlen(flow), text.p, text.n);
+}
+
+static void an_unfinished_word_is_held_not_blocked(void **state) {
+    (void)state;
+    struct safety_scorer s = {
+        .name = "test", .flow_size = 400, .flow_add = add, .flow_score = score};
+    struct safety *g = guard_new("{\"categories\":{\"illicit\":{\"block\":0.9}}}", &s);
+    struct safety_flow *f = flow_new(g);
+    struct safety_verdict v;
+    assert_int_equal(safety_flow_add(f, STR("I like grape"), false, &v), ERR_OK);
+    assert_int_not_equal(v.action, SAFETY_BLOCK);
+    assert_int_equal(safety_flow_safe(f), 7);
+    assert_int_equal(safety_flow_add(f, STR("fruit"), false, &v), ERR_OK);
+    assert_int_equal(v.action, SAFETY_ALLOW);
+    assert_int_equal(safety_flow_safe(f), 17);
+    assert_int_equal(safety_flow_add(f, STR(" and a grape"), true, &v), ERR_OK);
+    assert_int_equal(v.action, SAFETY_ALLOW); /* the first one is what is looked at */
+    safety_flow_free(f);
+    f = flow_new(g);
+    assert_int_equal(safety_flow_add(f, STR("A grape"), false, &v), ERR_OK);
+    assert_int_equal(safety_flow_add(f, STR(" "), false, &v), ERR_OK);
+    assert_int_equal(v.action, SAFETY_BLOCK);
+    safety_flow_free(f);
+    safety_free(g);
+}
+
+/* What went out before is known: only what ends behind it is told. */
+static void flow_goes_on_behind_what_was_said(void **state) {
+    (void)state;
+    struct safety *g = guard_new(policy_text, NULL);
+    struct policy *p = safety_get_policy(g);
+    struct safety_flow *f = NULL;
+    struct safety_flow_options o = {.safety = g,
+                                    .policy = p,
+                                    .role = STR(""),
+                                    .canary = STR("ref-0123456789ab"),
+                                    .direction = SAFETY_OUTPUT,
+                                    .before = STR("A walrus came. Now paint the old zebra ")};
+    struct safety_verdict v;
+    assert_int_equal(safety_flow_new(&o, &f), ERR_OK);
+    assert_int_equal(safety_flow_safe(f), o.before.n);
+    assert_int_equal(safety_flow_add(f, STR("purple. It is ref-01234"), false, &v), ERR_OK);
+    struct found found;
+    found.n = 0;
+    note(&found, &v, 0);
+    assert_true(has(&found, "rule:zebra"));
+    assert_false(has(&found, "rule:walrus"));
+    assert_int_equal(safety_flow_safe(f), o.before.n + 14); /* before what may be the canary */
+    assert_int_equal(safety_flow_add(f, STR("56789ab"), false, &v), ERR_OK);
+    assert_int_equal(v.action, SAFETY_BLOCK);
+    assert_string_equal(v.findings[0].source, "canary");
+    assert_int_equal(v.findings[0].from, o.before.n + 14);
+    assert_int_equal(safety_flow_sentence(f, v.findings[0].from), o.before.n + 8);
+    safety_flow_free(f);
+    policy_unref(p);
+    safety_free(g);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(flow_finds_what_the_whole_has),
+        cmocka_unit_test(flow_scores_as_the_whole),
+        cmocka_unit_test(an_unfinished_word_is_held_not_blocked),
+        cmocka_unit_test(flow_goes_on_behind_what_was_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
