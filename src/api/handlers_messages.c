@@ -43,14 +43,17 @@ static void on_sse_event(struct reply_stream *s, const struct stream_event *e) {
 /* ---- JSON ---- */
 
 /* A turn that failed after it was stored: its error's status, with the message as it stands. */
-static int failed_status(struct str data) {
+static void take_failure(struct call *c, struct str data) {
     yyjson_doc *doc = NULL;
-    int status = 500;
-    if (json_parse(data, &doc, NULL) == ERR_OK)
-        status = err_http_status(respond_err_from_code(
-            json_get_str(json_get(yyjson_doc_get_root(doc), "error"), "code")));
+    c->status = 500;
+    if (json_parse(data, &doc, NULL) == ERR_OK) {
+        json_val *error = json_get(yyjson_doc_get_root(doc), "error");
+        int64_t ms = json_get_int(error, "retry_after_ms", 0);
+        c->status = err_http_status(respond_err_from_code(json_get_str(error, "code")));
+        c->retry_after_ms = ms > 0 && ms <= UINT32_MAX ? (uint32_t)ms : 0;
+    }
     yyjson_doc_free(doc);
-    return status;
+    buf_adds(&c->out, data);
 }
 
 static void write_turn(struct buf *b, struct str created, struct str done) {
@@ -110,12 +113,10 @@ static void on_json_event(struct reply_stream *s, const struct stream_event *e) 
     if (s->degraded[0] && api_call_request(c))
         http_set_header(api_call_request(c), "X-Parley-Degraded", s->degraded);
     buf_clear(&c->out);
-    if (e->kind == STREAM_ERROR) {
-        c->status = failed_status(e->data);
-        buf_adds(&c->out, e->data);
-    } else {
+    if (e->kind == STREAM_ERROR)
+        take_failure(c, e->data);
+    else
         write_turn(&c->out, s->created, e->data);
-    }
     event_stream_deinit(&s->out);
     api_call_reply(c);
 }

@@ -1,5 +1,6 @@
 """The main job: turns, branches, streams, and what one user may see of another."""
 
+import json
 import threading
 
 import pytest
@@ -98,6 +99,13 @@ def test_upstream_failures_are_said_and_kept(user):
     assert events[-1]["event"] == "error" and message["status"] == "failed"
     events, message = user.say(c, "still [say: fine]")
     assert message["content"] == "fine"
+
+
+def test_when_to_come_back_is_what_the_model_server_said(user):
+    path = f"/api/v1/conversations/{user.conversation()}/messages"
+    for status in (429, 503):
+        got, headers, text = user.raw("POST", path, {"content": f"[status: {status}]"})
+        assert (got, headers["Retry-After"], json.loads(text)["error"]["retry_after_ms"]) == (status, "7", 7000)
 
 
 def test_another_users_things_do_not_exist(program, user):
