@@ -348,7 +348,8 @@ class Bench:
         with open(self.o.questions, encoding="utf-8") as f:
             questions = [json.loads(line)["turns"] for line in f if line.strip()]
         n = self.o.turns or (8 if self.o.quick else sum(map(len, questions)))
-        alone = llama_server(self.o, self.work, self.gguf, ["-np", "1", "-c", "4096", "-fa", "on"])
+        # The same kernels as the engine's: flash attention rounds otherwise, and otherwise again for other pieces of a prompt.
+        alone = llama_server(self.o, self.work, self.gguf, ["-np", "1", "-c", "4096", "-fa", "off"])
         same = total = 0
         try:
             for turns in questions:

@@ -359,6 +359,7 @@ static enum err submit(struct chat *c, struct errinfo *ei) {
             job.max_tokens = job.max_tokens > c->before ? job.max_tokens - c->before : 1;
         if (!job.max_tokens || job.max_tokens > room)
             job.max_tokens = room;
+        job.exact = job.sampling.temperature <= 0 || c->request.seeded;
         if (!c->request.seeded)
             crypto_random(&job.sampling.seed, sizeof(job.sampling.seed));
         e = sched_chat_submit(c->engine->sched, &job, &c->job, ei);

@@ -2,9 +2,11 @@
  * llama_weights.c are the only includers of llama.h and ggml's headers.
  *
  * KV is a row of cells for each slot, or one pool for all when there is not the memory for rows
- * (llama_kv.h; docs/scheduler.md has the measurements). With rows the library makes several passes
- * over the weights of a step whose sequence numbers have gaps or whose sequences differ in length;
- * the scheduler keeps the numbers of those that run together.
+ * (llama_kv.h; docs/scheduler.md has the measurements). With rows, attention is computed by matrix
+ * products: faster here than flash attention, and equal whatever pieces a prompt is computed in, as
+ * long as each has two tokens. A single token is rounded otherwise; so those of answers are a pass
+ * of their own, however many take part, and each prompt is one. In a pool most cells are others',
+ * which only flash attention passes over.
  *
  * The pool is smaller than a window for every slot: the scheduler reserves what each request can
  * need at most before it starts, so a step does not fail for want of cells. */
@@ -28,12 +30,13 @@
 #include "engine/memory.h"
 #include "engine/model.h"
 
-#define STEP_TOKENS     512 /* llama-server's micro-batch: equal pieces, equal roundings */
+#define STEP_TOKENS     256
 #define EMBED_TOKENS    512
 #define EMBED_SEQUENCES 32
 #define PREFIX_CELLS    256 /* for each prefix sequence */
 #define WINDOW_DEFAULT  4096
 #define SLOTS_USUAL     16
+#define SEQUENCES_MAX   256
 #define CELLS_DEFAULT   16384 /* of all slots together, when memory allows */
 #define TEMPLATE_MAX    (8u << 20)
 
@@ -70,11 +73,12 @@ struct llama_weights { /* the implementation of struct model */
     struct llama_batch batch;
     struct llama_kv kv;
     struct llama_adapter_lora *adapters[MODEL_ADAPTERS_MAX];
-    int adapter;           /* which is set, 0 = none */
-    int rows[STEP_TOKENS]; /* where an item's logits are: the library's, or STEP_TOKENS + one of
-                              logits */
-    float *logits;         /* rows kept while a step goes on with another adapter */
-    int outputs;           /* items of a step that may have logits */
+    int adapter;             /* which is set, 0 = none */
+    int rows[STEP_TOKENS];   /* where an item's logits are: the library's, or STEP_TOKENS + one of
+                                logits */
+    int passes[STEP_TOKENS]; /* which of the step's passes over the weights computes an item */
+    float *logits;           /* rows kept while a step goes on with another adapter */
+    int outputs;             /* items of a step that may have logits */
     struct pace pace;
 };
 
@@ -186,57 +190,81 @@ static int adapter_of(const struct model_item *item) {
     return item->token >> MODEL_ADAPTER_SHIFT;
 }
 
-/* The items of one adapter become the batch, in order of their sequences (the library joins those
- * in one pass whose numbers follow each other); how many there are. */
-static int batch_adapter(struct llama_weights *w, const struct model_item *items, int n,
-                         int adapter) {
+/* Says which pass computes each item, and returns how many there are. The library computes with one
+ * adapter at a time; with rows, a sequence with several items has a pass for itself, before those
+ * with one. */
+static int plan_passes(struct llama_weights *w, const struct model_item *items, int n) {
+    int count[SEQUENCES_MAX] = {0}, pass_of[SEQUENCES_MAX], passes = 0;
+    for (int i = 0; i < n; i++)
+        count[items[i].sequence]++;
+    for (int adapter = 0, done = 0; done < n && adapter <= MODEL_ADAPTERS_MAX; adapter++) {
+        bool rest = false;
+        memset(pass_of, -1, sizeof(pass_of));
+        for (int i = 0; i < n; i++)
+            if (adapter_of(&items[i]) == adapter) {
+                int seq = items[i].sequence;
+                bool alone = w->kv.rows && count[seq] > 1;
+                if (alone && pass_of[seq] < 0)
+                    pass_of[seq] = passes++;
+                w->passes[i] = alone ? pass_of[seq] : -1;
+                rest |= !alone;
+                done++;
+            }
+        for (int i = 0; rest && i < n; i++)
+            if (adapter_of(&items[i]) == adapter && w->passes[i] < 0)
+                w->passes[i] = passes;
+        passes += rest;
+    }
+    return passes;
+}
+
+/* The items of a pass become the batch, in order of their sequences (the library joins those whose
+ * numbers follow each other); returns their adapter. */
+static int batch_pass(struct llama_weights *w, const struct model_item *items, int n, int pass) {
+    int adapter = 0;
     batch_clear(w);
     for (int seq = 0; seq < w->base.info.sequences; seq++)
         for (int i = 0; i < n; i++)
-            if (items[i].sequence == seq && adapter_of(&items[i]) == adapter) {
+            if (items[i].sequence == seq && w->passes[i] == pass) {
+                adapter = adapter_of(&items[i]);
                 w->rows[i] = w->batch.n_tokens;
                 batch_add(w, model_token_plain(items[i].token), items[i].position, seq,
                           items[i].logits);
             }
-    return w->batch.n_tokens;
+    return adapter;
 }
 
-/* Moves the logits of the last part into rows of our own, before the next part overwrites them. */
-static bool keep_logits(struct llama_weights *w, const struct model_item *items, int n, int adapter,
+/* Moves the logits of a pass into rows of our own, before the next one overwrites them. */
+static bool keep_logits(struct llama_weights *w, const struct model_item *items, int n, int pass,
                         int *used) {
     size_t size = (size_t)w->base.info.vocabulary;
-    if (!w->logits) /* once adapters are mixed, for good: a row for each item that can have one */
-        w->logits = malloc((size_t)w->outputs * size * sizeof(float));
-    for (int i = 0; w->logits && i < n; i++) {
-        if (adapter_of(&items[i]) != adapter || !items[i].logits)
+    for (int i = 0; i < n; i++) {
+        if (w->passes[i] != pass || !items[i].logits)
             continue;
+        if (!w->logits) /* for good: a row for each item that can have one */
+            w->logits = malloc((size_t)w->outputs * size * sizeof(float));
         const float *from = llama_get_logits_ith(w->context, w->rows[i]);
-        if (*used == w->outputs || !from)
+        if (!w->logits || *used == w->outputs || !from)
             return false;
         memcpy(w->logits + (size_t)*used * size, from, size * sizeof(float));
         w->rows[i] = STEP_TOKENS + (*used)++;
     }
-    return w->logits != NULL;
+    return true;
 }
 
-/* The library computes with one adapter at a time: a step in which several take part is one pass
- * for each. */
 static enum err step(struct model *m, const struct model_item *items, int n, struct errinfo *ei) {
     struct llama_weights *w = weights(m);
-    int done = 0, used = 0;
-    for (int adapter = 0; done < n; adapter++) {
-        int part = batch_adapter(w, items, n, adapter);
-        if (!part && adapter < MODEL_ADAPTERS_MAX)
-            continue;
-        if (!part || (adapter && !w->adapters[adapter - 1]))
+    int used = 0, passes = plan_passes(w, items, n);
+    for (int pass = 0; pass < passes; pass++) {
+        int adapter = batch_pass(w, items, n, pass);
+        if (adapter && !w->adapters[adapter - 1])
             return err_set(ei, ERR_INTERNAL, "there is no adapter of this number");
         use_adapter(w, adapter);
-        enum err e = decode(w, part, ei);
+        enum err e = decode(w, w->batch.n_tokens, ei);
         if (e)
             return e;
-        if (part < n && !keep_logits(w, items, n, adapter, &used))
+        if (pass + 1 < passes && !keep_logits(w, items, n, pass, &used))
             return err_set(ei, ERR_NOMEM, NULL);
-        done += part;
     }
     return ERR_OK;
 }
@@ -643,7 +671,8 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
         cp.n_seq_max = (uint32_t)(p->rows ? p->slots : p->sequences);
         cp.n_outputs_max = (uint32_t)p->sequences;
         cp.kv_unified = !p->rows;
-        cp.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
+        cp.flash_attn_type =
+            p->rows ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_ENABLED;
         cp.abort_callback = o->abort;
         cp.abort_callback_data = o->ctx;
     }
@@ -707,6 +736,7 @@ static void describe(struct llama_weights *w, const struct llama_open_options *o
     i->trained = llama_model_n_ctx_train(w->model);
     i->window = o->embedding ? (p->window < EMBED_TOKENS ? p->window : EMBED_TOKENS) : p->window;
     i->sequences = o->embedding ? EMBED_SEQUENCES : p->sequences;
+    i->slots = o->embedding ? 0 : p->slots;
     i->cells = p->cells;
     i->step_tokens = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
     i->cuts = w->kv.partial;

@@ -49,11 +49,13 @@ struct model_info {
     int window;      /* tokens that one sequence may hold */
     int trained;     /* the window that the model was trained for */
     int sequences;   /* sequence numbers, 0 for embedding models */
+    int slots;       /* of them, the first: those that may take part in steps */
     int cells;       /* tokens that the slots' sequences may hold together (prefixes come on top) */
     int step_tokens; /* items in one step at most; tokens in one embed() at most */
     bool cuts;       /* sequences can be cut and copied in parts */
-    bool rows;       /* sequences' cells lie apart: a step is one pass only if the numbers of its
-                        sequences follow each other and each has as many tokens; otherwise more */
+    bool rows;       /* sequences' cells lie apart: those with one token in a step are one pass over
+                        the weights if their numbers follow each other, those with more one each;
+                        logits depend on the tokens before, and on which were computed one by one */
     int dimensions;  /* of an embedding */
     int adapters;    /* numbered from 1; bit n - 1 of adapters_loaded: the n-th can be used */
     uint32_t adapters_loaded;

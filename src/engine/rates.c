@@ -94,7 +94,7 @@ static enum err one_step(struct model *m, int answers, int prompt, double *ret_n
     int64_t begin = clock_mono_ns();
     enum err e = m->ops->step(m, items, n, ei);
     *ret_ns = (double)(clock_mono_ns() - begin);
-    for (int i = 0; i <= answers && i < m->info.sequences; i++)
+    for (int i = 0; i <= answers && i < m->info.slots; i++)
         (void)m->ops->seq_trim(m, i, 0);
     return e;
 }
@@ -117,7 +117,7 @@ static enum err least(struct model *m, int answers, int prompt, int64_t until_ns
 
 enum err rates_measure(struct model *m, int most, void (*set_threads)(struct model *m, int threads),
                        struct rates *ret, struct errinfo *ei) {
-    int several = m->info.sequences - 1 < SEQUENCES ? m->info.sequences - 1 : SEQUENCES;
+    int several = m->info.slots - 1 < SEQUENCES ? m->info.slots - 1 : SEQUENCES;
     double one = 0, alone = 0, more = 0, whole = 0;
     struct rates r = {.threads = most};
     int64_t until = clock_mono_ns() + TIME_NS;

@@ -161,11 +161,21 @@ static int64_t deadline_of(const struct sched *s, const struct job *j) {
     return usual == 0 || alone <= (double)usual ? usual : (int64_t)(ALONE * alone);
 }
 
+/* That are to be computed before the first new one; those that go one by one count for as many as
+ * take that long together. */
+static int fresh_tokens(struct sched *s, const struct job *j) {
+    int n = j->prompt_tokens - slots_held(s->slots, &j->chat.prompt, j->chat.conversation);
+    if (!s->model->info.rows || !j->chat.exact || !j->chat.partial)
+        return n;
+    int slow = n < j->chat.partial ? n : j->chat.partial;
+    return n - slow + (int)(slow * forecast_step_ns(&s->forecast, 1, 0) / s->forecast.prompt_ns);
+}
+
 enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     int64_t now = clock_mono_ns();
     char why[256];
     j->submitted_ns = now;
-    j->fresh = j->prompt_tokens - slots_held(s->slots, &j->chat.prompt, j->chat.conversation);
+    j->fresh = fresh_tokens(s, j);
     double ns = j->predicted_ns = predict(s, j, now);
     if (s->n_waiting >= (int64_t)s->o.max_queued * (j->chat.wait ? SCHED_PATIENT : 1)) {
         snprintf(why, sizeof(why), "the model is busy: %d requests are waiting already",

@@ -41,8 +41,8 @@ static int add_items(struct sched *s, struct job *j, int at, int n) {
 static int add_guesses(struct sched *s, struct job *j, int at, int room, int decodes) {
     const struct forecast *f = &s->forecast;
     const struct slot *slot = j->slot;
-    if (decodes > 1 && s->model->info.rows)
-        return at; /* sequences of different lengths take a pass more */
+    if (s->model->info.rows && (decodes > 1 || j->chat.exact))
+        return at; /* beside others it takes a pass more */
     double worth = WORTH * f->answer_ns * decodes / forecast_step_ns(f, decodes, 0);
     int left = j->chat.max_tokens - j->answer_tokens - 1;
     int window = s->model->info.window - slot->tokens.n - 1;
@@ -120,6 +120,14 @@ static void catch_up(struct sched *s, struct job *j) {
     }
 }
 
+/* The tokens of a partial answer were said one by one; so they are computed, where it matters. */
+static int at_once(const struct sched *s, const struct job *j, int want) {
+    int own = j->prompt_tokens - j->chat.partial - j->slot->computed; /* before the answer */
+    if (!s->model->info.rows || !j->chat.exact || !j->chat.partial)
+        return want;
+    return own <= 0 ? 1 : own < want ? own : want;
+}
+
 /* Gives prompts their part of the step; returns how many items there are now. */
 static int add_prefill(struct sched *s, int n, int decodes, bool people) {
     int budget = sched_chunk(s, decodes), room = s->model->info.step_tokens - n, prefill = 0;
@@ -129,8 +137,11 @@ static int add_prefill(struct sched *s, int n, int decodes, bool people) {
         int want = job_todo(j);
         /* Others join the first only as long as that costs it next to nothing, so that the first
          * to be computed is the first to be answered. */
+        if (prefill > 0 && s->model->info.rows)
+            break; /* each takes a pass of its own */
         if (prefill > 0 && prefill + want > (budget < JOIN_TOKENS ? budget : JOIN_TOKENS))
             break;
+        want = at_once(s, j, want);
         int parts = (want + budget - 1) / budget;
         int take = (want + parts - 1) / parts;
         take = take < room ? take : room;

@@ -67,6 +67,9 @@ struct sched_chat { /* a request; submit moves prompt and grammar out of it and 
     int max_tokens; /* of the answer */
     struct sampler_params sampling;
     int partial; /* the prompt's last tokens that belong to the answer already */
+    /* Computed as it always is, to the last bit where the model allows it (info.rows): nothing is
+     * guessed, and a partial answer is computed again as it was said, token by token. */
+    bool exact;
     /* The answer must begin with these bytes: the end of a partial answer whose last token was
      * perhaps cut in two. Their tokens are chosen among those that fit, and come as events like
      * all. */

@@ -460,7 +460,7 @@ static enum err load_models(struct engine *en) {
     if (chat)
         know_rates(en);
     const struct sched_options so = {
-        .slots = chat ? chat->info.sequences - PREFIXES : 0,
+        .slots = chat ? chat->info.slots : 0,
         .prefixes = PREFIXES,
         .cells = chat ? chat->info.cells : 0,
         .prefix_tokens = PREFIXES * PREFIX_TOKENS,

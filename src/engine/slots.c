@@ -200,9 +200,11 @@ static struct source find_source(struct slots *s, const struct tokens *prompt,
                                  uint64_t conversation) {
     struct source best = {.shelf = -1};
     int best_rank = -1, best_worth = 0;
+    /* One token alone is rounded otherwise than two: where that can be kept apart, it is. */
+    int most = prompt->n - (s->model->info.rows ? 2 : 1);
     for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
         struct slot *c = &s->slots[i];
-        int n = common(&c->tokens, c->computed, prompt, prompt->n - 1);
+        int n = common(&c->tokens, c->computed, prompt, most);
         bool same = conversation && c->conversation == conversation;
         int rank = (i < s->o.slots && !c->busy) * (1 + same);
         int gain = worth(s, c, n, rank == 2 || (rank == 1 && n == c->computed));
@@ -213,7 +215,7 @@ static struct source find_source(struct slots *s, const struct tokens *prompt,
         }
     }
     for (int i = 0; i < s->n_shelf; i++) {
-        int n = common(&s->shelf[i].tokens, s->shelf[i].tokens.n, prompt, prompt->n - 1);
+        int n = common(&s->shelf[i].tokens, s->shelf[i].tokens.n, prompt, most);
         if (n >= best.n + WORTH_STATE)
             best = (struct source){.shelf = i, .n = n, .same = true};
     }
@@ -323,9 +325,10 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
 int slots_catch_up(struct slots *s, struct slot *slot) {
     struct slot *from = NULL;
     int before = slot->computed, most = before + CATCH_UP - 1;
+    int whole = slot->tokens.n - (s->model->info.rows ? 2 : 1); /* as in find_source() */
     for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
         struct slot *c = &s->slots[i];
-        int n = c == slot ? 0 : common(&c->tokens, c->computed, &slot->tokens, slot->tokens.n - 1);
+        int n = c == slot ? 0 : common(&c->tokens, c->computed, &slot->tokens, whole);
         if (n > most) {
             most = n;
             from = c;

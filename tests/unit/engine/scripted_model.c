@@ -214,6 +214,7 @@ void scripted_init(struct scripted_model *m) {
         .vocabulary = SCRIPTED_VOCAB,
         .window = SCRIPTED_WINDOW,
         .sequences = SCRIPTED_SEQUENCES,
+        .slots = SCRIPTED_SEQUENCES,
         .cells = 16 * SCRIPTED_WINDOW,
         .step_tokens = 256,
         .cuts = true,

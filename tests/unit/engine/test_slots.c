@@ -140,7 +140,7 @@ static void short_prefix_is_copied_rather_than_a_long_conversation(void **state)
     text[sizeof(text) - 1] = 0;
     struct slot *a = begin(f, text);
     slots_keep_prefix(f->slots, a, 5);
-    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, STR("role.y"), true, &prompt), ERR_OK);
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, STR("role.yes"), true, &prompt), ERR_OK);
     struct slot *b = slots_acquire(f->slots, &prompt, 10, 0, &source);
     assert_int_equal(source, SLOTS_COPY);
     assert_int_equal(b->computed, 5);
