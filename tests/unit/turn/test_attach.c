@@ -293,6 +293,42 @@ static void attach_to_a_forgotten_stream_goes_on_from_the_store(void **state) {
     bench_deinit(&b);
 }
 
+struct rated {
+    struct uuid message_id, user_id;
+};
+
+static enum err rate(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    const struct rated *s = arg;
+    struct arena *a = arena_new(1 << 20);
+    struct feedback got, f = {.feedback_id = uuid_new(),
+                              .message_id = s->message_id,
+                              .user_id = s->user_id,
+                              .rating = RATING_THUMBS_UP,
+                              .comment = STR("fine"),
+                              .created_at = 1,
+                              .updated_at = 1};
+    enum err e = feedback_put(tx, &f, a, &got, ei);
+    arena_free(a);
+    return e;
+}
+
+static void attach_to_a_rated_answer_tells_its_rating(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s, back;
+    struct errinfo ei;
+    bench_init(&b, 4096, NULL);
+    bench_say(&b, "one", &s);
+    struct rated r = {s.message_id, b.user};
+    assert_int_equal(store_write_wait(b.store, rate, &r, &ei), ERR_OK);
+    hub_sweep(&b.turns->hub, INT64_MAX);
+    come_back(&b, &s.message_id, 0, &back);
+    assert_non_null(strstr(back.last, "\"comment\":\"fine\""));
+    seen_deinit(&back);
+    seen_deinit(&s);
+    bench_deinit(&b);
+}
+
 static void attach_late_to_a_long_answer_gets_what_it_missed(void **state) {
     (void)state;
     struct bench b;
@@ -337,6 +373,7 @@ int main(void) {
         cmocka_unit_test(attach_leaving_does_not_stop_the_answer),
         cmocka_unit_test(attach_of_others_is_not_found),
         cmocka_unit_test(attach_to_a_forgotten_stream_goes_on_from_the_store),
+        cmocka_unit_test(attach_to_a_rated_answer_tells_its_rating),
         cmocka_unit_test(attach_late_to_a_long_answer_gets_what_it_missed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -209,6 +209,26 @@ static void turn_message_below_a_running_answer_conflicts(void **state) {
     bench_deinit(&b);
 }
 
+static void turn_of_two_at_once_only_one_is_taken(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s[2];
+    bench_init(&b, 4096, NULL);
+    struct turn_input in = bench_input(&b, "one"), other = bench_input(&b, "two");
+    bench_start(&b, &in, &s[0]);
+    bench_start(&b, &other, &s[1]);
+    pump_until(b.loop, &s[0].over);
+    pump_until(b.loop, &s[1].over);
+    int refused = s[0].failed ? 0 : 1;
+    assert_true(s[refused].failed);
+    assert_int_equal(s[refused].ei.code, ERR_CONFLICT);
+    assert_int_equal(s[!refused].kinds[s[!refused].n - 1], STREAM_DONE);
+    assert_int_equal(bench_stored(&b, NULL).n, 2); /* no sibling that nobody sees */
+    seen_deinit(&s[0]);
+    seen_deinit(&s[1]);
+    bench_deinit(&b);
+}
+
 static void turn_broken_upstream_is_asked_for_the_rest(void **state) {
     (void)state;
     struct bench b;
@@ -522,6 +542,7 @@ int main(void) {
         cmocka_unit_test(turn_regenerate_makes_a_sibling),
         cmocka_unit_test(turn_stop_keeps_the_text),
         cmocka_unit_test(turn_message_below_a_running_answer_conflicts),
+        cmocka_unit_test(turn_of_two_at_once_only_one_is_taken),
         cmocka_unit_test(turn_broken_upstream_is_asked_for_the_rest),
         cmocka_unit_test(turn_broken_for_good_keeps_the_text),
         cmocka_unit_test(turn_broken_foreign_server_that_says_the_same_leaves_no_seam),

@@ -38,6 +38,7 @@ struct mock {
     int status;
     const char *retry_after;
     const char *models; /* the body of /models, NULL = mock-chat with parley and window */
+    const char *props;  /* the body of /props, NULL = 404 */
     int window;
     int models_status; /* 0 = 200 */
     bool no_counts;
@@ -264,6 +265,8 @@ static inline void mock_handle(struct http_request *r, void *ctx) {
             m->window ? m->window : 4096);
         http_reply(r, m->models_status ? m->models_status : 200, "application/json",
                    str_from(m->models ? m->models : own));
+    } else if (str_eqz(path, "/props") && m->props) {
+        http_reply(r, 200, "application/json", str_from(m->props));
     } else {
         http_reply(r, 404, "application/json", STR("{\"error\":{\"message\":\"no such path\"}}"));
     }

@@ -119,6 +119,23 @@ static void chat(struct bench *b) {
     pump_until(b->loop, &b->done);
 }
 
+static void window_of_a_llama_server_is_what_it_has_room_for(void **state) {
+    (void)state;
+    struct bench b;
+    bench_init(&b, NULL, false);
+    b.mock.models = "{\"data\":[{\"id\":\"llama\",\"meta\":{\"n_ctx_train\":32768}}]}";
+    b.mock.props = "{\"default_generation_settings\":{\"n_ctx\":2048}}";
+    for (int i = 0; i < 2; i++) { /* also when the list is read anew, and /props fails then */
+        b.done = false;
+        assert_int_equal(upstream_refresh(b.c, refreshed, &b), ERR_OK);
+        pump_until(b.loop, &b.done);
+        assert_int_equal(b.err, ERR_OK);
+        assert_int_equal(upstream_context_window(b.u, STR_NULL), 2048);
+        b.mock.props = NULL;
+    }
+    bench_deinit(&b);
+}
+
 static void models_are_learnt(void **state) {
     (void)state;
     struct bench b;
@@ -476,6 +493,7 @@ static void options_that_cannot_work_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_are_learnt),
+        cmocka_unit_test(window_of_a_llama_server_is_what_it_has_room_for),
         cmocka_unit_test(chat_streams_and_reports_usage),
         cmocka_unit_test(chat_to_foreign_server_has_no_extensions),
         cmocka_unit_test(chat_without_a_list_of_models_uses_the_name),
