@@ -10,12 +10,13 @@
 
 #define PULSE_MS      20
 #define FLUSH_MS      8 /* not late: a token waits for those that come with it */
-#define FLUSH_LATE_MS 33
-#define FLUSH_MOST_MS 100
-#define LATE_MS       5  /* less is no lateness */
+#define FLUSH_LATE_MS 20
+#define FLUSH_MOST_MS 50
+#define LATE_MS       10 /* less is no lateness */
 #define HOLD_LATE_MS  60 /* from here on new turns are held */
 #define HOLD_MOST_MS  1500
-#define RELEASE_MAX   8 /* held turns that begin with one pulse */
+#define HOLD_TURNS    64 /* with fewer running it is not they that make the loop late */
+#define RELEASE_MAX   8  /* held turns that begin with one pulse before their time is over */
 
 int pace_flush_ms(int lag_ms) {
     if (lag_ms < LATE_MS)
@@ -43,7 +44,8 @@ int pace_most_late_ms(struct turns *t) {
 enum step_result turn_step_hold(struct turn *t, struct errinfo *ei) {
     struct turn_loop *tl = t->tl;
     (void)ei;
-    if (t->in.kind == TURN_RESUME || (!tl->held && atomic_load(&tl->lag_ms) < HOLD_LATE_MS))
+    if (t->in.kind == TURN_RESUME || tl->n_turns < HOLD_TURNS ||
+        (!tl->held && atomic_load(&tl->lag_ms) < HOLD_LATE_MS))
         return STEP_DONE;
     t->hold_until_ns = clock_mono_ns() + HOLD_MOST_MS * MS;
     t->held_next = NULL;
@@ -72,9 +74,9 @@ void pace_forget(struct turn *t) {
 
 static void release(struct turn_loop *tl, int64_t now) {
     bool late = atomic_load(&tl->lag_ms) >= HOLD_LATE_MS;
-    for (int n = 0; tl->held && n < RELEASE_MAX; n++) {
+    for (int n = late ? RELEASE_MAX : 0; tl->held; n++) {
         struct turn *t = tl->held;
-        if (late && t->hold_until_ns > now)
+        if (n >= RELEASE_MAX && t->hold_until_ns > now)
             break;
         pace_forget(t);
         turn_continue(t);

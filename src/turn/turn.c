@@ -109,6 +109,7 @@ void turn_free(struct turn *t) {
     timer_free(t->flush); /* still there when it never started */
     timer_free(t->checkpoint);
     timer_free(t->retry);
+    t->tl->n_turns -= t->enlisted;
     if (t->prev)
         t->prev->next = t->next;
     else if (t->tl->turns == t)

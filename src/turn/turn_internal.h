@@ -141,7 +141,8 @@ struct turn_loop {
     struct upstream_client *client;
     struct upstream_client *guard_client; /* owned; NULL = there is no guard model */
     struct timer *sweep;
-    struct turn *turns;    /* running here */
+    struct turn *turns; /* running here */
+    int n_turns;
     struct tracer *tracer; /* NULL: traces go nowhere */
     int resuming;          /* of them, taken up from a process that died */
     bool detached;
@@ -192,6 +193,7 @@ struct turn {
     struct turns *t;
     struct turn_loop *tl;
     struct turn *prev, *next; /* of its loop */
+    bool enlisted;            /* there */
     struct arena *arena;
     struct stream *stream; /* a ref */
     struct turn_input in;  /* content in the arena */

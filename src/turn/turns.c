@@ -216,6 +216,8 @@ void turn_enlist(struct turn *turn) {
     if (tl->turns)
         tl->turns->prev = turn;
     tl->turns = turn;
+    tl->n_turns++;
+    turn->enlisted = true;
     atomic_fetch_add(&turn->t->running, 1);
     metric_add(M_TURNS_RUNNING, 1);
     pace_begin(tl);

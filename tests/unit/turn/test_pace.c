@@ -43,9 +43,9 @@ static void level_rises_at_once_and_falls_by_steps(void **state) {
 static void late_loop_sends_larger_pieces(void **state) {
     (void)state;
     assert_int_equal(pace_flush_ms(0), 8);
-    assert_int_equal(pace_flush_ms(4), 8);
-    assert_int_equal(pace_flush_ms(5), 38);
-    assert_int_equal(pace_flush_ms(1000), 100);
+    assert_int_equal(pace_flush_ms(9), 8);
+    assert_int_equal(pace_flush_ms(10), 30);
+    assert_int_equal(pace_flush_ms(1000), 50);
 }
 
 static void lag_rises_at_once_and_fades(void **state) {
