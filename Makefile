@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 # Options for the program or the tests: make run ARGS="--port 9000", make test ARGS="-L unit"
 ARGS ?=
 
-.PHONY: help run test build web deps models packages asan tsan fuzz bench-learn bench-ttft bench-engine bench-retrieval bench-chat-retrieval bench-soak bench-10k bench-gateway bench-guard chaos load llama-server \
+.PHONY: help run test build web deps models packages asan tsan fuzz bench-learn bench-ttft bench-engine bench-retrieval bench-chat-retrieval bench-soak bench-10k bench-gateway bench-store bench-guard chaos load llama-server \
 	format format-check test-clean clean
 
 ## Using Parley
@@ -82,6 +82,10 @@ bench-learn: build ## What is learnt from ratings: search, variants, approved an
 
 bench-10k: build load ## Ten thousand users on one server against a mock model (ARGS=--quick)
 	@exec python3 bench/10k.py $(ARGS)
+
+bench-store: packages ## Durable appends a second with 1, 64 and 1,000 writers (ARGS=--quick)
+	@scripts/build build -- bench_store
+	@exec build/bench_store $(ARGS)
 
 bench-guard: build ## What the guard costs for each text, beside other scanners, and what disguises cost it (ARGS=--quick)
 	@exec scripts/bench-guard $(ARGS)

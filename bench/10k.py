@@ -3,15 +3,20 @@
 
 A closed loop of signed-in users (ask, read the streamed answer, think 30 s) against the mock model server directly and through
 Parley, alternating; then every answer that a user saw whole is compared with the store. Afterwards as many answers as users stream at
-the same time, spread over two servers. Mock, users and servers share this machine's cores."""
+the same time, spread over two servers, and twice as many readers wait attached to an answer that says nothing. Mock, users and
+servers share this machine's cores. --phases closed,streams,idle picks some."""
 
 import argparse
+import http.client
+import json
 import os
 import sqlite3
 import statistics
+import subprocess
+import time
 import zlib
 
-from lib.load import Mock, SeededParley, Users, print_results, work_folder
+from lib.load import Mock, SeededParley, Users, print_results, program, work_folder
 
 BAD = ("refused", "broken", "wrong", "failed_status", "unfinished")
 
@@ -26,10 +31,13 @@ def options():
     p.add_argument("--tokens", type=int, default=150)
     p.add_argument("--lengths", help="a file with one answer length a line instead of --tokens")
     p.add_argument("--stream-rate", type=float, default=2, help="the same where all stream at once")
+    p.add_argument("--guard", default="on", choices=("on", "off"), help="of the servers")
+    p.add_argument("--idle-seconds", type=int, default=20, help="of waiting, twice")
+    p.add_argument("--phases", default="closed,streams,idle")
     p.add_argument("--quick", action="store_true", help="1,000 users, half a minute each")
     o = p.parse_args()
     if o.quick:
-        o.users, o.seconds, o.direct_seconds, o.think_ms = 1000, 30, 15, 5000
+        o.users, o.seconds, o.direct_seconds, o.think_ms, o.idle_seconds = 1000, 30, 15, 5000, 2
     return o
 
 
@@ -67,7 +75,7 @@ def closed_loop(o, work):
         describe("mock directly", direct[-1])
 
     run_direct()
-    parley = SeededParley(work, "node", o.users, mock.url)
+    parley = SeededParley(work, "node", o.users, mock.url, "--guard", o.guard)
     log = os.path.join(work, "answers.log")
     users = Users(parley.port, o.users, o.seconds, "--api", "native", "--credentials", parley.sessions, "--log", log, *common)
     through, memory, cpu = users.watch(parley)
@@ -99,7 +107,7 @@ def all_at_once(o, work):
     tokens, half = 40, o.users // 2
     long_enough = int(tokens / o.stream_rate) + 40
     mock = Mock(work, 6 * long_enough, rate=o.stream_rate, tokens=tokens)
-    nodes = [SeededParley(work, f"stream{i}", half, mock.url) for i in range(2)]
+    nodes = [SeededParley(work, f"stream{i}", half, mock.url, "--guard", o.guard) for i in range(2)]
     idle = [n.memory_mb() for n in nodes]
     runs = [Users(n.port, half, 3 * long_enough, "--api", "native", "--credentials", n.sessions, "--think-ms", 15000, "--requests", 1,
                   "--tokens", tokens) for n in nodes]
@@ -118,12 +126,58 @@ def all_at_once(o, work):
             ("memory of a stream", 1024 * grown / max(most, 1), "KB", None, "lower")]
 
 
+class SilentAnswer:
+    """An answer whose first word is still to come, for readers to attach to."""
+
+    def __init__(self, node):
+        self.session = open(node.sessions, encoding="ascii").readline().strip()
+        conversation = self.post(node, "/api/v1/conversations", {}, "application/json")
+        conversation_id = json.loads(conversation.read())["conversation_id"]
+        self.response = self.post(node, f"/api/v1/conversations/{conversation_id}/messages", {"content": "Say nothing yet."}, "text/event-stream")
+        line = b""
+        while not line.startswith(b"data: "):
+            line = self.response.readline()
+        self.message_id = json.loads(line[6:])["message"]["message_id"]
+
+    def post(self, node, path, body, accept):
+        self.connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=60)
+        self.connection.request("POST", path, json.dumps(body), {"Cookie": "parley_session=" + self.session, "Content-Type": "application/json",
+                                                                 "Accept": accept})
+        return self.connection.getresponse()
+
+
+def idle(o, work):
+    """Twice as many readers as users wait, spread over two servers: what each costs."""
+    mock = Mock(work, 400, first_ms=300000)
+    nodes = [SeededParley(work, f"idle{i}", 1, mock.url, "--guard", o.guard) for i in range(2)]
+    answers = [SilentAnswer(n) for n in nodes]
+    before = [n.memory_mb() for n in nodes]
+    readers = [subprocess.Popen([program("load_attach"), "--port", str(n.port), "--path", f"/api/v1/messages/{a.message_id}/events", "--cookie",
+                                 a.session, "--readers", str(o.users), "--seconds", "90"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+               for n, a in zip(nodes, answers)]
+    begun = [json.loads(r.stdout.readline()) for r in readers]
+    time.sleep(o.idle_seconds)  # measured is what waiting costs, not attaching
+    cpu = [n.cpu_seconds() for n in nodes]
+    time.sleep(o.idle_seconds)
+    cpu = sum(n.cpu_seconds() - c for n, c in zip(nodes, cpu)) / o.idle_seconds
+    grown = sum(n.memory_mb() - b for n, b in zip(nodes, before))
+    left = [json.loads(r.communicate()[0]) for r in readers]
+    for n in nodes:
+        n.stop()
+    mock.stop()
+    attached = sum(b["attached"] for b in begun)
+    print(f"idle: {attached} readers attached after {max(b['seconds'] for b in begun):.1f} s, {sum(x['still_there'] for x in left)} still there")
+    return [("idle readers attached", attached, "streams", 2 * o.users, "higher"),
+            ("idle readers lost", attached - sum(x["still_there"] for x in left), "streams", 0, "lower"),
+            ("memory of an idle reader", 1024 * grown / max(attached, 1), "KB", None, "lower"),
+            ("CPU of them all", 100 * cpu, "% of a core", None, "lower")]
+
+
 def main():
     o = options()
+    phases = {"closed": closed_loop, "streams": all_at_once, "idle": idle}
     with work_folder() as work:
-        rows = closed_loop(o, work)
-        rows += all_at_once(o, work)
-        print_results("10k", rows)
+        print_results("10k", [row for name in o.phases.split(",") for row in phases[name](o, work)])
 
 
 if __name__ == "__main__":

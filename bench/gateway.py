@@ -3,7 +3,8 @@
 
 As public gateway benchmarks do it: a mock model server that answers at once, reached directly, through Parley's OpenAI-compatible API
 (authentication, admission, guard; nothing stored), through its native API (the same, and every message durable), and through LiteLLM's
-proxy. One connection for the added time, 64 for what the machine can do; rounds alternate. Everything shares this machine's cores, so
+proxy; with the guard's rules and without. A conversation of the native API has ten questions, then a new one is begun.
+One connection for the added time, 64 for what the machine can do; rounds alternate. Everything shares this machine's cores, so
 requests per core are counted by the CPU time that the gateway itself used."""
 
 import argparse
@@ -14,7 +15,7 @@ import statistics
 from lib.load import Mock, SeededParley, Users, print_results, work_folder
 from lib.servers import Process, free_port, http_status, wait_until
 
-TOKENS = 20
+TOKENS, TURNS = 20, 10
 
 
 def options():
@@ -125,10 +126,10 @@ def measure(o, paths):
 
 
 def report(paths):
-    direct, without, stored = paths[:3]
-    print(f"\n{'':26}{'p50 ms':>9}{'p99 ms':>9}{'spread of p99':>16}{'requests/s':>12}{'spread':>20}{'per core':>10}{'MB':>7}{'stream TTFT p50':>17}")
+    direct, without, stored, bare, bare_stored = paths[:5]
+    print(f"\n{'':34}{'p50 ms':>9}{'p99 ms':>9}{'spread of p99':>16}{'requests/s':>12}{'spread':>20}{'per core':>10}{'MB':>7}{'stream TTFT p50':>17}")
     for p in paths:
-        print(f"{p.name:26}{p.median('one', ttft('p50')):>9.3f}{p.median('one', ttft('p99')):>9.3f}{p.spread('one', ttft('p99')):>16}"
+        print(f"{p.name:34}{p.median('one', ttft('p50')):>9.3f}{p.median('one', ttft('p99')):>9.3f}{p.spread('one', ttft('p99')):>16}"
               f"{p.median('many', rate):>12.0f}{p.spread('many', rate):>20}{p.median('many', per_core):>10.0f}"
               f"{p.median('many', lambda _, m, c: m):>7.0f}{p.median('stream', ttft('p50')):>17.3f}")
 
@@ -143,9 +144,13 @@ def report(paths):
             ("requests/s per core with store", stored.median("many", per_core), "1/s", 5000, "higher"),
             ("added TTFT when streaming, p50", added(without, "stream", "p50"), "ms", None, "lower"),
             ("added TTFT when streaming, p99", added(without, "stream", "p99"), "ms", None, "lower"),
+            ("added p99, one connection, guard off", added(bare, "one", "p99"), "ms", 0.25, "lower"),
+            ("added p99 with store, guard off", added(bare_stored, "one", "p99"), "ms", None, "lower"),
+            ("requests/s per core without store, guard off", bare.median("many", per_core), "1/s", 15000, "higher"),
+            ("requests/s per core with store, guard off", bare_stored.median("many", per_core), "1/s", 5000, "higher"),
             ("server memory", without.median("many", lambda _, m, c: m), "MB", None, "lower")]
-    if len(paths) > 3:
-        litellm = paths[3]
+    if len(paths) > 5:
+        litellm = paths[5]
         rows.append(("requests/s per core against LiteLLM's", without.median("many", per_core) / max(litellm.median("many", per_core), 1e-9),
                      "×", 100, "higher"))
         rows.append(("LiteLLM: added p50, one connection", added(litellm, "one", "p50"), "ms", None, "lower"))
@@ -156,17 +161,21 @@ def report(paths):
 def main():
     o = options()
     with work_folder() as work:
-        mock = Mock(work, 4 * 3 * o.rounds * o.seconds + 900, first_ms=0, rate=100000, tokens=TOKENS)
+        mock = Mock(work, 6 * 3 * o.rounds * o.seconds + 900, first_ms=0, rate=100000, tokens=TOKENS)
         # One user may not run that many at once by default; the connections belong to as many users.
         parley = SeededParley(work, "gateway", o.connections, mock.url, "--titles", "off")
-        paths = [Path("mock directly", mock.port, [], None),
-                 Path("Parley, nothing stored", parley.port, ["--api", "openai", "--credentials", parley.keys], parley),
-                 Path("Parley, all stored", parley.port, ["--api", "native", "--credentials", parley.sessions], parley)]
+        bare = SeededParley(work, "bare", o.connections, mock.url, "--titles", "off", "--guard", "off")
+
+        def ways(server, words):
+            return [Path(f"Parley, nothing stored{words}", server.port, ["--api", "openai", "--credentials", server.keys], server),
+                    Path(f"Parley, all stored{words}", server.port, ["--api", "native", "--turns", TURNS, "--credentials", server.sessions], server)]
+
+        paths = [Path("mock directly", mock.port, [], None), *ways(parley, ""), *ways(bare, ", guard off")]
         litellm = LiteLlm(o.litellm, work, mock.port, o.connections) if o.litellm else None
         if litellm:
             paths.append(Path("LiteLLM", litellm.port, ["--credentials", litellm.keys], litellm))
         measure(o, paths)
-        for p in (litellm, parley, mock):
+        for p in (litellm, parley, bare, mock):
             if p:
                 p.stop()
         report(paths)

@@ -1,8 +1,14 @@
 /* How many messages a second the store makes durable, and how long one waits, for 1, 64 and 1,000
- * writers that each append, wait for done and append again, as the server does: `bench_store
- * [DIRECTORY [SECONDS]]`. The last line is JSON. */
+ * writers that each append, wait for done and append again, as the server does:
+ *
+ *   bench_store [--quick] [DIRECTORY [SECONDS]]
+ *
+ * One writer alone is what a commit for each message costs. CPU time is the process's own, which
+ * a busy machine changes less than the rates. The last line is JSON. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -90,10 +96,23 @@ static int by_value(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static void run(int writers, double seconds, bool last) {
+static double cpu_seconds(void) {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+struct result {
+    int writers;
+    double rate, p50_ms, p99_ms, group, cpu_us;
+};
+
+static struct result run(int writers, double seconds) {
     static struct writer all[MAX_WRITERS];
     static struct uuid parents[MAX_WRITERS]; /* the conversations go on from one run to the next */
     int64_t commits = metric_get(M_STORE_COMMITS), start = clock_mono_ns();
+    double cpu = cpu_seconds();
     bench.until_ns = start + (int64_t)(seconds * 1e9);
     bench.running = writers;
     bench.n = 0;
@@ -112,17 +131,49 @@ static void run(int writers, double seconds, bool last) {
         parents[i] = all[i].m.message_id;
     double took = (double)(clock_mono_ns() - start) / 1e9;
     qsort(bench.latencies, bench.n, sizeof *bench.latencies, by_value);
-    printf("\"writers_%d\":{\"ops_per_s\":%.0f,\"ops_per_commit\":%.1f,\"p50_ms\":%.2f,\"p99_ms\":%"
-           ".2f}%s",
-           writers, (double)bench.n / took,
-           (double)bench.n / (double)(metric_get(M_STORE_COMMITS) - commits),
-           (double)bench.latencies[bench.n / 2] / 1e6,
-           (double)bench.latencies[bench.n * 99 / 100] / 1e6, last ? "}\n" : ",");
+    return (struct result){
+        .writers = writers,
+        .rate = (double)bench.n / took,
+        .p50_ms = (double)bench.latencies[bench.n / 2] / 1e6,
+        .p99_ms = (double)bench.latencies[bench.n * 99 / 100] / 1e6,
+        .group = (double)bench.n / (double)(metric_get(M_STORE_COMMITS) - commits),
+        .cpu_us = (cpu_seconds() - cpu) * 1e6 / (double)bench.n,
+    };
+}
+
+static void print_row(const char *name, int writers, double value, const char *unit,
+                      const char *aim, const char *better, bool last) {
+    printf("{\"name\":\"%s, %d writers\",\"value\":%.2f,\"unit\":\"%s\",\"aim\":%s,"
+           "\"better\":\"%s\"}%s",
+           name, writers, value, unit, aim, better, last ? "" : ",");
+}
+
+/* The aims are the issue's: 10,000 a second, and at 64 writers a p99 of 25 ms. */
+static void report(const struct result *r, size_t n) {
+    printf("%8s %10s %10s %10s %14s %12s\n", "writers", "1/s", "p50 ms", "p99 ms", "in one commit",
+           "CPU us each");
+    for (size_t i = 0; i < n; i++)
+        printf("%8d %10.0f %10.2f %10.2f %14.1f %12.1f\n", r[i].writers, r[i].rate, r[i].p50_ms,
+               r[i].p99_ms, r[i].group, r[i].cpu_us);
+    printf("{\"bench\":\"store\",\"results\":[");
+    for (size_t i = 0; i < n; i++) {
+        bool many = r[i].writers > 1, aimed = r[i].writers == 64;
+        print_row("durable appends", r[i].writers, r[i].rate, "1/s", many ? "10000" : "null",
+                  "higher", false);
+        print_row("append p99", r[i].writers, r[i].p99_ms, "ms", aimed ? "25" : "null", "lower",
+                  false);
+        print_row("CPU of an append", r[i].writers, r[i].cpu_us, "us", "null", "lower", i + 1 == n);
+    }
+    printf("]}\n");
 }
 
 int main(int argc, char **argv) {
     char dir[256], path[300], command[300];
-    double seconds = argc > 2 ? strtod(argv[2], NULL) : 5;
+    bool quick = argc > 1 && strcmp(argv[1], "--quick") == 0;
+    if (quick)
+        argc--, argv++;
+    double seconds = argc > 2 ? strtod(argv[2], NULL) : quick ? 3 : 20;
+    struct result results[3];
     struct errinfo ei = {0};
     snprintf(dir, sizeof dir, "%.200s/parley-bench-XXXXXX", argc > 1 ? argv[1] : "/tmp");
     if (!mkdtemp(dir)) {
@@ -137,10 +188,10 @@ int main(int argc, char **argv) {
     check(loop_new(&bench.loop, &ei), &ei);
     check(store_open(&(struct store_options){.path = path}, &bench.store, &ei), &ei);
     check(store_write_wait(bench.store, prepare, NULL, &ei), &ei);
-    printf("{");
-    run(1, seconds, false);
-    run(64, seconds, false);
-    run(MAX_WRITERS, seconds, true);
+    results[0] = run(1, seconds);
+    results[1] = run(64, seconds);
+    results[2] = run(MAX_WRITERS, seconds);
+    report(results, 3);
     store_close(bench.store);
     loop_free(bench.loop);
     free(bench.latencies);
