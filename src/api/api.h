@@ -66,3 +66,6 @@ void api_error_body(struct buf *out, enum err e, const char *message, const char
 /* A store_fn (arg is not used): puts the four starter roles into a new store, once in its life.
  *   store_write_wait(store, api_seed, NULL, &ei) */
 enum err api_seed(struct store_tx *tx, void *arg, struct errinfo *ei);
+/* A store_fn for a read, before requests come; arg is the struct upstream: what administrators have
+ * changed of its servers is changed again. */
+enum err api_upstreams_restore(struct store_tx *tx, void *arg, struct errinfo *ei);

@@ -1,6 +1,12 @@
 /* The model servers of the pool, for administrators: how they are, and what of them is changed
- * while Parley runs. Changes last until it ends; the configuration says what it begins with. */
+ * while Parley runs. Changes are kept as settings, "upstream." and the server's name, and are made
+ * again at the next start; only a key is not, since it would stand in the database in plain. */
+#include "api/api.h"
 #include "api/handlers.h"
+#include "base/log.h"
+
+#define SETTING     "upstream."
+#define SETTING_CAP ((size_t)1024)
 
 static void add_server(struct buf *b, const struct upstream_server_state *s) {
     out_open(b, NULL, '{');
@@ -46,6 +52,66 @@ enum err api_upstreams_list(struct call *c, struct store_tx *tx, struct errinfo 
     return ERR_OK;
 }
 
+/* ---- changes that last ---- */
+
+static char *setting_name(struct arena *a, struct str server) {
+    return arena_printf(a, SETTING "%.*s", STR_ARG(server));
+}
+
+static enum err keep(struct call *c, struct store_tx *tx, const struct upstream_server_state *s) {
+    struct buf b;
+    char *name = setting_name(c->arena, s->name);
+    if (!name)
+        return ERR_NOMEM;
+    buf_init(&b, SETTING_CAP);
+    buf_addf(&b, "{\"enabled\":%s,\"weight\":%d,\"max_concurrent\":%d}",
+             s->enabled ? "true" : "false", s->weight, s->max_concurrent);
+    enum err e = buf_err(&b) ? buf_err(&b) : setting_set(tx, name, buf_str(&b));
+    buf_deinit(&b);
+    return e;
+}
+
+static enum err restore_one(struct upstream *u, struct str server, struct str text) {
+    yyjson_doc *doc = NULL;
+    struct errinfo ei;
+    enum err e = json_parse(text, &doc, &ei);
+    if (e)
+        return e;
+    json_val *root = yyjson_doc_get_root(doc);
+    struct upstream_server_change change = {
+        .enabled = json_get_bool(root, "enabled", true),
+        .weight = (int)json_get_int(root, "weight", 0),
+        .max_concurrent = (int)json_get_int(root, "max_concurrent", -1),
+    };
+    yyjson_doc_free(doc);
+    e = upstream_server_change(u, server, &change, &ei);
+    if (!e)
+        log_event(LOG_INFO, "upstream.changed_before", LF_STR("server", server),
+                  LF_INT("enabled", change.enabled), LF_INT("weight", change.weight),
+                  LF_INT("max_concurrent", change.max_concurrent));
+    return e;
+}
+
+enum err api_upstreams_restore(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct upstream *u = arg;
+    struct upstream_server_state *list;
+    struct arena *a = arena_new((size_t)1 << 20);
+    size_t n = 0;
+    (void)ei;
+    enum err e = a ? upstream_servers(u, a, &list, &n) : ERR_NOMEM;
+    for (size_t i = 0; !e && i < n; i++) {
+        struct str text;
+        char *name = setting_name(a, list[i].name);
+        e = name ? setting_get(tx, name, a, &text) : ERR_NOMEM;
+        if (!e)
+            e = restore_one(u, list[i].name, text);
+        else if (e == ERR_NOT_FOUND)
+            e = ERR_OK;
+    }
+    arena_free(a);
+    return e;
+}
+
 enum err api_upstream_patch(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct upstream_server_state *list;
     size_t n;
@@ -56,12 +122,13 @@ enum err api_upstream_patch(struct call *c, struct store_tx *tx, struct errinfo 
         .max_concurrent = (int)json_get_int(c->body, "max_concurrent", -1),
         .key = json_get_str(c->body, "key"),
     };
-    (void)tx;
     enum err e = upstream_server_change(c->api->o.upstream, c->rest, &change, ei);
     if (!e)
         e = read_servers(c, &list, &n, ei);
     for (size_t i = 0; !e && i < n; i++)
-        if (str_eq(list[i].name, c->rest))
+        if (str_eq(list[i].name, c->rest)) {
             add_server(&c->out, &list[i]);
+            e = keep(c, tx, &list[i]);
+        }
     return e;
 }

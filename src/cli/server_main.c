@@ -562,6 +562,8 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         e = open_store(s, ei);
     if (!e)
         e = upstreams_open(c, &s->upstream, ei);
+    if (!e)
+        e = store_read_wait(s->store, api_upstreams_restore, s->upstream, ei);
     if (!e && (e = jobs_new(PASSWORD_THREADS, PASSWORDS_QUEUED, &s->jobs)) != ERR_OK)
         err_set(ei, e, "threads cannot be started");
     if (!e)
