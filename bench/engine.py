@@ -205,7 +205,7 @@ class Bench:
     # ---- the rows ----
 
     def measure_throughput(self):
-        rounds, seconds = (2, 6) if self.o.quick else (3, 20)
+        rounds, seconds = (2, 6) if self.o.quick else (3, 15)
         rates = {self.engine: [], self.llama: []}
         fresh, limits = QUESTION_TOKENS + 10, []
         for i in range(rounds):
@@ -228,7 +228,7 @@ class Bench:
         self.add(f"tokens_per_second_llama_server/{self.users}_users", theirs, "tok/s", better="higher")
 
     def measure_one_user(self):
-        rounds, each = (2, 8) if self.o.quick else (4, 15)
+        rounds, each = (2, 8) if self.o.quick else (4, 12)
         ttft = {self.engine: [], self.llama: []}
         for i in range(rounds):
             for s in (list(ttft) if i % 2 == 0 else list(reversed(ttft))):
@@ -245,7 +245,7 @@ class Bench:
         return sum(1 for a in answers if a.good and a.ttft < 1) / took
 
     def measure_offered(self):
-        seconds = 6 if self.o.quick else 20
+        seconds = 6 if self.o.quick else 15
         for users in (8, 32, 128):
             ended, running, took = self.loop(self.engine, users, seconds)
             admitted = [a for a in ended + running if a.first]
@@ -288,7 +288,7 @@ class Bench:
         return ttft
 
     def measure_turns(self):
-        n = 3 if self.o.quick else 8
+        n = 2 if self.o.quick else 4
         talks = {s: [self.conversation(s, i) for i in range(n if s is self.engine else max(1, n // 2))] for s in (self.engine, self.llama)}
         second, tenth = ({s: statistics.median(t[k] for t in talks[s]) for s in talks} for k in (1, 9))
         self.row("TTFT of turn 10 against turn 2", f"{tenth[self.engine]:.0f} / {second[self.engine]:.0f} ms",
@@ -319,7 +319,7 @@ class Bench:
         return max(gaps or [float("nan")]), step, long.ttft or float("nan")
 
     def measure_gap(self):
-        runs = {s: [self.long_prompt_gap(s) for _ in range(1 if self.o.quick else 3)] for s in (self.engine, self.llama)}
+        runs = {s: [self.long_prompt_gap(s) for _ in range(1 if self.o.quick else 2)] for s in (self.engine, self.llama)}
         worst = {s: max(runs[s], key=lambda r: r[0] / r[1]) for s in runs}
         text = {s: f"{w[0]:.0f} / {w[1]:.0f} ms" for s, w in worst.items()}
         self.row("longest gap while 1,500 tokens are prefilled / a step", text[self.engine], text[self.llama],
@@ -348,6 +348,8 @@ class Bench:
         with open(self.o.questions, encoding="utf-8") as f:
             questions = [json.loads(line)["turns"] for line in f if line.strip()]
         n = self.o.turns or (8 if self.o.quick else sum(map(len, questions)))
+        if not self.o.turns and not self.o.quick and self.users <= 4:
+            questions = questions[::4]  # of the slower model every fourth: all take it a quarter of an hour
         # The same kernels as the engine's: flash attention rounds otherwise, and otherwise again for other pieces of a prompt.
         alone = llama_server(self.o, self.work, self.gguf, ["-np", "1", "-c", "4096", "-fa", "off"])
         same = total = 0
@@ -392,8 +394,8 @@ def main():
     p.add_argument("--engine-flags", default="", help="more flags for parley engine")
     shared = os.path.join(HERE, "..", "..", "shared", "data", "chat", "mt_bench_questions.jsonl")
     p.add_argument("--questions", default=shared if os.path.exists(shared) else None, help="MT-Bench's question.jsonl")
-    p.add_argument("--turns", type=int, default=0, help="at most so many turns of it (default all; 8 with --quick)")
-    p.add_argument("--answer-tokens", type=int, default=64, help="length of those answers")
+    p.add_argument("--turns", type=int, default=0, help="at most so many turns of it (default all, of a model with at most 4 users every fourth question; 8 with --quick)")
+    p.add_argument("--answer-tokens", type=int, default=32, help="length of those answers")
     o = p.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     work = tempfile.mkdtemp(prefix="parley-bench-")

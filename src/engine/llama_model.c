@@ -627,14 +627,15 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
         plan_cells(&p, o, available / 4 / token); /* a quarter of what is free */
         p.bytes += token * p.cells_all;
     }
-    int64_t reserve = 64ll << 20; /* the working space of a step */
+    int64_t reserve = 128ll << 20; /* the working space of a step */
     if (p.bytes + reserve > available)
-        return err_set(ei, ERR_NOMEM,
-                       "%s does not fit: weights %lld MiB + conversations %lld MiB (%d tokens × "
-                       "%lld bytes) + work 64 MiB = %lld MiB, but %lld MiB are free; use a smaller "
-                       "model, fewer slots or a shorter context",
-                       o->path, MIB(h->file_bytes), MIB(p.bytes - h->file_bytes), p.cells_all,
-                       (long long)token, MIB(p.bytes + reserve), MIB(available));
+        return err_set(
+            ei, ERR_NOMEM,
+            "%s does not fit: weights %lld MiB + conversations %lld MiB (%d tokens × "
+            "%lld bytes) + work 128 MiB = %lld MiB, but %lld MiB are free; use a smaller "
+            "model, fewer slots or a shorter context",
+            o->path, MIB(h->file_bytes), MIB(p.bytes - h->file_bytes), p.cells_all,
+            (long long)token, MIB(p.bytes + reserve), MIB(available));
     *ret = p;
     return ERR_OK;
 }

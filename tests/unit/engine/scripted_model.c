@@ -52,6 +52,11 @@ static bool wait_at_gate(struct scripted_model *m) {
     return aborted;
 }
 
+static bool is_alone(const struct model_item *items, int n, int i) {
+    return (i == 0 || items[i - 1].sequence != items[i].sequence) &&
+           (i + 1 == n || items[i + 1].sequence != items[i].sequence);
+}
+
 static enum err scripted_step(struct model *base, const struct model_item *items, int n,
                               struct errinfo *ei) {
     struct scripted_model *m = scripted(base);
@@ -67,7 +72,8 @@ static enum err scripted_step(struct model *base, const struct model_item *items
     for (int i = 0; i < n; i++) {
         struct tokens *t = &m->seqs[items[i].sequence];
         CHECK(items[i].position == t->n);
-        CHECK(tokens_add(t, &items[i].token, 1) == ERR_OK);
+        int32_t token = items[i].token + (m->rounds && is_alone(items, n, i) ? 1 << 18 : 0);
+        CHECK(tokens_add(t, &token, 1) == ERR_OK);
         m->computed++;
         if (!items[i].logits)
             continue;

@@ -21,6 +21,7 @@ struct scripted_model {
     struct tokens seqs[SCRIPTED_SEQUENCES];
     float logits[256][SCRIPTED_VOCAB];
     const char *reply;   /* NULL = from the sequence */
+    bool rounds;         /* what it says depends on which tokens were computed alone, too */
     bool uncut;          /* sequences cannot be cut or copied, as in recurrent models */
     int steps, computed; /* tokens computed */
     int largest;         /* items in one step */

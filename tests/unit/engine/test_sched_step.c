@@ -148,6 +148,63 @@ static void requests_that_come_together_compute_their_role_once(void **state) {
     fixture_deinit(&f);
 }
 
+/* On a model whose numbers depend on which tokens were computed alone. */
+static void answer_rounded(const char *text, int max, int partial, bool exact, struct caller *c,
+                           int *ret_largest) {
+    struct fixture f;
+    struct errinfo ei;
+    fixture_init(&f, 2);
+    f.m.base.info.rows = f.m.rounds = true;
+    struct sched_chat chat = request(&f, c, text, max);
+    chat.partial = partial;
+    chat.exact = exact;
+    chat.deadline_ms = 0;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    run_all(&f);
+    *ret_largest = f.m.largest;
+    fixture_deinit(&f);
+}
+
+static void exact_answer_cut_anywhere_goes_on_as_it_would_have(void **state) {
+    (void)state;
+    const char *const prompt_text = "tell me a story>";
+    struct caller whole = {0}, rest;
+    char text[128];
+    int largest, differ = 0, size = (int)strlen(prompt_text);
+    answer_rounded(prompt_text, 40, 0, true, &whole, &largest);
+    assert_int_equal(whole.n, 40);
+    for (int cut = 1; cut < 40; cut++) {
+        snprintf(text, sizeof(text), "%s%.*s", prompt_text, cut, whole.text);
+        memset(&rest, 0, sizeof(rest));
+        answer_rounded(text, 40 - cut, cut, true, &rest, &largest);
+        assert_memory_equal(rest.text, whole.text + cut, (size_t)(40 - cut));
+        assert_int_equal(largest, size); /* the prompt as before, the answer token by token */
+        memset(&rest, 0, sizeof(rest));
+        answer_rounded(text, 40 - cut, cut, false, &rest, &largest);
+        assert_int_equal(largest, size + cut); /* all at once, which is faster */
+        differ += memcmp(rest.text, whole.text + cut, (size_t)(40 - cut)) != 0;
+    }
+    assert_true(differ > 30);
+}
+
+static void same_prompt_again_is_computed_alike(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[3] = {0};
+    struct errinfo ei;
+    fixture_init(&f, 2);
+    f.m.base.info.rows = f.m.rounds = true;
+    for (int i = 0; i < 3; i++) {
+        struct sched_chat chat = request(&f, &c[i], "the same question>", 30);
+        chat.exact = true;
+        assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+        run_all(&f);
+        assert_string_equal(c[i].text, c[0].text);
+    }
+    assert_true(f.m.computed < 3 * (18 + 29));
+    fixture_deinit(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quoting_answer_takes_fewer_steps_and_is_the_same),
@@ -155,6 +212,8 @@ int main(void) {
         cmocka_unit_test(guesses_end_with_the_tokens_allowed),
         cmocka_unit_test(next_turn_starts_from_what_was_right),
         cmocka_unit_test(requests_that_come_together_compute_their_role_once),
+        cmocka_unit_test(exact_answer_cut_anywhere_goes_on_as_it_would_have),
+        cmocka_unit_test(same_prompt_again_is_computed_alike),
         cmocka_unit_test(models_that_cannot_be_cut_are_not_guessed_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
