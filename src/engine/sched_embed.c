@@ -11,6 +11,7 @@
 #define BACKGROUND_PAUSE                                                                           \
     9 /* times as long as a background batch took, running answers have the cores */
 #define HELD_MOST    (2000 * MS) /* however many are embedded for people, background has a batch */
+#define HOLD_TIMES   8           /* as long as the text took, if that is longer than hold_ms */
 #define TEXTS        32
 #define QUEUED       65536 /* tokens of texts that wait; one request may be longer when it is alone */
 #define RETRY_MIN_MS 1000
@@ -122,6 +123,13 @@ static int batch_of(const struct embed_job *j, int *ret_tokens) {
     return n;
 }
 
+/* On a machine that is busy with other things what comes between takes longer, as this did. */
+static void hold_background(struct sched *s, int64_t begin, int64_t end) {
+    int64_t least = s->o.hold_ms * MS, longer = HOLD_TIMES * (end - begin);
+    if (least)
+        s->hold_ns = end + (longer > least ? longer : least);
+}
+
 bool sched_embed_round(struct sched *s) {
     struct errinfo ei = {0};
     int total;
@@ -147,7 +155,7 @@ bool sched_embed_round(struct sched *s) {
         s->background_after_ns = end + BACKGROUND_PAUSE * (end - begin);
     } else {
         s->embed_after_ns = end + (end - begin); /* as long as it took, answers go on */
-        s->hold_ns = end + s->o.hold_ms * MS;
+        hold_background(s, begin, end);
     }
     j->done += n;
     struct embed_job **at = &s->embeds;
