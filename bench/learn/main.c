@@ -1,5 +1,5 @@
-/* bench_learn [--quick] [--data FOLDER] [--questions FILE] [--cache FOLDER]: see docs/learning.md.
- * FOLDER holds cranfield/ and cacm/ in BEIR's layout. */
+/* bench_learn [--quick] [--data FOLDER] [--questions FILE] [--held-out FILE] [--cache FOLDER]: see
+ * docs/learning.md. FOLDER holds cranfield/ and cacm/ in BEIR's layout. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,7 +80,9 @@ int main(int argc, char **argv) {
             "No collections were given (--data FOLDER with cranfield/ and cacm/): retrieval is not "
             "measured.\n");
     bench_bandit(&o);
-    bench_approved(m, option(argc, argv, "--questions", "bench/learn/questions.tsv"), cache);
+    bench_approved(m, option(argc, argv, "--questions", "bench/learn/questions.tsv"), cache, false);
+    bench_approved(m, option(argc, argv, "--held-out", "bench/learn/questions-held-out.tsv"), cache,
+                   true);
     embedder_close(m);
     config_free(c);
     print_results();

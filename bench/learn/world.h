@@ -55,4 +55,4 @@ void result_add(const char *name, double value, const char *unit, const char *ai
 
 void bench_retrieval(struct pool *p, const struct bench_options *o);
 void bench_bandit(const struct bench_options *o);
-void bench_approved(struct embedder *m, const char *questions, const char *cache);
+void bench_approved(struct embedder *m, const char *questions, const char *cache, bool held_out);

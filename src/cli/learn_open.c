@@ -46,6 +46,13 @@ static bool find_answer(void *ctx, const struct uuid *role_id, struct str questi
                              (size_t)dimensions, model, a, ret_id, ret_answer);
 }
 
+static struct str find_examples(void *ctx, const struct uuid *role_id, const float *vector,
+                                int dimensions, struct str model, size_t max_bytes, struct arena *a,
+                                struct str *ret_ids) {
+    return learn_find_examples(((struct server_learn *)ctx)->learn, role_id, vector,
+                               (size_t)dimensions, model, max_bytes, a, ret_ids);
+}
+
 static void ended(void *ctx, const struct turn_ended *e) {
     struct server_learn *l = ctx;
     (void)e;
@@ -194,7 +201,7 @@ enum err learn_open(struct server_learn *l, struct store *s, struct upstream *u,
     l->upstream = u;
     l->ran_ns = l->guarded_ns = clock_mono_ns();
     buf_init(&l->vectors, VECTORS_MAX);
-    l->turn = (struct turn_learn){l, choose, has_answers, find_answer, ended};
+    l->turn = (struct turn_learn){l, choose, has_answers, find_answer, find_examples, ended};
     enum err e = learn_new(s, (uint64_t)clock_wall_ms(), &l->learn);
     if (!e)
         e = jobs_new(1, JOBS_QUEUED, &l->jobs);

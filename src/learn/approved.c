@@ -12,15 +12,33 @@ struct list {
     size_t n;
 };
 
+struct weighty { /* a word that decides what is asked */
+    uint64_t stem, raw;
+    size_t at;  /* its place among all words */
+    bool owner; /* "the router's", "of the router" */
+    bool owns;  /* the former */
+};
+
 struct question_form {
-    struct words content; /* stems without common words, negations and numbers */
-    struct list all;      /* every word, lower case */
+    struct weighty weighty[LIST_MAX];
+    size_t n_weighty;
+    struct list all; /* every word, lower case */
     struct list numbers, names;
-    struct list counted; /* the numbers as they were written: compared apart from the content */
     uint64_t from, to, before; /* the words after "from" and "to"; the word before this one */
     unsigned first, second;    /* bit i: a word of that side of opposites[i] */
-    bool denies;
+    uint64_t kind;             /* of the question: ASKS_… or a hash of what stands after "how" */
+    unsigned modes;            /* MAY, MUST */
+    unsigned self;             /* DOES, SUFFERS */
+    unsigned who;              /* SUBJECT, OBJECT */
+    size_t n_words;
+    bool of;            /* the word before this one was "of", articles left out */
+    bool denies, asked; /* asked: a question word has said the kind */
 };
+
+enum { ASKS_ANY, ASKS_WHETHER, ASKS_WHO, ASKS_WHEN, ASKS_WHERE, ASKS_WHY, ASKS_HOW };
+enum { MAY = 1, MUST = 2 };
+enum { DOES = 1, SUFFERS = 2 };   /* I …; … me */
+enum { SUBJECT = 1, OBJECT = 2 }; /* who reports; who does she report to */
 
 static const char *const negations[] = {
     "not",   "no",     "never",    "without", "nothing", "none", "nobody",  "neither",
@@ -49,6 +67,27 @@ static const struct {
 };
 #define OPPOSITES (sizeof opposites / sizeof *opposites)
 
+/* What may be said or left out without asking something else. */
+static const char *const light[] = {
+    "get",      "got",   "am",     "allowed",  "possible", "may",       "might",   "must",
+    "need",     "needs", "needed", "required", "require",  "necessary", "find",    "take",
+    "takes",    "use",   "used",   "using",    "want",     "know",      "explain", "s",
+    "t",        "m",     "re",     "ve",       "ll",       "also",      "just",    "exactly",
+    "actually", "hi",    "hello",  "thanks",   "thank",    "per",       "each",    "whom",
+    "being",    "able",  "kindly", "help",     "between",  "whats",     "happen",  "about",
+};
+
+/* By their stems: the first of a row stands for the others. */
+static const char *const synonyms[][3] = {
+    {"problem", "issu", NULL},     {"luggag", "baggag", NULL},   {"enabl", "activat", NULL},
+    {"disabl", "deactivat", NULL}, {"buy", "purchas", NULL},     {"begin", "start", "commenc"},
+    {"phon", "telephon", NULL},    {"licenc", "licens", NULL},   {"colour", "color", NULL},
+    {"movi", "film", NULL},        {"reserv", "book", NULL},     {"speak", "talk", NULL},
+    {"differ", "differenc", NULL}, {"compan", "firm", NULL},     {"quick", "fast", "rapid"},
+    {"large", "big", NULL},        {"deliver", "shipp", "ship"}, {"photo", "pictur", NULL},
+    {"lose", "lost", "los"},       {"meaning", "mean", NULL},
+};
+
 static const char *const number_words[] = {"zero", "one",    "two",   "three", "four",
                                            "five", "six",    "seven", "eight", "nine",
                                            "ten",  "eleven", "twelve"};
@@ -66,6 +105,10 @@ static bool list_has(const struct list *l, uint64_t h) {
         if (l->hash[i] == h)
             return true;
     return false;
+}
+
+static bool list_same(const struct list *a, const struct list *b) {
+    return a->n == b->n && memcmp(a->hash, b->hash, a->n * sizeof *a->hash) == 0;
 }
 
 static bool list_within(const struct list *a, const struct list *b) {
@@ -103,28 +146,114 @@ static bool among(const char *const *list, struct str w) {
     return false;
 }
 
+static bool is_light(struct str w) {
+    for (size_t i = 0; i < sizeof light / sizeof *light; i++)
+        if (str_eqz(w, light[i]))
+            return true;
+    return words_is_common(w);
+}
+
+static bool is_article(struct str w) {
+    return str_eqz(w, "the") || str_eqz(w, "a") || str_eqz(w, "an") || str_eqz(w, "my") ||
+           str_eqz(w, "your") || str_eqz(w, "our");
+}
+
+static uint64_t stem_of(struct str w) {
+    struct str s = words_stem(w);
+    if (s.n > 3 && (s.p[s.n - 1] == 'e' || s.p[s.n - 1] == 'y'))
+        s.n--;
+    for (size_t i = 0; i < sizeof synonyms / sizeof *synonyms; i++)
+        for (size_t k = 1; k < 3 && synonyms[i][k]; k++)
+            if (str_eqz(s, synonyms[i][k]))
+                return words_hash(str_from(synonyms[i][0]));
+    return words_hash(s);
+}
+
+/* The kind of the question is what its first question word says; without one, a helping verb in
+ * front asks whether. True: the word has said so, and is nothing else. */
+static bool take_kind(struct question_form *f, struct str w) {
+    static const struct {
+        const char *word;
+        uint64_t kind;
+    } asking[] = {{"who", ASKS_WHO},   {"whose", ASKS_WHO},   {"whom", ASKS_WHO},
+                  {"when", ASKS_WHEN}, {"where", ASKS_WHERE}, {"why", ASKS_WHY},
+                  {"how", ASKS_HOW},   {"what", ASKS_ANY},    {"which", ASKS_ANY}};
+    static const char *const helping[] = {"do",    "does", "did",   "is",     "are", "was",
+                                          "were",  "can",  "could", "should", "may", "will",
+                                          "would", "must", "has",   "have",   "am",  "shall"};
+    static const char *const measures[] = {"long", "high", "much",  "many",  "often",
+                                           "old",  "far",  "large", "big",   "frequently",
+                                           "fast", "deep", "wide",  "heavy", "soon"};
+    static const char *const times[] = {"time", "date", "day", "year"};
+    for (size_t i = 0; !f->asked && i < sizeof asking / sizeof *asking; i++)
+        if (str_eqz(w, asking[i].word)) {
+            f->kind = asking[i].kind;
+            return f->asked = true;
+        }
+    for (size_t i = 0; f->n_words == 0 && i < sizeof helping / sizeof *helping; i++)
+        if (str_eqz(w, helping[i]))
+            f->kind = ASKS_WHETHER;
+    for (size_t i = 0; f->before == words_hash(STR("how")) && f->kind == ASKS_HOW &&
+                       i < sizeof measures / sizeof *measures;
+         i++)
+        if (str_eqz(w, measures[i])) {
+            f->kind = words_hash(str_eqz(w, "frequently") ? STR("often") : w);
+            return true;
+        }
+    bool what = f->before == words_hash(STR("what")) || f->before == words_hash(STR("which"));
+    for (size_t i = 0; what && f->kind == ASKS_ANY && i < 4; i++)
+        if (str_eqz(w, times[i])) {
+            f->kind = ASKS_WHEN;
+            return true;
+        }
+    return false;
+}
+
+static void take_mode(struct question_form *f, struct str w) {
+    static const char *const may[] = {"can", "could", "may", "allowed", "possible", NULL};
+    static const char *const must[] = {"need",     "needed", "must",      "should",
+                                       "required", "needs",  "necessary", NULL};
+    for (size_t i = 0; may[i]; i++)
+        if (str_eqz(w, may[i]))
+            f->modes |= MAY;
+    for (size_t i = 0; must[i]; i++)
+        if (str_eqz(w, must[i]))
+            f->modes |= MUST;
+    if (f->kind == ASKS_WHO && !f->who && !str_eqz(w, "who") && !str_eqz(w, "whom") &&
+        !str_eqz(w, "whose"))
+        f->who = str_eqz(w, "do") || str_eqz(w, "does") || str_eqz(w, "did") ? OBJECT : SUBJECT;
+    if (str_eqz(w, "i") || str_eqz(w, "we"))
+        f->self |= DOES;
+    if ((str_eqz(w, "me") || str_eqz(w, "us")) && f->before != words_hash(STR("tell")) &&
+        f->before != words_hash(STR("show")))
+        f->self |= SUFFERS;
+}
+
+static void take_number(struct question_form *f, struct str w) {
+    int v = number_word(w);
+    char digits[3] = {0};
+    size_t n = 0;
+    if (v >= 10)
+        digits[n++] = '1';
+    digits[n++] = (char)('0' + v % 10);
+    list_add(&f->numbers, words_hash((struct str){digits, n}));
+}
+
 static void take_word(void *ctx, struct str w) {
     struct question_form *f = ctx;
     uint64_t h = words_hash(w);
+    bool number = has_digit(w) || number_word(w) > 0;
     if (f->before == words_hash(STR("from")))
         f->from = h;
     if (f->before == words_hash(STR("to")))
         f->to = h;
-    f->before = h;
+    bool asked = take_kind(f, w);
+    take_mode(f, w);
     list_add(&f->all, h);
-    if (has_digit(w)) {
-        list_add(&f->numbers, words_hash(w));
-        list_add(&f->counted, words_hash(w));
-    } else if (number_word(w) > 0) {
-        char digits[3] = {0};
-        int v = number_word(w);
-        size_t n = 0;
-        if (v >= 10)
-            digits[n++] = '1';
-        digits[n++] = (char)('0' + v % 10);
-        list_add(&f->numbers, words_hash((struct str){digits, n}));
-        list_add(&f->counted, words_hash(w));
-    }
+    if (has_digit(w))
+        list_add(&f->numbers, h);
+    else if (number)
+        take_number(f, w);
     if (is_negation(w))
         f->denies = true;
     for (size_t i = 0; i < OPPOSITES; i++) {
@@ -133,6 +262,18 @@ static void take_word(void *ctx, struct str w) {
         if (among(opposites[i].second, w))
             f->second |= 1u << i;
     }
+    struct weighty *last = f->n_weighty ? &f->weighty[f->n_weighty - 1] : NULL;
+    if (str_eqz(w, "s") && last && last->raw == f->before) {
+        last->owner = last->owns = true;
+        return; /* the next word stands beside the owner */
+    }
+    if (!asked && !number && !is_light(w) && f->n_weighty < LIST_MAX)
+        f->weighty[f->n_weighty++] =
+            (struct weighty){.stem = stem_of(w), .raw = h, .at = f->n_words, .owner = f->of};
+    if (!is_article(w))
+        f->of = str_eqz(w, "of") || str_eqz(w, "for");
+    f->before = h;
+    f->n_words++;
 }
 
 static bool is_upper(char c) {
@@ -179,14 +320,8 @@ struct question_form *question_form_new(struct str text) {
     struct question_form *f = calloc(1, sizeof *f);
     if (!f)
         return NULL;
-    words_of(text, &f->content);
     words_each(text, take_word, f);
     take_names(text, &f->names);
-    size_t n = 0;
-    for (size_t i = 0; i < f->content.n; i++)
-        if (!list_has(&f->counted, f->content.hash[i]))
-            f->content.hash[n++] = f->content.hash[i];
-    f->content.n = n;
     f->denies |= has_nt(text);
     return f;
 }
@@ -195,15 +330,51 @@ void question_form_free(struct question_form *f) {
     free(f);
 }
 
-/* Content words that the other has not. */
-static size_t only_in(const struct words *a, const struct words *b) {
-    size_t n = 0;
-    for (size_t i = 0, k = 0; i < a->n; i++) {
-        while (k < b->n && b->hash[k] < a->hash[i])
-            k++;
-        n += k == b->n || b->hash[k] != a->hash[i];
-    }
-    return n;
+static const struct weighty *find_stem(const struct question_form *f, uint64_t stem) {
+    for (size_t i = 0; i < f->n_weighty; i++)
+        if (f->weighty[i].stem == stem)
+            return &f->weighty[i];
+    return NULL;
+}
+
+static bool says_all_of(const struct question_form *a, const struct question_form *b) {
+    for (size_t i = 0; i < b->n_weighty; i++)
+        if (!find_stem(a, b->weighty[i].stem))
+            return false;
+    return true;
+}
+
+static bool stand_together(const struct weighty *x, const struct weighty *y) {
+    return x->at + 1 == y->at || y->at + 1 == x->at;
+}
+
+/* Words that stand the other way round say who does what to whom ("miles to kilometres"), but where
+ * they stand together in one of the two ("printer driver", "driver for the printer"), one of them
+ * has another form ("merge files", "files be merged") or is the owner ("the router's firmware"). */
+static bool are_turned(const struct question_form *a, const struct question_form *b) {
+    for (size_t i = 0; i < a->n_weighty; i++)
+        for (size_t k = i + 1; k < a->n_weighty; k++) {
+            const struct weighty *x = &a->weighty[i], *y = &a->weighty[k];
+            const struct weighty *u = find_stem(b, x->stem), *v = find_stem(b, y->stem);
+            if (!u || !v || u->at <= v->at)
+                continue;
+            bool bent = (u->raw != x->raw) != (v->raw != y->raw);
+            bent |= x->owner && u->owner && x->owns != u->owns;
+            bent |= y->owner && v->owner && y->owns != v->owns;
+            if (!bent && !stand_together(x, y) && !stand_together(u, v))
+                return true;
+        }
+    return false;
+}
+
+static bool ask_alike(const struct question_form *a, const struct question_form *b) {
+    if (a->self && b->self && a->self != b->self) /* whom I call; who calls me */
+        return false;
+    if (a->kind == ASKS_WHO && b->kind == ASKS_WHO && !(a->self & DOES) && a->who != b->who)
+        return false;
+    if (a->kind == ASKS_WHETHER && b->kind == ASKS_WHETHER)
+        return !a->modes || !b->modes || (a->modes & b->modes);
+    return a->kind == b->kind || a->kind == ASKS_ANY || b->kind == ASKS_ANY;
 }
 
 /* One says the first word of a pair, the other only the second; or the way is another. */
@@ -219,7 +390,7 @@ const char *approved_difference(const struct question_form *a, const struct ques
                                 double cosine) {
     if (cosine < APPROVED_COSINE)
         return "meaning";
-    if (!list_within(&a->numbers, &b->numbers) || !list_within(&b->numbers, &a->numbers))
+    if (!list_same(&a->numbers, &b->numbers)) /* in their order, too: 15 % of 80 */
         return "numbers";
     if (!list_within(&a->names, &b->all) || !list_within(&b->names, &a->all))
         return "names";
@@ -227,9 +398,12 @@ const char *approved_difference(const struct question_form *a, const struct ques
         return "negation";
     if (are_opposite(a, b))
         return "opposites";
-    if (only_in(&a->content, &b->content) && only_in(&b->content, &a->content) &&
-        cosine < APPROVED_COSINE_OTHER)
+    if (!ask_alike(a, b))
+        return "kind";
+    if (!says_all_of(a, b) || !says_all_of(b, a))
         return "words";
+    if (are_turned(a, b) || are_turned(b, a))
+        return "order";
     return "same";
 }
 

@@ -6,16 +6,18 @@
  *     codes and words of rare form (names);
  *   - both or neither deny ("not", "without", "never", "n't" …), and opposite words do not stand
  *     against each other ("before"/"after", "cheapest"/"most expensive" …);
- *   - what one says that the other does not is little, and is nothing that decides (a place, a
- *     thing): with the differing content words counted, the cosine asked for rises.
+ *   - they ask the same kind of thing (who, when, how long, whether one may …);
+ *   - neither says a word that the other does not, but for those that decide nothing ("get",
+ *     "allowed", "find") and a few synonyms, by their stems;
+ *   - words do not stand the other way round ("miles to kilometres"), but for where that is only
+ *     another way to say it ("printer driver", "driver for the printer").
  *
  * Pure. */
 #pragma once
 
 #include "base/str.h"
 
-#define APPROVED_COSINE       0.83 /* with the same content words */
-#define APPROVED_COSINE_OTHER 0.93 /* when each has content words that the other lacks */
+#define APPROVED_COSINE 0.83
 
 struct question_form; /* what of a question is compared, but for its vector */
 struct question_form *question_form_new(struct str text); /* NULL when out of memory */
@@ -24,6 +26,7 @@ void question_form_free(struct question_form *f);         /* NULL is fine */
 /* cosine: of the two embeddings. */
 bool approved_is_same(const struct question_form *a, const struct question_form *b, double cosine);
 
-/* Why not, for people: "same", "meaning", "numbers", "names", "negation", "opposites", "words". */
+/* Why not, for people: "same", "meaning", "numbers", "names", "negation", "opposites", "kind",
+ * "words", "order". */
 const char *approved_difference(const struct question_form *a, const struct question_form *b,
                                 double cosine);

@@ -38,6 +38,13 @@ bool learn_has_answers(struct learn *l, const struct uuid *role_id);
 bool learn_find_answer(struct learn *l, const struct uuid *role_id, struct str question,
                        const float *vector, size_t dims, struct str model, struct arena *a,
                        struct uuid *ret_id, struct str *ret_answer);
+/* Approved answers to like questions (at most LEARN_EXAMPLES, the likest first), as text that may
+ * stand behind a system prompt, of at most max_bytes; STR_NULL: none is like it, or fits.
+ * *ret_ids: theirs, as a JSON list. */
+#define LEARN_EXAMPLES 2
+struct str learn_find_examples(struct learn *l, const struct uuid *role_id, const float *vector,
+                               size_t dims, struct str model, size_t max_bytes, struct arena *a,
+                               struct str *ret_ids);
 /* Approved answers without a vector of this model, to be embedded and given back. */
 #define LEARN_EMBED_MAX 64
 enum err learn_unembedded(struct store_tx *tx, struct str model, struct arena *a,

@@ -11,6 +11,7 @@
 #include "learn/learn_internal.h"
 
 #define APPROVED_MAX 2000
+#define EXAMPLE_LIKE 0.55 /* cosine of questions, for an answer to show how to answer the other */
 #define STATE_ARENA  ((size_t)256 << 20)
 
 struct learn_ranker {
@@ -346,6 +347,12 @@ bool learn_has_answers(struct learn *l, const struct uuid *role_id) {
     return found;
 }
 
+static bool is_for(const struct known_answer *k, const struct uuid *role_id, size_t dims,
+                   struct str model) {
+    return k->vector && k->dims == dims && uuid_eq(&k->a.role_id, role_id) &&
+           str_eq(k->a.vector_model, model);
+}
+
 static const struct known_answer *find(const struct learn_state *s, const struct uuid *role_id,
                                        const struct question_form *form, const float *vector,
                                        size_t dims, struct str model) {
@@ -353,8 +360,7 @@ static const struct known_answer *find(const struct learn_state *s, const struct
     double most = 0;
     for (size_t i = 0; i < s->n_answers; i++) {
         const struct known_answer *k = &s->answers[i];
-        if (!k->vector || k->dims != dims || !uuid_eq(&k->a.role_id, role_id) ||
-            !str_eq(k->a.vector_model, model))
+        if (!is_for(k, role_id, dims, model))
             continue;
         double cosine = ranker_dot(k->vector, vector, dims);
         if (cosine > most && approved_is_same(k->form, form, cosine)) {
@@ -379,6 +385,55 @@ bool learn_find_answer(struct learn *l, const struct uuid *role_id, struct str q
     question_form_free(form);
     release(s);
     return copy.p != NULL;
+}
+
+/* The likest below `below`; *ret_cosine is its likeness. */
+static const struct known_answer *next_like(const struct learn_state *s, const struct uuid *role_id,
+                                            const float *vector, size_t dims, struct str model,
+                                            double below, double *ret_cosine) {
+    const struct known_answer *best = NULL;
+    double most = EXAMPLE_LIKE;
+    for (size_t i = 0; i < s->n_answers; i++) {
+        const struct known_answer *k = &s->answers[i];
+        double cosine = is_for(k, role_id, dims, model) ? ranker_dot(k->vector, vector, dims) : 0;
+        if (cosine > most && cosine < below) {
+            most = cosine;
+            best = k;
+        }
+    }
+    *ret_cosine = most;
+    return best;
+}
+
+struct str learn_find_examples(struct learn *l, const struct uuid *role_id, const float *vector,
+                               size_t dims, struct str model, size_t max_bytes, struct arena *a,
+                               struct str *ret_ids) {
+    static const char head[] = "Answers that were approved for other questions like this one, as "
+                               "examples of how to answer:\n";
+    struct learn_state *s = hold(l);
+    struct buf text, ids;
+    double cosine = 2;
+    size_t n = 0;
+    buf_init(&text, max_bytes + 1);
+    buf_init(&ids, 256);
+    buf_addz(&text, max_bytes > sizeof head ? head : "");
+    for (size_t looked = 0; s && text.n && n < LEARN_EXAMPLES && looked < 8; looked++) {
+        const struct known_answer *k = next_like(s, role_id, vector, dims, model, cosine, &cosine);
+        if (!k)
+            break;
+        if (text.n + k->a.question.n + k->a.answer.n + 24 > max_bytes)
+            continue;
+        buf_addf(&text, "\nQuestion: %.*s\nAnswer: %.*s\n", STR_ARG(k->a.question),
+                 STR_ARG(k->a.answer));
+        buf_addf(&ids, "%s\"%s\"", n++ ? "," : "[", k->a.answer_id.s);
+    }
+    buf_addc(&ids, ']');
+    struct str ret = n && !buf_err(&text) ? arena_str(a, buf_str(&text)) : STR_NULL;
+    *ret_ids = ret.p ? arena_str(a, buf_str(&ids)) : STR_NULL;
+    buf_deinit(&text);
+    buf_deinit(&ids);
+    release(s);
+    return ret;
 }
 
 /* ---- switches ---- */

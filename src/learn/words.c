@@ -23,6 +23,15 @@ static bool is_common(const char *z) {
     return bsearch(&z, common, sizeof common / sizeof *common, sizeof *common, by_text) != NULL;
 }
 
+bool words_is_common(struct str word) {
+    char z[WORD_BYTES_MAX];
+    if (word.n >= sizeof z)
+        return false;
+    memcpy(z, word.p, word.n);
+    z[word.n] = 0;
+    return is_common(z);
+}
+
 uint64_t words_hash(struct str s) {
     uint64_t h = 0xcbf29ce484222325u;
     for (size_t i = 0; i < s.n; i++)
@@ -60,7 +69,7 @@ void words_each(struct str text, void (*fn)(void *ctx, struct str word), void *c
 }
 
 /* A light stemmer: enough that "wings" meets "wing" and "heated" meets "heating". */
-static struct str stem(struct str w) {
+struct str words_stem(struct str w) {
     static const char *const endings[] = {"ations", "ation", "ings", "ing", "edly",
                                           "ed",     "ies",   "es",   "s",   "ly"};
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
@@ -74,7 +83,7 @@ static struct str stem(struct str w) {
 static void add_word(void *ctx, struct str word) {
     struct words *w = ctx;
     if (w->n < WORDS_MAX && !is_common(word.p))
-        w->hash[w->n++] = words_hash(stem(word));
+        w->hash[w->n++] = words_hash(words_stem(word));
 }
 
 static int by_hash(const void *a, const void *b) {

@@ -11,7 +11,9 @@ struct words {
     size_t n;
 };
 void words_of(struct str text, struct words *ret);
-uint64_t words_hash(struct str s); /* FNV-1a, 64 bits */
+uint64_t words_hash(struct str s);      /* FNV-1a, 64 bits */
+bool words_is_common(struct str word);  /* lower case */
+struct str words_stem(struct str word); /* its beginning, without an ending; lower case */
 
 /* Calls fn for each word in order (folded to lower case, as written otherwise), also the common
  * ones; a word is a run of letters, digits, non-ASCII bytes, and '.' ',' between digits. */

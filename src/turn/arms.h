@@ -34,5 +34,10 @@ struct turn_learn {
     bool (*find_answer)(void *ctx, const struct uuid *role_id, struct str question,
                         const float *vector, int dimensions, struct str model, struct arena *a,
                         struct uuid *ret_id, struct str *ret_answer);
+    /* Answers approved for like questions, as text to stand behind the system prompt; STR_NULL:
+     * none. *ret_ids: a JSON list. */
+    struct str (*find_examples)(void *ctx, const struct uuid *role_id, const float *vector,
+                                int dimensions, struct str model, size_t max_bytes, struct arena *a,
+                                struct str *ret_ids);
     void (*ended)(void *ctx, const struct turn_ended *e);
 };

@@ -1,10 +1,14 @@
 /* Before the model is asked, learning is: which variant of the role answers, and whether the first
  * question of a conversation has an answer that a person approved (step recall). Such an answer is
- * served without the model, through the same sinks. */
+ * served without the model, through the same sinks; answers to like questions are shown to the
+ * model as examples. */
 #include <stdio.h>
 
 #include "base/metrics.h"
+#include "turn/passages.h"
 #include "turn/turn_internal.h"
+
+#define EXAMPLES_MAX 2400 /* bytes of approved answers in a prompt */
 
 void turn_choose_arm(struct turn *t) {
     const struct turn_learn *l = t->t->o.learn;
@@ -31,11 +35,40 @@ void turn_choose_arm(struct turn *t) {
         t->role.top_p = arm->top_p;
 }
 
+/* Only the first question stands for itself; later ones lean on what was said before. */
+static bool stands_alone(const struct turn *t) {
+    return t->in.kind == TURN_MESSAGE && t->n_branch == 1;
+}
+
+/* Behind the role's prompt, so that the conversation's prompt grows at its end only; within a part
+ * of what may be computed before the first word. */
+static void add_examples(struct turn *t, const float *v, int dimensions, struct str model) {
+    const struct turn_learn *l = t->t->o.learn;
+    size_t question = t->branch[t->n_branch - 1].content.n;
+    size_t room = passages_budget(t->t->o.upstream, t->model, question) / 3;
+    struct str ids, text, role = t->role.system_prompt;
+    text = l->find_examples(l->ctx, &t->role.role_id, v, dimensions, model,
+                            room < EXAMPLES_MAX ? room : EXAMPLES_MAX, t->arena, &ids);
+    char *both = text.p ? arena_alloc(t->arena, role.n + 2 + text.n) : NULL;
+    if (!both)
+        return;
+    if (role.n)
+        memcpy(both, role.p, role.n);
+    memcpy(both + role.n, "\n\n", 2);
+    memcpy(both + role.n + 2, text.p, text.n);
+    t->role.system_prompt = (struct str){both, role.n + 2 + text.n};
+    t->examples = ids;
+    t->examples_n = text.n;
+}
+
 static void find(struct turn *t, const float *vector, int dimensions, struct str model) {
     const struct turn_learn *l = t->t->o.learn;
-    if (l->find_answer(l->ctx, &t->role.role_id, t->in.content, vector, dimensions, model, t->arena,
+    if (stands_alone(t) &&
+        l->find_answer(l->ctx, &t->role.role_id, t->in.content, vector, dimensions, model, t->arena,
                        &t->approved_id, &t->approved))
         metric_add(M_APPROVED_SERVED, 1);
+    else
+        add_examples(t, vector, dimensions, model);
 }
 
 static void on_embedded(void *ctx, const struct embed_result *r) {
@@ -46,21 +79,20 @@ static void on_embedded(void *ctx, const struct embed_result *r) {
     turn_continue(t);
 }
 
-/* Only the first question stands for itself; later ones lean on what was said before. */
+/* The examples are those for the question that began the conversation: at each turn the same. */
 enum step_result turn_step_recall(struct turn *t, struct errinfo *ei) {
     const struct turn_learn *l = t->t->o.learn;
-    if (!l || t->in.kind != TURN_MESSAGE || t->n_branch != 1 ||
-        !l->has_answers(l->ctx, &t->role.role_id))
+    if (!l || t->n_branch == 0 || !l->has_answers(l->ctx, &t->role.role_id))
         return STEP_DONE;
-    const float *vector;
+    const float *vector = NULL;
     int dimensions;
-    if (!turn_guard_vector(t, t->in.content, &vector, &dimensions))
+    if (stands_alone(t) && !turn_guard_vector(t, t->in.content, &vector, &dimensions))
         return STEP_WAIT;
     if (vector) {
         find(t, vector, dimensions, str_from(t->guard.embedding_model));
         return STEP_DONE;
     }
-    if (upstream_embed(t->tl->client, STR_NULL, &t->in.content, 1, false, on_embedded, t,
+    if (upstream_embed(t->tl->client, STR_NULL, &t->branch[0].content, 1, false, on_embedded, t,
                        &t->counting, ei))
         return STEP_DONE; /* without embeddings the model answers */
     return STEP_WAIT;

@@ -29,6 +29,7 @@ static enum err record_json(const struct turn *t, struct buf *b) {
     yyjson_mut_obj_add_int(doc, o, "cut", (int64_t)t->prompt.first);
     struct str passages = t->recorded_passages.n ? t->recorded_passages : t->answer.retrieved_docs;
     json_add_raw(doc, o, "passages", passages.n ? passages : STR("[]"));
+    json_add_raw(doc, o, "examples", t->examples.n ? t->examples : STR("[]"));
     json_add_raw(doc, o, "guard", t->recorded_guard.n ? t->recorded_guard : STR("[]"));
     if (t->left_out) {
         struct buf list;

@@ -126,8 +126,8 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         .role_id = t->role.role_id,
         .k = degrade_passages(t, t->arm.passages > 0 ? t->arm.passages : PASSAGES_MAX),
         .unranked = !t->arm.ranked,
-        .max_bytes =
-            passages_budget(t->t->o.upstream, t->model, t->branch[t->n_branch - 1].content.n),
+        .max_bytes = passages_budget(t->t->o.upstream, t->model,
+                                     t->branch[t->n_branch - 1].content.n + t->examples_n),
     };
     enum err e = ERR_OK;
     if (t->in.kind != TURN_RESUME && retrieval_wants_vector(t->t->o.retrieval, &q)) {

@@ -216,6 +216,8 @@ struct turn {
     struct turn_arm arm;
     struct uuid approved_id;
     struct str approved; /* an answer that is served instead of the model's; empty = none */
+    struct str examples; /* ids of approved answers that the prompt shows, JSON; empty = none */
+    size_t examples_n;   /* bytes of those */
     struct str recorded_passages, recorded_guard;      /* JSON lists; empty = none */
     struct str question_vector, question_vector_model; /* floats as bytes; empty = none */
     bool unsafe;                                       /* the guard stopped or changed the answer */

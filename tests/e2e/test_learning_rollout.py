@@ -29,7 +29,8 @@ def question(topic):
 class World:
     """The program with documents of which one in two misleads, and people who know which."""
 
-    def __init__(self, program):
+    def __init__(self, program, mock):
+        self.mock = mock
         self.program, self.admin, self.docs, self.numbers = program, program.setup(), {}, itertools.count(1)
         for topic in TOPICS + NEVER_RATED:
             for kind, text in (("old", old(topic)), ("new", new(topic))):
@@ -101,7 +102,7 @@ def world():
     mock.models = [{**chat, "parley": {**chat["parley"], "prefill_per_second": 3000}}, embedding]
     try:
         with Program(upstream=mock.url) as p:
-            yield World(p)
+            yield World(p, mock)
     finally:
         mock.close()
 
@@ -181,3 +182,54 @@ def test_it_is_taken_back_by_itself_when_ratings_fall(world):
     assert "taken back: worse rated" in world.words()[0]
     _, message = world.ask(world.people[0], question("zebra"))
     assert world.first(message) == "old"
+
+
+def test_approved_answers_to_like_questions_are_examples(world):
+    user, admin = world.people[1], world.admin
+    role = next(r["role_id"] for r in admin.get("/api/v1/roles")["data"] if r["slug"] == ROLE)
+    made = admin.post("/api/v1/learning/answers", {"role_id": role, "question": "When does the ferry office in Bonn open?",
+                                                   "answer": "At nine, by the blue door."})
+
+    def system_prompt_of(text):
+        prompts = [c["messages"] for c in world.mock.chats() if str(c["messages"][-1]["content"]).endswith(text)]
+        return [m[0]["content"] for m in prompts if not m[0]["content"].startswith("You name conversations")][-1]
+
+    def shown():
+        conversation = user.conversation(ROLE)
+        _, message = user.say(conversation, "When does the ferry office in Ulm open?")
+        assert message["finish_reason"] == "stop"  # another city: the model answers
+        return "by the blue door" in system_prompt_of("in Ulm open?") and (conversation, message)
+
+    conversation, message = wait_for(shown, "the example")
+    assert world.record(user, message)["record"]["examples"] == [made["answer_id"]]
+    user.say(conversation, "And on Sundays?")
+    assert system_prompt_of("And on Sundays?") == system_prompt_of("in Ulm open?")  # the prompt only grows at its end
+    world.ask(user, "Name a colour of cheese.")
+    assert "blue door" not in system_prompt_of("colour of cheese.")
+    admin.call("PATCH", f"/api/v1/learning/answers/{made['answer_id']}", {"state": "retired"})
+    world.ask(user, "When does the ferry office in Ulm open?")
+    assert "blue door" not in system_prompt_of("in Ulm open?")
+
+
+def test_a_deleted_person_and_private_documents_have_no_influence(world):
+    before = world.learn()
+    person = world.person()
+    world.rate_all(TOPICS[:5], [person])
+    assert world.learn()["ratings"] == before["ratings"] + 5
+    world.admin.call("DELETE", f"/api/v1/users/{person.user['user_id']}")
+    after = world.learn()
+    assert after["ratings"] == before["ratings"] and "made anew without them" in world.words()[0] + after["words"]
+    owner = world.person()
+    secret = owner.post("/api/v1/documents", {"source_name": "diary.md", "content": "My xylophone lesson is on Tuesday at noon."})["doc_id"]
+    wait_for(lambda: owner.get(f"/api/v1/documents/{secret}")["indexed_at"], "the index")
+    _, message = world.ask(owner, "xylophone lesson")
+    used = [p for p in message["retrieved_docs"] if p["doc_id"] == secret]
+    assert used
+    owner.call("PUT", f"/api/v1/messages/{message['message_id']}/feedback",
+               {"rating": "thumbs_up", "sources": [{"key": used[0]["key"], "helpful": True}]})
+    world.learn()
+    answers = world.admin.get("/api/v1/learning/answers?limit=200")["data"]
+    assert not any("xylophone" in a["question"] for a in answers)  # nor is it proposed to be served to others
+    with pytest.raises(ApiError) as e:
+        world.admin.post("/api/v1/learning/answers", {"role_id": message["assistant_role_id"], "question": "q", "answer": "a", "doc_ids": [secret]})
+    assert e.value.status == 400

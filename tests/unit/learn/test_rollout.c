@@ -93,6 +93,17 @@ static void approved_takes_paraphrases_only(void **state) {
     assert_string_equal(difference("Before lunch?", "After lunch?", 0.95), "opposites");
     assert_string_equal(difference("From Bonn to Ulm?", "from Ulm to Bonn?", 0.99), "opposites");
     assert_string_equal(difference("can dogs eat it", "can cats eat it", 0.9), "words");
+    assert_string_equal(difference("can I take it", "must I take it", 0.95), "kind");
+    assert_string_equal(difference("who do I call", "who calls me", 0.95), "kind");
+    assert_string_equal(difference("who reports to her", "who does she report to", 0.9), "kind");
+    assert_string_equal(difference("15 % of 80", "80 % of 15", 0.97), "numbers");
+    assert_string_equal(difference("router's firmware", "firmware of the router", 0.97), "same");
+    assert_string_equal(difference("when was it built?", "who built it?", 0.95), "kind");
+    assert_string_equal(difference("miles to kilometres?", "kilometres to miles?", 0.99), "order");
+    assert_string_equal(difference("the printer driver", "driver for the printer", 0.9), "same");
+    assert_string_equal(difference("merge PDF files", "can PDF files be merged", 0.9), "same");
+    assert_string_equal(difference("is it safe", "is it unsafe", 0.99), "words");
+    assert_string_equal(difference("how much luggage", "how much hand luggage", 0.92), "words");
     assert_string_equal(difference("plan A price", "plan B price", 0.9), "names");
 }
 

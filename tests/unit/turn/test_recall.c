@@ -38,6 +38,17 @@ static bool find_answer(void *ctx, const struct uuid *role, struct str question,
     return true;
 }
 
+static struct str find_examples(void *ctx, const struct uuid *role, const float *v, int dims,
+                                struct str model, size_t max_bytes, struct arena *a,
+                                struct str *ret_ids) {
+    (void)ctx;
+    (void)role;
+    (void)model;
+    assert_true(v && dims > 0 && max_bytes > 0 && max_bytes <= 2400);
+    *ret_ids = arena_str(a, STR("[\"example-1\"]"));
+    return arena_str(a, STR("Question: What is a mole?\nAnswer: A digger."));
+}
+
 static void ended(void *ctx, const struct turn_ended *e) {
     struct told *told = ctx;
     told->ended++;
@@ -69,7 +80,7 @@ static struct records records_of(struct bench *b, const struct uuid *id) {
 static void turn_with_an_arm_asks_and_records_it(void **state) {
     (void)state;
     struct told told = {.arm = uuid_new()};
-    const struct turn_learn learn = {&told, choose, has_answers, find_answer, ended};
+    const struct turn_learn learn = {&told, choose, has_answers, find_answer, find_examples, ended};
     const struct turns_options o = {.learn = &learn};
     struct bench b;
     struct seen s;
@@ -124,7 +135,7 @@ static void turn_without_learning_records_the_role(void **state) {
 static void turn_with_an_approved_answer_asks_no_model(void **state) {
     (void)state;
     struct told told = {.arm = uuid_new(), .with_answer = true};
-    const struct turn_learn learn = {&told, choose, has_answers, find_answer, ended};
+    const struct turn_learn learn = {&told, choose, has_answers, find_answer, find_examples, ended};
     const struct turns_options o = {.learn = &learn};
     struct bench b;
     struct seen s;
@@ -141,6 +152,9 @@ static void turn_with_an_approved_answer_asks_no_model(void **state) {
     seen_deinit(&s);
     bench_say(&b, "And a vole?", &s); /* leans on what was said: the model answers */
     assert_text(&s.text, "Hello there, friend.");
+    assert_non_null(strstr(b.mock.asked[0], "Be brief.\\n\\nQuestion: What is a mole?"));
+    x = records_of(&b, &s.message_id);
+    assert_true(str_find(x.r.record, STR("\"examples\":[\"example-1\"]")) != SIZE_MAX);
     seen_deinit(&s);
     bench_deinit(&b);
 }
