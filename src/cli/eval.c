@@ -97,41 +97,32 @@ static void close_eval(struct eval *v) {
 
 /* ---- one row ---- */
 
-/* What is judged of a row, up to three readings; the worst counts. */
+/* What is judged of a row, up to two readings; the worst counts. */
 struct reading {
     struct str text, context;
     enum safety_direction direction;
-    char *owned; /* the text when it was put together here */
 };
-#define READINGS 3
+#define READINGS 2
 
 static size_t read_row(const struct eval *v, const json_val *row, struct reading out[READINGS]) {
     struct str prompt = json_get_str(row, "prompt"), response = json_get_str(row, "response");
     struct str text = json_get_str(row, "text");
     memset(out, 0, READINGS * sizeof *out);
-    if (prompt.p && response.p) { /* the answer, alone and behind its question */
-        size_t n = prompt.n + 2 + response.n;
-        out[0] = (struct reading){response, prompt, SAFETY_OUTPUT, NULL};
-        out[1] = (struct reading){{NULL, n}, STR_NULL, SAFETY_OUTPUT, malloc(n + 1)};
-        if (!out[1].owned || n > EVAL_TEXT_MAX || response.n == 0) {
-            free(out[1].owned);
+    if (prompt.p && response.p) { /* an answer is judged by itself, as the server does */
+        if (response.n > EVAL_TEXT_MAX || response.n == 0)
             return 0;
-        }
-        memcpy(out[1].owned, prompt.p, prompt.n);
-        memcpy(out[1].owned + prompt.n, "\n\n", 2);
-        memcpy(out[1].owned + prompt.n + 2, response.p, response.n);
-        out[1].text.p = out[1].owned;
-        return 2;
+        out[0] = (struct reading){response, prompt, SAFETY_OUTPUT};
+        return 1;
     }
     if (!text.p)
         text = prompt;
     if (!text.p || text.n > EVAL_TEXT_MAX)
         return 0;
-    out[0] = (struct reading){text, STR_NULL, SAFETY_INPUT, NULL};
+    out[0] = (struct reading){text, STR_NULL, SAFETY_INPUT};
     /* Long texts may be documents: they are read as what a document says, too. */
     if (!v->injection || text.n < DOCUMENT_BYTES)
         return 1;
-    out[1] = (struct reading){text, STR_NULL, SAFETY_PASSAGE, NULL};
+    out[1] = (struct reading){text, STR_NULL, SAFETY_PASSAGE};
     return 2;
 }
 
@@ -247,9 +238,6 @@ static enum err judge_chunk(struct eval *v, size_t from, size_t to, struct errin
             err_set(ei, e, "row %zu could not be judged: %s", i + 1, err_text(e));
         at += n[i - from];
     }
-    for (size_t i = 0; i < to - from; i++)
-        for (size_t k = 0; k < n[i]; k++)
-            free(r[i][k].owned);
     free(vectors);
     return e;
 }

@@ -6,7 +6,7 @@ Each is hashed to one of 2^BITS buckets; a bucket says nothing about which texts
 """
 import numpy as np
 
-BITS = 15
+BITS = 16
 MAX_BYTES = 4096  # of the folded text; what follows is not looked at
 FNV = 16777619
 BASIS = 2166136261

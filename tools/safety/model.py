@@ -99,7 +99,7 @@ class Bags:
         return ids, scale
 
 
-def train(bags, embedding, flags, labels, weights, rows, with_embedding=True, epochs=2, batch=256, rate=2e-3, decay=1e-5,
+def train(bags, embedding, flags, labels, weights, rows, with_embedding=True, epochs=3, batch=256, rate=2e-3, decay=1e-5,
           dropout=0.2, keep=0.6, smooth=0.02, seed=1):
     rng = np.random.default_rng(seed)
     params = init(rng)
@@ -150,29 +150,37 @@ def train_nets(*data):
     return [train(*data, seed=1), train(*data, seed=2), train(*data, with_embedding=False, epochs=5, keep=0.9, smooth=0.0, seed=3)]
 
 
+ALONE = 0.15  # of the logit that the net without embedding has where there is one: its numbers are about twice as large
+
+
 def predict_nets(nets, bags, embedding, flags, rows, with_embedding=True):
-    chosen = nets[:-1] if with_embedding else nets[-1:]
-    return sum(predict(p, bags, embedding, flags, rows, with_embedding) for p in chosen) / len(chosen)
+    alone = predict(nets[-1], bags, embedding, flags, rows, False)
+    if not with_embedding:
+        return alone
+    return (1 - ALONE) / (len(nets) - 1) * sum(predict(p, bags, embedding, flags, rows) for p in nets[:-1]) + ALONE * alone
 
 
 GATE = 64.0  # more than any unit's input comes to
 
 
 def merge(nets):
-    """One net that gives what predict_nets() does: the flag "has an embedding" shuts the units of the nets that are not meant."""
+    """One net that gives what predict_nets() does: the flag "has an embedding" shuts the units of the nets that are not meant. The last
+    net's units are there twice: alone without an embedding, and as one voice of several with one."""
     k, heads = len(nets), len(HEADS)
-    dim, hidden = DIM * k, HIDDEN * k
+    dim, hidden = DIM * k, HIDDEN * (k + 1)
     inputs = EMBEDDING + dim + 3
     out = {"table": np.concatenate([np.asarray(p["table"]) for p in nets], 1), "w1": np.zeros((inputs, hidden), np.float32),
            "b1": np.zeros(hidden, np.float32), "w2": np.zeros((hidden, heads), np.float32),
            "w3": np.zeros((inputs, heads), np.float32), "b2": np.asarray(nets[-1]["b2"]).copy()}
-    for i, p in enumerate(nets):
-        w1, units, last = np.asarray(p["w1"]), slice(i * HIDDEN, (i + 1) * HIDDEN), i == k - 1
-        out["w1"][:EMBEDDING, units] = 0 if last else w1[:EMBEDDING]
+    for block, i in enumerate([*range(k), k - 1]):
+        p, units = nets[i], slice(block * HIDDEN, (block + 1) * HIDDEN)
+        w1, has = np.asarray(p["w1"]), block < k
+        reads = i < k - 1  # the last net knows no embedding and no flag of one
+        out["w1"][:EMBEDDING, units] = w1[:EMBEDDING] if reads else 0
         out["w1"][EMBEDDING + i * DIM:EMBEDDING + (i + 1) * DIM, units] = w1[EMBEDDING:EMBEDDING + DIM]
         out["w1"][-3:, units] = w1[-3:]
-        out["w1"][-3, units] = -GATE if last else w1[-3] + GATE
-        out["b1"][units] = np.asarray(p["b1"]) - (0 if last else GATE)
-        out["w2"][units] = np.asarray(p["w2"]) / (1 if last else k - 1)
-    out["w3"][-3] = sum(np.asarray(p["b2"]) for p in nets[:-1]) / (k - 1) - out["b2"]
+        out["w1"][-3, units] = (w1[-3] if reads else 0) + GATE if has else -GATE
+        out["b1"][units] = np.asarray(p["b1"]) - (GATE if has else 0)
+        out["w2"][units] = np.asarray(p["w2"]) * ((1 - ALONE) / (k - 1) if reads else ALONE if has else 1)
+    out["w3"][-3] = (1 - ALONE) / (k - 1) * sum(np.asarray(p["b2"]) for p in nets[:-1]) + (ALONE - 1) * out["b2"]
     return out

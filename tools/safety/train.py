@@ -253,7 +253,7 @@ def main():
     sub = p.add_subparsers(dest="command", required=True)
     f = sub.add_parser("final")
     f.add_argument("out")
-    f.add_argument("--name", default="parley-guard-1")
+    f.add_argument("--name", default="parley-guard-2")
     f = sub.add_parser("loo")
     f.add_argument("sources", nargs="*", help="names of sources or folds; default: all")
     f.add_argument("--baseline", action="store_true", help="train TF-IDF + logistic regression beside it")
