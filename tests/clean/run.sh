@@ -47,13 +47,14 @@ carry_in() {
     done
     mountpoint -q "$bare/proc" || mount -t proc proc "$bare/proc"
     mountpoint -q "$bare/dev" || mount --bind /dev "$bare/dev"
+    mountpoint -q "$bare/dev/pts" || mount --bind /dev/pts "$bare/dev/pts"
     mountpoint -q "$bare/dev/shm" || mount -t tmpfs shm "$bare/dev/shm"
     rm -rf "$bare/root/parley"
     git clone -q --no-hardlinks "$root" "$bare/root/parley"
 }
 
 unmount() {
-    umount "$bare/dev/shm" "$bare/dev" "$bare/proc" 2>/dev/null || true
+    umount "$bare/dev/pts" "$bare/dev/shm" "$bare/dev" "$bare/proc" 2>/dev/null || true
 }
 
 inside() {

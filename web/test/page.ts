@@ -1,4 +1,6 @@
 /* What the page's state asks of a browser, for tests: import before anything that reads it. */
+import { webcrypto } from 'node:crypto';
+
 const kept = new Map<string, string>();
 const storage: Record<string, unknown> = {};
 Object.defineProperties(storage, {
@@ -13,3 +15,5 @@ const location = { pathname: '/c/old', hash: '', reload: () => loads.count++ };
 const history = { replaceState: (_s: unknown, _t: string, to: string) => (location.pathname = to), pushState: () => undefined };
 
 Object.assign(globalThis, { localStorage: storage, location, history, addEventListener: () => undefined });
+// Node 18 keeps it to itself.
+Object.defineProperty(globalThis, 'crypto', { value: webcrypto, configurable: true });

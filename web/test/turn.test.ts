@@ -1,6 +1,7 @@
 /* A turn over a network that breaks: fetch is a script. */
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
+import './page.ts';
 import { ApiError, send, setSignedOutHandler } from '../src/api/client.ts';
 import { followTurn, type TurnStart } from '../src/api/turn.ts';
 import { shownText } from '../src/model/answer.ts';
