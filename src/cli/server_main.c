@@ -512,6 +512,8 @@ static enum err open_store(struct server *s, struct errinfo *ei) {
     if (!e)
         e = store_write_wait(s->store, api_seed, NULL, ei);
     if (!e)
+        e = store_probe(s->store); /* a disk that is full already is told of from the start on */
+    if (!e)
         e = first_account_link(s->store, s->config, s->address, link, sizeof link, ei);
     if (e)
         return e;
