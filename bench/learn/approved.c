@@ -103,9 +103,9 @@ void bench_approved(struct embedder *m, const char *questions, const char *cache
     }
     double precision = served ? (double)right / (double)served : 0;
     struct interval ci = interval_of_share((double)right, (double)served);
-    printf("\napproved answers: %zu pairs%s, %zu of them paraphrases, the others near misses\n"
+    printf("\napproved answers: %zu pairs%s %zu of them paraphrases, the others near misses\n"
            "  precision %.3f (%.3f to %.3f), recall %.3f\n",
-           n, held_out ? ", held out," : " that rules were made with", same, precision, ci.low,
+           n, held_out ? ", held out," : " that rules were made with,", same, precision, ci.low,
            ci.high, (double)right / (double)same);
     if (held_out) {
         result_add("approved answers: precision of \"the same question\", held out", precision,

@@ -27,7 +27,7 @@ struct question_form {
     uint64_t from, to, before; /* the words after "from" and "to"; the word before this one */
     unsigned first, second;    /* bit i: a word of that side of opposites[i] */
     uint64_t kind;             /* of the question: ASKS_… or a hash of what stands after "how" */
-    unsigned modes;            /* MAY, MUST */
+    unsigned modes;            /* MUST */
     unsigned self;             /* DOES, SUFFERS */
     unsigned who;              /* SUBJECT, OBJECT */
     size_t n_words;
@@ -36,7 +36,7 @@ struct question_form {
 };
 
 enum { ASKS_ANY, ASKS_WHETHER, ASKS_WHO, ASKS_WHEN, ASKS_WHERE, ASKS_WHY, ASKS_HOW };
-enum { MAY = 1, MUST = 2 };
+enum { MUST = 1 };                /* whether one must; else whether it is so, or one may */
 enum { DOES = 1, SUFFERS = 2 };   /* I …; … me */
 enum { SUBJECT = 1, OBJECT = 2 }; /* who reports; who does she report to */
 
@@ -53,7 +53,8 @@ static const struct {
      {"expensive", "dearest", "highest", "maximum", "most"}},
     {{"increase", "raise", "more", "up", "grow"}, {"decrease", "reduce", "less", "down", "lower"}},
     {{"start", "begin", "open", "enable", "on"}, {"end", "finish", "close", "off", "cancel"}},
-    {{"arrive", "arrival", "arrivals", "to"}, {"depart", "departure", "departures", "from"}},
+    {{"arrive", "arrival", "arrivals", "to", "into"},
+     {"depart", "departure", "departures", "from"}},
     {{"first", "oldest", "earliest"}, {"last", "newest", "latest"}},
     {{"largest", "biggest", "longest", "tallest"}, {"smallest", "shortest", "tiniest"}},
     {{"import", "download", "buy", "receive"}, {"export", "upload", "sell", "send"}},
@@ -210,15 +211,14 @@ static bool take_kind(struct question_form *f, struct str w) {
 }
 
 static void take_mode(struct question_form *f, struct str w) {
-    static const char *const may[] = {"can", "could", "may", "allowed", "possible", NULL};
     static const char *const must[] = {"need",     "needed", "must",      "should",
                                        "required", "needs",  "necessary", NULL};
-    for (size_t i = 0; may[i]; i++)
-        if (str_eqz(w, may[i]))
-            f->modes |= MAY;
     for (size_t i = 0; must[i]; i++)
         if (str_eqz(w, must[i]))
             f->modes |= MUST;
+    if (str_eqz(w, "to") &&
+        (f->before == words_hash(STR("have")) || f->before == words_hash(STR("has"))))
+        f->modes |= MUST;
     if (f->kind == ASKS_WHO && !f->who && !str_eqz(w, "who") && !str_eqz(w, "whom") &&
         !str_eqz(w, "whose"))
         f->who = str_eqz(w, "do") || str_eqz(w, "does") || str_eqz(w, "did") ? OBJECT : SUBJECT;
@@ -373,7 +373,7 @@ static bool ask_alike(const struct question_form *a, const struct question_form 
     if (a->kind == ASKS_WHO && b->kind == ASKS_WHO && !(a->self & DOES) && a->who != b->who)
         return false;
     if (a->kind == ASKS_WHETHER && b->kind == ASKS_WHETHER)
-        return !a->modes || !b->modes || (a->modes & b->modes);
+        return (a->modes & MUST) == (b->modes & MUST);
     return a->kind == b->kind || a->kind == ASKS_ANY || b->kind == ASKS_ANY;
 }
 

@@ -96,6 +96,8 @@ static void approved_takes_paraphrases_only(void **state) {
     assert_string_equal(difference("can I take it", "must I take it", 0.95), "kind");
     assert_string_equal(difference("who do I call", "who calls me", 0.95), "kind");
     assert_string_equal(difference("who reports to her", "who does she report to", 0.9), "kind");
+    assert_string_equal(difference("can I change it", "do I have to change it", 0.9), "kind");
+    assert_string_equal(difference("take it from there", "take it into there", 0.9), "opposites");
     assert_string_equal(difference("15 % of 80", "80 % of 15", 0.97), "numbers");
     assert_string_equal(difference("router's firmware", "firmware of the router", 0.97), "same");
     assert_string_equal(difference("when was it built?", "who built it?", 0.95), "kind");
