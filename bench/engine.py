@@ -188,10 +188,10 @@ class Bench:
         sequences as users behind a prompt of role and question."""
         fresh, whole = QUESTION_TOKENS + 10, ROLE_TOKENS + QUESTION_TOKENS + 10
         prefill, decode = 0.0, 0.0
-        for kv in ("--no-kv-unified", "--kv-unified")[:1 if self.o.quick else 2]:
+        for layout in (["--no-kv-unified", "-fa", "off"], ["--kv-unified", "-fa", "on"])[:1 if self.o.quick else 2]:
             for pp, tg, pl in ((fresh, 4, f"1,{self.users}"), (whole, ANSWER_TOKENS, str(self.users))):
                 out = subprocess.run([os.path.join(self.o.llama_tools, "llama-batched-bench"), "-m", self.gguf, "-c", "16384", "-b", "512",
-                                      "-ub", "512", "-fa", "on", "-t", str(os.cpu_count()), kv, "-npp", str(pp), "-ntg", str(tg),
+                                      "-ub", "512", *layout, "-t", str(os.cpu_count()), "-npp", str(pp), "-ntg", str(tg),
                                       "-npl", pl, "--output-format", "jsonl", *library_flags()], capture_output=True, text=True, check=True).stdout
                 for line in (json.loads(l) for l in out.splitlines() if l.startswith("{")):
                     if pp == fresh:

@@ -128,6 +128,15 @@ static int at_once(const struct sched *s, const struct job *j, int want) {
     return own <= 0 ? 1 : own < want ? own : want;
 }
 
+/* By how much a chunk of a long prompt beside answers is smaller: in rows it is a pass more, which
+ * takes time by itself, and late in a prompt a token costs more than the forecast says. */
+static int own_pass(const struct sched *s, int decodes, int budget) {
+    double n = s->forecast.base_ns / s->forecast.prompt_ns + budget / 4.0;
+    if (!s->model->info.rows || decodes == 0 || budget <= CHUNK_MIN)
+        return 0;
+    return n < budget - CHUNK_MIN ? (int)n : budget - CHUNK_MIN;
+}
+
 /* Gives prompts their part of the step; returns how many items there are now. */
 static int add_prefill(struct sched *s, int n, int decodes, bool people) {
     int budget = sched_chunk(s, decodes), room = s->model->info.step_tokens - n, prefill = 0;
@@ -142,7 +151,8 @@ static int add_prefill(struct sched *s, int n, int decodes, bool people) {
         if (prefill > 0 && prefill + want > (budget < JOIN_TOKENS ? budget : JOIN_TOKENS))
             break;
         want = at_once(s, j, want);
-        int parts = (want + budget - 1) / budget;
+        int most = is_short(j) ? budget : budget - own_pass(s, decodes, budget);
+        int parts = (want + most - 1) / most;
         int take = (want + parts - 1) / parts;
         take = take < room ? take : room;
         n = add_items(s, j, n, take);
