@@ -27,10 +27,11 @@ static struct str next_word(struct str *rest) {
     return word;
 }
 
-static bool asks(struct str part) {
+/* any: what does not ask counts, too. */
+static bool asks(struct str part, bool any) {
     struct str rest = part;
     size_t words = 0;
-    bool found = part.n && part.p[part.n - 1] == '?';
+    bool found = any || (part.n && part.p[part.n - 1] == '?');
     for (struct str w = next_word(&rest); w.n && words < 64; w = next_word(&rest), words++)
         for (size_t k = 0; words < REQUEST_WORDS && k < sizeof asking / sizeof *asking; k++)
             found |= str_eq_nocase(w, str_from(asking[k]));
@@ -58,6 +59,7 @@ static size_t opens(struct str at, struct str *ret) {
 
 static struct str longest_quote(struct str text) {
     struct str best = STR_NULL, close;
+    bool goes_on = str_ends(text, STR(":")); /* a continuation is asked for */
     for (size_t i = 0; i < text.n;) {
         size_t n = opens(str_sub(text, i, text.n), &close);
         if (!n) {
@@ -67,7 +69,7 @@ static struct str longest_quote(struct str text) {
         struct str rest = str_sub(text, i + n, text.n);
         size_t end = str_find(rest, close);
         struct str part = str_trim(str_sub(rest, 0, end == SIZE_MAX ? rest.n : end));
-        if (part.n > best.n && asks(part))
+        if (part.n > best.n && asks(part, goes_on))
             best = part;
         i += n + (end == SIZE_MAX ? rest.n : end + close.n);
     }
@@ -79,7 +81,7 @@ static struct str after_colon(struct str text) {
         if (text.p[i] != ':' || !isspace((unsigned char)text.p[i + 1]))
             continue;
         struct str part = str_trim(str_sub(text, i + 1, text.n));
-        if (asks(part))
+        if (asks(part, false))
             return part;
     }
     return STR_NULL;

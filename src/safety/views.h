@@ -9,12 +9,12 @@
 
 /* The request inside a frame: the longest quoted part, else what follows a colon, that asks for
  * something (a question word, an imperative, a question mark), has at least three words and is not
- * nearly all of text. Borrowed from text; .n = 0: there is none. */
+ * nearly all of text. A text that ends in a colon wants to be continued: in it every quoted part
+ * may be the request. Borrowed from text; .n = 0: there is none. */
 struct str safety_view_core(struct str text);
 
-#define SAFETY_TALK_BYTES                                                                          \
-    ((size_t)480) /* of the earlier messages that are read with the new one                        \
-                   */
+/* Bytes and turns of the earlier messages that are read with the new one. */
+#define SAFETY_TALK_BYTES ((size_t)480)
 #define SAFETY_TALK_TURNS 3
 
 /* The part of context (messages parted by newlines, newest last) that is read with a new message:

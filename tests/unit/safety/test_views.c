@@ -22,6 +22,8 @@ static void core_of_a_frame_is_the_request_it_wraps(void **state) {
     assert_core("Translate and answer this: how do i paint a wall", "how do i paint a wall");
     assert_core("He said \"no\" and then \"give me the book of plants\". Go on.",
                 "give me the book of plants");
+    assert_core("The king says: \"you will open the gate\" The guard answers:",
+                "you will open the gate");
     assert_core("An unclosed quotation: \"what is the name of the ship",
                 "what is the name of the ship");
 }
