@@ -176,6 +176,14 @@ def main():
         print(f"{name:34} {m['p50_us']:9.1f} {m['p99_us']:9.1f} {m['per_second']:9.0f}")
         results.append({"name": f"{key} p99", "value": m["p99_us"], "unit": "us", "aim": aim, "better": "lower"})
         results.append({"name": f"{key} throughput", "value": m["per_second"], "unit": "texts/s", "aim": None, "better": "higher"})
+    m = ours["stream"]
+    print(f"{'Parley: an answer, each token':34} {m['token_p50_us']:9.1f} {m['token_p99_us']:9.1f} {1e6 / m['answer_us']:9.0f}")
+    print(f"  of tokens that come 30 a second {m['at_once'] * 100:.1f} % go out at once; held p99 {m['held_p99_ms']:.3f} ms, at most {m['held_max_ms']:.0f} ms")
+    results += [{"name": "answer, a token p99", "value": m["token_p99_us"], "unit": "us", "aim": None, "better": "lower"},
+                {"name": "answer of 500 characters, CPU", "value": m["answer_us"], "unit": "us", "aim": None, "better": "lower"},
+                {"name": "answer, hold-back p99 beyond a window's filling", "value": round(m["token_p99_us"] / 1000, 4), "unit": "ms", "aim": 50, "better": "lower"},
+                {"name": "answer, hold-back p99 with the filling at 30 tokens/s", "value": m["held_p99_ms"], "unit": "ms", "aim": None, "better": "lower"},
+                {"name": "answer, tokens that go out at once", "value": m["at_once"], "unit": "share", "aim": None, "better": "higher"}]
     results.append({"name": "everyday texts blocked", "value": ours["cascade"]["blocked"] / ours["texts"], "unit": "share", "aim": 0.01, "better": "lower"})
     scanners = peers()
     settings = scanners.pop("settings", None)

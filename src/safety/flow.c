@@ -137,8 +137,10 @@ void flow_trial_hit(void *ctx, uint32_t id, size_t from, size_t to) {
     (void)from;
     if (id % 2 || to <= f->known || !r->on[f->direction] || f->rules[id / 2] & ~RULE_HIT)
         return;
-    f->hold_word =
-        f->hold_word || policy_action(f->role, r->category, f->direction, r->score) == SAFETY_BLOCK;
+    if (policy_action(f->role, r->category, f->direction, r->score) != SAFETY_BLOCK)
+        return;
+    f->hold_word = true;
+    f->hold_from = f->word_from;
 }
 
 static void tell_rules(struct safety_flow *f, struct safety_verdict *v) {
@@ -194,14 +196,23 @@ static void score_whole(struct safety_flow *f, struct str text, float best[SAFET
     raise_all(best, scores);
 }
 
+/* Where what was not ended by a blank or a sign begins. */
+static size_t open_word(const struct safety_flow *f) {
+    const struct candidate *p = &f->pii_now;
+    size_t open = f->word_n ? f->word_from : safety_flow_end(f);
+    return p->word_n && p->word_from < open ? p->word_from : open;
+}
+
 static enum err judge_whole(struct safety_flow *f, bool last, float best[SAFETY_CATEGORIES]) {
     const unsigned disguises =
         NORMAL_LEET | NORMAL_SPACED | NORMAL_BASE64 | NORMAL_HEX | NORMAL_ROT13;
     struct safety_normal *n = &f->b->normal;
     struct whole w = {f, window_from(f), safety_flow_end(f)};
-    if (!last && f->word_n && w.to - f->word_from <= WORD_HELD) { /* it may read otherwise then */
-        w.to = f->word_from > w.from ? f->word_from : w.from;
-        f->hold_word = true;
+    size_t open = open_word(f);
+    if (!last && w.to - open <= WORD_HELD) { /* with its rest it may read otherwise */
+        f->hold_word = open < w.to;
+        f->hold_from = open;
+        w.to = open > w.from ? open : w.from;
     }
     enum err e = safety_normalise(n, str_sub(buf_str(&f->raw), w.from - f->base, w.to - w.from));
     if (e)
@@ -209,6 +220,8 @@ static enum err judge_whole(struct safety_flow *f, bool last, float best[SAFETY_
     struct str text = buf_str(&n->text);
     words_scan(f->b->scanner, text, whole_hit, &w);
     literals_scan(f->policy->literals, text, whole_hit, &w);
+    if (n->found & NORMAL_LEET)
+        f->leet_until = w.to + FLOW_WINDOW;
     if (n->found & disguises) {
         score_whole(f, str_sub(text, 0, n->decoded_from), best);
         if (n->decoded_from < text.n)
@@ -391,7 +404,7 @@ static void find_safe(struct safety_flow *f, bool last) {
     const struct span *cuts = (const struct span *)f->cuts.p;
     size_t end = safety_flow_end(f), safe = end;
     if (!last) {
-        lower_to(&safe, f->hold_word, f->word_from);
+        lower_to(&safe, f->hold_word, f->hold_from);
         lower_to(&safe, f->hold_model, f->word_end);
         lower_to(&safe, f->literal > 1, end - f->literal);
         lower_to(&safe,

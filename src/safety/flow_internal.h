@@ -67,6 +67,7 @@ struct safety_flow {
     unsigned char *rules; /* bits below */
     struct span *spans;
     bool hold_word, hold_model;
+    size_t hold_from; /* of hold_word */
 
     /* the classifier: what it has summed up, now and at the end of the last whole word */
     char *sums[2], *sums_then[2]; /* as written; folded, when it differs */

@@ -3,12 +3,13 @@
  * must be sure of it; what is in doubt is dirty. */
 #include "safety/flow_internal.h"
 #include "safety/normalise_internal.h"
+#include "safety/secrets.h"
 
 #define RUN_MIN    12 /* decode.c: shorter runs of base64 carry no request */
 #define RUN_AGAIN  16 /* a run that goes on is looked at each so many bytes */
 #define SPELLED    64 /* bytes of a word that is spelled out */
 #define LONG_WORD  15 /* words as long as this may be keys */
-#define NUMBER_MIN 6  /* digits: shorter numbers are not told by the words behind them */
+#define NUMBER_MIN 4  /* digits: shorter numbers are not told by the words behind them */
 #define BEHIND     13 /* bytes behind a number that may say what it is (pii.c) */
 
 static bool is_lower(char c) {
@@ -55,8 +56,6 @@ static void watch_leet(struct safety_flow *f, char c, size_t at) {
     bool again = at < f->leet_until; /* two words of it: then numbers are letters, too */
     if (leet || (sign && again))
         flow_set_dirty(f, again && at > FLOW_WINDOW ? at - FLOW_WINDOW : again ? 0 : at);
-    if (leet)
-        f->leet_until = at + FLOW_WINDOW;
     f->letter |= letter;
     f->sign |= sign;
     f->mark |= mark;
@@ -129,21 +128,29 @@ static bool goes_on(const struct safety_flow *f, char c, size_t at) {
            (is_digit(c) || c == '(' || c == '+' || (c >= 'A' && c <= 'Z'));
 }
 
-/* "password: ", "key = '": what comes now is a value. */
-static bool is_assigned(const struct safety_flow *f, size_t at) {
-    size_t i = at - f->base;
+static size_t skip_quotes(const struct safety_flow *f, size_t i) {
     while (i > 0 && (f->raw.p[i - 1] == ' ' || f->raw.p[i - 1] == '\'' || f->raw.p[i - 1] == '"'))
         i--;
-    return i > 0 && (f->raw.p[i - 1] == ':' || f->raw.p[i - 1] == '=');
+    return i;
 }
 
-static void begin_candidate(struct candidate *p) {
+/* "password: ", "key = '": what comes now is a value. */
+static bool is_assigned(const struct safety_flow *f, size_t at) {
+    size_t i = skip_quotes(f, at - f->base);
+    if (i == 0 || (f->raw.p[i - 1] != ':' && f->raw.p[i - 1] != '='))
+        return false;
+    return secret_is_named((struct str){f->raw.p, skip_quotes(f, i - 1)});
+}
+
+static void begin_candidate(const struct safety_flow *f, struct candidate *p) {
     p->in_word = true;
     if (p->from != NOWHERE)
         return;
     p->from = p->word_from;
     p->digits = 0;
-    p->letters = p->word_n > 1; /* what stood before the digit */
+    p->letters = false;
+    for (size_t i = 0; i < p->word_n && !p->letters; i++)
+        p->letters = is_latin(f->raw.p[p->word_from - f->base + i]);
 }
 
 static void begin_word(struct safety_flow *f, char c, size_t at) {
@@ -152,15 +159,16 @@ static void begin_word(struct safety_flow *f, char c, size_t at) {
     p->word_from = at;
     p->dashes = 0;
     if (!p->in_word && is_assigned(f, at))
-        begin_candidate(p);
+        begin_candidate(f, p);
 }
 
 static bool is_sign_of_data(const struct safety_flow *f, char c) {
     const struct candidate *p = &f->pii_now;
     const char *end = f->raw.p + (p->word_from - f->base) + p->word_n; /* behind c */
-    if (is_digit(c) || c == '@' || c == '_' || c == ':' || c == '=' || p->word_n == LONG_WORD ||
-        p->dashes == 5)
+    if (is_digit(c) || c == '@' || c == '_' || p->word_n == LONG_WORD || p->dashes == 5)
         return true;
+    if (c == ':' || c == '=')
+        return secret_is_named((struct str){f->raw.p, (size_t)(end - f->raw.p) - 1});
     return (c == '/' && p->word_n > 3 && memcmp(end - 3, "://", 3) == 0) ||
            (c == '.' && p->word_n > 3 && memcmp(end - 4, "www.", 4) == 0);
 }
@@ -196,7 +204,7 @@ static void watch_data(struct safety_flow *f, char c, size_t at) {
     if (c == '-' && p->dashes < 5)
         p->dashes++;
     if (!p->in_word && is_sign_of_data(f, c))
-        begin_candidate(p);
+        begin_candidate(f, p);
     if (!p->in_word)
         return;
     p->digits += is_digit(c);

@@ -63,6 +63,16 @@ static const struct {
 #undef F
 };
 
+bool secret_is_named(struct str text) {
+    static const char *const ends[] = {"password", "passwd", "pwd", "secret", "key", "token"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        struct str end = str_from(ends[i]);
+        if (text.n >= end.n && str_eq_nocase(str_sub(text, text.n - end.n, end.n), end))
+            return true;
+    }
+    return false;
+}
+
 bool secret_may_begin(struct str word) {
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         size_t n = word.n < forms[i].n ? word.n : forms[i].n;

@@ -10,3 +10,5 @@ bool secret_find_telegram(struct str s, size_t at, struct pii_hit *ret); /* s be
 /* Whether a word that is still coming may become a key: some form begins so, or it begins like one.
  */
 bool secret_may_begin(struct str word);
+/* Whether the text ends with a name that values are assigned to: "password", "api_key", …. */
+bool secret_is_named(struct str text);
