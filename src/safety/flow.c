@@ -110,7 +110,7 @@ size_t safety_flow_safe(const struct safety_flow *f) {
 /* ---- rules ---- */
 
 static bool is_seen(const struct safety_flow *f, size_t from, size_t to) {
-    return to <= f->known || (f->dirty && from >= f->dirty_from);
+    return to <= f->known || (f->dirty && from >= f->dirty_from && from < f->clean_at);
 }
 
 static void note_hit(struct safety_flow *f, uint32_t id, size_t from, size_t to) {
@@ -175,6 +175,9 @@ static size_t window_from(const struct safety_flow *f) {
         from = end - FLOW_WINDOW;
     if (from < f->base)
         from = f->base;
+    for (int i = 0; i < AROUND && from > f->base; i++, from--) /* where a word begins */
+        if ((unsigned char)f->raw.p[from - f->base - 1] <= ' ')
+            break;
     if (f->run_n && from > f->run_from) /* base64 comes in fours */
         from = f->run_from + (from - f->run_from + 3) / 4 * 4;
     while (from < end && ((unsigned char)f->raw.p[from - f->base] & 0xC0) == 0x80)
