@@ -230,13 +230,29 @@ static enum err current_chat(const char *dir, struct model_choice *choice, struc
     return ERR_OK;
 }
 
+/* Nothing was chosen: the catalogue's own embedding model, where it was set up. */
+static enum err default_embedding(const char *dir, struct model_choice *choice,
+                                  struct errinfo *ei) {
+    struct catalogue c;
+    struct model_installed i;
+    enum err e = catalogue_builtin(&c, ei);
+    if (e)
+        return e;
+    if (c.embedding && model_installed_get(dir, c.embedding->name, &i, NULL) == ERR_OK) {
+        snprintf(choice->embedding_name, sizeof choice->embedding_name, "%s", c.embedding->name);
+        strcpy(choice->embedding_path, i.path);
+    }
+    catalogue_deinit(&c);
+    return ERR_OK;
+}
+
 /* Fills in the embedding model in use; ERR_OK without one when none was set up. */
 static enum err current_embedding(const char *dir, struct model_choice *choice,
                                   struct errinfo *ei) {
     struct current c = {0};
     enum err e = current_read(dir, &c, ei);
     if (e == ERR_NOT_FOUND || (!e && !*c.embedding))
-        return ERR_OK;
+        return default_embedding(dir, choice, ei);
     e = e ? e : locate(dir, c.embedding, c.embedding_file, choice->embedding_path, ei);
     if (!e)
         strcpy(choice->embedding_name, c.embedding);

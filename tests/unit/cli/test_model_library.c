@@ -239,6 +239,19 @@ static void damaged_embedding_model_leaves_chat_and_says_so(void **state) {
     assert_non_null(strstr(c.notice, "parley model pull emb"));
 }
 
+static void embedding_model_that_was_set_up_is_used_without_being_chosen(void **state) {
+    (void)state;
+    struct model_choice c;
+    install("big");
+    assert_int_equal(ERR_OK, models_use(dir, MODEL_CHAT, "big", NULL, NULL, NULL));
+    assert_int_equal(ERR_OK, models_current(dir, &c, NULL));
+    assert_string_equal("", c.embedding_name);
+    install("all-minilm-l6-v2"); /* the built-in catalogue's */
+    assert_int_equal(ERR_OK, models_current(dir, &c, NULL));
+    assert_string_equal("all-minilm-l6-v2", c.embedding_name);
+    assert_non_null(strstr(c.embedding_path, "all-minilm-l6-v2.gguf"));
+}
+
 static void disowned_model_is_set_up_again_by_the_next_pull(void **state) {
     (void)state;
     struct model_installed i;
@@ -272,6 +285,7 @@ int main(void) {
         T(file_that_is_no_model_is_refused),
         T(chat_model_is_pulled_without_a_source_of_embeddings),
         T(damaged_embedding_model_leaves_chat_and_says_so),
+        T(embedding_model_that_was_set_up_is_used_without_being_chosen),
         T(disowned_model_is_set_up_again_by_the_next_pull),
         T(model_that_is_not_set_up_says_what_to_do),
     };
