@@ -146,11 +146,11 @@ struct model_choice {
 /* What is in use by current.json. ERR_NOT_FOUND before the first pull. */
 enum err models_current(const char *dir, struct model_choice *ret, struct errinfo *ei) ERR_CHECK;
 
-/* The same with the settings `model` and `embedding_model`: each "" (as current.json says; without a
- * choice the catalogue's own embedding model, where it was set up), a name
- * of the catalogue, a GGUF file, or "none" for the embedding model. Checks that the files are GGUF
- * and whole. ERR_NO_MODEL says what to run when the chat model is not there. An embedding model
- * that is missing or damaged is left out, and the notice says why. */
+/* The same with the settings `model` and `embedding_model`: each "" (as current.json says; without
+ * a choice the catalogue's own embedding model, where it was set up), a name of the catalogue, a
+ * GGUF file, or "none" for the embedding model. Checks that the files are GGUF and whole.
+ * ERR_NO_MODEL says what to run when the chat model is not there. An embedding model that is
+ * missing or damaged is left out, and the notice says why. */
 enum err models_choose(const char *dir, const char *chat, const char *embedding,
                        struct model_choice *ret, struct errinfo *ei) ERR_CHECK;
 

@@ -19,7 +19,7 @@ static void check_members(const struct schema *s, json_val *v) {
             if (!str_eqz(json_str(key), f->name))
                 continue;
             known = true;
-            if (f->type == F_STRING && yyjson_is_str(x) && !(f->flags & FIELD_NUL_FINE) &&
+            if (f->type == F_STRING && yyjson_is_str(x) &&
                 memchr(yyjson_get_str(x), 0, yyjson_get_len(x)))
                 abort();
         }
