@@ -58,15 +58,32 @@ static char *setting_name(struct arena *a, struct str server) {
     return arena_printf(a, SETTING "%.*s", STR_ARG(server));
 }
 
+/* Only what was ever sent: the rest stays as the configuration says. */
 static enum err keep(struct call *c, struct store_tx *tx, const struct upstream_server_state *s) {
+    static const char *const kept[] = {"enabled", "weight", "max_concurrent"};
+    yyjson_doc *doc = NULL;
+    struct str before = STR("{}");
     struct buf b;
     char *name = setting_name(c->arena, s->name);
     if (!name)
         return ERR_NOMEM;
+    enum err e = setting_get(tx, name, c->arena, &before);
+    if (e && e != ERR_NOT_FOUND)
+        return e;
+    json_val *old = json_parse(before, &doc, NULL) ? NULL : yyjson_doc_get_root(doc);
     buf_init(&b, SETTING_CAP);
-    buf_addf(&b, "{\"enabled\":%s,\"weight\":%d,\"max_concurrent\":%d}",
-             s->enabled ? "true" : "false", s->weight, s->max_concurrent);
-    enum err e = buf_err(&b) ? buf_err(&b) : setting_set(tx, name, buf_str(&b));
+    buf_addc(&b, '{');
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        json_val *v = json_get(c->body, kept[i]);
+        v = v ? v : json_get(old, kept[i]);
+        if (!v)
+            continue;
+        buf_addf(&b, "%s\"%s\":", b.n > 1 ? "," : "", kept[i]);
+        json_write(&b, v);
+    }
+    buf_addc(&b, '}');
+    yyjson_doc_free(doc);
+    e = buf_err(&b) ? buf_err(&b) : setting_set(tx, name, buf_str(&b));
     buf_deinit(&b);
     return e;
 }
@@ -79,7 +96,7 @@ static enum err restore_one(struct upstream *u, struct str server, struct str te
         return e;
     json_val *root = yyjson_doc_get_root(doc);
     struct upstream_server_change change = {
-        .enabled = json_get_bool(root, "enabled", true),
+        .enabled = json_get(root, "enabled") ? json_get_bool(root, "enabled", true) : -1,
         .weight = (int)json_get_int(root, "weight", 0),
         .max_concurrent = (int)json_get_int(root, "max_concurrent", -1),
     };

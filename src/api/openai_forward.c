@@ -61,6 +61,8 @@ static struct call *release(struct relay *x) {
     if (!c->guard)
         http_stream_abort(x->r);
     sse_parser_free(x->parser);
+    answer_guard_free(x->guard);
+    x->guard = NULL;
     buf_deinit(&x->in);
     buf_deinit(&x->out);
     return c;

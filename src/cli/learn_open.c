@@ -121,6 +121,7 @@ static void work(void *arg) {
     enum err e = ERR_OK;
     if (now - l->ran_ns >= RUN_NS) {
         l->ran_ns = now;
+        (void)!learn_refresh(l->learn, &ei); /* what is out of use is not served while it trains */
         e = learn_run(l->store, false, &report, &ei);
         log_event(LOG_INFO, "learn.ran", LF_INT("ratings", report.ratings),
                   LF_INT("candidate", report.made), LF_INT("proved", report.proved));
@@ -129,8 +130,12 @@ static void work(void *arg) {
         atomic_store(&l->ended, 0);
         e = learn_guard(l->store, &report, &ei);
     }
-    if (!e)
-        e = learn_refresh(l->learn, &ei);
+    struct errinfo why = {0};
+    enum err fresh = learn_refresh(l->learn, &why); /* also when the pass has failed */
+    if (!e && fresh) {
+        e = fresh;
+        ei = why;
+    }
     l->n_answers = 0;
     arena_free(l->arena);
     l->arena = arena_new(EMBED_ARENA);

@@ -67,6 +67,8 @@ enum err sched_embed_submit(struct sched *s, struct sched_embed *e, uint64_t *re
     e->texts = NULL;
     *ret_id = j->id = sched_wake(s);
     LIST_APPEND(s->embeds, j, struct embed_job);
+    if (!j->e.background)
+        sched_make_haste(s);
     pthread_mutex_unlock(&s->state);
     return ERR_OK;
 }

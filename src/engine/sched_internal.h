@@ -78,6 +78,7 @@ struct sched {
     double embed_ns;      /* of one such token, smoothed */
     double request_ns;    /* from slot to end, smoothed */
     int64_t step_ends_ns; /* when the running step should end, 0 = none runs */
+    bool yields;          /* the running step is the background's alone */
     int64_t turns;        /* given so far */
     int64_t retry_ns;     /* when the last one that was refused may come back */
     int64_t told_ns;      /* when positions were last told */
@@ -124,6 +125,9 @@ static inline bool job_generating(const struct job *j) {
 /* ---- scheduler.c; all with the state locked ---- */
 void sched_unlink(struct job **list, struct job *j);
 void sched_end_job(struct sched *s, struct job *j, enum sched_end end, const struct errinfo *ei);
+/* A person asked: a step that is the background's alone ends at once and is computed again later.
+ * Holding `state`. */
+void sched_make_haste(struct sched *s);
 uint64_t sched_wake(struct sched *s); /* something was submitted: returns its id */
 
 /* ---- sched_admit.c; all with the state locked ---- */

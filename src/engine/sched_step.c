@@ -369,13 +369,22 @@ static void after_failure(struct sched *s, enum err e, const struct errinfo *ei)
     }
 }
 
+static bool only_background(const struct sched *s) {
+    for (const struct job *j = s->running; j; j = j->next)
+        if (!j->chat.background)
+            return false;
+    return true;
+}
+
 static enum err compute(struct sched *s, const struct step *step, struct errinfo *ei) {
     int64_t begin = clock_mono_ns();
     s->step_ends_ns = begin + (int64_t)forecast_step_ns(&s->forecast, step->with_logits,
                                                         step->items - step->with_logits);
+    s->yields = only_background(s);
     pthread_mutex_unlock(&s->state);
     enum err e = s->model->ops->step(s->model, s->items, step->items, ei);
     pthread_mutex_lock(&s->state);
+    s->yields = false;
     double took = (double)(clock_mono_ns() - begin);
     s->step_ends_ns = 0;
     metric_add(M_ENGINE_STEPS, 1);

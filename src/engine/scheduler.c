@@ -97,6 +97,11 @@ static enum err set_guide(struct sched *s, struct job *j, const struct sched_cha
     return ERR_OK;
 }
 
+void sched_make_haste(struct sched *s) {
+    if (s->yields)
+        atomic_store(&s->abort, true);
+}
+
 enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
                            struct errinfo *ei) {
     enum err e = check_chat(s, c, ei);
@@ -131,6 +136,8 @@ enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_
     LIST_APPEND(s->waiting, j, struct job);
     metric_set(M_ENGINE_QUEUED, ++s->n_waiting);
     *ret_id = j->id = sched_wake(s);
+    if (!j->chat.background)
+        sched_make_haste(s);
     pthread_mutex_unlock(&s->state);
     return ERR_OK;
 }

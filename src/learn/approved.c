@@ -32,6 +32,7 @@ struct question_form {
     unsigned who;              /* SUBJECT, OBJECT */
     size_t n_words;
     bool of;            /* the word before this one was "of", articles left out */
+    bool cut;           /* there is more than is compared */
     bool denies, asked; /* asked: a question word has said the kind */
 };
 
@@ -267,7 +268,9 @@ static void take_word(void *ctx, struct str w) {
         last->owner = last->owns = true;
         return; /* the next word stands beside the owner */
     }
-    if (!asked && !number && !is_light(w) && f->n_weighty < LIST_MAX)
+    bool weighs = !asked && !number && !is_light(w);
+    f->cut |= w.n >= WORD_BYTES_MAX - 1 || (weighs && f->n_weighty == LIST_MAX);
+    if (weighs && f->n_weighty < LIST_MAX)
         f->weighty[f->n_weighty++] =
             (struct weighty){.stem = stem_of(w), .raw = h, .at = f->n_words, .owner = f->of};
     if (!is_article(w))
@@ -400,7 +403,7 @@ const char *approved_difference(const struct question_form *a, const struct ques
         return "opposites";
     if (!ask_alike(a, b))
         return "kind";
-    if (!says_all_of(a, b) || !says_all_of(b, a))
+    if (a->cut || b->cut || !says_all_of(a, b) || !says_all_of(b, a))
         return "words";
     if (are_turned(a, b) || are_turned(b, a))
         return "order";

@@ -16,6 +16,8 @@
 #define UNLEARN_SETTING "learn.unlearn"
 
 struct pass {
+    struct rollout_step step;
+    bool due; /* step is to be taken */
     struct store *store;
     struct arena *a;
     bool force, only_back; /* a candidate may be taken back, but not go on */
@@ -161,12 +163,12 @@ static enum err tell_step(struct store_tx *tx, struct pass *p, const struct roll
     return e;
 }
 
-static enum err roll_out(struct store_tx *tx, void *arg, struct errinfo *ei) {
+/* Reads much: on a reader, as everybody's messages wait for the writer. */
+static enum err look_at_roll_out(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct pass *p = arg;
     struct rollout_seen seen = {.n = 0};
     struct arm_totals totals[2];
     struct logged *ratings;
-    struct rollout_step step;
     int now = rollout_from_name(p->active.state.p, p->active.state.n);
     enum err e = candidate_totals(tx, &p->active.candidate_id, p->active.changed_at, totals);
     if (!e && now == ROLLOUT_ALL)
@@ -178,16 +180,35 @@ static enum err roll_out(struct store_tx *tx, void *arg, struct errinfo *ei) {
     seen.ratings = ratings;
     for (int i = 0; i < 2; i++)
         learn_totals_to_arm(&totals[i], &seen.sides[i]);
-    e = rollout_decide((enum rollout)now, &seen, &step);
-    if (!e && step.to != (enum rollout)now && (step.to == ROLLOUT_BACK || !p->only_back))
-        e = tell_step(tx, p, &step);
-    else if (!e && now != ROLLOUT_ALL)
+    e = rollout_decide((enum rollout)now, &seen, &p->step);
+    p->due = !e && p->step.to != (enum rollout)now && (p->step.to == ROLLOUT_BACK || !p->only_back);
+    if (!e && !p->due && now != ROLLOUT_ALL)
         say(p->report,
             "The learnt order of passages is on trial with %.0f %% of conversations: %.0f ratings "
             "with it, %.0f without, %d of each are needed; %s.",
             100 * rollout_share((enum rollout)now), seen.sides[1].good + seen.sides[1].bad,
-            seen.sides[0].good + seen.sides[0].bad, ROLLOUT_RATED_MIN, step.why);
+            seen.sides[0].good + seen.sides[0].bad, ROLLOUT_RATED_MIN, p->step.why);
     return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+/* Unless somebody has changed it since it was looked at. */
+static enum err take_step(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct pass *p = arg;
+    struct candidate now;
+    enum err e = candidate_active(tx, "ranker", p->a, &now);
+    if (e == ERR_NOT_FOUND || (!e && (!uuid_eq(&now.candidate_id, &p->active.candidate_id) ||
+                                      !str_eq(now.state, p->active.state)))) {
+        p->stepped = true;
+        return ERR_OK;
+    }
+    if (!e)
+        e = tell_step(tx, p, &p->step);
+    return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+static enum err roll_out(struct pass *p, struct errinfo *ei) {
+    enum err e = store_read_wait(p->store, look_at_roll_out, p, ei);
+    return e || !p->due ? e : store_write_wait(p->store, take_step, p, ei);
 }
 
 /* ---- a candidate ---- */
@@ -301,6 +322,18 @@ static enum err make_candidate(struct pass *p, struct errinfo *ei) {
 
 /* ---- unlearning: what is in use is made anew from what is left ---- */
 
+#define UNLEARN_TAKEN "taken"
+
+/* Triggers write another word when something more is taken back while this pass trains. */
+static enum err take_mark(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct pass *p = arg;
+    struct str mark;
+    enum err e = setting_get(tx, UNLEARN_SETTING, p->a, &mark);
+    if (!e)
+        e = setting_set(tx, UNLEARN_SETTING, STR(UNLEARN_TAKEN));
+    return e && e != ERR_NOT_FOUND ? err_set(ei, e, NULL) : ERR_OK;
+}
+
 static enum err store_unlearnt(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct pass *p = arg;
     enum err e = ERR_OK;
@@ -315,7 +348,9 @@ static enum err store_unlearnt(struct store_tx *tx, void *arg, struct errinfo *e
     }
     if (!e) /* what was in use before holds it, too */
         e = candidate_forget(tx, 0);
-    if (!e)
+    struct str mark;
+    if (!e && setting_get(tx, UNLEARN_SETTING, p->a, &mark) == ERR_OK &&
+        str_eqz(mark, UNLEARN_TAKEN))
         e = setting_set(tx, UNLEARN_SETTING, STR_NULL);
     return e ? err_set(ei, e, NULL) : ERR_OK;
 }
@@ -343,11 +378,13 @@ static enum err run(struct pass *p, struct errinfo *ei) {
     if (!e)
         e = store_write_wait(p->store, learn_propose_fn, p->report, ei);
     if (!e)
+        e = store_write_wait(p->store, take_mark, p, ei);
+    if (!e)
         e = store_read_wait(p->store, read_all, p, ei);
     if (!e && p->unlearn)
         e = unlearn(p, ei);
     if (!e && uuid_is_set(&p->active.candidate_id))
-        e = store_write_wait(p->store, roll_out, p, ei);
+        e = roll_out(p, ei);
     if (e || p->ranker_off || p->stepped)
         return e;
     int now = uuid_is_set(&p->active.candidate_id)
@@ -401,7 +438,7 @@ enum err learn_guard(struct store *s, struct learn_report *ret, struct errinfo *
     if (!e)
         e = store_read_wait(s, read_active, &p, ei);
     if (!e && uuid_is_set(&p.active.candidate_id))
-        e = store_write_wait(s, roll_out, &p, ei);
+        e = roll_out(&p, ei);
     arena_free(p.a);
     if (!e)
         *ret = report;

@@ -4,8 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define WORD_BYTES_MAX 64
-
 static const char *const common[] = {
     "a",     "an",    "and",  "any",  "are",    "as",     "at",   "be",   "been", "by",
     "can",   "could", "did",  "do",   "does",   "for",    "from", "had",  "has",  "have",

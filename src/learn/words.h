@@ -4,7 +4,8 @@
 
 #include "base/str.h"
 
-#define WORDS_MAX 128 /* of one text; what comes after is not looked at */
+#define WORD_BYTES_MAX 64  /* what a word has behind that is not looked at */
+#define WORDS_MAX      128 /* of one text; what comes after is not looked at */
 
 struct words {
     uint64_t hash[WORDS_MAX];

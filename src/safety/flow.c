@@ -394,7 +394,7 @@ static bool may_become(const struct safety_flow *f) {
     const struct candidate *p = &f->pii_now;
     return f->pii_held && p->word_n && p->word_from >= f->base &&
            (f->words_held ||
-            secret_may_begin(str_sub(buf_str(&f->raw), p->word_from - f->base, p->word_n)));
+            secret_may_begin(str_sub(buf_str(&f->raw), p->word_from - f->base, f->raw.n)));
 }
 
 static void lower_to(size_t *safe, bool when, size_t to) {
@@ -478,8 +478,8 @@ enum err safety_flow_add(struct safety_flow *f, struct str text, bool last,
         f->error = buf_err(&f->raw);
         if (!f->error)
             f->error = judge(f, piece, last && at == text.n, &v);
-        if (text.n == 0)
-            break;
+        if (text.n == 0 || (v.action == SAFETY_BLOCK && safety_flow_end(f) > f->known))
+            break; /* nothing behind it may go out: where it ends says where the finding is */
     }
     bench_put(f->safety, f->b);
     f->b = NULL;

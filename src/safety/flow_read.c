@@ -162,9 +162,9 @@ static void begin_word(struct safety_flow *f, char c, size_t at) {
         begin_candidate(f, p);
 }
 
-static bool is_sign_of_data(const struct safety_flow *f, char c) {
+static bool is_sign_of_data(const struct safety_flow *f, char c, size_t at) {
     const struct candidate *p = &f->pii_now;
-    const char *end = f->raw.p + (p->word_from - f->base) + p->word_n; /* behind c */
+    const char *end = f->raw.p + (at - f->base) + 1; /* behind c */
     if (is_digit(c) || c == '@' || c == '_' || p->word_n == LONG_WORD || p->dashes == 5)
         return true;
     if (c == ':' || c == '=')
@@ -191,7 +191,8 @@ static void watch_key(struct safety_flow *f, size_t at) {
 
 static void watch_data(struct safety_flow *f, char c, size_t at) {
     struct candidate *p = &f->pii_now;
-    if ((unsigned char)c <= ' ') {
+    /* Scripts without blanks are not data: kana, Han, Hangul, full width (U+3000 and up). */
+    if ((unsigned char)c <= ' ' || (unsigned char)c >= 0xe3) {
         if (p->word_n && p->in_word) {
             p->end = at;
             watch_key(f, at);
@@ -203,7 +204,7 @@ static void watch_data(struct safety_flow *f, char c, size_t at) {
         begin_word(f, c, at);
     if (c == '-' && p->dashes < 5)
         p->dashes++;
-    if (!p->in_word && is_sign_of_data(f, c))
+    if (!p->in_word && is_sign_of_data(f, c, at))
         begin_candidate(f, p);
     if (!p->in_word)
         return;

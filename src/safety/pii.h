@@ -48,7 +48,8 @@ size_t pii_scan(struct str text, struct pii_hit *ret, size_t max);
 
 struct pii_vault;
 struct pii_vault *pii_vault_new(void);
-void pii_vault_free(struct pii_vault *v); /* wipes the values */
+struct pii_vault *pii_vault_ref(struct pii_vault *v); /* v; NULL is fine. One more to free. */
+void pii_vault_free(struct pii_vault *v);             /* the last one wipes the values */
 /* Appends text with the hits' spans replaced. hits are in order. */
 enum err pii_redact(struct pii_vault *v, struct str text, const struct pii_hit *hits, size_t n,
                     struct buf *out) ERR_CHECK;

@@ -1,4 +1,5 @@
 /* Replacing personal data and putting it back. See pii.h. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,17 +13,29 @@ struct kept {
 };
 
 struct pii_vault {
+    atomic_int refs;
     struct kept list[PII_VAULT_MAX];
     size_t n;
     int counts[PII_KINDS];
 };
 
 struct pii_vault *pii_vault_new(void) {
-    return calloc(1, sizeof(struct pii_vault));
+    struct pii_vault *v = calloc(1, sizeof *v);
+    if (v)
+        atomic_init(&v->refs, 1);
+    return v;
+}
+
+struct pii_vault *pii_vault_ref(struct pii_vault *v) {
+    if (v)
+        atomic_fetch_add(&v->refs, 1);
+    return v;
 }
 
 void pii_vault_free(struct pii_vault *v) {
-    for (size_t i = 0; v && i < v->n; i++) {
+    if (!v || atomic_fetch_sub(&v->refs, 1) != 1)
+        return;
+    for (size_t i = 0; i < v->n; i++) {
         explicit_bzero(v->list[i].value, v->list[i].n);
         free(v->list[i].value);
     }

@@ -73,15 +73,6 @@ bool secret_is_named(struct str text) {
     return false;
 }
 
-bool secret_may_begin(struct str word) {
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        size_t n = word.n < forms[i].n ? word.n : forms[i].n;
-        if (word.n && word.p[0] == forms[i].prefix[0] && memcmp(word.p, forms[i].prefix, n) == 0)
-            return true;
-    }
-    return word.n && word.p[0] == '-';
-}
-
 static bool in_set(char c, enum charset set) {
     bool d = c >= '0' && c <= '9', l = c >= 'a' && c <= 'z', u = c >= 'A' && c <= 'Z';
     switch (set) {
@@ -95,6 +86,22 @@ static bool in_set(char c, enum charset set) {
         return d || l || u || c == '_' || c == '-';
     case BASE64:
         return d || l || u || c == '+' || c == '/' || c == '=';
+    }
+    return false;
+}
+
+bool secret_may_begin(struct str word) {
+    for (size_t at = 0; at < word.n; at++) { /* at each place where it would be looked for */
+        struct str s = str_sub(word, at, word.n);
+        if (at && (in_set(word.p[at - 1], ALNUM) || word.p[at - 1] == '_'))
+            continue;
+        if (s.p[0] == '-')
+            return true;
+        for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+            size_t n = s.n < forms[i].n ? s.n : forms[i].n;
+            if (s.p[0] == forms[i].prefix[0] && memcmp(s.p, forms[i].prefix, n) == 0)
+                return true;
+        }
     }
     return false;
 }

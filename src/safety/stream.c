@@ -35,6 +35,7 @@ static void look(struct safety_stream *s);
 static void destroy(struct safety_stream *s) {
     timer_free(s->timer);
     safety_flow_free(s->flow);
+    pii_vault_free(s->o.vault);
     buf_deinit(&s->waiting);
     buf_deinit(&s->text);
     buf_deinit(&s->piece);
@@ -56,10 +57,16 @@ static enum err make_piece(struct safety_stream *s, size_t to) {
     return e;
 }
 
-/* Of a text that is blocked the sentence with the finding goes, as far as it is remembered. */
+/* Of a text that is blocked the sentence with the first finding goes, as far as it is remembered.
+ */
 static size_t cut_at(const struct safety_stream *s) {
-    const struct safety_finding *f = &s->verdict.findings[0];
-    return safety_flow_sentence(s->flow, f->to > 0 ? f->from : safety_flow_end(s->flow));
+    size_t at = safety_flow_end(s->flow);
+    for (size_t i = 0; i < s->verdict.n; i++) {
+        const struct safety_finding *f = &s->verdict.findings[i];
+        if (f->action == SAFETY_BLOCK && f->to > 0 && f->from < at)
+            at = f->from;
+    }
+    return safety_flow_sentence(s->flow, at);
 }
 
 static void judge(void *arg) {
@@ -204,6 +211,7 @@ enum err safety_stream_new(const struct safety_stream_options *o,
                                      .before = o->before,
                                      .placeholders = o->vault != NULL};
     s->o = *o;
+    s->o.vault = pii_vault_ref(o->vault); /* a job may outlive its owner */
     s->cb = cb;
     s->ctx = ctx;
     s->taken = s->released = o->before.n;

@@ -25,8 +25,8 @@ struct safety_stream_options {
     struct policy *policy;   /* a reference is taken */
     struct str role, canary; /* copied */
     struct str before;       /* what of the answer went out already; copied */
-    struct pii_vault
-        *vault; /* borrowed, unchanged while the stream lives; NULL = nothing to restore */
+    struct pii_vault *vault; /* a reference is taken; unchanged while the stream lives; NULL:
+                                nothing to restore */
 };
 /* They run inside safety_stream_feed() and safety_stream_end(), too. After on_block, on_end or
  * on_fail nothing more comes. */

@@ -159,6 +159,15 @@ enum err chunk_refused(struct store_tx *tx, int64_t model,
 
 enum err chunk_refusal_purge(struct store_tx *tx, int64_t before) {
     struct query q;
+    query_begin(
+        &q, tx,
+        "UPDATE documents SET error = '' WHERE status = 'indexed' AND doc_id IN"
+        " (SELECT c.doc_id FROM chunk_refusals f JOIN chunks c ON c.hash = f.hash"
+        "  WHERE f.at < ?1) AND error IN (SELECT reason FROM chunk_refusals WHERE at < ?1)");
+    query_bind_int(&q, before);
+    enum err e = query_run(&q);
+    if (e)
+        return e;
     query_begin(&q, tx, "DELETE FROM chunk_refusals WHERE at < ?");
     query_bind_int(&q, before);
     return query_run_one(&q);

@@ -191,8 +191,8 @@ enum err evidence_list(struct store_tx *tx, int64_t since, int max, struct arena
     query_begin(
         &q, tx,
         "WITH told AS (SELECT message_id FROM feedback UNION SELECT message_id FROM turn_signals),"
-        " newest AS (SELECT t.* FROM told JOIN turn_records t USING (message_id) WHERE t.at >= ?1"
-        "  ORDER BY t.at DESC, t.message_id DESC LIMIT ?2)"
+        " newest AS (SELECT t.* FROM told JOIN turn_records t USING (message_id) WHERE t.at >= "
+        "?1" NOT_DEGRADED "  ORDER BY t.at DESC, t.message_id DESC LIMIT ?2)"
         "SELECT " RECORD_COLUMNS ", coalesce(parent.content, ''), coalesce(f.rating, ''),"
         " coalesce(f.updated_at, 0), coalesce(f.reasons, '[]'), coalesce(f.sources, '[]'),"
         " (SELECT group_concat(kind) FROM turn_signals s WHERE s.message_id = t.message_id),"

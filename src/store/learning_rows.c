@@ -147,7 +147,7 @@ enum err candidate_totals(struct store_tx *tx, const struct uuid *id, int64_t si
     struct arm_totals out[2] = {{.turns = 0}, {.turns = 0}};
     query_begin(&q, tx,
                 "SELECT t.ranked, NULL," TOTALS " WHERE t.candidate_id = ? AND t.at >= ?"
-                " AND t.answer_id IS NULL GROUP BY t.ranked");
+                " AND t.answer_id IS NULL" NOT_DEGRADED " GROUP BY t.ranked");
     query_bind_id(&q, id);
     query_bind_int(&q, since);
     while (query_next(&q))
@@ -163,7 +163,7 @@ enum err totals_between(struct store_tx *tx, int64_t from, int64_t to, struct ar
     struct arm_totals t = {.turns = 0};
     query_begin(&q, tx,
                 "SELECT NULL, NULL," TOTALS
-                " WHERE t.at >= ? AND t.at < ? AND t.answer_id IS NULL");
+                " WHERE t.at >= ? AND t.at < ? AND t.answer_id IS NULL" NOT_DEGRADED);
     query_bind_int(&q, from);
     query_bind_int(&q, to);
     if (query_next(&q))
@@ -178,11 +178,11 @@ enum err arm_totals_list(struct store_tx *tx, int64_t since, struct arena *a,
                          struct arm_totals **ret, size_t *ret_n) {
     struct query q;
     struct rows rows = {0};
-    query_begin(
-        &q, tx,
-        "SELECT t.arm_id, t.role_id," TOTALS
-        " WHERE t.at >= ? AND t.answer_id IS NULL AND t.role_id IN (SELECT role_id FROM arms)"
-        " GROUP BY t.role_id, t.arm_id");
+    query_begin(&q, tx,
+                "SELECT t.arm_id, t.role_id," TOTALS
+                " WHERE t.at >= ? AND t.answer_id IS NULL" NOT_DEGRADED
+                " AND t.role_id IN (SELECT role_id FROM arms)"
+                " GROUP BY t.role_id, t.arm_id");
     query_bind_int(&q, since);
     while (query_next(&q)) {
         struct arm_totals *r = rows_add(&rows, a, sizeof *r, &q);

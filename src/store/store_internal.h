@@ -111,6 +111,8 @@ enum err page_check(const struct page *p) ERR_CHECK;
     "u.user_id, u.username, u.email, u.created_at, u.last_login_at, u.preferences, u.is_admin, "   \
     "u.disabled, u.password_hash"
 #define USER_COLUMNS_N 9
+/* Of "turn_records t": a turn that had less than usual (turn/degrade.c) was no fair trial. */
+#define NOT_DEGRADED " AND instr(t.record, '\"degraded\":[') = 0"
 /* Of "documents d". */
 #define DOCUMENT_COLUMNS                                                                           \
     "d.doc_id, d.user_id, d.shared, d.source_name, d.content_bytes, d.metadata, d.created_at,"     \

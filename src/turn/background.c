@@ -1,15 +1,14 @@
 /* What is done after an answer, when nobody waits: summaries of what fell out of the window, and
  * titles by the model. One task at a time on each loop, and none while a turn runs anywhere, unless
- * it waited 30 s: a turn that starts makes the tasks give way (cancelled, and begun anew later).
- * What they would replace (a title from the question's words, a note of what was asked) is there
- * already, so a task that fails is dropped. */
+ * it waited long (a summary 30 s, a title ten minutes): a turn that starts makes the tasks give way
+ * (cancelled, and begun anew later). What they would replace (a title from the question's words, a
+ * note of what was asked) is there already, so a task that fails is dropped. */
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "turn/turn_internal.h"
 
 #define TASKS_MAX     64
-#define PATIENCE_MS   30000
 #define TASK_TRIES    3
 #define TASK_OUT_MAX  ((size_t)8 << 10)
 #define TITLE_TOKENS  24
@@ -74,7 +73,8 @@ static struct task *task_new(struct turn_loop *tl, const struct turn *t, enum ta
 /* Under steady load there is no moment without turns: what waited long runs beside them, and the
  * model server puts it behind people (background). */
 static bool is_patient(const struct task *k) {
-    return clock_mono_ns() - k->queued_ns < PATIENCE_MS * MS;
+    static const int64_t patience_ms[] = {[TASK_TITLE] = 600000, [TASK_SUMMARY] = 30000};
+    return clock_mono_ns() - k->queued_ns < patience_ms[k->kind] * MS;
 }
 
 static void enqueue(struct turn_loop *tl, struct task *k) {
@@ -87,9 +87,9 @@ static void enqueue(struct turn_loop *tl, struct task *k) {
         tl->n_tasks--;
         task_free(oldest);
     }
-    while (*p)
+    while (*p && (k->kind == TASK_TITLE || (*p)->kind == TASK_SUMMARY)) /* summaries first */
         p = &(*p)->next;
-    k->next = NULL;
+    k->next = *p;
     *p = k;
     tl->n_tasks++;
 }

@@ -12,6 +12,7 @@
 #define WINDOW_LOW 20 /* first words; fewer in a window say nothing */
 #define STEP_MS    2000
 #define RETRY_MS   5000
+#define BUSY       .25 /* of the places taken, below which late first words are no load */
 
 /* ---- the level ---- */
 
@@ -58,6 +59,8 @@ enum degrade_level degrade_now(struct turns *t) {
         return DEGRADE_NONE;
     pthread_mutex_lock(&d->lock);
     p.slow = slow_share(d, now);
+    if (p.full < BUSY) /* a model server that is slow by itself is no load */
+        p.slow = 0;
     enum degrade_level next =
         degrade_next(d->level, degrade_wanted(&p), (now - d->changed_ns) / MS);
     bool changed = next != d->level;
@@ -87,14 +90,23 @@ int degrade_passages(const struct turn *t, int k) {
 }
 
 void degrade_found(struct turn *t, size_t n) {
-    if (t->level >= DEGRADE_PASSAGES && n >= LEAST_PASSAGES)
+    bool fewer = t->arm.passages <= 0 || t->arm.passages > LEAST_PASSAGES;
+    if (t->level >= DEGRADE_PASSAGES && n >= LEAST_PASSAGES && fewer)
         leave_out(t, LEFT_OUT_PASSAGES);
+}
+
+void degrade_web(struct turn *t) {
+    leave_out(t, LEFT_OUT_PASSAGES);
 }
 
 void degrade_model(struct turn *t) {
     struct str small = t->t->o.fallback_model ? str_from(t->t->o.fallback_model) : STR("");
-    if (t->level < DEGRADE_MODEL || !small.n || str_eq(small, t->role.model) ||
-        !upstream_has_model(t->t->o.upstream, small))
+    struct str own = t->role.model;
+    if (t->level < DEGRADE_MODEL || !small.n)
+        return;
+    if (!own.n && upstream_default_model(t->t->o.upstream, t->arena, &own))
+        own = STR_NULL;
+    if (str_eq(small, own) || !upstream_has_model(t->t->o.upstream, small))
         return;
     t->role.model = small;
     leave_out(t, LEFT_OUT_MODEL);

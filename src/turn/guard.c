@@ -138,6 +138,7 @@ static void on_block(void *ctx, const struct safety_verdict *v, size_t keep, str
         t->guard.out.findings[i].from = t->guard.out.findings[i].to = 0;
     t->answer.safety =
         turn_guard_verdict_json(t, &t->guard.out, SAFETY_OUTPUT, t->guard.words, STR(""));
+    t->guard.out_told = true;
     metric_add(M_GUARD_BLOCKED, 1);
     log_event(LOG_INFO, "guard.blocked", LF_ID("message_id", &t->answer.message_id),
               LF_Z("category", safety_category_name(v->category)),
@@ -176,6 +177,7 @@ static void on_end(void *ctx, const struct safety_verdict *worst) {
         if (t->answer.safety.n && turn_guard_is_first(t))
             notice = turn_guard_role(t, &slug)->notice;
         t->answer.safety = turn_guard_verdict_json(t, worst, SAFETY_OUTPUT, STR(""), notice);
+        t->guard.out_told = true;
     }
     turn_guard_release(t);
     turn_end_answer(t);
@@ -246,7 +248,6 @@ enum err turn_guard_finish(struct store_tx *tx, struct turn *t) {
 }
 
 void turn_guard_release(struct turn *t) {
-    turn_guard_ask_stop(t);
     safety_stream_free(t->guard.stream);
     t->guard.stream = NULL;
 }

@@ -273,7 +273,9 @@ static void settle(struct turn *t) {
     struct str slug;
     const struct policy_role *role = turn_guard_role(t, &slug);
     const struct safety_verdict *v = &t->guard.in;
-    t->guard.refused = t->unsafe = v->action == SAFETY_BLOCK;
+    struct str said = t->guard.words; /* of an answer that was cut off meanwhile */
+    t->guard.refused = v->action == SAFETY_BLOCK;
+    t->unsafe = t->unsafe || t->guard.refused;
     choose_words(t, role);
     metric_add(M_GUARD_JUDGED, 1);
     metric_add(M_GUARD_BLOCKED, t->guard.refused);
@@ -282,9 +284,12 @@ static void settle(struct turn *t) {
     t->question.safety = turn_guard_verdict_json(t, v, SAFETY_INPUT, t->guard.words, STR(""));
     bool tells = v->action >= SAFETY_WARN;
     struct safety_verdict none = {.policy_version = v->policy_version};
-    t->answer.safety = turn_guard_verdict_json(
-        t, tells ? v : &none, SAFETY_INPUT, t->guard.refused ? STR("") : t->guard.words,
-        !t->guard.refused && turn_guard_is_first(t) ? role->notice : STR(""));
+    if (t->guard.refused || !t->guard.out_told || (tells && !t->guard.cut_off))
+        t->answer.safety = turn_guard_verdict_json(
+            t, tells ? v : &none, SAFETY_INPUT, t->guard.refused ? STR("") : t->guard.words,
+            !t->guard.refused && turn_guard_is_first(t) ? role->notice : STR(""));
+    if (t->guard.cut_off && !t->guard.refused)
+        t->guard.words = said;
     if (t->guard.refused) {
         t->title[0] = 0; /* it would repeat what was refused */
         log_event(LOG_INFO, "guard.refused", LF_ID("message_id", &t->question.message_id),
@@ -459,7 +464,7 @@ static void withdraw(struct turn *t) {
     buf_clear(&s->text);
     s->published = 0;
     pthread_mutex_unlock(&s->lock);
-    t->answered = t->guard.cut_off = t->guard.announced = false;
+    t->answered = t->guard.cut_off = t->guard.out_told = t->guard.announced = false;
     t->guard.blocked = t->approved = t->question_vector = t->question_vector_model = STR_NULL;
     t->answer.retrieved_docs = t->recorded_passages = STR_NULL;
     t->approved_id = (struct uuid){0};
@@ -493,6 +498,7 @@ enum step_result turn_step_verdict(struct turn *t, struct errinfo *ei) {
 }
 
 void turn_guard_stop_judging(struct turn *t) {
+    turn_guard_ask_stop(t); /* about the question: not ended by what becomes of the answer */
     if (t->guard.late)
         t->guard.late->t = NULL;
     t->guard.late = NULL;

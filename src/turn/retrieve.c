@@ -147,8 +147,7 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         if (!e && (e = compose_history(t)) != ERR_OK)
             turn_retrieve_stop(t);
         if (!e) {
-            if (t->level < DEGRADE_PASSAGES)
-                turn_web_ask(t, q.max_bytes / 3);
+            turn_web_ask(t, q.max_bytes / 3);
             return STEP_WAIT;
         }
         if (e == ERR_OVERLOADED && !t->documents.grounded_only)

@@ -295,6 +295,7 @@ struct turn {
         struct errinfo broken; /* of an answer that broke off, until what was held is judged */
         bool refused;          /* the question: the model is not asked */
         bool cut_off;          /* the answer was blocked in its middle */
+        bool out_told;         /* answer.safety is what was found in the answer */
         bool announced;        /* and that was said */
     } guard;
 
@@ -340,6 +341,7 @@ int pace_most_late_ms(struct turns *t); /* any thread */
 enum degrade_level degrade_now(struct turns *t);   /* any thread */
 int degrade_passages(const struct turn *t, int k); /* how many of k are looked for */
 void degrade_found(struct turn *t, size_t n);      /* so many were there */
+void degrade_web(struct turn *t);                  /* search services are not asked */
 void degrade_model(struct turn *t);                /* into the turn's role */
 enum step_result turn_step_spare(struct turn *t, struct errinfo *ei);
 void degrade_tell(struct turn *t);

@@ -20,6 +20,10 @@ void turn_web_ask(struct turn *t, size_t max_bytes) {
                                    .budget_ms = PASSAGES_WEB_MS};
     if (!web_search_has_sources(t->t->o.web) || question_is_smalltalk(q.query))
         return;
+    if (t->level >= DEGRADE_PASSAGES) {
+        degrade_web(t);
+        return;
+    }
     t->web_bytes = max_bytes;
     if (web_search_run(t->t->o.web, t->tl->loop, &q, on_answers, t, &t->asking, &ei))
         t->asking = NULL; /* it answers without */

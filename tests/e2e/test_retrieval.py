@@ -21,7 +21,10 @@ def give(user, name, text, **fields):
 
 
 def indexed(user, doc):
-    return wait_for(lambda: user.get(f"/api/v1/documents/{doc}")["indexed_at"], "the index")
+    """It is committed, and the index, which follows a moment later, finds it."""
+    wait_for(lambda: user.get(f"/api/v1/documents/{doc}")["indexed_at"], "the commit")
+    d = user.get(f"/api/v1/documents/{doc}")
+    wait_for(lambda: search(user, d["content"][:100], source=d["source_name"]), "the index")
 
 
 def prompt_that_ends(mock, text):

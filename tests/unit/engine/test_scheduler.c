@@ -682,6 +682,52 @@ static void on_event_tally(void *ctx, const struct sched_event *e) {
     pthread_mutex_unlock(&tally_lock);
 }
 
+static void on_event_kept(void *ctx, const struct sched_event *e) {
+    on_event(ctx, e);
+    on_event_tally(ctx, e);
+}
+
+static void ask_kept(struct fixture *f, struct caller *c, const char *prompt, bool background) {
+    struct sched_chat chat = {
+        .max_tokens = 3, .background = background, .on_event = on_event_kept, .ctx = c};
+    uint64_t id;
+    sampler_params_init(&chat.sampling);
+    chat.sampling.temperature = 0;
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, str_from(prompt), false, &chat.prompt), 0);
+    assert_int_equal(sched_chat_submit(f->s, &chat, &id, NULL), ERR_OK);
+}
+
+static void background_step_makes_way_for_a_person(void **state) {
+    struct fixture *f = *state;
+    struct caller a = {0}, b = {0};
+    char expected[512];
+    pthread_t thread;
+    tally = 0;
+    f->m.gate = true;
+    f->m.abort = should_abort;
+    f->m.abort_ctx = f->s;
+    ask_kept(f, &a, "first>", true);
+    pthread_create(&thread, NULL, run, f->s);
+    scripted_wait_entered(&f->m, 1);
+    ask_kept(f, &b, "second>", false); /* the gate stays shut: only the abort lets the step end */
+    scripted_wait_entered(&f->m, 2);
+    for (int i = 0; i < 40; i++)
+        scripted_open_gate(&f->m);
+    pthread_mutex_lock(&tally_lock);
+    while (tally < 2)
+        pthread_cond_wait(&tally_changed, &tally_lock);
+    pthread_mutex_unlock(&tally_lock);
+    sched_stop(f->s);
+    pthread_join(thread, NULL);
+    sched_free(f->s);
+    f->s = NULL;
+    fresh_answer("second>", 3, expected);
+    assert_memory_equal(b.text, expected, (size_t)b.n);
+    fresh_answer("first>", 3, expected); /* nothing of it was lost */
+    assert_memory_equal(a.text, expected, (size_t)a.n);
+    assert_true(a.n > 0 && b.n > 0);
+}
+
 static void *submit_many(void *arg) {
     struct sched *s = arg;
     for (int i = 0; i < 200; i++) {
@@ -757,6 +803,7 @@ int main(void) {
         TEST(embeddings_of_documents_let_people_go_first),
         TEST(embedding_cancelled_between_batches_ends_once),
         TEST(cancel_within_step_aborts_it),
+        TEST(background_step_makes_way_for_a_person),
         TEST(submits_and_cancels_of_many_threads_each_end_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
