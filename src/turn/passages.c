@@ -4,23 +4,18 @@
 
 #include "base/json.h"
 
-#define TEXT_MAX        ((size_t)256 << 10)
-#define TOKEN_BYTES     3.6  /* of English prose, on the safe side */
-#define PREFILL_SECONDS 0.65 /* of prefill that passages may take */
-#define RATE_UNKNOWN    130  /* tokens a second of the default model on two cores */
-#define FRAME_TOKENS    48   /* instructions, fence and names */
-#define TOKENS_MIN      40
-#define TOKENS_MAX      1600
+#define TEXT_MAX     ((size_t)256 << 10)
+#define FRAME_TOKENS 48 /* instructions, fence and names */
+#define TOKENS_MIN   40
+#define TOKENS_MAX   1600
 
 size_t passages_budget(struct upstream *u, struct str model, size_t question_bytes) {
-    int rate = upstream_prefill_rate(u, model);
     int window = upstream_context_window(u, model);
-    if (!rate)
-        rate = RATE_UNKNOWN;
-    double tokens = rate * PREFILL_SECONDS - FRAME_TOKENS - (double)question_bytes / TOKEN_BYTES;
+    double tokens =
+        upstream_reads(u, model) - FRAME_TOKENS - (double)question_bytes / UPSTREAM_PROSE_BYTES;
     double most = window / 3.0 < TOKENS_MAX ? window / 3.0 : TOKENS_MAX;
     tokens = tokens > most ? most : tokens < TOKENS_MIN ? TOKENS_MIN : tokens;
-    return (size_t)(tokens * TOKEN_BYTES);
+    return (size_t)(tokens * UPSTREAM_PROSE_BYTES);
 }
 
 bool passages_not_needed(const struct retrieval_result *r) {

@@ -46,6 +46,7 @@ void call_free(struct upstream_call *call) {
         leg_end(&call->legs[i], false, false);
     timer_free(call->timer);
     timer_free(call->hedge);
+    reading_end(call);
     if (call->prev)
         call->prev->next = call->next;
     else if (call->client->calls == call)

@@ -24,6 +24,8 @@ struct chat {
     bool anew;     /* the server begins anew */
     bool parted;   /* it says something else, and nobody takes that */
     char *model;   /* as asked for, NULL = the default */
+    bool background;
+    int last_tokens; /* of the last message, about */
 };
 
 /* ---- the request ---- */
@@ -109,6 +111,8 @@ static enum err send_chat(struct chat *c, struct errinfo *ei) {
         buf_addz(b, ",\"continue_final_message\":true,\"add_generation_prompt\":false");
     buf_addc(b, '}');
     c->looking = false;
+    if (!c->background)
+        reading_begin(&c->call);
     return call_send(&c->call, "POST", v->base_url, "/chat/completions", ei);
 }
 
@@ -147,6 +151,7 @@ static struct str pass_over(struct chat *c, struct str text) {
 
 static void on_text(void *ctx, struct str text) {
     struct chat *c = ctx;
+    reading_spoke(&c->call, c->last_tokens);
     if (c->anew && c->repeated < c->n_start && !c->call.cancelled)
         text = pass_over(c, text);
     if (!c->call.cancelled && !c->parted && text.n)
@@ -279,6 +284,10 @@ enum err upstream_chat(struct upstream_client *client, const struct chat_request
     if (r->trace_header)
         snprintf(c->call.trace, sizeof c->call.trace, "%s", r->trace_header);
     c->call.hedged = !r->background && !r->continue_last;
+    c->background = r->background;
+    if (r->n_messages)
+        c->last_tokens =
+            (int)((double)r->messages[r->n_messages - 1].content.n / UPSTREAM_PROSE_BYTES);
     c->call.affinity = affinity_of(r->conversation_key);
     c->cb = *cb;
     c->ctx = ctx;

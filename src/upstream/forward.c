@@ -11,6 +11,7 @@ struct forward {
     void *ctx;
     const char *path; /* borrowed: a literal */
     bool told;        /* on_status was called */
+    bool chats;
 };
 
 static void tell_status(struct forward *f) {
@@ -23,6 +24,7 @@ static void tell_status(struct forward *f) {
 static enum err forward_data(struct upstream_call *call, struct str bytes, struct errinfo *ei) {
     struct forward *f = (struct forward *)call;
     tell_status(f);
+    reading_spoke(call, 0);
     if (!call->cancelled && !f->cb.on_data(f->ctx, bytes))
         return err_set(ei, ERR_CANCELLED, NULL);
     return ERR_OK;
@@ -44,6 +46,8 @@ static bool forward_end(struct upstream_call *call, enum err e, const struct err
 
 static enum err forward_send(struct upstream_call *call, struct errinfo *ei) {
     struct forward *f = (struct forward *)call;
+    if (f->chats)
+        reading_begin(call);
     return call_send(call, "POST", call->server->base_url, f->path, ei);
 }
 
@@ -60,6 +64,7 @@ enum err upstream_forward(struct upstream_client *c, const char *path, struct st
     f->cb = *cb;
     f->ctx = ctx;
     f->path = path;
+    f->chats = strstr(path, "/chat/") != NULL;
     buf_adds(&f->call.body, body);
     enum err e = call_begin(&f->call, ei);
     if (e) {

@@ -333,18 +333,19 @@ int upstream_context_window(struct upstream *u, struct str model) {
     return window ? window : UPSTREAM_WINDOW;
 }
 
-/* The slowest of the servers that may answer. */
-int upstream_prefill_rate(struct upstream *u, struct str model) {
-    int rate = 0;
+/* The least of the servers that may answer. */
+int upstream_reads(struct upstream *u, struct str model) {
+    int least = INT_MAX;
     pthread_mutex_lock(&u->lock);
     struct str name = model.n ? model : default_model(u);
     for (int i = 0; i < u->n; i++) {
-        const struct known_model *m = server_find(&u->servers[i], name);
-        if (m && m->prefill && (!rate || m->prefill < rate))
-            rate = m->prefill;
+        const struct server *v = &u->servers[i];
+        const struct known_model *m = server_find(v, name);
+        int reads = m || u->n == 1 ? reading_of(v, m) : INT_MAX;
+        least = reads < least ? reads : least;
     }
     pthread_mutex_unlock(&u->lock);
-    return rate;
+    return least == INT_MAX || least < UPSTREAM_READS_MIN ? UPSTREAM_READS_MIN : least;
 }
 
 int upstream_message_overhead(struct upstream *u, struct str model) {

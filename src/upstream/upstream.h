@@ -83,8 +83,13 @@ enum err upstream_models(struct upstream *u, struct arena *a, struct upstream_mo
 bool upstream_has_model(struct upstream *u, struct str id);
 enum err upstream_default_model(struct upstream *u, struct arena *a, struct str *ret) ERR_CHECK;
 int upstream_context_window(struct upstream *u, struct str model);
-/* Prompt tokens that the model computes in a second, as its server has measured; 0 = not told. */
-int upstream_prefill_rate(struct upstream *u, struct str model);
+/* Tokens of a prompt that is new to the server which a chat that begins now has read in about two
+ * thirds of a second, so that its first word comes within one: by what the server says of itself
+ * and what it has to do already, else by how it answered so far (reading.c). At least
+ * UPSTREAM_READS_MIN. */
+#define UPSTREAM_READS_MIN   80
+#define UPSTREAM_PROSE_BYTES 3.6 /* of a token of English, about */
+int upstream_reads(struct upstream *u, struct str model);
 int upstream_message_overhead(struct upstream *u,
                               struct str model); /* tokens that a message costs beyond its text */
 /* Asks /models; done(ctx, err, ei) on the client's loop. Also what readiness is judged by. */

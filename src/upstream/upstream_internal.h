@@ -63,6 +63,7 @@ struct server {
     char *unix_socket;
     atomic_bool no_counts; /* the server was found to count no tokens */
     atomic_int in_flight;
+    atomic_int reading, answering; /* people's chats: before their first token, after it */
 
     /* under the pool's lock */
     char *keys[UPSTREAM_KEYS_MAX]; /* the header's lines, owned */
@@ -80,6 +81,7 @@ struct server {
     bool probing; /* half open, and a request is under way */
     int64_t requests, failed, hedged, rotated;
     double first_byte_ms; /* moving average */
+    int reads;            /* tokens, see reading.c; 0 = nothing was seen yet */
 };
 
 struct upstream {
@@ -147,6 +149,9 @@ struct upstream_call { /* the first member of each kind's own struct */
     int64_t retry_after_ms; /* -1 = not told */
     int64_t give_up_ns;     /* 0 = nothing failed yet */
     int tries, failovers;
+    struct server *counted; /* in whose reading or (spoke) answering the call is; NULL = in none */
+    bool spoke;
+    int64_t counted_ns;
     int first_byte_ms; /* 0 = the pool's */
     bool answering;    /* a good answer has begun */
     bool broke;        /* the connection or the server failed, not the request */
@@ -196,6 +201,16 @@ enum err server_add_model(struct server *v, struct str model, struct buf *b) ERR
 enum err server_add_embedding_model(struct server *v, struct str model, struct buf *b) ERR_CHECK;
 /* Holding the pool's lock: NULL when it lists none such. model STR_NULL: the first chat model. */
 const struct known_model *server_find(const struct server *v, struct str model);
+
+/* ---- reading.c ---- */
+void reading_begin(struct upstream_call *call); /* its request goes to call->server */
+/* Its first token came. tokens: of its last message, about; 0 = not known. */
+void reading_spoke(struct upstream_call *call, int tokens);
+void reading_end(struct upstream_call *call);
+/* A first token came after so long; that says something only of a message with much to read. */
+void reading_learn(struct server *v, int tokens, int64_t ms);
+/* Holding the pool's lock: tokens that a chat which begins now has read in time. */
+int reading_of(const struct server *v, const struct known_model *m);
 
 /* ---- pool.c ---- */
 /* A server for the call that was not tried yet; NULL when there is none just now. The place in it

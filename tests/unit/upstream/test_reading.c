@@ -1,0 +1,170 @@
+/* How much a prompt may hold: by what the server tells and has to do, else by how it answered. */
+#include "unit/upstream/mock_upstream.h"
+
+#include "upstream/upstream_internal.h"
+
+#define TELLS                                                                                      \
+    "{\"data\":[{\"id\":\"mock-chat\",\"parley\":{\"kind\":\"chat\",\"context_window\":4096,"      \
+    "\"prefill_per_second\":1000}}]}"
+#define TELLS_NOTHING "{\"data\":[{\"id\":\"mock-chat\"}]}"
+
+struct one {
+    char folder[64];
+    struct loop *loop;
+    struct mock mock;
+    struct upstream *u;
+    struct upstream_client *c;
+    bool over, spoke;
+};
+
+static void on_token(void *ctx, struct str text) {
+    struct one *o = ctx;
+    (void)text;
+    o->spoke = true;
+    loop_stop(o->loop);
+}
+
+static void on_done(void *ctx, const struct chat_result *r) {
+    struct one *o = ctx;
+    assert_int_equal(r->err, ERR_OK);
+    o->over = true;
+    loop_stop(o->loop);
+}
+
+static void told(void *ctx, enum err e, const struct errinfo *ei) {
+    struct one *o = ctx;
+    (void)ei;
+    assert_int_equal(e, ERR_OK);
+    o->over = true;
+    loop_stop(o->loop);
+}
+
+static void on_asked(struct mock *m) {
+    loop_stop(m->loop);
+}
+
+static void one_open(struct one *o, const char *models) {
+    struct errinfo ei;
+    memset(o, 0, sizeof *o);
+    snprintf(o->folder, sizeof o->folder, "/tmp/parley-test-XXXXXX");
+    assert_non_null(mkdtemp(o->folder));
+    assert_int_equal(net_init(&ei), ERR_OK);
+    assert_int_equal(loop_new(&o->loop, &ei), ERR_OK);
+    o->mock =
+        (struct mock){.loop = o->loop, .reply = "one two", .models = models, .on_asked = on_asked};
+    snprintf(o->mock.path, sizeof o->mock.path, "%s/s", o->folder);
+    snprintf(o->mock.address, sizeof o->mock.address, "unix:%s", o->mock.path);
+    mock_up(&o->mock);
+    const struct upstream_server server = {
+        .name = "mock", .base_url = "http://mock/v1", .unix_socket = o->mock.path};
+    const struct upstream_options options = {.servers = &server, .n_servers = 1};
+    assert_int_equal(upstream_new(&options, &o->u, &ei), ERR_OK);
+    assert_int_equal(upstream_client_new(o->u, o->loop, &o->c, &ei), ERR_OK);
+    assert_int_equal(upstream_refresh(o->c, told, o), ERR_OK);
+    pump_until(o->loop, &o->over);
+    o->over = false;
+}
+
+static void one_close(struct one *o) {
+    upstream_client_free(o->c);
+    upstream_free(o->u);
+    mock_deinit(&o->mock);
+    loop_free(o->loop);
+    rmdir(o->folder);
+}
+
+static struct upstream_call *ask(struct one *o, struct str content, bool background) {
+    static const struct chat_callbacks callbacks = {.on_token = on_token, .on_done = on_done};
+    struct chat_message m = {CHAT_USER, content};
+    struct chat_request r = {
+        .messages = &m, .n_messages = 1, .temperature = -1, .top_p = -1, .background = background};
+    struct upstream_call *call;
+    struct errinfo ei;
+    int before = o->mock.n_asked;
+    assert_int_equal(upstream_chat(o->c, &r, &callbacks, o, &call, &ei), ERR_OK);
+    while (o->mock.n_asked == before)
+        loop_run(o->loop);
+    return call;
+}
+
+static int reads(struct one *o) {
+    return upstream_reads(o->u, STR_NULL);
+}
+
+static void reading_is_shared_with_those_who_wait(void **state) {
+    (void)state;
+    struct one o;
+    one_open(&o, TELLS);
+    assert_int_equal(reads(&o), 650);
+    o.mock.mode = MOCK_SILENT;
+    struct upstream_call *first = ask(&o, STR("hi"), false);
+    assert_int_equal(reads(&o), 325);
+    struct upstream_call *second = ask(&o, STR("hi"), false);
+    assert_int_equal(reads(&o), 216);
+    struct upstream_call *title = ask(&o, STR("hi"), true); /* it stands back */
+    assert_int_equal(reads(&o), 216);
+    struct upstream_call *more[16];
+    for (int i = 0; i < 16; i++)
+        more[i] = ask(&o, STR("hi"), false);
+    assert_int_equal(reads(&o), UPSTREAM_READS_MIN);
+    for (int i = 0; i < 16; i++)
+        upstream_cancel(more[i]);
+    upstream_cancel(first);
+    upstream_cancel(second);
+    upstream_cancel(title);
+    assert_int_equal(reads(&o), 650);
+    one_close(&o);
+}
+
+static void reading_is_slower_beside_answers(void **state) {
+    (void)state;
+    struct one o;
+    one_open(&o, TELLS);
+    o.mock.mode = MOCK_HOLD;
+    (void)ask(&o, STR("hi"), false);
+    pump_until(o.loop, &o.spoke);
+    assert_int_equal(reads(&o), 390);
+    mock_release(&o.mock, "two");
+    pump_until(o.loop, &o.over);
+    assert_int_equal(reads(&o), 650);
+    one_close(&o);
+}
+
+static void reading_of_others_follows_their_first_tokens(void **state) {
+    (void)state;
+    struct one o;
+    char text[1800];
+    one_open(&o, TELLS_NOTHING);
+    assert_int_equal(reads(&o), 400);
+    (void)ask(&o, STR("hi"), false); /* an early word to a short question says nothing */
+    pump_until(o.loop, &o.over);
+    assert_int_equal(reads(&o), 400);
+    o.over = false;
+    memset(text, 'a', sizeof text);
+    (void)ask(&o, (struct str){text, sizeof text}, false);
+    pump_until(o.loop, &o.over);
+    assert_int_equal(reads(&o), 500);
+    struct server *v = &o.u->servers[0];
+    reading_learn(v, 500, 800); /* in time, not early */
+    assert_int_equal(reads(&o), 500);
+    reading_learn(v, 500, 1250);
+    assert_int_equal(reads(&o), 400);
+    reading_learn(v, 400, 60000);
+    assert_int_equal(reads(&o), 200);
+    for (int i = 0; i < 20; i++)
+        reading_learn(v, 200, 60000);
+    assert_int_equal(reads(&o), UPSTREAM_READS_MIN);
+    for (int i = 0; i < 100; i++)
+        reading_learn(v, 3000, 100);
+    assert_int_equal(reads(&o), 2000);
+    one_close(&o);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reading_is_shared_with_those_who_wait),
+        cmocka_unit_test(reading_is_slower_beside_answers),
+        cmocka_unit_test(reading_of_others_follows_their_first_tokens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
