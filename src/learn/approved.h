@@ -2,16 +2,20 @@
  * other. Wrongly serving is worse than asking the model, so that all of this must hold:
  *
  *   - their embeddings are alike (cosine of at least APPROVED_COSINE);
- *   - their numbers agree, and so do words that begin with a capital letter inside a sentence,
- *     codes and words of rare form (names);
- *   - both or neither deny ("not", "without", "never", "n't" …), and opposite words do not stand
- *     against each other ("before"/"after", "cheapest"/"most expensive" …);
- *   - they ask the same kind of thing (who, when, how long, whether one may …);
- *   - neither says a word that the other does not, but for those that decide nothing ("get",
- *     "allowed", "find") and a few synonyms, by their stems;
- *   - words do not stand the other way round ("miles to kilometres"), but for where that is only
- *     another way to say it ("printer driver", "driver for the printer").
+ *   - their numbers and signs (%, $, +) agree in their order, and so do words that begin with a
+ *     capital letter inside a sentence (names);
+ *   - both or neither deny ("not", "n't");
+ *   - they ask the same kind of thing (who, when, how long, whether), of the same time (was, is,
+ *     will be), of the same person (I, you) and with the same force (can, must, should), but for
+ *     where that is only another way to say it ("how do I", "how can I");
+ *   - each word of one has its partner in the other: the same word, another form of it where the
+ *     form says nothing, or one of a few synonyms; only words that never decide are left out
+ *     ("the", "is", "please"), and so stay "only", "still", "before", "without", "every" …;
+ *   - partners stand behind the same preposition or one that says the same ("of", "for"), and in
+ *     the same order, but for "driver for the printer" and "printer driver", "merge files" and
+ *     "files are merged".
  *
+ * The lists are English: of other languages only questions with the very same words are the same.
  * Pure. */
 #pragma once
 
@@ -26,7 +30,7 @@ void question_form_free(struct question_form *f);         /* NULL is fine */
 /* cosine: of the two embeddings. */
 bool approved_is_same(const struct question_form *a, const struct question_form *b, double cosine);
 
-/* Why not, for people: "same", "meaning", "numbers", "names", "negation", "opposites", "kind",
- * "words", "order". */
+/* Why not, for people: "same", "meaning", "numbers", "names", "negation", "kind", "time",
+ * "person", "force", "words", "direction", "order". */
 const char *approved_difference(const struct question_form *a, const struct question_form *b,
                                 double cosine);
