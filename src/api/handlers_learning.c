@@ -8,8 +8,6 @@
 #include "learn/rollout.h"
 #include "learn/stats.h"
 
-static const char *const learner_names[] = {"ranker", "approved", "variants"};
-
 static enum err missing(struct errinfo *ei, enum err e, const char *what) {
     return e == ERR_NOT_FOUND ? err_set(ei, e, "there is no such %s", what) : err_set(ei, e, NULL);
 }
@@ -35,6 +33,9 @@ enum err api_record_read(struct call *c, struct store_tx *tx, struct errinfo *ei
     out_num(&c->out, "variant_chance", r.arm_chance);
     out_id(&c->out, "candidate_id", &r.candidate_id);
     out_bool(&c->out, "ranked", r.ranked);
+    out_id(&c->out, "examples_id", &r.examples_id);
+    out_bool(&c->out, "exampled", r.exampled);
+    out_num(&c->out, "examples_chance", r.examples_chance);
     out_id(&c->out, "answer_id", &r.answer_id);
     out_int(&c->out, "role_version", r.role_version);
     out_str(&c->out, "model", r.model);
@@ -60,17 +61,17 @@ static enum err write_state(struct call *c, struct store_tx *tx, struct errinfo 
         return err_set(ei, e, NULL);
     int state = active.state.n ? rollout_from_name(active.state.p, active.state.n) : -1;
     out_open(&c->out, NULL, '{');
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; learn_learner(i); i++) {
         bool off = false;
-        if ((e = learn_is_off(tx, learner_names[i], &off)))
+        if ((e = learn_is_off(tx, learn_learner(i), &off)))
             return err_set(ei, e, NULL);
-        out_bool(&c->out, learner_names[i], !off);
+        out_bool(&c->out, learn_learner(i), !off);
     }
     out_id(&c->out, "candidate_id", &active.candidate_id);
     out_num(&c->out, "share", state < 0 ? 0 : rollout_share((enum rollout)state));
     out_open(&c->out, "learners", '[');
-    for (size_t i = 0; i < 3; i++)
-        out_strz(&c->out, NULL, learner_names[i]);
+    for (size_t i = 0; learn_learner(i); i++)
+        out_strz(&c->out, NULL, learn_learner(i));
     out_close(&c->out, ']');
     out_close(&c->out, '}');
     return ERR_OK;
@@ -81,9 +82,9 @@ enum err api_learning_read(struct call *c, struct store_tx *tx, struct errinfo *
 }
 
 enum err api_learning_patch_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
-    for (size_t i = 0; i < 3; i++) {
-        json_val *v = json_get(c->body, learner_names[i]);
-        enum err e = v ? learn_switch(tx, learner_names[i], yyjson_get_bool(v), ei) : ERR_OK;
+    for (size_t i = 0; learn_learner(i); i++) {
+        json_val *v = json_get(c->body, learn_learner(i));
+        enum err e = v ? learn_switch(tx, learn_learner(i), yyjson_get_bool(v), ei) : ERR_OK;
         if (e)
             return e;
     }
@@ -149,7 +150,7 @@ static void entity_candidate(struct buf *b, const struct candidate *v) {
     out_int(b, "ratings", v->ratings);
     out_raw(b, "proof", v->proof);
     out_str(b, "words", v->words);
-    out_bool(b, "usable", v->has_body);
+    out_bool(b, "usable", v->has_body || str_eqz(v->kind, "examples"));
     out_close(b, '}');
 }
 

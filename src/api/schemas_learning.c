@@ -25,7 +25,10 @@ SCHEMA(feedback_source, "FeedbackSource", false, "Whether a source of the answer
 SCHEMA(learning_patch, "LearningPatch", false, "Switches of the learners.",
        {"ranker", BOOL, .about = "the order of passages"},
        {"approved", BOOL, .about = "approved answers are served"},
-       {"variants", BOOL, .about = "variants of roles are tried"});
+       {"variants", BOOL, .about = "variants of roles are tried"},
+       {"examples", BOOL, .about = "approved answers to like questions are shown to the model"},
+       {"explore", BOOL,
+        .about = "one answer in ten shows the second best passage where there is room for one"});
 SCHEMA(candidate_patch, "CandidatePatch", false, NULL,
        {"in_use", BOOL, REQ, .about = "false takes it out of use, true puts it to use for all"});
 SCHEMA(variant_create_request, "VariantCreateRequest", false,
@@ -68,6 +71,7 @@ QUERY(complaints, SINCE);
 
 SCHEMA(learning_answer, "Learning", false, "What is learnt and what is in use.",
        {"ranker", BOOL, REQ}, {"approved", BOOL, REQ}, {"variants", BOOL, REQ},
+       {"examples", BOOL, REQ}, {"explore", BOOL, REQ},
        {"candidate_id", ID, REQNULL, .about = "of the order of passages in use"},
        {"share", NUM, REQ, .about = "of the conversations that have it"},
        {"learners", LIST, REQ, .item = F_STRING, .about = "the names of the switches"});
@@ -119,6 +123,10 @@ SCHEMA(analytics_document_list_answer, "AnalyticsDocumentList", false, NULL,
        {"data", LIST, REQ, .item = F_OBJECT, .ref = &schema_analytics_document_entity});
 SCHEMA(turn_record_answer, "TurnRecord", true, "How an answer came about.", {"message_id", ID, REQ},
        {"variant_id", ID, REQNULL}, {"variant_chance", NUM, REQ}, {"candidate_id", ID, REQNULL},
-       {"ranked", BOOL, REQ}, {"answer_id", ID, REQNULL}, {"role_version", INT, REQ},
-       {"model", TEXT, REQ}, {"ttft_ms", INT, REQNULL}, {"latency_ms", INT, REQNULL},
-       {"record", OBJ, REQ});
+       {"ranked", BOOL, REQ},
+       {"examples_id", ID, REQNULL,
+        .about = "the trial of examples, where there were some to show"},
+       {"exampled", BOOL, REQ, .about = "and this answer had them"},
+       {"examples_chance", NUM, REQ, .about = "with which it had, or had not"},
+       {"answer_id", ID, REQNULL}, {"role_version", INT, REQ}, {"model", TEXT, REQ},
+       {"ttft_ms", INT, REQNULL}, {"latency_ms", INT, REQNULL}, {"record", OBJ, REQ});

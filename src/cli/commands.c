@@ -269,7 +269,8 @@ static const struct command commands[] = {
      "  parley learn                  make and prove a candidate now\n"
      "  parley learn changes          what feedback changed, in words\n"
      "  parley learn candidates       all candidates with their proofs\n"
-     "  parley learn off ranker       switch a learner off: ranker, approved or variants\n"
+     "  parley learn off ranker       switch a learner off: ranker, approved, variants, examples,\n"
+     "                                explore\n"
      "  parley learn on ranker        and on again\n",
      json_only, NULL, cmd_learn, NULL, false},
     {"search", "QUESTION", 1, 1, "the passages that a question finds, and why",

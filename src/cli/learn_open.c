@@ -17,10 +17,10 @@
 /* ---- what the turn asks ---- */
 
 static void choose(void *ctx, const struct role *role, const struct uuid *conversation_id,
-                   struct arena *a, struct turn_arm *ret) {
+                   const struct uuid *message_id, struct arena *a, struct turn_arm *ret) {
     struct server_learn *l = ctx;
     struct learn_choice c;
-    learn_choose(l->learn, &role->role_id, conversation_id, a, &c);
+    learn_choose(l->learn, &role->role_id, conversation_id, message_id, a, &c);
     *ret = (struct turn_arm){
         .arm_id = c.arm.arm_id,
         .chance = c.chance,
@@ -32,6 +32,8 @@ static void choose(void *ctx, const struct role *role, const struct uuid *conver
         .candidate_id = c.candidate_id,
         .ranked = c.ranked,
         .ranked_chance = c.ranked_chance,
+        .swaps = c.swaps,
+        .swap_chance = c.swap_chance,
     };
 }
 
@@ -46,11 +48,13 @@ static bool find_answer(void *ctx, const struct uuid *role_id, struct str questi
                              (size_t)dimensions, model, a, ret_id, ret_answer);
 }
 
-static struct str find_examples(void *ctx, const struct uuid *role_id, const float *vector,
-                                int dimensions, struct str model, size_t max_bytes, struct arena *a,
-                                struct str *ret_ids) {
-    return learn_find_examples(((struct server_learn *)ctx)->learn, role_id, vector,
-                               (size_t)dimensions, model, max_bytes, a, ret_ids);
+static void find_examples(void *ctx, const struct uuid *role_id, const struct uuid *conversation_id,
+                          const float *vector, int dimensions, struct str model, size_t max_bytes,
+                          struct arena *a, struct turn_examples *ret) {
+    struct learn_examples x;
+    learn_find_examples(((struct server_learn *)ctx)->learn, role_id, conversation_id, vector,
+                        (size_t)dimensions, model, max_bytes, a, &x);
+    *ret = (struct turn_examples){x.text, x.ids, x.trial_id, x.shown, x.chance};
 }
 
 static void ended(void *ctx, const struct turn_ended *e) {

@@ -15,7 +15,6 @@
 #include "retrieval/retrieval.h"
 #include "store/chunk.h"
 
-#define ROWS_MAX     20000
 #define PASSAGES_MAX 32 /* of one turn */
 #define PART_CITED   0.6
 #define PART_SHOWN   0.2
@@ -40,6 +39,8 @@ struct loading {
     struct person *people;
     struct uuid *people_ids;
     size_t n_people;
+    uint32_t *slots; /* of the questions, by a hash of role and text; their number + 1, 0 = free */
+    size_t n_slots;
 };
 
 static int by_uuid(const void *a, const void *b) {
@@ -90,6 +91,12 @@ static enum err load_document(struct loading *l, const struct uuid *doc) {
             (struct vector_entry){retrieval_key(doc, c[i].hash), unpack(l, c[i].vector)};
     }
     return e;
+}
+
+static const float *vector_of(const struct loading *l, uint64_t passage) {
+    struct vector_entry key = {passage, NULL};
+    struct vector_entry *at = bsearch(&key, l->vectors, l->n_vectors, sizeof key, by_key);
+    return at ? at->vector : NULL;
 }
 
 /* ---- the passages of a turn ---- */
@@ -154,15 +161,49 @@ static size_t person_of(struct loading *l, const struct evidence_row *r) {
     return l->n_people++;
 }
 
-/* The same words ask the same question. */
+/* Where the question of a row is, or may be put. The same words ask the same question. */
+static uint32_t *slot_of(const struct loading *l, const struct evidence_row *r) {
+    const struct evidence_set *s = l->set;
+    uint64_t role = words_hash(uuid_str(&r->r.role_id));
+    size_t at = (size_t)(words_hash(r->question) ^ role * 0x9e3779b97f4a7c15u) % l->n_slots;
+    for (;; at = (at + 1) % l->n_slots) {
+        const struct ranker_question *q = l->slots[at] ? &s->questions[l->slots[at] - 1] : NULL;
+        if (!q || (q->role == role && str_eq(q->text, r->question)))
+            return &l->slots[at];
+    }
+}
+
 static size_t question_of(struct loading *l, const struct evidence_row *r, const float *vector) {
     struct evidence_set *s = l->set;
-    uint64_t role = words_hash(uuid_str(&r->r.role_id));
-    for (size_t i = s->n_questions; i-- > 0;)
-        if (s->questions[i].role == role && str_eq(s->questions[i].text, r->question))
-            return i;
-    s->questions[s->n_questions] = (struct ranker_question){r->question, vector, role};
-    return s->n_questions++;
+    uint32_t *slot = slot_of(l, r);
+    if (!*slot) {
+        s->questions[s->n_questions] =
+            (struct ranker_question){r->question, vector, words_hash(uuid_str(&r->r.role_id))};
+        *slot = (uint32_t)++s->n_questions;
+    }
+    return *slot - 1;
+}
+
+/* The passage that was shown, and the one that might have been: both may be read by everybody. */
+static void add_choice(struct loading *l, json_val *pair, const struct ranker_passage *shown) {
+    struct evidence_set *s = l->set;
+    struct replay_choice *c = &s->choices[s->n_choices];
+    struct ranker_passage other;
+    struct uuid doc;
+    double chance = yyjson_get_num(json_get(pair, "chance"));
+    if (!read_passage(l, json_get(pair, "other"), &doc, &other) || !(chance > 0) || chance > 1)
+        return;
+    other.vector = vector_of(l, other.key);
+    size_t at = other.signals[RANKER_FUSED] > shown->signals[RANKER_FUSED];
+    *c = (struct replay_choice){.question = s->questions[s->turns[s->n_turns].question_number],
+                                .question_number = s->turns[s->n_turns].question_number,
+                                .shown = at,
+                                .chance = chance,
+                                .value = s->turns[s->n_turns].values[0]};
+    c->passages[at] = *shown;
+    c->passages[1 - at] = other;
+    ranker_fill_signals(c->passages, 2, s->dims);
+    s->choice_turn[s->n_choices++] = s->n_turns;
 }
 
 static enum err add_turn(struct loading *l, const struct evidence_row *r, json_val *record,
@@ -184,9 +225,7 @@ static enum err add_turn(struct loading *l, const struct evidence_row *r, json_v
         struct uuid doc;
         if (m == PASSAGES_MAX || !read_passage(l, v, &doc, &shown[m].p))
             continue;
-        struct vector_entry key = {shown[m].p.key, NULL};
-        struct vector_entry *at = bsearch(&key, l->vectors, l->n_vectors, sizeof key, by_key);
-        shown[m].p.vector = at ? at->vector : NULL;
+        shown[m].p.vector = vector_of(l, shown[m].p.key);
         shown[m].worth =
             worth_of(r, json_get_bool(v, "cited", false), marked(sources, json_get_str(v, "key")));
         m++;
@@ -210,8 +249,12 @@ static enum err add_turn(struct loading *l, const struct evidence_row *r, json_v
             (struct ranker_rating){question, p[i], values[i], shown[i].worth.weight};
     }
     s->turn_at[s->n_turns] = r->r.at;
-    s->turns[s->n_turns++] =
+    s->rated_at[s->n_turns] = r->rating >= 0 ? r->rated_at : 0;
+    s->turns[s->n_turns] =
         (struct replay_turn){s->questions[question], question, false, p, values, weights, m};
+    if (m == 1 && n == 1)
+        add_choice(l, json_get(record, "pair"), &p[0]);
+    s->n_turns++;
     s->rated += r->rating >= 0;
     return ERR_OK;
 }
@@ -220,7 +263,7 @@ static enum err add_turn(struct loading *l, const struct evidence_row *r, json_v
 
 static enum err read_documents(struct loading *l) {
     enum err e = ERR_OK;
-    struct uuid *seen = calloc(l->n_rows * PASSAGES_MAX + 1, sizeof *seen);
+    struct uuid *seen = calloc(l->n_rows * (PASSAGES_MAX + 1) + 1, sizeof *seen);
     size_t n = 0;
     if (!seen)
         return ERR_NOMEM;
@@ -230,7 +273,9 @@ static enum err read_documents(struct loading *l) {
         json_val *v;
         if (json_parse(l->rows[i].r.record, &doc, NULL))
             continue;
-        json_val *list = json_get(yyjson_doc_get_root(doc), "passages");
+        json_val *root = yyjson_doc_get_root(doc), *list = json_get(root, "passages");
+        json_val *other = json_get(json_get(root, "pair"), "other");
+        n += uuid_parse(json_get_str(other, "doc_id"), &seen[n]) && is_public(l, &seen[n]);
         if (yyjson_is_arr(list))
             yyjson_arr_foreach(list, k, m, v) if (k < PASSAGES_MAX &&
                                                   uuid_parse(json_get_str(v, "doc_id"), &seen[n]) &&
@@ -246,10 +291,14 @@ static enum err read_documents(struct loading *l) {
     return e;
 }
 
+static bool has_vector(const struct loading *l, const struct evidence_row *r) {
+    return str_eq(r->r.vector_model, l->model_name) &&
+           r->r.vector.n == (size_t)l->dims * sizeof(float);
+}
+
 static enum err add_row(struct loading *l, const struct evidence_row *r) {
     yyjson_doc *record = NULL, *sources = NULL;
-    if (l->set->n_questions == RANKER_QUESTIONS_MAX || !str_eq(r->r.vector_model, l->model_name) ||
-        r->r.vector.n != (size_t)l->dims * sizeof(float) || json_parse(r->r.record, &record, NULL))
+    if (!has_vector(l, r) || json_parse(r->r.record, &record, NULL))
         return ERR_OK;
     if (json_parse(r->sources, &sources, NULL))
         sources = NULL;
@@ -260,9 +309,32 @@ static enum err add_row(struct loading *l, const struct evidence_row *r) {
     return e;
 }
 
+/* What is older than the newest RANKER_QUESTIONS_MAX questions is let go: a system that has been
+ * asked for years learns from what people say now. */
+static void let_go(struct loading *l) {
+    size_t from = l->n_rows, n = 0;
+    for (; from > 0 && n < RANKER_QUESTIONS_MAX; from--) {
+        const struct evidence_row *r = &l->rows[from - 1];
+        if (has_vector(l, r)) {
+            (void)question_of(l, r, NULL);
+            n = l->set->n_questions;
+        }
+    }
+    l->set->left_out = from;
+    l->rows += from;
+    l->n_rows -= from;
+    l->set->n_questions = 0;
+    memset(l->slots, 0, l->n_slots * sizeof *l->slots);
+}
+
 static enum err make_room(struct loading *l) {
     struct evidence_set *s = l->set;
     size_t n = l->n_rows + 1;
+    l->n_slots = 2 * n;
+    l->slots = arena_array(l->a, l->n_slots, sizeof *l->slots);
+    s->rated_at = arena_array(l->a, n, sizeof *s->rated_at);
+    s->choices = arena_array(l->a, n, sizeof *s->choices);
+    s->choice_turn = arena_array(l->a, n, sizeof *s->choice_turn);
     s->questions = arena_array(l->a, n, sizeof *s->questions);
     s->ratings = arena_array(l->a, n * PASSAGES_MAX, sizeof *s->ratings);
     s->turn_of = arena_array(l->a, n * PASSAGES_MAX, sizeof *s->turn_of);
@@ -272,7 +344,8 @@ static enum err make_room(struct loading *l) {
     l->people = arena_array(l->a, n, sizeof *l->people);
     l->people_ids = arena_array(l->a, n, sizeof *l->people_ids);
     return s->questions && s->ratings && s->turn_of && s->turns && s->turn_at && l->judgements &&
-                   l->people && l->people_ids
+                   l->people && l->people_ids && l->slots && s->rated_at && s->choices &&
+                   s->choice_turn
                ? ERR_OK
                : ERR_NOMEM;
 }
@@ -303,6 +376,8 @@ static enum err weigh(struct loading *l) {
         s->ratings[i].weight = l->judgements[i].worth.weight;
         ((double *)s->turns[t].weights)[k] = s->ratings[i].weight;
     }
+    for (size_t i = 0; !e && i < s->n_choices; i++)
+        s->choices[i].weight = s->turns[s->choice_turn[i]].weights[0];
     free(things);
     return e;
 }
@@ -314,13 +389,15 @@ enum err evidence_load(struct store_tx *tx, struct arena *a, struct evidence_set
     if (e)
         return e == ERR_NOT_FOUND ? ERR_OK : e; /* nothing was embedded: nothing to learn from */
     ret->dims = (size_t)l.dims;
-    e = evidence_list(tx, 0, ROWS_MAX, a, &l.rows, &l.n_rows);
+    e = evidence_list(tx, 0, EVIDENCE_ROWS_MAX, a, &l.rows, &l.n_rows);
     if (!e)
         e = document_public_ids(tx, a, &l.public, &l.n_public);
     if (!e)
         e = make_room(&l);
-    if (!e)
+    if (!e) {
+        let_go(&l);
         e = read_documents(&l);
+    }
     for (size_t i = 0; !e && i < l.n_rows; i++)
         e = add_row(&l, &l.rows[i]);
     if (!e)

@@ -5,8 +5,8 @@
  *                                        (every step an event in words, in the store)
  *   store ─→ learn_refresh() ─→ what is in use, immutable and shared ─→ learn_choose(), …
  *
- * Each learner has its switch (a setting, "learn.off" is a JSON list of names): "ranker",
- * "approved", "variants". What is switched off changes nothing any more; what it had stays. */
+ * Each learner has its switch (a setting, "learn.off" is a JSON list of names), see LEARNERS. What
+ * is switched off changes nothing any more; what it had stays. */
 #pragma once
 
 #include "base/arena.h"
@@ -28,10 +28,14 @@ struct learn_choice { /* strings in the arena; arm_id not set: the role as it is
     struct uuid candidate_id;
     bool ranked;
     double ranked_chance;
+    bool swaps; /* where one passage is shown: the second best instead, when it is nearly as good */
+    double swap_chance; /* with which turns do; 0 = none does */
 };
-/* The same conversation gets the same as long as the chances stay. */
+#define LEARN_SWAP_CHANCE 0.1
+/* The same conversation gets the same as long as the chances stay, but for swaps, which are drawn
+ * for each answer. */
 void learn_choose(struct learn *l, const struct uuid *role_id, const struct uuid *conversation_id,
-                  struct arena *a, struct learn_choice *ret);
+                  const struct uuid *message_id, struct arena *a, struct learn_choice *ret);
 
 bool learn_has_answers(struct learn *l, const struct uuid *role_id);
 /* The approved answer to the same question; false: none. model: who made the vector. */
@@ -39,12 +43,19 @@ bool learn_find_answer(struct learn *l, const struct uuid *role_id, struct str q
                        const float *vector, size_t dims, struct str model, struct arena *a,
                        struct uuid *ret_id, struct str *ret_answer);
 /* Approved answers to like questions (at most LEARN_EXAMPLES, the likest first), as text that may
- * stand behind a system prompt, of at most max_bytes; STR_NULL: none is like it, or fits.
- * *ret_ids: theirs, as a JSON list. */
+ * stand behind a system prompt, of at most max_bytes, for the conversations that the trial of
+ * examples gives them to. */
 #define LEARN_EXAMPLES 2
-struct str learn_find_examples(struct learn *l, const struct uuid *role_id, const float *vector,
-                               size_t dims, struct str model, size_t max_bytes, struct arena *a,
-                               struct str *ret_ids);
+struct learn_examples {
+    struct str text, ids; /* STR_NULL: none is like it, or fits; ids: a JSON list */
+    struct uuid trial_id; /* not set: there were none */
+    bool shown;           /* else they are left out, for comparison */
+    double chance;        /* with which they are shown, or are not */
+};
+void learn_find_examples(struct learn *l, const struct uuid *role_id,
+                         const struct uuid *conversation_id, const float *vector, size_t dims,
+                         struct str model, size_t max_bytes, struct arena *a,
+                         struct learn_examples *ret);
 /* Approved answers without a vector of this model, to be embedded and given back. */
 #define LEARN_EMBED_MAX 64
 enum err learn_unembedded(struct store_tx *tx, struct str model, struct arena *a,
@@ -89,6 +100,8 @@ enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in
                              struct errinfo *ei) ERR_CHECK;
 
 /* ---- switches ---- */
+#define LEARNERS(X) X(ranker) X(approved) X(variants) X(examples) X(explore)
+const char *learn_learner(size_t i); /* NULL past the last */
 enum err learn_is_off(struct store_tx *tx, const char *learner, bool *ret) ERR_CHECK;
 enum err learn_switch(struct store_tx *tx, const char *learner, bool on,
                       struct errinfo *ei) ERR_CHECK; /* ERR_INVALID: no such learner */

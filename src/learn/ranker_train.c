@@ -7,10 +7,12 @@
 #include "learn/ranker_internal.h"
 #include "learn/stats.h"
 
-#define LINEAR_L2    4.0 /* how firmly the linear part holds to the search's own order */
-#define PAIR_FULL    3.0 /* a pair's ratings count for at most so many in the linear part */
-#define NOISE        4.0 /* of one rating, against the memory's variance of 1 */
-#define NUGGET       0.3 /* what even countless ratings leave open */
+#define LINEAR_L2 4.0 /* how firmly the linear part holds to the search's own order */
+#define PAIR_FULL 3.0 /* a pair's ratings count for at most so many in the linear part */
+#define NOISE     4.0 /* of one rating, against the memory's variance of 1 */
+#define NUGGET    0.3 /* what even countless ratings leave open */
+#define AGE_HALVES                                                                                 \
+    2.0 /* so often is the weight of the oldest pair halved, when they are too many */
 #define WEIGHT_PRIOR 4.0 /* ratings that a (role, chunk) counts as unremarkable before its own */
 #define CG_STEPS     200
 #define CG_ENOUGH    1e-4
@@ -19,6 +21,7 @@ struct cell { /* the ratings of one (question, passage), put together */
     uint32_t question, passage;
     double sum, weight;
     size_t newest; /* the rating whose signals are taken */
+    double worth;  /* of being remembered, when there are too many */
 };
 
 struct training {
@@ -83,8 +86,8 @@ static int by_cell(const void *a, const void *b) {
 
 static int by_worth(const void *a, const void *b) {
     const struct cell *x = a, *y = b;
-    if (x->weight != y->weight)
-        return x->weight > y->weight ? -1 : 1;
+    if (x->worth != y->worth)
+        return x->worth > y->worth ? -1 : 1;
     return x->newest > y->newest ? -1 : x->newest < y->newest;
 }
 
@@ -96,8 +99,8 @@ static enum err gather_cells(struct training *t) {
     for (size_t i = 0; i < n; i++) {
         const struct ranker_rating *g = &t->in->ratings[i];
         if (g->weight > 0)
-            c[count++] = (struct cell){(uint32_t)g->question, t->passage_of[i],
-                                       g->weight * g->value, g->weight, i};
+            c[count++] = (struct cell){
+                (uint32_t)g->question, t->passage_of[i], g->weight * g->value, g->weight, i, 0};
     }
     qsort(c, count, sizeof *c, by_cell);
     size_t m = 0;
@@ -111,6 +114,8 @@ static enum err gather_cells(struct training *t) {
         }
     }
     if (m > RANKER_PAIRS_MAX) {
+        for (size_t i = 0; i < m; i++)
+            c[i].worth = c[i].weight * exp2(-AGE_HALVES * (double)(n - c[i].newest) / (double)n);
         qsort(c, m, sizeof *c, by_worth);
         m = RANKER_PAIRS_MAX;
         qsort(c, m, sizeof *c, by_cell);

@@ -56,7 +56,7 @@ struct question_sum {
 static void add_turn(const struct ranker *candidate, const struct ranker *current,
                      const struct replay_turn *t, struct question_sum *q) {
     size_t now[SHOWN_MAX], then[SHOWN_MAX];
-    double best = best_dcg(t);
+    double best = t->n > 1 ? best_dcg(t) : 0; /* one has no order */
     if (best <= 0)
         return; /* nothing in it was good: every order is the same */
     order(candidate, t, now);
@@ -110,6 +110,61 @@ enum err replay_rankers(const struct ranker *candidate, const struct ranker *cur
     free(q);
     free(v);
     return ERR_OK;
+}
+
+/* ---- one of two ---- */
+
+static size_t choose(const struct ranker *r, const struct replay_choice *c) {
+    struct ranker_passage p[2] = {c->passages[0], c->passages[1]};
+    double score[2] = {1, 0};
+    if (r)
+        ranker_score(r, &c->question, p, 2, score);
+    return score[1] > score[0];
+}
+
+static int by_number(const void *a, const void *b) {
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    return (x > y) - (x < y);
+}
+
+enum err replay_choices(const struct ranker *candidate, const struct ranker *current,
+                        const struct replay_choice *c, size_t n, struct replay_choices *ret) {
+    static const double its[] = {0, 1}, now[] = {1, 0};
+    struct logged *log = calloc(n + 1, sizeof *log);
+    size_t *asked = calloc(n + 1, sizeof *asked), m = 0;
+    struct estimate e = {0};
+    if (!log || !asked) {
+        free(log);
+        free(asked);
+        return ERR_NOMEM;
+    }
+    *ret = (struct replay_choices){.turns = 0};
+    for (size_t i = 0; i < n; i++) {
+        size_t pick = choose(candidate, &c[i]);
+        if (c[i].weight <= 0 || pick == choose(current, &c[i]))
+            continue; /* where they agree there is no difference */
+        asked[m] = c[i].question_number;
+        ret->its += c[i].shown == pick;
+        log[m++] = (struct logged){.arm = c[i].shown == pick,
+                                   .propensity = c[i].chance,
+                                   .reward = c[i].value,
+                                   .weight = c[i].weight};
+    }
+    enum err err = estimate_difference(log, m, its, now, 2, &e);
+    qsort(asked, m, sizeof *asked, by_number);
+    for (size_t i = 0; i < m; i++)
+        ret->questions += i == 0 || asked[i] != asked[i - 1];
+    ret->turns = m;
+    ret->gain = e.snips;
+    free(log);
+    free(asked);
+    return err;
+}
+
+bool replay_choices_are_proof(const struct replay_choices *r) {
+    return r->turns >= REPLAY_CHOICES_MIN && r->its >= REPLAY_CHOICES_ITS &&
+           r->turns - r->its >= REPLAY_CHOICES_ITS && r->questions >= REPLAY_QUESTIONS_MIN &&
+           r->gain.low > 0;
 }
 
 bool replay_is_proof(const struct replay_result *r) {

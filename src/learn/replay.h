@@ -10,11 +10,15 @@
  * the interval is over questions, by their mean gains. Turns whose question was not rated before
  * the split stand for questions that nobody asked yet, and are also judged by themselves. What a
  * candidate would show that was not shown has no rating and cannot be replayed; the first share of
- * traffic (rollout.h) is for that. Pure. */
+ * traffic (rollout.h) is for that.
+ *
+ * Where a turn has room for one passage there is no order. There one of the two best is drawn with
+ * a known chance when they are nearly equal, and what people said of the drawn one, divided by its
+ * chance (estimate.h), says what either choice earns. Pure. */
 #pragma once
 
+#include "learn/estimate.h"
 #include "learn/ranker.h"
-#include "learn/stats.h"
 
 struct replay_turn {
     struct ranker_question question;
@@ -38,7 +42,29 @@ enum err replay_rankers(const struct ranker *candidate, const struct ranker *cur
                         const struct replay_turn *turns, size_t n,
                         struct replay_result *ret) ERR_CHECK;
 
+struct replay_choice { /* a turn that showed one of two passages */
+    struct ranker_question question;
+    size_t question_number;
+    struct ranker_passage passages[2]; /* the search's own choice first */
+    size_t shown;                      /* which was */
+    double chance;                     /* with which it was */
+    double value, weight;              /* what it was judged */
+};
+struct replay_choices {
+    struct interval gain; /* candidate − current, of what people said, where the two differ */
+    size_t turns, questions;
+    size_t its; /* of the turns: those that showed what the candidate would */
+};
+/* NULL = the search's own choice. ERR_NOMEM, ERR_INVALID for a chance out of range. */
+enum err replay_choices(const struct ranker *candidate, const struct ranker *current,
+                        const struct replay_choice *c, size_t n,
+                        struct replay_choices *ret) ERR_CHECK;
+
 /* What must hold before anybody is given the candidate: enough questions, the interval above zero,
  * and no sign that new questions fare worse. */
 #define REPLAY_QUESTIONS_MIN 5
 bool replay_is_proof(const struct replay_result *r);
+/* The same of choices, of which there are more than a few. */
+#define REPLAY_CHOICES_MIN 20
+#define REPLAY_CHOICES_ITS 5 /* and of the others */
+bool replay_choices_are_proof(const struct replay_choices *r);

@@ -1,7 +1,6 @@
 /* The learner's pass; see learn.h. Each step is a short transaction of its own; the training
  * between them holds none. */
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,37 +9,22 @@
 #include "learn/learn_internal.h"
 
 #define RUN_ARENA       ((size_t)1 << 30)
-#define HELD_BACK       4                 /* one of so many turns, the newest */
-#define BEFORE_MS       (30ll * 86400000) /* what satisfaction was before is that of a month */
+#define HELD_BACK       4 /* one of so many turns, the newest */
 #define RATINGS_MIN     20
 #define UNLEARN_SETTING "learn.unlearn"
 
 struct pass {
-    struct rollout_step step;
-    bool due; /* step is to be taken */
     struct store *store;
     struct arena *a;
-    bool force, only_back; /* a candidate may be taken back, but not go on */
+    bool force;
     struct learn_report *report;
     struct evidence_set set;
-    struct candidate active; /* candidate_id not set: none */
+    struct trial ranker; /* what is in use */
     bool unlearn, ranker_off;
-    bool stepped;         /* the roll-out went on or back in this pass */
-    int64_t last_ratings; /* that the newest candidate was made of */
+    struct candidate newest; /* ranker, in use or not */
     struct candidate made;
     enum rollout state;
 };
-
-static void say(struct learn_report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void say(struct learn_report *r, const char *fmt, ...) {
-    size_t n = strlen(r->words);
-    va_list args;
-    if (n && n + 1 < sizeof r->words)
-        r->words[n++] = ' ';
-    va_start(args, fmt);
-    vsnprintf(r->words + n, sizeof r->words - n, fmt, args);
-    va_end(args);
-}
 
 /* ---- arms: the guard-rails ---- */
 
@@ -58,7 +42,7 @@ static enum err stop_arm(struct store_tx *tx, struct pass *p, const struct arm *
     if (!e)
         e = learn_event_add(tx, "arm_stopped", &arm->arm_id, str_from(text));
     p->report->arms_stopped++;
-    say(p->report, "%s", text);
+    learn_say(p->report, "%s", text);
     return e;
 }
 
@@ -95,18 +79,15 @@ static enum err guard_arms(struct store_tx *tx, void *arg, struct errinfo *ei) {
 static enum err read_all(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct pass *p = arg;
     struct str mark;
-    struct page page = {.limit = 1};
-    struct candidate *newest;
-    size_t n;
     enum err e = evidence_load(tx, p->a, &p->set);
     if (!e)
-        e = candidate_active(tx, "ranker", p->a, &p->active);
+        e = candidate_active(tx, "ranker", p->a, &p->ranker.active);
     if (e == ERR_NOT_FOUND)
         e = ERR_OK;
     if (!e)
-        e = candidate_list(tx, &page, p->a, &newest, &n);
-    if (!e && n)
-        p->last_ratings = newest->ratings;
+        e = learn_newest_candidate(tx, "ranker", p->a, &p->newest);
+    if (e == ERR_NOT_FOUND)
+        e = ERR_OK;
     if (!e)
         e = learn_is_off(tx, "ranker", &p->ranker_off);
     if (!e && (e = setting_get(tx, UNLEARN_SETTING, p->a, &mark)) == ERR_OK)
@@ -114,101 +95,6 @@ static enum err read_all(struct store_tx *tx, void *arg, struct errinfo *ei) {
     p->report->ratings = (size_t)p->set.rated;
     p->report->questions = p->set.n_questions;
     return e == ERR_NOT_FOUND ? ERR_OK : e ? err_set(ei, e, NULL) : ERR_OK;
-}
-
-/* ---- the roll-out of what is in use ---- */
-
-static enum err live_ratings(struct store_tx *tx, struct pass *p, struct logged **ret,
-                             size_t *ret_n) {
-    struct evidence_row *rows;
-    size_t n, m = 0;
-    enum err e = evidence_list(tx, p->active.changed_at, 0, p->a, &rows, &n);
-    struct logged *out = e ? NULL : arena_array(p->a, n + 1, sizeof *out);
-    if (!out)
-        return e ? e : ERR_NOMEM;
-    for (size_t i = 0; i < n; i++) {
-        const struct evidence_row *r = &rows[i];
-        if (r->rating < 0 || r->flagged || !uuid_eq(&r->r.candidate_id, &p->active.candidate_id))
-            continue;
-        static const double worth[] = {1, 0, 0.5};
-        out[m++] = (struct logged){r->r.ranked, r->r.ranked_chance, worth[r->rating], 1,
-                                   (size_t)(learn_role_key(&r->r.role_id) % ESTIMATE_STRATA_MAX)};
-    }
-    *ret = out;
-    *ret_n = m;
-    return ERR_OK;
-}
-
-static enum err tell_step(struct store_tx *tx, struct pass *p, const struct rollout_step *s) {
-    char text[500];
-    if (s->to == ROLLOUT_BACK)
-        snprintf(text, sizeof text,
-                 "The learnt order of passages was taken back: %s. Satisfaction with it was %+.3f "
-                 "(%+.3f to %+.3f) against without. Answers are as they were before it.",
-                 s->why, s->difference.mean, s->difference.low, s->difference.high);
-    else
-        snprintf(text, sizeof text,
-                 "The learnt order of passages now answers %.0f %% of conversations: it is %s, "
-                 "%+.3f (%+.3f to %+.3f) of satisfaction against without.",
-                 100 * rollout_share(s->to), s->why, s->difference.mean, s->difference.low,
-                 s->difference.high);
-    enum err e = candidate_set_state(tx, &p->active.candidate_id, rollout_name(s->to));
-    if (!e)
-        e = learn_event_add(tx, rollout_name(s->to), &p->active.candidate_id, str_from(text));
-    say(p->report, "%s", text);
-    if (s->to == ROLLOUT_BACK)
-        p->active = (struct candidate){.ratings = 0};
-    p->report->rolled_back |= s->to == ROLLOUT_BACK;
-    p->stepped = true;
-    return e;
-}
-
-/* Reads much: on a reader, as everybody's messages wait for the writer. */
-static enum err look_at_roll_out(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    struct pass *p = arg;
-    struct rollout_seen seen = {.n = 0};
-    struct arm_totals totals[2];
-    struct logged *ratings;
-    int now = rollout_from_name(p->active.state.p, p->active.state.n);
-    enum err e = candidate_totals(tx, &p->active.candidate_id, p->active.changed_at, totals);
-    if (!e && now == ROLLOUT_ALL)
-        e = totals_between(tx, p->active.created_at - BEFORE_MS, p->active.created_at, &totals[0]);
-    if (!e)
-        e = live_ratings(tx, p, &ratings, &seen.n);
-    if (e)
-        return err_set(ei, e, NULL);
-    seen.ratings = ratings;
-    for (int i = 0; i < 2; i++)
-        learn_totals_to_arm(&totals[i], &seen.sides[i]);
-    e = rollout_decide((enum rollout)now, &seen, &p->step);
-    p->due = !e && p->step.to != (enum rollout)now && (p->step.to == ROLLOUT_BACK || !p->only_back);
-    if (!e && !p->due && now != ROLLOUT_ALL)
-        say(p->report,
-            "The learnt order of passages is on trial with %.0f %% of conversations: %.0f ratings "
-            "with it, %.0f without, %d of each are needed; %s.",
-            100 * rollout_share((enum rollout)now), seen.sides[1].good + seen.sides[1].bad,
-            seen.sides[0].good + seen.sides[0].bad, ROLLOUT_RATED_MIN, p->step.why);
-    return e ? err_set(ei, e, NULL) : ERR_OK;
-}
-
-/* Unless somebody has changed it since it was looked at. */
-static enum err take_step(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    struct pass *p = arg;
-    struct candidate now;
-    enum err e = candidate_active(tx, "ranker", p->a, &now);
-    if (e == ERR_NOT_FOUND || (!e && (!uuid_eq(&now.candidate_id, &p->active.candidate_id) ||
-                                      !str_eq(now.state, p->active.state)))) {
-        p->stepped = true;
-        return ERR_OK;
-    }
-    if (!e)
-        e = tell_step(tx, p, &p->step);
-    return e ? err_set(ei, e, NULL) : ERR_OK;
-}
-
-static enum err roll_out(struct pass *p, struct errinfo *ei) {
-    enum err e = store_read_wait(p->store, look_at_roll_out, p, ei);
-    return e || !p->due ? e : store_write_wait(p->store, take_step, p, ei);
 }
 
 /* ---- a candidate ---- */
@@ -227,7 +113,12 @@ static enum err train(const struct pass *p, size_t turns, struct ranker **ret) {
     return ranker_train(&in, ret);
 }
 
-static enum err prove(struct pass *p, size_t from, struct replay_result *ret) {
+struct proof {
+    struct replay_result order;
+    struct replay_choices choices;
+};
+
+static enum err prove(struct pass *p, size_t from, struct proof *ret) {
     struct ranker *r = NULL;
     bool *known = arena_array(p->a, p->set.n_questions + 1, sizeof *known);
     if (!known)
@@ -238,29 +129,67 @@ static enum err prove(struct pass *p, size_t from, struct replay_result *ret) {
         p->set.turns[i].is_new = !known[p->set.turns[i].question_number];
     enum err e = train(p, from, &r);
     if (!e)
-        e = replay_rankers(r, NULL, p->set.turns + from, p->set.n_turns - from, ret);
+        e = replay_rankers(r, NULL, p->set.turns + from, p->set.n_turns - from, &ret->order);
+    size_t first = 0; /* of the choices that were held back */
+    while (first < p->set.n_choices && p->set.choice_turn[first] < from)
+        first++;
+    if (!e)
+        e = replay_choices(r, NULL, p->set.choices + first, p->set.n_choices - first,
+                           &ret->choices);
     ranker_free(r);
     return e;
 }
 
-static void describe(struct pass *p, const struct replay_result *r, bool proved, bool refresh,
-                     char *words, size_t n_words, char *proof, size_t n_proof) {
-    double low = isfinite(r->gain.low) ? r->gain.low : -1;
-    double high = isfinite(r->gain.high) ? r->gain.high : 1;
-    bool has_new = r->gain_new.n >= 2;
-    snprintf(
-        proof, n_proof,
-        "{\"ratings\":%lld,\"questions\":%zu,\"replayed_turns\":%zu,\"replayed_questions\":%zu,"
-        "\"gain\":%.5f,\"low\":%.5f,\"high\":%.5f,\"before\":%.5f,\"after\":%.5f,"
-        "\"new_questions\":%.0f,\"gain_new\":%.5f}",
-        (long long)p->set.rated, p->set.n_questions, r->turns, r->questions, r->gain.mean, low,
-        high, r->before.mean, r->after.mean, r->gain_new.n, has_new ? r->gain_new.mean : 0);
-    snprintf(words, n_words,
-             "An order of passages was learnt from %lld ratings of %zu questions. Replayed on the "
-             "newest %zu rated turns, which it had not seen, it puts what people found helpful %s: "
-             "%+.3f (%+.3f to %+.3f) of nDCG. %s",
-             (long long)p->set.rated, p->set.n_questions, r->turns,
-             r->gain.mean >= 0 ? "higher" : "lower", r->gain.mean, low, high,
+/* Either kind of evidence proves it, unless the other speaks against it. */
+static bool is_proved(const struct proof *p) {
+    const struct replay_result *r = &p->order;
+    const struct replay_choices *c = &p->choices;
+    if (replay_is_proof(r))
+        return c->turns < REPLAY_CHOICES_MIN || c->gain.high > 0;
+    return replay_choices_are_proof(c) && (r->questions < REPLAY_QUESTIONS_MIN || r->gain.high > 0);
+}
+
+static double finite_or(double v, double otherwise) {
+    return isfinite(v) ? v : otherwise;
+}
+
+static void write_proof(const struct pass *p, const struct proof *proof, char *ret, size_t n) {
+    const struct replay_result *r = &proof->order;
+    const struct replay_choices *c = &proof->choices;
+    snprintf(ret, n,
+             "{\"ratings\":%lld,\"questions\":%zu,\"replayed_turns\":%zu,\"replayed_questions\":"
+             "%zu,\"gain\":%.5f,\"low\":%.5f,\"high\":%.5f,\"before\":%.5f,\"after\":%.5f,"
+             "\"new_questions\":%.0f,\"gain_new\":%.5f,\"choices\":%zu,\"choices_gain\":%.5f,"
+             "\"choices_low\":%.5f,\"choices_high\":%.5f}",
+             (long long)p->set.rated, p->set.n_questions, r->turns, r->questions, r->gain.mean,
+             finite_or(r->gain.low, -1), finite_or(r->gain.high, 1), r->before.mean, r->after.mean,
+             r->gain_new.n, r->gain_new.n >= 2 ? r->gain_new.mean : 0, c->turns, c->gain.mean,
+             finite_or(c->gain.low, -1), finite_or(c->gain.high, 1));
+}
+
+static void describe(const struct pass *p, const struct proof *proof, bool proved, bool refresh,
+                     char *words, size_t n) {
+    const struct replay_result *r = &proof->order;
+    const struct replay_choices *c = &proof->choices;
+    size_t m = (size_t)snprintf(words, n,
+                                "An order of passages was learnt from %lld ratings of %zu "
+                                "questions.",
+                                (long long)p->set.rated, p->set.n_questions);
+    if (r->turns || !c->turns)
+        m += (size_t)snprintf(
+            words + m, n - m,
+            " Replayed on the newest %zu rated turns, which it had not seen, it puts what people "
+            "found helpful %s: %+.3f (%+.3f to %+.3f) of nDCG.",
+            r->turns, r->gain.mean >= 0 ? "higher" : "lower", r->gain.mean,
+            finite_or(r->gain.low, -1), finite_or(r->gain.high, 1));
+    if (c->turns)
+        m += (size_t)snprintf(
+            words + m, n - m,
+            " Of the newest %zu answers that showed one of two passages by chance, and where it "
+            "would choose the other, people were %+.3f (%+.3f to %+.3f) more satisfied with its "
+            "choice.",
+            c->turns, c->gain.mean, finite_or(c->gain.low, -1), finite_or(c->gain.high, 1));
+    snprintf(words + m, n - m, " %s",
              !proved ? "That is no proof: nobody is given it."
              : refresh
                  ? "It takes the place of the one before, with the same share of the conversations."
@@ -271,8 +200,8 @@ static enum err store_candidate(struct store_tx *tx, void *arg, struct errinfo *
     struct pass *p = arg;
     bool proved = p->report->proved;
     enum err e = ERR_OK;
-    if (proved && uuid_is_set(&p->active.candidate_id))
-        e = candidate_set_state(tx, &p->active.candidate_id, "replaced");
+    if (proved && uuid_is_set(&p->ranker.active.candidate_id))
+        e = candidate_set_state(tx, &p->ranker.active.candidate_id, "replaced");
     if (!e)
         e = candidate_put(tx, &p->made);
     if (!e)
@@ -283,22 +212,24 @@ static enum err store_candidate(struct store_tx *tx, void *arg, struct errinfo *
 }
 
 static enum err make_candidate(struct pass *p, struct errinfo *ei) {
-    struct replay_result result = {0};
+    struct proof proof = {.choices = {.turns = 0}};
     struct ranker *whole = NULL;
     struct buf body;
-    char words[700], proof[500];
+    char words[1000], numbers[700];
     size_t from = p->set.n_turns - p->set.n_turns / HELD_BACK;
     buf_init(&body, (size_t)64 << 20);
-    enum err e = prove(p, from, &result);
-    bool proved = !e && replay_is_proof(&result);
-    bool refresh = proved && uuid_is_set(&p->active.candidate_id);
+    enum err e = prove(p, from, &proof);
+    bool proved = !e && is_proved(&proof);
+    bool refresh = proved && uuid_is_set(&p->ranker.active.candidate_id);
     if (proved && (e = train(p, p->set.n_turns, &whole)) == ERR_OK) {
         ranker_save(whole, &body);
         e = buf_err(&body);
     }
     if (!e) {
-        int now = refresh ? rollout_from_name(p->active.state.p, p->active.state.n) : -1;
-        describe(p, &result, proved, refresh, words, sizeof words, proof, sizeof proof);
+        int now =
+            refresh ? rollout_from_name(p->ranker.active.state.p, p->ranker.active.state.n) : -1;
+        describe(p, &proof, proved, refresh, words, sizeof words);
+        write_proof(p, &proof, numbers, sizeof numbers);
         p->state = !proved ? ROLLOUT_REFUSED : now >= 0 ? (enum rollout)now : ROLLOUT_TRIAL;
         p->report->made = true;
         p->report->proved = proved;
@@ -309,10 +240,10 @@ static enum err make_candidate(struct pass *p, struct errinfo *ei) {
                                      .changed_at = clock_wall_ms(),
                                      .made_at = clock_wall_ms(),
                                      .ratings = p->set.rated,
-                                     .proof = str_from(proof),
+                                     .proof = str_from(numbers),
                                      .words = str_from(words),
                                      .body = proved ? buf_str(&body) : STR_NULL};
-        say(p->report, "%s", words);
+        learn_say(p->report, "%s", words);
         e = store_write_wait(p->store, store_candidate, p, ei);
     }
     ranker_free(whole);
@@ -340,11 +271,11 @@ static enum err store_unlearnt(struct store_tx *tx, void *arg, struct errinfo *e
     static const char words[] = "Ratings were withdrawn, changed or flagged, or a person, "
                                 "conversation or document was deleted: the learnt order of "
                                 "passages was made anew without them.";
-    if (uuid_is_set(&p->active.candidate_id)) {
-        e = candidate_put(tx, &p->active);
+    if (uuid_is_set(&p->ranker.active.candidate_id)) {
+        e = candidate_put(tx, &p->ranker.active);
         if (!e)
-            e = learn_event_add(tx, "unlearned", &p->active.candidate_id, str_from(words));
-        say(p->report, "%s", words);
+            e = learn_event_add(tx, "unlearned", &p->ranker.active.candidate_id, str_from(words));
+        learn_say(p->report, "%s", words);
     }
     if (!e) /* what was in use before holds it, too */
         e = candidate_forget(tx, 0);
@@ -360,17 +291,26 @@ static enum err unlearn(struct pass *p, struct errinfo *ei) {
     struct buf body;
     enum err e = ERR_OK;
     buf_init(&body, (size_t)64 << 20);
-    if (uuid_is_set(&p->active.candidate_id) && (e = train(p, p->set.n_turns, &r)) == ERR_OK) {
+    if (uuid_is_set(&p->ranker.active.candidate_id) &&
+        (e = train(p, p->set.n_turns, &r)) == ERR_OK) {
         ranker_save(r, &body);
         e = buf_err(&body);
-        p->active.body = buf_str(&body);
-        p->active.made_at = clock_wall_ms();
+        p->ranker.active.body = buf_str(&body);
+        p->ranker.active.made_at = clock_wall_ms();
     }
     if (!e)
         e = store_write_wait(p->store, store_unlearnt, p, ei);
     ranker_free(r);
     buf_deinit(&body);
     return e;
+}
+
+/* Counted by their time: what is looked at has a cap, and stays as many when ratings go on. */
+static int64_t ratings_since(const struct pass *p) {
+    int64_t n = 0;
+    for (size_t i = 0; i < p->set.n_turns; i++)
+        n += p->set.rated_at[i] > p->newest.created_at;
+    return n;
 }
 
 static enum err run(struct pass *p, struct errinfo *ei) {
@@ -383,30 +323,32 @@ static enum err run(struct pass *p, struct errinfo *ei) {
         e = store_read_wait(p->store, read_all, p, ei);
     if (!e && p->unlearn)
         e = unlearn(p, ei);
-    if (!e && uuid_is_set(&p->active.candidate_id))
-        e = roll_out(p, ei);
-    if (e || p->ranker_off || p->stepped)
+    if (!e && uuid_is_set(&p->ranker.active.candidate_id))
+        e = trial_look(&p->ranker, ei);
+    if (!e)
+        e = trial_examples(&(struct trial){.store = p->store, .a = p->a, .report = p->report}, ei);
+    if (e || p->ranker_off || p->ranker.stepped)
         return e;
-    int now = uuid_is_set(&p->active.candidate_id)
-                  ? rollout_from_name(p->active.state.p, p->active.state.n)
+    int now = uuid_is_set(&p->ranker.active.candidate_id)
+                  ? rollout_from_name(p->ranker.active.state.p, p->ranker.active.state.n)
                   : -1;
     if (now == ROLLOUT_TRIAL || now == ROLLOUT_HALF)
         return ERR_OK; /* a newer one would begin the comparison anew, and none would ever end */
-    int64_t fresh = p->set.rated - p->last_ratings;
-    int64_t enough = p->last_ratings / LEARN_RATINGS_GROWN;
+    int64_t fresh = ratings_since(p), enough = p->newest.ratings / LEARN_RATINGS_GROWN;
     if (enough < LEARN_RATINGS_NEW)
         enough = LEARN_RATINGS_NEW;
     if (p->set.rated < RATINGS_MIN) {
-        say(p->report,
+        learn_say(
+            p->report,
             "There are %lld rated answers that used documents; an order of passages is learnt from "
             "%d on.",
             (long long)p->set.rated, RATINGS_MIN);
         return ERR_OK;
     }
     if (!p->force && fresh < enough) {
-        say(p->report,
-            "%lld ratings are new since the last candidate; the next is made after %lld.",
-            (long long)(fresh < 0 ? 0 : fresh), (long long)enough);
+        learn_say(p->report,
+                  "%lld ratings are new since the last candidate; the next is made after %lld.",
+                  (long long)fresh, (long long)enough);
         return ERR_OK;
     }
     return make_candidate(p, ei);
@@ -417,6 +359,7 @@ enum err learn_run(struct store *s, bool force, struct learn_report *ret, struct
     struct pass p = {.store = s, .force = force, .report = &report, .a = arena_new(RUN_ARENA)};
     if (!p.a)
         return err_set(ei, ERR_NOMEM, NULL);
+    p.ranker = (struct trial){.store = s, .a = p.a, .report = &report, .kind = "ranker"};
     enum err e = run(&p, ei);
     arena_free(p.a);
     if (e)
@@ -427,18 +370,23 @@ enum err learn_run(struct store *s, bool force, struct learn_report *ret, struct
 
 static enum err read_active(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct pass *p = arg;
-    enum err e = candidate_active(tx, "ranker", p->a, &p->active);
+    enum err e = candidate_active(tx, "ranker", p->a, &p->ranker.active);
     return e && e != ERR_NOT_FOUND ? err_set(ei, e, NULL) : ERR_OK;
 }
 
 enum err learn_guard(struct store *s, struct learn_report *ret, struct errinfo *ei) {
     struct learn_report report = {0};
-    struct pass p = {.store = s, .only_back = true, .report = &report, .a = arena_new(RUN_ARENA)};
+    struct pass p = {.store = s, .report = &report, .a = arena_new(RUN_ARENA)};
+    p.ranker = (struct trial){
+        .store = s, .a = p.a, .report = &report, .kind = "ranker", .only_back = true};
+    struct trial examples = p.ranker;
     enum err e = p.a ? store_write_wait(s, guard_arms, &p, ei) : err_set(ei, ERR_NOMEM, NULL);
     if (!e)
         e = store_read_wait(s, read_active, &p, ei);
-    if (!e && uuid_is_set(&p.active.candidate_id))
-        e = roll_out(&p, ei);
+    if (!e && uuid_is_set(&p.ranker.active.candidate_id))
+        e = trial_look(&p.ranker, ei);
+    if (!e)
+        e = trial_examples(&examples, ei);
     arena_free(p.a);
     if (!e)
         *ret = report;
@@ -454,8 +402,10 @@ enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in
                              struct errinfo *ei) {
     struct candidate c, active;
     struct arena *a = arena_new(RUN_ARENA);
+    char words[120];
     enum err e = a ? candidate_get(tx, id, a, &c) : ERR_NOMEM;
-    if (!e && in_use && !c.body.n)
+    bool examples = !e && str_eqz(c.kind, "examples"); /* they have learnt nothing by themselves */
+    if (!e && in_use && !c.body.n && !examples)
         e = err_set(ei, ERR_CONFLICT,
                     str_eqz(c.state, "refused")
                         ? "this candidate was never proved: there is nothing to use"
@@ -463,16 +413,16 @@ enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in
                           "it were taken back; the next pass makes another");
     else if (!e && !in_use && rollout_share_of(&c) <= 0)
         e = err_set(ei, ERR_CONFLICT, "this candidate is not in use");
-    else if (!e && in_use && candidate_active(tx, "ranker", a, &active) == ERR_OK &&
+    else if (!e && in_use && candidate_active(tx, c.kind.p, a, &active) == ERR_OK &&
              !uuid_eq(&active.candidate_id, id))
         e = candidate_set_state(tx, &active.candidate_id, "replaced");
     if (!e)
         e = candidate_set_state(tx, id, in_use ? "all" : "rolled_back");
+    snprintf(words, sizeof words, "An administrator %s %s%s.", in_use ? "put" : "took",
+             examples ? "approved answers as examples" : "the learnt order of passages",
+             in_use ? " to use" : " out of use");
     if (!e)
-        e = learn_event_add(tx, in_use ? "all" : "rolled_back", id,
-                            in_use ? STR("An administrator put a learnt order of passages to use.")
-                                   : STR("An administrator took the learnt order of passages out "
-                                         "of use."));
+        e = learn_event_add(tx, in_use ? "all" : "rolled_back", id, str_from(words));
     arena_free(a);
     return e == ERR_NOT_FOUND ? err_set(ei, e, "there is no such candidate") : e;
 }

@@ -44,6 +44,9 @@ struct learn_state {
     int64_t ranker_made; /* when it was trained */
     double share;        /* of the traffic that has the ranker */
     struct learn_ranker *ranker;
+    struct uuid examples_id; /* the trial of examples; not set: none are shown */
+    double examples_share;
+    bool explores; /* some turns swap what they show, see learn_choose() */
 };
 
 struct learn {
@@ -244,6 +247,32 @@ static enum err read_ranker(struct store_tx *tx, struct learn *l, struct learn_s
     return ERR_OK;
 }
 
+static enum err read_examples(struct store_tx *tx, struct learn_state *s) {
+    struct candidate c;
+    bool off;
+    enum err e = learn_is_off(tx, "examples", &off);
+    if (!e && !off)
+        e = candidate_active(tx, "examples", s->arena, &c);
+    if (e || off)
+        return e == ERR_NOT_FOUND ? ERR_OK : e;
+    int state = rollout_from_name(c.state.p, c.state.n);
+    s->examples_id = c.candidate_id;
+    s->examples_share = state < 0 ? 0 : rollout_share((enum rollout)state);
+    return ERR_OK;
+}
+
+/* Exploring costs a little and is for learning: it begins when people rate. */
+static enum err read_explores(struct store_tx *tx, struct learn_state *s) {
+    bool off, ranker_off, rated = false;
+    enum err e = learn_is_off(tx, "explore", &off);
+    if (!e)
+        e = learn_is_off(tx, "ranker", &ranker_off);
+    if (!e && !off && !ranker_off)
+        e = feedback_reaches(tx, LEARN_RATINGS_NEW, &rated);
+    s->explores = rated;
+    return e;
+}
+
 static enum err read_state(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct refreshing *x = arg;
     struct rng rng;
@@ -258,8 +287,12 @@ static enum err read_state(struct store_tx *tx, void *arg, struct errinfo *ei) {
         e = read_arms(tx, x->s, &rng);
     if (!e && !approved_off)
         e = read_answers(tx, x->s);
+    if (!e && !approved_off)
+        e = read_examples(tx, x->s);
     if (!e && !ranker_off)
         e = read_ranker(tx, x->l, x->s);
+    if (!e)
+        e = read_explores(tx, x->s);
     return e ? err_set(ei, e, NULL) : ERR_OK;
 }
 
@@ -323,7 +356,7 @@ static void choose_arm(const struct role_arms *r, double at, struct arena *a,
 }
 
 void learn_choose(struct learn *l, const struct uuid *role_id, const struct uuid *conversation_id,
-                  struct arena *a, struct learn_choice *ret) {
+                  const struct uuid *message_id, struct arena *a, struct learn_choice *ret) {
     struct learn_state *s = hold(l);
     *ret = (struct learn_choice){
         .arm = {.temperature = -1, .top_p = -1}, .chance = 1, .ranked_chance = 1};
@@ -334,6 +367,10 @@ void learn_choose(struct learn *l, const struct uuid *role_id, const struct uuid
         ret->candidate_id = s->candidate_id;
         ret->ranked = lot(l, conversation_id, words_hash(uuid_str(&s->candidate_id))) < s->share;
         ret->ranked_chance = ret->ranked ? s->share : 1 - s->share;
+    }
+    if (s && s->explores) {
+        ret->swap_chance = LEARN_SWAP_CHANCE;
+        ret->swaps = lot(l, message_id, words_hash(STR("swap"))) < LEARN_SWAP_CHANCE;
     }
     release(s);
 }
@@ -405,19 +442,18 @@ static const struct known_answer *next_like(const struct learn_state *s, const s
     return best;
 }
 
-struct str learn_find_examples(struct learn *l, const struct uuid *role_id, const float *vector,
-                               size_t dims, struct str model, size_t max_bytes, struct arena *a,
-                               struct str *ret_ids) {
+static struct str write_examples(const struct learn_state *s, const struct uuid *role_id,
+                                 const float *vector, size_t dims, struct str model,
+                                 size_t max_bytes, struct arena *a, struct str *ret_ids) {
     static const char head[] = "Answers that were approved for other questions like this one, as "
                                "examples of how to answer:\n";
-    struct learn_state *s = hold(l);
     struct buf text, ids;
     double cosine = 2;
     size_t n = 0;
     buf_init(&text, max_bytes + 1);
     buf_init(&ids, 256);
     buf_addz(&text, max_bytes > sizeof head ? head : "");
-    for (size_t looked = 0; s && text.n && n < LEARN_EXAMPLES && looked < 8; looked++) {
+    for (size_t looked = 0; text.n && n < LEARN_EXAMPLES && looked < 8; looked++) {
         const struct known_answer *k = next_like(s, role_id, vector, dims, model, cosine, &cosine);
         if (!k)
             break;
@@ -432,13 +468,37 @@ struct str learn_find_examples(struct learn *l, const struct uuid *role_id, cons
     *ret_ids = ret.p ? arena_str(a, buf_str(&ids)) : STR_NULL;
     buf_deinit(&text);
     buf_deinit(&ids);
-    release(s);
     return ret;
+}
+
+void learn_find_examples(struct learn *l, const struct uuid *role_id,
+                         const struct uuid *conversation_id, const float *vector, size_t dims,
+                         struct str model, size_t max_bytes, struct arena *a,
+                         struct learn_examples *ret) {
+    struct learn_state *s = hold(l);
+    struct learn_examples x = {.chance = 1};
+    if (s && uuid_is_set(&s->examples_id))
+        x.text = write_examples(s, role_id, vector, dims, model, max_bytes, a, &x.ids);
+    if (x.text.p) {
+        x.trial_id = s->examples_id;
+        x.shown =
+            lot(l, conversation_id, words_hash(uuid_str(&s->examples_id))) < s->examples_share;
+        x.chance = x.shown ? s->examples_share : 1 - s->examples_share;
+    }
+    *ret = x;
+    release(s);
 }
 
 /* ---- switches ---- */
 
-static const char *const learners[] = {"ranker", "approved", "variants"};
+#define X(name) #name,
+static const char *const learners[] = {LEARNERS(X)};
+#undef X
+#define N_LEARNERS (sizeof learners / sizeof *learners)
+
+const char *learn_learner(size_t i) {
+    return i < N_LEARNERS ? learners[i] : NULL;
+}
 
 static enum err read_off(struct store_tx *tx, unsigned *ret) {
     struct arena *a = arena_new(4096);
@@ -447,7 +507,7 @@ static enum err read_off(struct store_tx *tx, unsigned *ret) {
         return ERR_NOMEM;
     enum err e = setting_get(tx, "learn.off", a, &list);
     *ret = 0;
-    for (unsigned i = 0; !e && i < 3; i++)
+    for (unsigned i = 0; !e && i < N_LEARNERS; i++)
         if (str_find(list, str_from(learners[i])) != SIZE_MAX)
             *ret |= 1u << i;
     arena_free(a);
@@ -457,7 +517,7 @@ static enum err read_off(struct store_tx *tx, unsigned *ret) {
 enum err learn_is_off(struct store_tx *tx, const char *learner, bool *ret) {
     unsigned off = 0;
     enum err e = read_off(tx, &off);
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < N_LEARNERS; i++)
         if (str_eqz(str_from(learner), learners[i]))
             *ret = off & (1u << i);
     return e;
@@ -465,18 +525,18 @@ enum err learn_is_off(struct store_tx *tx, const char *learner, bool *ret) {
 
 enum err learn_switch(struct store_tx *tx, const char *learner, bool on, struct errinfo *ei) {
     unsigned off = 0, bit = 0;
-    char list[64] = "[";
+    char list[80] = "[";
     size_t n = 1;
     enum err e = read_off(tx, &off);
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < N_LEARNERS; i++)
         if (str_eqz(str_from(learner), learners[i]))
             bit = 1u << i;
     if (!bit)
         return err_param(ei, ERR_INVALID, "learner",
-                         "there is no such learner; there are ranker, "
-                         "approved and variants");
+                         "there is no such learner; there are ranker, approved, variants, "
+                         "examples and explore");
     off = on ? off & ~bit : off | bit;
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < N_LEARNERS; i++)
         if (off & (1u << i))
             n += (size_t)snprintf(list + n, sizeof list - n, "%s\"%s\"", n > 1 ? "," : "",
                                   learners[i]);

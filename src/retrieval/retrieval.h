@@ -101,7 +101,10 @@ struct retrieval_request { /* borrowed for the call; copied */
     double recency_days;     /* the age at which a document counts half; 0 = age does not count */
     bool no_lexical, no_vector, reciprocal; /* reciprocal: fuse by ranks (fuse.h) */
     bool keep_duplicates, exact;
-    bool unranked;    /* without what ratings taught */
+    bool unranked; /* without what ratings taught */
+    /* Where max_bytes leaves room for one hit only and the second is nearly as good, the result
+     * says so (`other`), and with `swaps` the second is given instead of the first. */
+    bool pairs, swaps;
     size_t max_bytes; /* of all hits' texts together, 0 = any: when they are more, the best
                          sentences of them are given, at least the best one */
 };
@@ -153,6 +156,8 @@ struct retrieval_result {
     const struct retrieval_hit *hits; /* borrowed for the call, best first */
     size_t n;
     struct retrieval_trace trace;
+    const struct retrieval_hit *other; /* which was not given, though nearly as good; NULL */
+    bool swapped;                      /* it is the best one */
     /* Whether the best hit speaks of what was asked: similar enough, or most of its words. */
     bool relevant;
     const float *query_vector; /* borrowed, NULL = there is none */

@@ -24,6 +24,7 @@
 #define BEFORE_SHARE   0.5f /* of a word of an earlier message */
 #define RELEVANT_COS   0.34 /* a passage this similar speaks of what was asked: by judgement */
 #define RELEVANT_WORDS 0.6  /* or one with so many of the question's words */
+#define PAIR_NEAR      0.8  /* of the best hit's score: nearly as good */
 
 struct retrieval_call {
     struct retrieval *r;
@@ -320,6 +321,29 @@ static void rerank(struct retrieval_call *c, const struct held_weights *w, struc
         }
 }
 
+static bool is_relevant(const struct retrieval_hit *h) {
+    return h->vector >= RELEVANT_COS || h->signals[SIGNAL_COVERAGE] >= RELEVANT_WORDS;
+}
+
+/* Cut to max_bytes. When one hit is left of two that are nearly as good, either may be the one. */
+static enum err cut_hits(struct retrieval_call *c, struct searcher *s, struct retrieval_hit *out,
+                         size_t *m) {
+    struct retrieval_hit two[2] = {out[0], *m > 1 ? out[1] : out[0]};
+    bool near = c->q.pairs && *m > 1 && two[0].score > 0 &&
+                two[1].score >= PAIR_NEAR * two[0].score && is_relevant(&two[1]);
+    struct retrieval_hit *other = near ? arena_array(c->arena, 1, sizeof *other) : NULL;
+    enum err e = excerpt_hits(out, m, c->q.max_bytes, &c->terms, s->terms, s->sentences, c->arena);
+    if (e || *m != 1 || !other || out[0].chunk_id != two[0].chunk_id)
+        return e;
+    *other = two[c->q.swaps ? 0 : 1];
+    c->result.other = other;
+    c->result.swapped = c->q.swaps;
+    if (!c->q.swaps)
+        return ERR_OK;
+    out[0] = two[1];
+    return excerpt_hits(out, m, c->q.max_bytes, &c->terms, s->terms, s->sentences, c->arena);
+}
+
 static void give_hits(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
                       struct chunk_hit *hits, size_t n, double best) {
     struct searcher *s = searcher_get(c->r);
@@ -335,13 +359,11 @@ static void give_hits(struct retrieval_call *c, const struct held_weights *w, st
         fill_hit(&out[m], &f[i], &hits[i], weights_factor(w, &c->q.role_id, f[i].row.key),
                  (int)m + 1);
         signals(s, c, &f[i], &hits[i], best, out[m].signals);
-        c->result.relevant = c->result.relevant || f[i].vector >= RELEVANT_COS ||
-                             out[m].signals[SIGNAL_COVERAGE] >= RELEVANT_WORDS;
+        c->result.relevant = c->result.relevant || is_relevant(&out[m]);
         m++;
     }
-    if (c->q.max_bytes) {
-        enum err e =
-            excerpt_hits(out, &m, c->q.max_bytes, &c->terms, s->terms, s->sentences, c->arena);
+    if (c->q.max_bytes && m) {
+        enum err e = cut_hits(c, s, out, &m);
         if (e)
             c->result.err = err_set(&c->ei, e, NULL);
     }

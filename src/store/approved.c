@@ -98,6 +98,17 @@ enum err approved_list(struct store_tx *tx, const char *state, const struct page
     return ERR_OK;
 }
 
+enum err approved_count(struct store_tx *tx, int64_t *ret) {
+    struct query q;
+    query_begin(&q, tx,
+                "SELECT count(*) FROM approved_answers WHERE state = 'approved' AND NOT " CHANGED);
+    int64_t n = query_next(&q) ? query_int(&q, 0) : 0;
+    enum err e = query_end(&q);
+    if (!e)
+        *ret = n;
+    return e;
+}
+
 enum err approved_set_state(struct store_tx *tx, const struct uuid *id, const char *state) {
     struct query q;
     query_begin(&q, tx,

@@ -9,16 +9,18 @@
 #define RECORD_COLUMNS                                                                             \
     "t.message_id, t.user_id, t.role_id, t.role_version, t.model, t.at, t.arm_id, t.arm_chance,"   \
     " t.candidate_id, t.ranked, t.ranked_chance, t.ttft_ms, t.latency_ms, t.status, t.unsafe,"     \
-    " t.answer_id, t.passages, t.vector_model, t.vector, t.record"
-#define RECORD_COLUMNS_N 20
+    " t.answer_id, t.passages, t.vector_model, t.vector, t.record, t.examples_id, t.exampled,"     \
+    " t.examples_chance"
+#define RECORD_COLUMNS_N 23
 
 enum err turn_record_put(struct store_tx *tx, const struct turn_record *r) {
     struct query q;
     query_begin(&q, tx,
                 "INSERT OR REPLACE INTO turn_records (message_id, user_id, role_id, role_version,"
                 " model, at, arm_id, arm_chance, candidate_id, ranked, ranked_chance, ttft_ms,"
-                " latency_ms, status, unsafe, answer_id, passages, vector_model, vector, record)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                " latency_ms, status, unsafe, answer_id, passages, vector_model, vector, record,"
+                " examples_id, exampled, examples_chance)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     query_bind_id(&q, &r->message_id);
     query_bind_id(&q, &r->user_id);
     query_bind_id(&q, &r->role_id);
@@ -39,6 +41,9 @@ enum err turn_record_put(struct store_tx *tx, const struct turn_record *r) {
     query_bind_str(&q, r->vector_model.p ? r->vector_model : STR(""));
     query_bind_blob(&q, r->vector);
     query_bind_str(&q, r->record);
+    query_bind_id(&q, &r->examples_id);
+    query_bind_int(&q, r->exampled);
+    query_bind_num(&q, r->examples_chance);
     return query_run(&q);
 }
 
@@ -65,6 +70,9 @@ static void record_read(struct query *q, struct arena *a, struct turn_record *re
         .vector_model = query_str(q, 17, a),
         .vector = query_blob(q, 18, a),
         .record = query_str(q, 19, a),
+        .examples_id = query_id(q, 20),
+        .exampled = query_int(q, 21) != 0,
+        .examples_chance = query_num(q, 22),
     };
 }
 
@@ -130,6 +138,17 @@ enum err turn_signal_edited(struct store_tx *tx, const struct message *question,
     query_bind_id(&q, &question->parent_id);
     query_bind_id(&q, &question->message_id);
     return query_run(&q);
+}
+
+enum err feedback_reaches(struct store_tx *tx, int n, bool *ret) {
+    struct query q;
+    query_begin(&q, tx, "SELECT count(*) FROM (SELECT 1 FROM feedback LIMIT ?)");
+    query_bind_int(&q, n);
+    bool reached = query_next(&q) && query_int(&q, 0) >= n;
+    enum err e = query_end(&q);
+    if (!e)
+        *ret = reached;
+    return e;
 }
 
 enum err feedback_set_reasons(struct store_tx *tx, const struct uuid *user_id,

@@ -22,6 +22,9 @@ struct turn_record {
     int passages;
     struct str vector_model, vector; /* of the question: floats as bytes; "" and STR_NULL = none */
     struct str record;               /* JSON, see docs/learning.md */
+    struct uuid examples_id;         /* the trial of examples, where there were some to show */
+    bool exampled;                   /* and this turn had them */
+    double examples_chance;          /* with which it had, or had not */
 };
 enum err turn_record_put(struct store_tx *tx, const struct turn_record *r) ERR_CHECK;
 enum err turn_record_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
@@ -51,6 +54,8 @@ enum err evidence_list(struct store_tx *tx, int64_t since, int max, struct arena
                        struct evidence_row **ret, size_t *ret_n) ERR_CHECK;
 
 /* ---- ratings: reasons and sources ---- */
+/* Whether there are so many. Quick: it counts no further. */
+enum err feedback_reaches(struct store_tx *tx, int n, bool *ret) ERR_CHECK;
 enum err feedback_set_reasons(struct store_tx *tx, const struct uuid *user_id,
                               const struct uuid *message_id, struct str reasons,
                               struct str sources) ERR_CHECK; /* JSON lists */
@@ -88,9 +93,10 @@ enum err arm_totals_list(struct store_tx *tx, int64_t since, struct arena *a,
 /* ---- candidates and events ---- */
 struct candidate {
     struct uuid candidate_id;
-    struct str kind;  /* "ranker" */
+    struct str kind;  /* "ranker", "examples" */
     struct str state; /* "refused", "trial", "half", "all", "replaced", "rolled_back" */
-    int64_t created_at, changed_at, ratings;
+    int64_t created_at, changed_at;
+    int64_t ratings;  /* that it was made of; of "examples": approved answers that there were */
     int64_t made_at;  /* when its body was last trained */
     struct str proof; /* JSON */
     struct str words;
@@ -109,8 +115,8 @@ enum err candidate_set_state(struct store_tx *tx, const struct uuid *id,
 #define CANDIDATES_KEPT 3
 enum err candidate_forget(struct store_tx *tx, int keep) ERR_CHECK;
 /* What turns with ([1]) and without it ([0]) did while it was on trial, since a time. */
-enum err candidate_totals(struct store_tx *tx, const struct uuid *id, int64_t since,
-                          struct arm_totals ret[2]) ERR_CHECK;
+enum err candidate_totals(struct store_tx *tx, const char *kind, const struct uuid *id,
+                          int64_t since, struct arm_totals ret[2]) ERR_CHECK;
 /* What all turns in a span of time did. */
 enum err totals_between(struct store_tx *tx, int64_t from, int64_t to,
                         struct arm_totals *ret) ERR_CHECK;
@@ -152,6 +158,8 @@ enum err approved_set_state(struct store_tx *tx, const struct uuid *id,
 enum err approved_set_vector(struct store_tx *tx, const struct uuid *id, struct str model,
                              struct str vector) ERR_CHECK;
 enum err approved_count_served(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
+/* How many are approved, of documents that are as they were. */
+enum err approved_count(struct store_tx *tx, int64_t *ret) ERR_CHECK;
 enum err approved_delete(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
 /* Approved ones whose documents were changed or deleted since become stale. */
 enum err approved_check_sources(struct store_tx *tx, int64_t *ret_stale) ERR_CHECK;

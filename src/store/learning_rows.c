@@ -141,13 +141,18 @@ static void totals_read(struct query *q, struct arm_totals *r) {
     r->ttft_squares = query_num(q, 9);
 }
 
-enum err candidate_totals(struct store_tx *tx, const struct uuid *id, int64_t since,
-                          struct arm_totals ret[2]) {
+enum err candidate_totals(struct store_tx *tx, const char *kind, const struct uuid *id,
+                          int64_t since, struct arm_totals ret[2]) {
     struct query q;
     struct arm_totals out[2] = {{.turns = 0}, {.turns = 0}};
-    query_begin(&q, tx,
-                "SELECT t.ranked, NULL," TOTALS " WHERE t.candidate_id = ? AND t.at >= ?"
-                " AND t.answer_id IS NULL" NOT_DEGRADED " GROUP BY t.ranked");
+    if (str_eqz(str_from(kind), "examples"))
+        query_begin(&q, tx,
+                    "SELECT t.exampled, NULL," TOTALS " WHERE t.examples_id = ? AND t.at >= ?"
+                    " AND t.answer_id IS NULL" NOT_DEGRADED " GROUP BY t.exampled");
+    else
+        query_begin(&q, tx,
+                    "SELECT t.ranked, NULL," TOTALS " WHERE t.candidate_id = ? AND t.at >= ?"
+                    " AND t.answer_id IS NULL" NOT_DEGRADED " GROUP BY t.ranked");
     query_bind_id(&q, id);
     query_bind_int(&q, since);
     while (query_next(&q))

@@ -125,6 +125,13 @@ const char sql_candidates_made[] =
     " INSERT INTO settings VALUES ('learn.unlearn', 'document')"
     "  ON CONFLICT (name) DO UPDATE SET value = excluded.value; END;";
 
+/* Migration 10: approved answers in the prompt are drawn by chance, too: which trial, whether this
+ * turn had them, and with which chance. NULL where there were none to show. */
+const char sql_examples[] =
+    "ALTER TABLE turn_records ADD COLUMN examples_id TEXT;"
+    "ALTER TABLE turn_records ADD COLUMN exampled INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE turn_records ADD COLUMN examples_chance REAL NOT NULL DEFAULT 1;";
+
 /* Migration 9: giving a rating sets its sources after the row is there, which takes nothing back.
  */
 const char sql_feedback_changed[] =

@@ -11,6 +11,7 @@ extern const char sql_turn_records[];     /* migration_learning.c: records, sign
 extern const char sql_learning[];         /* arms, candidates, approved answers */
 extern const char sql_candidates_made[];  /* when a candidate's ranker was trained */
 extern const char sql_feedback_changed[]; /* which changes of ratings are unlearnt */
+extern const char sql_examples[];         /* which turns had approved answers as examples */
 extern const char sql_durability[];       /* migration_durability.c: answers and requests */
 extern const char sql_refusals[];         /* migration_refusals.c: texts that a model refuses */
 extern const char sql_scope[];            /* which collections a turn may search */

@@ -17,6 +17,15 @@ struct turn_arm { /* strings in the turn's arena; zero but for the chances: the 
     struct uuid candidate_id;        /* a ranker is on trial or in use */
     bool ranked;                     /* and this turn has it */
     double ranked_chance;            /* with which it has what it has */
+    bool swaps;         /* where one passage is shown: the second best, when it is nearly as good */
+    double swap_chance; /* with which answers do; 0 = none does */
+};
+
+struct turn_examples {    /* in the turn's arena */
+    struct str text, ids; /* STR_NULL: there are none; ids: a JSON list */
+    struct uuid trial_id; /* not set: there were none */
+    bool shown;           /* else they are left out, for comparison */
+    double chance;        /* with which they are shown, or are not */
 };
 
 struct turn_ended {
@@ -28,16 +37,15 @@ struct turn_ended {
 struct turn_learn {
     void *ctx;
     void (*choose)(void *ctx, const struct role *role, const struct uuid *conversation_id,
-                   struct arena *a, struct turn_arm *ret);
+                   const struct uuid *message_id, struct arena *a, struct turn_arm *ret);
     /* The role has approved answers: the question is worth embedding. */
     bool (*has_answers)(void *ctx, const struct uuid *role_id);
     bool (*find_answer)(void *ctx, const struct uuid *role_id, struct str question,
                         const float *vector, int dimensions, struct str model, struct arena *a,
                         struct uuid *ret_id, struct str *ret_answer);
-    /* Answers approved for like questions, as text to stand behind the system prompt; STR_NULL:
-     * none. *ret_ids: a JSON list. */
-    struct str (*find_examples)(void *ctx, const struct uuid *role_id, const float *vector,
-                                int dimensions, struct str model, size_t max_bytes, struct arena *a,
-                                struct str *ret_ids);
+    /* Answers approved for like questions, as text to stand behind the system prompt. */
+    void (*find_examples)(void *ctx, const struct uuid *role_id, const struct uuid *conversation_id,
+                          const float *vector, int dimensions, struct str model, size_t max_bytes,
+                          struct arena *a, struct turn_examples *ret);
     void (*ended)(void *ctx, const struct turn_ended *e);
 };

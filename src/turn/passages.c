@@ -80,6 +80,18 @@ void passages_to_json(struct buf *b, const struct retrieval_hit *hits, size_t n)
     buf_addc(b, ']');
 }
 
+void passages_pair_to_json(struct buf *b, const struct retrieval_result *r, double swap_chance) {
+    const struct retrieval_hit *h = r->other;
+    buf_addf(b,
+             "{\"swapped\":%s,\"chance\":%.4f,\"other\":{\"doc_id\":\"%s\",\"chunk_id\":%lld,"
+             "\"key\":\"%016llx\",\"signals\":[",
+             r->swapped ? "true" : "false", r->swapped ? swap_chance : 1 - swap_chance, h->doc_id.s,
+             (long long)h->chunk_id, (unsigned long long)h->key);
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        buf_addf(b, i ? ",%.4f" : "%.4f", h->signals[i]);
+    buf_addz(b, "]}}");
+}
+
 #define WEB_TEXT_MIN 120 /* bytes of a hit */
 #define WEB_JSON_CAP ((size_t)1 << 20)
 

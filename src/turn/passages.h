@@ -24,6 +24,9 @@ bool passages_not_needed(const struct retrieval_result *r);
 /* The list that is stored with the answer. */
 void passages_to_json(struct buf *b, const struct retrieval_hit *hits, size_t n);
 
+/* Of two nearly equal passages one was drawn: the other, and with which chance this one was. */
+void passages_pair_to_json(struct buf *b, const struct retrieval_result *r, double swap_chance);
+
 /* Of what search services found, beside the documents' search: at most PASSAGES_WEB_MAX hits within
  * max_bytes, copied; none when there is no memory. */
 #define PASSAGES_WEB_MS                                                                            \

@@ -16,7 +16,7 @@ void turn_choose_arm(struct turn *t) {
     *arm = (struct turn_arm){.chance = 1, .temperature = -1, .top_p = -1, .ranked_chance = 1};
     if (!l)
         return;
-    l->choose(l->ctx, &t->role, &t->in.conversation_id, t->arena, arm);
+    l->choose(l->ctx, &t->role, &t->in.conversation_id, &t->stream->message_id, t->arena, arm);
     if (arm->model.n && !upstream_has_model(t->t->o.upstream, arm->model)) {
         /* A variant whose model is gone answers nobody: the role does, as it is. */
         arm->arm_id = (struct uuid){0};
@@ -46,18 +46,21 @@ static void add_examples(struct turn *t, const float *v, int dimensions, struct 
     const struct turn_learn *l = t->t->o.learn;
     size_t question = t->branch[t->n_branch - 1].content.n;
     size_t room = passages_budget(t->t->o.upstream, t->model, question) / 3;
-    struct str ids, text, role = t->role.system_prompt;
-    text = l->find_examples(l->ctx, &t->role.role_id, v, dimensions, model,
-                            room < EXAMPLES_MAX ? room : EXAMPLES_MAX, t->arena, &ids);
+    struct turn_examples *x = &t->examples;
+    l->find_examples(l->ctx, &t->role.role_id, &t->in.conversation_id, v, dimensions, model,
+                     room < EXAMPLES_MAX ? room : EXAMPLES_MAX, t->arena, x);
+    struct str text = x->shown ? x->text : STR_NULL, role = t->role.system_prompt;
     char *both = text.p ? arena_alloc(t->arena, role.n + 2 + text.n) : NULL;
-    if (!both)
+    if (!both) {
+        if (text.p) /* no memory: it was no fair trial */
+            *x = (struct turn_examples){.chance = 1};
         return;
+    }
     if (role.n)
         memcpy(both, role.p, role.n);
     memcpy(both + role.n, "\n\n", 2);
     memcpy(both + role.n + 2, text.p, text.n);
     t->role.system_prompt = (struct str){both, role.n + 2 + text.n};
-    t->examples = ids;
     t->examples_n = text.n;
 }
 

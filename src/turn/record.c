@@ -29,7 +29,9 @@ static enum err record_json(const struct turn *t, struct buf *b) {
     yyjson_mut_obj_add_int(doc, o, "cut", (int64_t)t->prompt.first);
     struct str passages = t->recorded_passages.n ? t->recorded_passages : t->answer.retrieved_docs;
     json_add_raw(doc, o, "passages", passages.n ? passages : STR("[]"));
-    json_add_raw(doc, o, "examples", t->examples.n ? t->examples : STR("[]"));
+    json_add_raw(doc, o, "examples", t->examples.shown ? t->examples.ids : STR("[]"));
+    if (t->pair.n)
+        json_add_raw(doc, o, "pair", t->pair);
     json_add_raw(doc, o, "guard", t->recorded_guard.n ? t->recorded_guard : STR("[]"));
     if (t->left_out) {
         struct buf list;
@@ -96,6 +98,9 @@ enum err turn_put_record(struct store_tx *tx, const struct turn *t) {
         .vector_model = t->question_vector_model,
         .vector = t->question_vector,
         .record = buf_str(&b),
+        .examples_id = t->examples.trial_id,
+        .exampled = t->examples.shown,
+        .examples_chance = uuid_is_set(&t->examples.trial_id) ? t->examples.chance : 1,
     };
     if (!e)
         e = turn_record_put(tx, &r);

@@ -52,6 +52,17 @@ static enum err keep_hits(struct turn *t, const struct retrieval_result *r) {
     return e;
 }
 
+static void keep_pair(struct turn *t, const struct retrieval_result *r) {
+    struct buf b;
+    if (!r->other)
+        return;
+    buf_init(&b, JSON_CAP);
+    passages_pair_to_json(&b, r, t->arm.swap_chance);
+    struct str copy = buf_err(&b) ? STR_NULL : arena_str(t->arena, buf_str(&b));
+    t->pair = copy.p ? copy : STR_NULL;
+    buf_deinit(&b);
+}
+
 static void keep_vector(struct turn *t, const struct retrieval_result *r) {
     struct str bytes = {(const char *)r->query_vector, (size_t)r->dimensions * sizeof(float)};
     struct str name;
@@ -82,6 +93,7 @@ static void on_found(void *ctx, const struct retrieval_result *r) {
     t->searching = NULL;
     if (!r->err && r->n > 0 && r->relevant) {
         t->retrieve_err = keep_hits(t, r);
+        keep_pair(t, r);
         t->n_found = r->n;
         degrade_found(t, r->n);
     }
@@ -126,6 +138,8 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         .role_id = t->role.role_id,
         .k = degrade_passages(t, t->arm.passages > 0 ? t->arm.passages : PASSAGES_MAX),
         .unranked = !t->arm.ranked,
+        .pairs = t->arm.swap_chance > 0,
+        .swaps = t->arm.swaps,
         .max_bytes = passages_budget(t->t->o.upstream, t->model,
                                      t->branch[t->n_branch - 1].content.n + t->examples_n),
     };

@@ -216,8 +216,9 @@ struct turn {
     struct turn_arm arm;
     struct uuid approved_id;
     struct str approved; /* an answer that is served instead of the model's; empty = none */
-    struct str examples; /* ids of approved answers that the prompt shows, JSON; empty = none */
-    size_t examples_n;   /* bytes of those */
+    struct turn_examples examples;
+    size_t examples_n; /* bytes of those that the prompt shows */
+    struct str pair;   /* of two passages of which one was drawn to be shown, JSON; empty = none */
     struct str recorded_passages, recorded_guard;      /* JSON lists; empty = none */
     struct str question_vector, question_vector_model; /* floats as bytes; empty = none */
     bool unsafe;                                       /* the guard stopped or changed the answer */

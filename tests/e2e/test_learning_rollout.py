@@ -194,6 +194,20 @@ def test_approved_answers_to_like_questions_are_examples(world):
         prompts = [c["messages"] for c in world.mock.chats() if str(c["messages"][-1]["content"]).endswith(text)]
         return [m[0]["content"] for m in prompts if not m[0]["content"].startswith("You name conversations")][-1]
 
+    def trial():
+        admin.post("/api/v1/learning/run")
+        return next((c for c in world.candidates() if c["kind"] == "examples"), None)
+
+    candidate = trial()  # they begin as a trial like everything else, which is written down
+    assert candidate["state"] == "trial" and "examples in 10 %" in candidate["words"]
+    assert any("examples in 10 %" in w for w in world.words())
+    path = f"/api/v1/learning/candidates/{candidate['candidate_id']}"
+    assert admin.call("PATCH", path, {"in_use": False})["state"] == "rolled_back"
+    assert trial()["candidate_id"] == candidate["candidate_id"]  # and do not come back by themselves
+    world.ask(user, "When does the ferry office in Ulm open?")
+    assert "blue door" not in system_prompt_of("in Ulm open?")
+    assert admin.call("PATCH", path, {"in_use": True})["state"] == "all"
+
     def shown():
         conversation = user.conversation(ROLE)
         _, message = user.say(conversation, "When does the ferry office in Ulm open?")
@@ -201,11 +215,17 @@ def test_approved_answers_to_like_questions_are_examples(world):
         return "by the blue door" in system_prompt_of("in Ulm open?") and (conversation, message)
 
     conversation, message = wait_for(shown, "the example")
-    assert world.record(user, message)["record"]["examples"] == [made["answer_id"]]
+    record = world.record(user, message)
+    assert record["record"]["examples"] == [made["answer_id"]]
+    assert (record["examples_id"], record["exampled"], record["examples_chance"]) == (candidate["candidate_id"], True, 1)
     user.say(conversation, "And on Sundays?")
     assert system_prompt_of("And on Sundays?") == system_prompt_of("in Ulm open?")  # the prompt only grows at its end
     world.ask(user, "Name a colour of cheese.")
     assert "blue door" not in system_prompt_of("colour of cheese.")
+    assert not admin.call("PATCH", "/api/v1/learning", {"examples": False})["examples"]
+    world.ask(user, "When does the ferry office in Ulm open?")
+    assert "blue door" not in system_prompt_of("in Ulm open?")
+    admin.call("PATCH", "/api/v1/learning", {"examples": True})
     admin.call("PATCH", f"/api/v1/learning/answers/{made['answer_id']}", {"state": "retired"})
     world.ask(user, "When does the ferry office in Ulm open?")
     assert "blue door" not in system_prompt_of("in Ulm open?")

@@ -114,6 +114,35 @@ static void one_rating_does_not_bury_a_document(void **state) {
     ranker_free(r);
 }
 
+/* More pairs than are kept, long ago and by many; then some that are new. */
+static void beyond_its_cap_it_remembers_what_is_new(void **state) {
+    enum { OLD = RANKER_PAIRS_MAX + 200, NEW = 50 };
+    static struct ranker_rating ratings[OLD + NEW];
+    static struct ranker_question many[100];
+    static char text[100][20];
+    struct ranker *r = NULL;
+    (void)state;
+    for (size_t i = 0; i < 100; i++) {
+        snprintf(text[i], sizeof text[i], "word%zu", i);
+        many[i] = (struct ranker_question){str_from(text[i]), question_vectors[i % ASKED], 1};
+    }
+    for (size_t i = 0; i < OLD + NEW; i++)
+        ratings[i] = (struct ranker_rating){.question = i % 100,
+                                            .passage = {.key = i + 1},
+                                            .value = i >= OLD,
+                                            .weight = i < OLD ? 2 : 1};
+    struct ranker_input in = {many, 100, ratings, OLD + NEW, DIMS, false, true};
+    assert_ok(ranker_train(&in, &r));
+    assert_int_equal(ranker_pairs(r), RANKER_PAIRS_MAX);
+    for (size_t i = OLD; i < OLD + NEW; i++) {
+        struct ranker_passage p[2] = {{.key = i + 1}, {.key = 999999}};
+        double score[2];
+        ranker_score(r, &many[i % 100], p, 2, score);
+        assert_true(score[0] > score[1]);
+    }
+    ranker_free(r);
+}
+
 static void ranker_saved_and_loaded_orders_the_same(void **state) {
     struct ranker *r = trained(true, 2), *again = NULL;
     struct buf b;
@@ -133,6 +162,52 @@ static void ranker_saved_and_loaded_orders_the_same(void **state) {
         assert_err(ranker_load((struct str){b.p, i}, &again), ERR_CORRUPT);
     }
     buf_deinit(&b);
+    ranker_free(r);
+}
+
+/* Question q is answered with its good passage, or with the first one, which is not. Of the two one
+ * was drawn; noise: so many of ten people say the opposite. */
+static void choices_of(struct replay_choice *c, size_t n, double chance, int noise) {
+    struct ranker_passage p[DOCS];
+    passages_of(p);
+    for (size_t i = 0; i < n; i++) {
+        size_t q = i % ASKED, good = 5 + q / 2;
+        bool second = (i / ASKED) % 10 < (size_t)(10 * chance + 0.5);
+        bool lies = (int)(i / ASKED / 10 % 10) < noise;
+        c[i] = (struct replay_choice){.question = questions[q],
+                                      .question_number = q,
+                                      .passages = {p[0], p[good]},
+                                      .shown = second,
+                                      .chance = second ? chance : 1 - chance,
+                                      .value = second != lies,
+                                      .weight = 1};
+    }
+}
+
+static void choices_drawn_by_chance_prove_or_refuse(void **state) {
+    static struct replay_choice c[ASKED * 100];
+    struct ranker *r = trained(true, 4);
+    struct replay_choices got;
+    (void)state;
+    choices_of(c, ASKED * 100, 0.1, 2);
+    assert_ok(replay_choices(r, NULL, c, ASKED * 100, &got));
+    assert_int_equal(got.turns, ASKED * 100);
+    assert_int_equal(got.questions, ASKED);
+    assert_true(replay_choices_are_proof(&got));
+    assert_near(got.gain.mean, 0.6, 0.15);
+    assert_ok(replay_choices(r, NULL, c, 12, &got)); /* too few */
+    assert_false(replay_choices_are_proof(&got));
+    ranker_reverse(r); /* it would show what it does not like: what the search shows */
+    assert_ok(replay_choices(r, NULL, c, ASKED * 100, &got));
+    assert_false(replay_choices_are_proof(&got));
+    assert_int_equal(got.turns, 0);
+    ranker_free(r);
+    r = trained(true, 4);
+    choices_of(c, ASKED * 100, 0.1, 8); /* people like the other one */
+    assert_ok(replay_choices(r, NULL, c, ASKED * 100, &got));
+    assert_true(got.gain.high < 0);
+    c[0].chance = 0;
+    assert_err(replay_choices(r, NULL, c, 1, &got), ERR_INVALID);
     ranker_free(r);
 }
 
@@ -253,9 +328,11 @@ int main(void) {
         cmocka_unit_test(ranker_without_ratings_keeps_the_order),
         cmocka_unit_test(ranker_remembers_and_carries_over_to_like_questions),
         cmocka_unit_test(one_rating_does_not_bury_a_document),
+        cmocka_unit_test(beyond_its_cap_it_remembers_what_is_new),
         cmocka_unit_test(ranker_saved_and_loaded_orders_the_same),
         cmocka_unit_test(replay_proves_what_is_better_and_catches_reversed_weights),
         cmocka_unit_test(replay_of_few_questions_proves_nothing),
+        cmocka_unit_test(choices_drawn_by_chance_prove_or_refuse),
         cmocka_unit_test(ranker_refuses_what_is_out_of_range),
         cmocka_unit_test(worth_of_a_rating_stands_before_signals),
         cmocka_unit_test(evidence_finds_who_says_the_opposite),

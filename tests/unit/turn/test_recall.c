@@ -4,16 +4,17 @@
 
 struct told {
     struct uuid arm;
-    bool with_answer;
+    bool with_answer, without_examples;
     int ended;
     struct turn_ended last;
 };
 
 static void choose(void *ctx, const struct role *role, const struct uuid *conversation,
-                   struct arena *a, struct turn_arm *ret) {
+                   const struct uuid *message, struct arena *a, struct turn_arm *ret) {
     struct told *told = ctx;
     (void)role;
     (void)conversation;
+    assert_true(uuid_is_set(message));
     ret->arm_id = told->arm;
     ret->chance = 0.25;
     ret->system_prompt = arena_str(a, STR("Be brief."));
@@ -38,15 +39,20 @@ static bool find_answer(void *ctx, const struct uuid *role, struct str question,
     return true;
 }
 
-static struct str find_examples(void *ctx, const struct uuid *role, const float *v, int dims,
-                                struct str model, size_t max_bytes, struct arena *a,
-                                struct str *ret_ids) {
-    (void)ctx;
+static void find_examples(void *ctx, const struct uuid *role, const struct uuid *conversation,
+                          const float *v, int dims, struct str model, size_t max_bytes,
+                          struct arena *a, struct turn_examples *ret) {
+    struct told *told = ctx;
     (void)role;
+    (void)conversation;
     (void)model;
     assert_true(v && dims > 0 && max_bytes > 0 && max_bytes <= 2400);
-    *ret_ids = arena_str(a, STR("[\"example-1\"]"));
-    return arena_str(a, STR("Question: What is a mole?\nAnswer: A digger."));
+    *ret = (struct turn_examples){
+        .text = arena_str(a, STR("Question: What is a mole?\nAnswer: A digger.")),
+        .ids = arena_str(a, STR("[\"example-1\"]")),
+        .trial_id = told->arm,
+        .shown = !told->without_examples,
+        .chance = 0.5};
 }
 
 static void ended(void *ctx, const struct turn_ended *e) {
@@ -155,6 +161,15 @@ static void turn_with_an_approved_answer_asks_no_model(void **state) {
     assert_non_null(strstr(b.mock.asked[0], "Be brief.\\n\\nQuestion: What is a mole?"));
     x = records_of(&b, &s.message_id);
     assert_true(str_find(x.r.record, STR("\"examples\":[\"example-1\"]")) != SIZE_MAX);
+    assert_true(uuid_eq(&x.r.examples_id, &told.arm) && x.r.exampled);
+    seen_deinit(&s);
+    told.without_examples = true; /* the other side of the trial */
+    bench_say(&b, "And a shrew?", &s);
+    assert_null(strstr(b.mock.asked[1], "Question: What is a mole?"));
+    x = records_of(&b, &s.message_id);
+    assert_true(uuid_eq(&x.r.examples_id, &told.arm) && !x.r.exampled);
+    assert_true(x.r.examples_chance == 0.5);
+    assert_true(str_find(x.r.record, STR("\"examples\":[]")) != SIZE_MAX);
     seen_deinit(&s);
     bench_deinit(&b);
 }
