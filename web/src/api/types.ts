@@ -350,12 +350,15 @@ export interface LearningState {
   ranker: boolean;
   approved: boolean;
   variants: boolean;
+  examples: boolean;
+  explore: boolean;
   candidate_id: string | null;
   share: number;
 }
 
 export interface Candidate {
   candidate_id: string;
+  kind: 'ranker' | 'examples';
   state: 'refused' | 'trial' | 'half' | 'all' | 'replaced' | 'rolled_back';
   created_at: string;
   changed_at: string;

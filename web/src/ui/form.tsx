@@ -33,6 +33,22 @@ export function FormError({ error }: { error: Error | null }): JSX.Element | nul
   );
 }
 
+/** The last row of a form: what it does, and how it is left without that. */
+export function FormFoot(props: { action: string; disabled: boolean; onCancel?: () => void }): JSX.Element {
+  return (
+    <div class="form-actions">
+      {props.onCancel && (
+        <button type="button" class="button" onClick={props.onCancel}>
+          Cancel
+        </button>
+      )}
+      <button class="button primary" disabled={props.disabled}>
+        {props.action}
+      </button>
+    </div>
+  );
+}
+
 interface FieldProps extends Omit<JSX.InputHTMLAttributes<HTMLInputElement>, 'onInput'> {
   label: string;
   hint?: string;

@@ -6,7 +6,7 @@ import type { User } from '../../api/types.ts';
 import { user } from '../../state/session.ts';
 import { toast } from '../../state/ui.ts';
 import { fullTime } from '../../text/format.ts';
-import { Field, FormError, useSubmit } from '../form.tsx';
+import { Field, FormError, FormFoot, useSubmit } from '../form.tsx';
 
 function Names({ account }: { account: User }): JSX.Element {
   const [username, setUsername] = useState(account.username);
@@ -21,11 +21,7 @@ function Names({ account }: { account: User }): JSX.Element {
       <Field label="User name" autocomplete="username" required value={username} onInput={setUsername} />
       <Field label="E-mail" type="email" autocomplete="email" required value={email} onInput={setEmail} />
       <FormError error={error} />
-      <div class="form-actions">
-        <button class="button primary" disabled={busy || !changed}>
-          Save
-        </button>
-      </div>
+      <FormFoot action="Save" disabled={busy || !changed} />
     </form>
   );
 }
@@ -54,11 +50,7 @@ function Password({ account }: { account: User }): JSX.Element {
         onInput={setPassword}
       />
       <FormError error={error} />
-      <div class="form-actions">
-        <button class="button primary" disabled={busy || !current || !password}>
-          Change password
-        </button>
-      </div>
+      <FormFoot action="Change password" disabled={busy || !current || !password} />
     </form>
   );
 }

@@ -6,7 +6,7 @@ import type { Document } from '../../api/types.ts';
 import { user } from '../../state/session.ts';
 import { confirmation, reportError, toast } from '../../state/ui.ts';
 import { byteSize, fullTime } from '../../text/format.ts';
-import { Area, Field, FormError, Toggle, useSubmit } from '../form.tsx';
+import { Area, Field, FormError, FormFoot, Toggle, useSubmit } from '../form.tsx';
 import { Sources } from './sources.tsx';
 import { Uploads } from './uploads.tsx';
 import { ListView, useList } from './use-list.tsx';
@@ -27,14 +27,7 @@ function AddDocument({ onAdded, onClose }: { onAdded: () => void; onClose: () =>
       <Area label="Text" required rows={8} value={content} onInput={setContent} />
       {user.value?.is_admin && <Toggle label="Shared with everybody here" checked={shared} onChange={setShared} />}
       <FormError error={error} />
-      <div class="form-actions">
-        <button type="button" class="button" onClick={onClose}>
-          Cancel
-        </button>
-        <button class="button primary" disabled={busy || !name.trim() || !content.trim()}>
-          Add document
-        </button>
-      </div>
+      <FormFoot action="Add document" disabled={busy || !name.trim() || !content.trim()} onCancel={onClose} />
     </form>
   );
 }

@@ -3,10 +3,11 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { del, patch, post } from '../../api/client.ts';
 import type { ApprovedAnswer } from '../../api/types.ts';
-import { defaultRole, roleOf, roles } from '../../state/roles.ts';
+import { defaultRole, roleOf } from '../../state/roles.ts';
 import { confirmation, reportError, toast } from '../../state/ui.ts';
 import { fullTime, plural } from '../../text/format.ts';
-import { Area, Field, FormError, useSubmit } from '../form.tsx';
+import { Area, Field, FormError, FormFoot, useSubmit } from '../form.tsx';
+import { RoleField } from './role-field.tsx';
 import { ListView, useList } from './use-list.tsx';
 
 type State = ApprovedAnswer['state'];
@@ -31,18 +32,7 @@ function AnswerForm({ item, onClose }: { item: ApprovedAnswer | null; onClose: (
         </button>
         <h3>{item ? 'Edit the answer' : 'New answer'}</h3>
       </div>
-      {!item && (
-        <label class="field">
-          <span>Role</span>
-          <select value={role} onChange={(e) => setRole(e.currentTarget.value)}>
-            {roles.value.map((r) => (
-              <option key={r.role_id} value={r.role_id}>
-                {r.name}
-              </option>
-            ))}
-          </select>
-        </label>
-      )}
+      {!item && <RoleField label="Role" value={role} onChange={setRole} />}
       <Field label="Question" required maxLength={4000} value={question} onInput={setQuestion} />
       <Area
         label="Answer"
@@ -54,14 +44,7 @@ function AnswerForm({ item, onClose }: { item: ApprovedAnswer | null; onClose: (
         onInput={setAnswer}
       />
       <FormError error={error} />
-      <div class="form-actions">
-        <button type="button" class="button" onClick={onClose}>
-          Cancel
-        </button>
-        <button class="button primary" disabled={busy}>
-          Save
-        </button>
-      </div>
+      <FormFoot action="Save" disabled={busy} onCancel={onClose} />
     </form>
   );
 }

@@ -3,11 +3,12 @@ import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { get, patch, post } from '../../api/client.ts';
 import type { Variant } from '../../api/types.ts';
-import { defaultRole, loadRoles, roleOf, roles } from '../../state/roles.ts';
+import { defaultRole, loadRoles, roleOf } from '../../state/roles.ts';
 import { reportError, toast } from '../../state/ui.ts';
 import { plural } from '../../text/format.ts';
-import { Area, Field, FormError, useSubmit } from '../form.tsx';
+import { Area, Field, FormError, FormFoot, useSubmit } from '../form.tsx';
 import { IntervalBar } from './plot.tsx';
+import { RoleField } from './role-field.tsx';
 
 const numberOrNull = (value: string): number | null => (value.trim() === '' ? null : Number(value));
 
@@ -42,16 +43,7 @@ function VariantForm({ onClose }: { onClose: () => void }): JSX.Element {
         </button>
         <h3>New variant</h3>
       </div>
-      <label class="field">
-        <span>Role</span>
-        <select value={role} onChange={(e) => choose(e.currentTarget.value)}>
-          {roles.value.map((r) => (
-            <option key={r.role_id} value={r.role_id}>
-              {r.name}
-            </option>
-          ))}
-        </select>
-      </label>
+      <RoleField label="Role" value={role} onChange={choose} />
       <Field label="Name" required maxLength={80} value={name} onInput={setName} />
       <Area label="System prompt" rows={6} hint="The role's own, to be changed. As it is, it is not part of the trial." value={systemPrompt} onInput={setSystemPrompt} />
       <fieldset class="field-grid">
@@ -61,14 +53,7 @@ function VariantForm({ onClose }: { onClose: () => void }): JSX.Element {
         <Field label="Passages of documents" type="number" min={1} max={20} value={passages} onInput={setPassages} />
       </fieldset>
       <FormError error={error} />
-      <div class="form-actions">
-        <button type="button" class="button" onClick={onClose}>
-          Cancel
-        </button>
-        <button class="button primary" disabled={busy}>
-          Try it
-        </button>
-      </div>
+      <FormFoot action="Try it" disabled={busy} onCancel={onClose} />
     </form>
   );
 }

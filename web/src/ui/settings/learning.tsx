@@ -15,7 +15,9 @@ import { ListView, useList } from './use-list.tsx';
 const SWITCHES = [
   { key: 'ranker', label: 'Order of passages', hint: 'Ratings teach which documents help with which questions.' },
   { key: 'approved', label: 'Approved answers', hint: 'Answers that you approved are served for the same question.' },
+  { key: 'examples', label: 'Examples', hint: 'Answers that you approved are shown to the model for like questions, first in one conversation in ten.' },
   { key: 'variants', label: 'Variants', hint: 'Variants of roles are tried against each other.' },
+  { key: 'explore', label: 'Exploring', hint: 'Where an answer has room for one passage, one in ten shows the second best when it is nearly as good: without it nothing could be learnt there.' },
 ] as const;
 
 const STEPS = [
@@ -54,10 +56,11 @@ function CandidateRow({ item, onUse }: { item: Candidate; onUse: (item: Candidat
       <div class="row-text">
         <span class={`tag first ${item.state === 'rolled_back' || item.state === 'refused' ? 'danger' : ''}`}>{STATES[item.state]}</span>
         <small>
-          {plural(item.ratings, 'rating')} · made {fullTime(item.created_at)}
+          {item.kind === 'examples' ? `Examples, ${plural(item.ratings, 'approved answer')}` : `Order of passages, ${plural(item.ratings, 'rating')}`} · made{' '}
+          {fullTime(item.created_at)}
         </small>
         <details>
-          <summary>What the replay found</summary>
+          <summary>How it came about</summary>
           <p class="feedback-comment">{item.words}</p>
         </details>
       </div>

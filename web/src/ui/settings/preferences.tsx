@@ -1,9 +1,10 @@
 /* How the page behaves for this account. */
 import type { JSX } from 'preact';
-import { roles, defaultRole } from '../../state/roles.ts';
+import { defaultRole } from '../../state/roles.ts';
 import { preferences, setPreference, type Theme } from '../../state/session.ts';
 import { reportError } from '../../state/ui.ts';
 import { Toggle } from '../form.tsx';
+import { RoleField } from './role-field.tsx';
 
 const THEMES: { value: Theme; name: string }[] = [
   { value: 'auto', name: 'As the system' },
@@ -27,16 +28,7 @@ export function PreferencesForm(): JSX.Element {
           ))}
         </div>
       </fieldset>
-      <label class="field">
-        <span>Role for new conversations</span>
-        <select value={defaultRole()?.role_id ?? ''} onChange={(e) => set('default_role_id', e.currentTarget.value)}>
-          {roles.value.map((role) => (
-            <option key={role.role_id} value={role.role_id}>
-              {role.name}
-            </option>
-          ))}
-        </select>
-      </label>
+      <RoleField label="Role for new conversations" value={defaultRole()?.role_id ?? ''} onChange={(id) => set('default_role_id', id)} />
       <Toggle
         label="Enter sends the message"
         hint="Shift+Enter makes a new line. Switched off, Ctrl+Enter sends."

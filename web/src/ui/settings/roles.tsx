@@ -6,7 +6,7 @@ import type { Role } from '../../api/types.ts';
 import { loadRoles } from '../../state/roles.ts';
 import { reportError, toast } from '../../state/ui.ts';
 import { fullTime } from '../../text/format.ts';
-import { Area, Field, FormError, useSubmit } from '../form.tsx';
+import { Area, Field, FormError, FormFoot, useSubmit } from '../form.tsx';
 import { RoleDocumentsFields, useRoleDocuments } from './role-documents.tsx';
 import { ListView, useList } from './use-list.tsx';
 
@@ -116,14 +116,7 @@ function RoleForm({ role, onClose }: { role: Role | null; onClose: () => void })
       <Area label="Stop at" rows={2} hint="The answer ends before any of these texts. One on each line." value={draft.stop} onInput={set('stop')} />
       <RoleDocumentsFields state={documents} />
       <FormError error={error} />
-      <div class="form-actions">
-        <button type="button" class="button" onClick={onClose}>
-          Cancel
-        </button>
-        <button class="button primary" disabled={busy}>
-          Save
-        </button>
-      </div>
+      <FormFoot action="Save" disabled={busy} onCancel={onClose} />
     </form>
   );
 }

@@ -6,7 +6,7 @@ import type { Source } from '../../api/types.ts';
 import { user } from '../../state/session.ts';
 import { confirmation, reportError, toast } from '../../state/ui.ts';
 import { fullTime } from '../../text/format.ts';
-import { Field, FormError, Toggle, useSubmit } from '../form.tsx';
+import { Field, FormError, FormFoot, Toggle, useSubmit } from '../form.tsx';
 import { Icon } from '../icons.tsx';
 import { Menu } from '../menu.tsx';
 import { ListView, useList } from './use-list.tsx';
@@ -75,14 +75,7 @@ function AddSource({ onAdded, onClose }: { onAdded: () => void; onClose: () => v
         <Toggle label="It may reach into our own network" hint="Otherwise only addresses of the open internet are reached." checked={inside} onChange={setInside} />
       )}
       <FormError error={error} />
-      <div class="form-actions">
-        <button type="button" class="button" onClick={onClose}>
-          Cancel
-        </button>
-        <button class="button primary" disabled={busy || !location.trim()}>
-          Add source
-        </button>
-      </div>
+      <FormFoot action="Add source" disabled={busy || !location.trim()} onCancel={onClose} />
     </form>
   );
 }

@@ -6,7 +6,7 @@ import type { User } from '../../api/types.ts';
 import { user } from '../../state/session.ts';
 import { confirmation, prompt, reportError, toast } from '../../state/ui.ts';
 import { fullTime } from '../../text/format.ts';
-import { Field, FormError, Toggle, useSubmit } from '../form.tsx';
+import { Field, FormError, FormFoot, Toggle, useSubmit } from '../form.tsx';
 import { Icon } from '../icons.tsx';
 import { Menu, type MenuItem } from '../menu.tsx';
 import { ListView, useList } from './use-list.tsx';
@@ -30,14 +30,7 @@ function AddUser({ onAdded, onClose }: { onAdded: () => void; onClose: () => voi
       <Field label="First password" type="password" autocomplete="new-password" required minLength={8} value={password} onInput={setPassword} />
       <Toggle label="Administrator" checked={admin} onChange={setAdmin} />
       <FormError error={error} />
-      <div class="form-actions">
-        <button type="button" class="button" onClick={onClose}>
-          Cancel
-        </button>
-        <button class="button primary" disabled={busy}>
-          Add person
-        </button>
-      </div>
+      <FormFoot action="Add person" disabled={busy} onCancel={onClose} />
     </form>
   );
 }
