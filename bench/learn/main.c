@@ -1,5 +1,6 @@
-/* bench_learn [--quick] [--data FOLDER] [--questions FILE] [--held-out FILE] [--cache FOLDER]: see
- * docs/learning.md. FOLDER holds cranfield/ and cacm/ in BEIR's layout. */
+/* bench_learn [--quick] [--data FOLDER] [--questions FILE] [--held-out FILE] [--served FILE]
+ * [--cache FOLDER]: see docs/learning.md. FOLDER holds cranfield/ and cacm/ in BEIR's layout; the
+ * file of --served is learn_served.py's. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,21 @@ void result_add(const char *name, double value, const char *unit, const char *ai
     snprintf(results[n_results].aim, sizeof results->aim, "%s", aim);
     snprintf(results[n_results].better, sizeof results->better, "%s", better);
     results[n_results++].value = value;
+}
+
+/* What was measured through the program: name, value, unit, aim, better; tabs between. */
+static void add_served(const char *path) {
+    char line[400];
+    FILE *f = path ? fopen(path, "r") : NULL;
+    while (f && fgets(line, sizeof line, f)) {
+        char *field[5], *at = line;
+        line[strcspn(line, "\n")] = 0;
+        for (size_t i = 0; i < 5; i++)
+            field[i] = at ? strsep(&at, "\t") : (char *)"";
+        result_add(field[0], strtod(field[1], NULL), field[2], field[3], field[4]);
+    }
+    if (f)
+        fclose(f);
 }
 
 static void print_results(void) {
@@ -83,6 +99,7 @@ int main(int argc, char **argv) {
     bench_approved(m, option(argc, argv, "--questions", "bench/learn/questions.tsv"), cache, false);
     bench_approved(m, option(argc, argv, "--held-out", "bench/learn/questions-held-out.tsv"), cache,
                    true);
+    add_served(option(argc, argv, "--served", NULL));
     embedder_close(m);
     config_free(c);
     print_results();
