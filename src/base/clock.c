@@ -39,6 +39,23 @@ void clock_format(int64_t wall_ms, char out[25]) {
     snprintf(out, 25, "%.24s", text);
 }
 
+void clock_cond_init(pthread_cond_t *c) {
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+bool clock_cond_wait(pthread_cond_t *c, pthread_mutex_t *held, int64_t ns) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    int64_t until = (int64_t)t.tv_nsec + (ns > 0 ? ns : 0);
+    t.tv_sec += (time_t)(until / 1000000000);
+    t.tv_nsec = (long)(until % 1000000000);
+    return pthread_cond_timedwait(c, held, &t) == 0;
+}
+
 void clock_test_set(int64_t mono_ns, int64_t wall_ms) {
     atomic_store(&test_mono_ns, mono_ns);
     atomic_store(&test_wall_ms, wall_ms);

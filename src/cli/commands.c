@@ -9,11 +9,8 @@ static const struct arg_option json_only[] = {
 };
 
 static const struct arg_option server_options[] = {
-    {"listen-fds", 0, "N,…", NULL},
-    {"lock-fd", 0, "N", NULL},
-    {"address", 0, "URL", NULL},
-    {"notice", 0, "TEXT", NULL},
-    {0},
+    {"listen-fds", 0, "N,…", NULL}, {"lock-fd", 0, "N", NULL},          {"address", 0, "URL", NULL},
+    {"notice", 0, "TEXT", NULL},    {"engine-socket", 0, "FILE", NULL}, {0},
 };
 
 static const struct arg_option serve_options[] = {
@@ -172,6 +169,13 @@ static const struct command conversation_commands[] = {
 
 static const struct arg_option backup_options[] = {
     {"force", 'f', NULL, "replace FILE when it is there"},
+    {"list", 'l', NULL, "show the backups that Parley has made by itself, newest first"},
+    {"json", 0, NULL, "with --list: print JSON instead of a table"},
+    {0},
+};
+
+static const struct arg_option restore_options[] = {
+    {"at", 0, "TIME", "the newest of Parley's own backups at or before TIME, in UTC"},
     {0},
 };
 
@@ -287,10 +291,17 @@ static const struct command commands[] = {
      "  parley ingest --shared --user ada /srv/policies\n",
      ingest_options, NULL, cmd_ingest, NULL, false},
     {"audit", "…", 0, 0, "look after the audit log", NULL, NULL, audit_commands, NULL, NULL, false},
-    {"backup", "FILE", 1, 1, "copy all data into a file, while Parley runs or not",
-     "  parley backup parley-$(date +%F).db\n", backup_options, NULL, cmd_backup, NULL, false},
-    {"restore", "FILE", 1, 1, "put a backup in place of the data; Parley must not run", NULL, NULL,
-     NULL, cmd_restore, NULL, false},
+    {"backup", "[FILE]", 0, 1, "copy all data into a file, while Parley runs or not",
+     "With --list: the backups that a running Parley has made by itself (backup_hours).\n\n"
+     "  parley backup parley-$(date +%F).db\n"
+     "  parley backup --list\n",
+     backup_options, NULL, cmd_backup, NULL, false},
+    {"restore", "[FILE]", 0, 1, "put a backup in place of the data; Parley must not run",
+     "With --at TIME: the newest backup that Parley made by itself at or before that time (UTC).\n"
+     "What came after the backup is not in it.\n\n"
+     "  parley restore parley-2026-11-27.db\n"
+     "  parley restore --at \"2026-11-27 10:00\"\n",
+     restore_options, NULL, cmd_restore, NULL, false},
     {"extract", "", 0, 0, "print the text of a file, as documents are read; locked in",
      "Reads stdin. What it prints is for the server: fields, then title, marks and text.\n\n"
      "  parley extract --name report.pdf < report.pdf\n",

@@ -31,7 +31,7 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
     s->embed_ns = EMBED_NS;
     pthread_mutex_init(&s->state, NULL);
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->wake, NULL);
+    clock_cond_init(&s->wake);
     s->fairness = fairness_new();
     const struct slots_options so = {o->slots, o->prefixes, o->prefix_tokens, o->cells,
                                      o->shelf_bytes};
@@ -278,17 +278,9 @@ bool sched_round(struct sched *s) {
 
 /* Until there is news, or the time of what is held has come. */
 static void sleep_until_news(struct sched *s) {
-    struct timespec until;
-    int64_t left = s->held ? s->hold_ns - clock_mono_ns() : 0;
-    if (!s->held) {
+    if (!s->held)
         pthread_cond_wait(&s->wake, &s->lock);
-        return;
-    }
-    clock_gettime(CLOCK_REALTIME, &until);
-    left = (left > 0 ? left : 0) + until.tv_nsec;
-    until.tv_sec += left / 1000000000;
-    until.tv_nsec = left % 1000000000;
-    if (pthread_cond_timedwait(&s->wake, &s->lock, &until))
+    else if (!clock_cond_wait(&s->wake, &s->lock, s->hold_ns - clock_mono_ns()))
         s->news = true; /* a round will see that it is time */
 }
 

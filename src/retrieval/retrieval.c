@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/crypto.h"
 #include "retrieval/retrieval_internal.h"
 
@@ -16,7 +17,7 @@ enum err retrieval_new(const struct retrieval_options *o, struct retrieval **ret
     r->o = *o;
     r->o.budget_ms = o->budget_ms > 0 ? o->budget_ms : 250;
     pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->wake, NULL);
+    clock_cond_init(&r->wake);
     r->state.loading = true;
     enum err e = pthread_key_create(&r->searcher, searcher_free) == 0 ? ERR_OK : ERR_NOMEM;
     if (!e)

@@ -21,7 +21,7 @@
 #define FIRST_CHECK_S 30
 #define HOUR_MS       3600000ll
 #define NAME_START    "parley-"
-#define NAMES_MAX     1000
+#define NAME_TIME     "%Y%m%dT%H%M%SZ"
 
 struct care {
     char *db_path, *folder;
@@ -69,16 +69,22 @@ static bool is_backup(const char *name) {
     return str_starts(s, STR(NAME_START)) && str_ends(s, STR(".db"));
 }
 
-static void remove_old(struct care *c) {
-    char *names[NAMES_MAX], path[PATH_MAX];
+/* The names sort by time. Each is to be freed. */
+static size_t read_names(const char *folder, char *names[CARE_BACKUPS_MAX]) {
     size_t n = 0;
-    DIR *d = opendir(c->folder);
-    for (struct dirent *e; d && n < NAMES_MAX && (e = readdir(d));)
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && n < CARE_BACKUPS_MAX && (e = readdir(d));)
         if (is_backup(e->d_name) && (names[n] = strdup(e->d_name)))
             n++;
     if (d)
         closedir(d);
     qsort(names, n, sizeof *names, newer_first);
+    return n;
+}
+
+static void remove_old(struct care *c) {
+    char *names[CARE_BACKUPS_MAX], path[PATH_MAX];
+    size_t n = read_names(c->folder, names);
     for (size_t i = 0; i < n; i++) {
         int m = snprintf(path, sizeof path, "%s/%s", c->folder, names[i]);
         if (i >= (size_t)c->keep && m > 0 && (size_t)m < sizeof path)
@@ -117,7 +123,7 @@ static enum err make_backup(struct care *c, char path[PATH_MAX], struct errinfo 
     time_t now = (time_t)(clock_wall_ms() / 1000);
     struct tm tm;
     gmtime_r(&now, &tm);
-    strftime(when, sizeof when, "%Y%m%dT%H%M%SZ", &tm);
+    strftime(when, sizeof when, NAME_TIME, &tm);
     if (mkdir(c->folder, 0700) != 0 && errno != EEXIST)
         return err_set(ei, errno == ENOSPC ? ERR_DISK_FULL : ERR_IO, "cannot make %.400s",
                        c->folder);
@@ -179,8 +185,7 @@ static unsigned wait_for_task(struct care *c, int64_t *next_backup_ms, int64_t *
             pthread_cond_wait(&c->wake, &c->lock);
             continue;
         }
-        struct timespec t = {until / 1000, until % 1000 * 1000000};
-        pthread_cond_timedwait(&c->wake, &c->lock, &t);
+        (void)clock_cond_wait(&c->wake, &c->lock, (until - now) * 1000000);
     }
 }
 
@@ -216,14 +221,10 @@ static void release(struct care *c) {
 
 enum err care_new(const struct care_options *o, struct care **ret, struct errinfo *ei) {
     struct care *c = calloc(1, sizeof *c);
-    pthread_condattr_t attr;
     if (!c)
         return err_set(ei, ERR_NOMEM, NULL);
     pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&c->wake);
     c->db_path = strdup(o->db_path);
     c->folder = strdup(o->backup_dir);
     c->hours = o->backup_hours;
@@ -268,5 +269,50 @@ enum err care_state(struct care *c, struct arena *a, struct care_state *ret) {
     if (!s.check_error.p || !s.backup_error.p || !s.backup_path.p)
         return ERR_NOMEM;
     *ret = s;
+    return ERR_OK;
+}
+
+/* ---- what there is ---- */
+
+static bool parse_utc(const char *text, const char *format, int64_t *ret_ms) {
+    struct tm tm = {0};
+    const char *end = strptime(text, format, &tm);
+    if (!end || *end)
+        return false;
+    *ret_ms = (int64_t)timegm(&tm) * 1000;
+    return true;
+}
+
+bool care_parse_time(const char *text, int64_t *ret_ms) {
+    static const char *const formats[] = {"%Y-%m-%d",           "%Y-%m-%d %H:%M",
+                                          "%Y-%m-%d %H:%M:%S",  "%Y-%m-%dT%H:%MZ",
+                                          "%Y-%m-%dT%H:%M:%SZ", NAME_TIME};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (parse_utc(text, formats[i], ret_ms))
+            return true;
+    return false;
+}
+
+enum err care_backups(const char *folder, struct arena *a, struct care_backup **ret,
+                      size_t *ret_n) {
+    char *names[CARE_BACKUPS_MAX];
+    size_t n = read_names(folder, names), found = 0;
+    struct care_backup *list = arena_array(a, n + 1, sizeof *list);
+    bool whole = list != NULL;
+    for (size_t i = 0; i < n; i++) {
+        struct care_backup b = {.path = arena_printf(a, "%s/%s", folder, names[i])};
+        struct stat st;
+        whole = whole && b.path;
+        if (whole && parse_utc(names[i], NAME_START NAME_TIME ".db", &b.at) &&
+            stat(b.path, &st) == 0 && S_ISREG(st.st_mode)) {
+            b.bytes = st.st_size;
+            list[found++] = b;
+        }
+        free(names[i]);
+    }
+    if (!whole)
+        return ERR_NOMEM;
+    *ret = list;
+    *ret_n = found;
     return ERR_OK;
 }

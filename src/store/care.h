@@ -3,6 +3,9 @@
  * reads, and delays nobody's write. docs/store.md. */
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
@@ -28,3 +31,17 @@ struct care_state {
     struct str backup_path;               /* the newest verified one, "" = none */
 };
 enum err care_state(struct care *c, struct arena *a, struct care_state *ret) ERR_CHECK;
+
+/* ---- the backups that care has made, without a running one ---- */
+#define CARE_BACKUPS_MAX 1000 /* looked at in a folder; more are not listed */
+struct care_backup {
+    int64_t at; /* Unix ms, whole seconds: what was acknowledged before it is in the backup */
+    int64_t bytes;
+    const char *path; /* in the arena */
+};
+/* Newest first; none when the folder is not there. */
+enum err care_backups(const char *folder, struct arena *a, struct care_backup **ret,
+                      size_t *ret_n) ERR_CHECK;
+/* "2026-11-27", "2026-11-27 10:00", "2026-11-27T10:00:30Z": UTC; a day is its beginning. False:
+ * none of these. */
+bool care_parse_time(const char *text, int64_t *ret_ms);

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 
-from harness import BINARY
+from harness import BINARY, Program, wait_for
 
 
 def parley(*args, program=None, stdin="", env=None):
@@ -63,6 +63,29 @@ def test_backup_and_restore_bring_everything_back(program, user, tmp_path):
     assert done.returncode == 0, done.stderr
     done = subprocess.run([BINARY, "user", "list", "--json", "--data-dir", other], capture_output=True, text=True, timeout=60, check=False)
     assert user.user["username"] in done.stdout
+
+
+def test_restore_at_a_time_takes_the_newest_backup_before_it(mock):
+    with Program(upstream=mock.url) as p:
+        c = p.setup()
+        conversation = c.conversation()
+        c.say(conversation, "[say: early]")
+        assert json.loads(parley("backup", "--list", "--json", program=p).stdout) == []
+        c.post("/api/v1/store/backup")
+        made = wait_for(lambda: c.get("/api/v1/store")["backed_up_at"], "the backup")
+        listed = json.loads(parley("backup", "--list", "--json", program=p).stdout)
+        assert len(listed) == 1 and listed[0]["bytes"] > 0 and listed[0]["path"].endswith("Z.db")
+        assert listed[0]["at"][:19] <= made[:19] and listed[0]["path"] in parley("backup", "--list", program=p).stdout
+        c.say(conversation, "[say: late]")
+        p.stop()
+        assert parley("restore", "--at", "yesterday", program=p).returncode == 2
+        assert parley("restore", "--at", "2020-01-01", program=p).returncode == 3
+        assert parley("restore", program=p).returncode == 2
+        assert parley("backup", program=p).returncode == 2
+        done = parley("restore", "--at", made[:19].replace("T", " "), program=p)
+        assert done.returncode == 0 and listed[0]["path"] in done.stdout, done.stderr
+        p.start()
+        assert [m["content"] for m in c.get(f"/api/v1/conversations/{conversation}/messages")["data"]] == ["[say: early]", "early"]
 
 
 def test_help_config_and_usage_errors(program):

@@ -61,6 +61,54 @@ static void care_checks_and_backs_up_on_demand(void **state) {
     remove_backups(folder);
 }
 
+static void make_file(const char *folder, const char *name, const char *text) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void backups_are_listed_newest_first_by_their_names(void **state) {
+    struct fixture *f = *state;
+    struct care_backup *list;
+    size_t n;
+    char folder[300];
+    snprintf(folder, sizeof folder, "%s/backups", f->dir);
+    assert_ok(care_backups(folder, f->arena, &list, &n));
+    assert_int_equal(n, 0);
+    mkdir(folder, 0700);
+    make_file(folder, "parley-20261127T100000Z.db", "1234");
+    make_file(folder, "parley-20261127T110000Z.db", "12345");
+    make_file(folder, "parley-20261126T100000Z.db", "");
+    make_file(folder, "parley-yesterday.db", "");
+    make_file(folder, "parley-20261127T110000Z.db.partial-abc", "");
+    assert_ok(care_backups(folder, f->arena, &list, &n));
+    assert_int_equal(n, 3);
+    assert_int_equal(list[0].at, 1795777200000);
+    assert_int_equal(list[0].bytes, 5);
+    assert_int_equal(list[1].at, 1795773600000);
+    assert_int_equal(list[2].at, 1795687200000);
+    assert_non_null(strstr(list[2].path, "backups/parley-20261126T100000Z.db"));
+    remove_backups(folder);
+}
+
+static void times_are_read_as_utc(void **state) {
+    (void)state;
+    int64_t at = 0;
+    assert_true(care_parse_time("2026-11-27", &at));
+    assert_int_equal(at, 1795737600000);
+    assert_true(care_parse_time("2026-11-27 10:00", &at));
+    assert_int_equal(at, 1795773600000);
+    assert_true(care_parse_time("2026-11-27T10:00:30Z", &at));
+    assert_int_equal(at, 1795773630000);
+    assert_true(care_parse_time("20261127T100000Z", &at));
+    static const char *const bad[] = {"", "today", "2026-11-27 10:00 Uhr", "2026-13-01", "10:00"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(care_parse_time(bad[i], &at));
+}
+
 static void care_says_what_is_wrong(void **state) {
     struct fixture *f = *state;
     struct care *c;
@@ -80,6 +128,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(care_checks_and_backs_up_on_demand, fixture_open,
                                         fixture_close),
+        cmocka_unit_test_setup_teardown(backups_are_listed_newest_first_by_their_names,
+                                        fixture_open, fixture_close),
+        cmocka_unit_test(times_are_read_as_utc),
         cmocka_unit_test_setup_teardown(care_says_what_is_wrong, fixture_open, fixture_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
