@@ -116,7 +116,7 @@ TX(api_store_backup);
 
 /* handlers_upstreams.c */
 TX(api_upstreams_list);
-TX(api_upstream_patch);
+ACT(api_upstream_patch);
 
 /* handlers_safety.c */
 ACT(api_moderations);

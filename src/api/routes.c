@@ -111,7 +111,7 @@ const struct route api_routes[] = {
     {HTTP_POST, V1 "/store/check", "checkStore", "Has the database checked in full", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_check))},
     {HTTP_POST, V1 "/store/backup", "backUpStore", "Has a backup made and restored for a trial", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_backup))},
     {HTTP_GET, V1 "/upstreams", "listUpstreams", "The model servers and how they are", ADMIN, OUT(200, upstream_list_answer), DO(READ(api_upstreams_list))},
-    {HTTP_PATCH, V1 "/upstreams/{name*}", "updateUpstream", "Changes a model server, also for later starts: takes it out, weight, limit; a key until Parley ends", ADMIN, IN(upstream_patch), OUT(200, upstream_entity), DO(WRITE(api_upstream_patch))},
+    {HTTP_PATCH, V1 "/upstreams/{name*}", "updateUpstream", "Changes a model server, also for later starts: takes it out, weight, limit; a key until Parley ends", ADMIN, IN(upstream_patch), OUT(200, upstream_entity), DO(LOOP(api_upstream_patch))},
 
     {HTTP_POST, V1 "/search", "searchDocuments", "Passages of the documents that one may read, with each score", IN(search_request), OUT(200, search_answer), DO(READ(api_search_read), LOOP(api_search_run))},
     {HTTP_GET, V1 "/collections", "listCollections", "One's collections, shared ones and those of roles", OUT(200, collection_list_answer), DO(READ(api_collections_list))},

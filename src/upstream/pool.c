@@ -185,9 +185,15 @@ enum err upstream_servers(struct upstream *u, struct arena *a, struct upstream_s
     return ERR_OK;
 }
 
-static enum err add_key(struct server *v, struct str key, struct errinfo *ei) {
+static enum err check_key(struct str key, struct errinfo *ei) {
     if (memchr(key.p, '\r', key.n) || memchr(key.p, '\n', key.n) || memchr(key.p, 0, key.n))
         return err_param(ei, ERR_INVALID, "key", "the key must be one line");
+    return ERR_OK;
+}
+
+static enum err add_key(struct server *v, struct str key, struct errinfo *ei) {
+    if (check_key(key, ei))
+        return ERR_INVALID;
     if (v->n_keys == UPSTREAM_KEYS_MAX)
         return err_param(ei, ERR_INVALID, "key", "a server takes at most %d keys",
                          UPSTREAM_KEYS_MAX);
@@ -226,26 +232,41 @@ static enum err replace_keys(struct server *v, struct str key, struct errinfo *e
     return ERR_OK;
 }
 
+/* Holding the lock. */
+static enum err find_server(struct upstream *u, struct str name, struct server **ret,
+                            struct errinfo *ei) {
+    for (int i = 0; i < u->n; i++)
+        if (str_eqz(name, u->servers[i].name)) {
+            *ret = &u->servers[i];
+            return ERR_OK;
+        }
+    return err_set(ei, ERR_NOT_FOUND, "there is no such model server");
+}
+
 enum err upstream_server_change(struct upstream *u, struct str name,
                                 const struct upstream_server_change *c, struct errinfo *ei) {
-    struct server *v = NULL;
-    enum err e = ERR_OK;
+    struct server *v;
     pthread_mutex_lock(&u->lock);
-    for (int i = 0; i < u->n && !v; i++)
-        if (str_eqz(name, u->servers[i].name))
-            v = &u->servers[i];
-    if (!v)
-        e = err_set(ei, ERR_NOT_FOUND, "there is no such model server");
-    else if (c->key.n)
+    enum err e = find_server(u, name, &v, ei);
+    if (!e && c->key.n)
         e = replace_keys(v, c->key, ei);
-    if (!e && c->enabled >= 0)
-        v->enabled = c->enabled;
-    if (!e && c->weight > 0)
-        v->weight = c->weight;
-    if (!e && c->max_concurrent >= 0)
-        v->max_concurrent = c->max_concurrent;
+    if (!e && (!c->order || c->order > v->changed)) {
+        v->enabled = c->enabled >= 0 ? c->enabled : v->enabled;
+        v->weight = c->weight > 0 ? c->weight : v->weight;
+        v->max_concurrent = c->max_concurrent >= 0 ? c->max_concurrent : v->max_concurrent;
+        v->changed = c->order ? c->order : v->changed;
+    }
     pthread_mutex_unlock(&u->lock);
     return e;
+}
+
+enum err upstream_server_check(struct upstream *u, struct str name,
+                               const struct upstream_server_change *c, struct errinfo *ei) {
+    struct server *v;
+    pthread_mutex_lock(&u->lock);
+    enum err e = find_server(u, name, &v, ei);
+    pthread_mutex_unlock(&u->lock);
+    return e || !c->key.n ? e : check_key(c->key, ei);
 }
 
 void upstream_render_metrics(struct upstream *u, struct buf *b) {

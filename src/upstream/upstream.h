@@ -64,7 +64,13 @@ struct upstream_server_change {
     int weight;         /* 0: as it is */
     int max_concurrent; /* -1: as it is */
     struct str key;     /* replaces all keys; STR_NULL: as they are */
+    uint64_t order; /* of several, the one with the highest is in force, whichever comes last; 0:
+                       whichever comes last. Keys have none */
 };
+/* Whether upstream_server_change() would take it: ERR_NOT_FOUND, ERR_INVALID (the key). */
+enum err upstream_server_check(struct upstream *u, struct str name,
+                               const struct upstream_server_change *c,
+                               struct errinfo *ei) ERR_CHECK;
 enum err upstream_server_change(struct upstream *u, struct str name,
                                 const struct upstream_server_change *c,
                                 struct errinfo *ei) ERR_CHECK; /* ERR_NOT_FOUND */

@@ -70,6 +70,7 @@ struct server {
     int n_keys, key;               /* key: the one in use */
     int weight, max_concurrent;    /* max_concurrent: 0 = no limit */
     bool enabled;
+    uint64_t changed; /* the order of the change that is in force */
     struct known_model *models;
     size_t n_models;
     bool known; /* the list was seen */
