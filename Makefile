@@ -94,6 +94,7 @@ bench-gateway: build load ## What a request costs on its way through, beside Lit
 	@exec scripts/bench-gateway $(ARGS)
 
 chaos: build load ## People chat while processes are killed at random (ARGS="--minutes 60", ARGS=--quick)
+	@scripts/models smollm2-135m-instruct
 	@exec python3 bench/chaos.py $(ARGS)
 
 llama-server: packages ## Build llama-server and llama-batched-bench for comparisons

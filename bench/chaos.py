@@ -1,308 +1,94 @@
 #!/usr/bin/env python3
 """People chat while what serves them is killed: bench/chaos.py [--minutes 5] [--users 200] [--every 5] [--quick].
 
-Users ask, read the streamed answer and, when the stream breaks, come back to it (Last-Event-ID) or send the question again with the same
-Idempotency-Key, as the page does. Meanwhile, every few seconds: kill -9 and -STOP of the server, kill -9 and -STOP of a model server,
-kill -9 of the supervisor (started again at once, as systemd would), the database locked by another process, the disk filled (where the data
-directory can be a small tmpfs of our own), and connections cut by the users themselves. The clock is not stepped: it is not ours alone.
+Two Parleys run: one before two mock model servers, whose every answer is known beforehand (load.h), and a small one with the engine and
+SmolLM2, whose streamed answers must be what the store holds. Users ask, read the streamed answer and come back when it breaks
+(lib/returning.py). Meanwhile, every five seconds on average, one thing of these goes wrong, each as often as the others: kill -9 and -STOP
+of a server, the engine, a model server, a supervisor (started again at once, as systemd would); connections cut, the database locked by
+another process, the disk filled (where the data directory can be a small tmpfs of our own), the time of day stepped by up to two hours
+(for our processes alone: load/clock.c).
 
-Every answer is known beforehand (load.h), so that an answer counts as good only when each byte of it is right. At the end every
-acknowledged message is looked for in the store."""
+An answer counts as good only when each byte of it is right. At the end every acknowledged message and every whole answer is looked for in
+the store, and what an idle server still holds is compared with what it held before."""
 
 import argparse
 import asyncio
-import json
+import mmap
 import os
 import random
 import signal
 import sqlite3
+import struct
 import subprocess
 import time
+import urllib.request
 
-from lib.load import Mock, SeededParley, print_results, work_folder
-from lib.servers import http_status, wait_until
+from lib.load import Mock, SeededParley, print_results, program, work_folder
+from lib.returning import Page, Seen, User
+from lib.servers import Process, api, http_status, wait_until
 
-MASK = (1 << 64) - 1
-WORDS = ("riverstonetablecloudbreadlightplanthousegreenpapermusicoceanchairnorthtrainfield"
-         "applebrownsheepwheelgrasshoneylemonmapleolivepearlpianoquietrobinsugartulipwaves"
-         "amberbeachcandydaisyeaglefreshgianthappyivoryjellykoalallamamangonobleonionpasta"
-         "quiltradiosaladtigerurbanvividwateryouthzebraacornberrycoraldoughearlyflutelilac")
-ANSWER_SECONDS = 60  # an answer that is not whole by then was not answered well
-
-
-def answer_to(question, tokens):
-    """As load.h's answer_token()."""
-    h = 0xcbf29ce484222325
-    for byte in question.encode():
-        h = ((h ^ byte) * 0x100000001b3) & MASK
-    text = []
-    for i in range(tokens):
-        x = (h + i * 0x9e3779b97f4a7c15) & MASK
-        x ^= x >> 30
-        x = (x * 0xbf58476d1ce4e5b9) & MASK
-        x ^= x >> 27
-        x = (x * 0x94d049bb133111eb) & MASK
-        x ^= x >> 31
-        text.append(" " + WORDS[(x & 63) * 5:(x & 63) * 5 + 5])
-    return "".join(text)
+SMALL_MODEL = "smollm2-135m-instruct"
+STEP_MOST_S = 7200
+IDLE_GAUGES = ("parley_turns_running", "parley_streams_open", "parley_upstream_server_in_flight", "parley_engine_sequences_running",
+               "parley_engine_requests_queued")
 
 
-class Broken(Exception):
-    """The connection went away, or the server asks to come back later."""
+class Clock:
+    """The time of day of the processes that are started with env."""
 
+    def __init__(self, work):
+        path = os.path.join(work, "clock")
+        with open(path, "wb") as f:
+            f.write(bytes(8))
+        with open(path, "r+b") as f:
+            self.map = mmap.mmap(f.fileno(), 8)
+        self.env = {**os.environ, "LD_PRELOAD": program("load_clock.so"), "PARLEY_CLOCK_FILE": path}
 
-class Seen:
-    def __init__(self):
-        self.good = self.bad = self.reconnected = self.resent = 0
-        self.acknowledged = {}  # message id of the answer → question
-        self.gaps, self.reasons = [], {}
-
-    def failed(self, why):
-        self.bad += 1
-        self.reasons[why] = self.reasons.get(why, 0) + 1
-
-
-class User:
-    def __init__(self, o, port, number, cookie, seen):
-        self.o, self.port, self.number, self.cookie, self.seen = o, port, number, cookie, seen
-        self.random = random.Random(number)
-        self.conversation, self.asked = None, 0
-
-    async def request(self, method, path, body=None, headers=()):
-        """Sends one request on a connection of its own; returns (status, reader, writer)."""
-        try:
-            reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20), 10)
-        except (OSError, asyncio.TimeoutError) as e:
-            raise Broken from e
-        data = b"" if body is None else json.dumps(body).encode()
-        head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Cookie: parley_session={self.cookie}", "Connection: close",
-                f"Content-Length: {len(data)}", "Content-Type: application/json", *headers]
-        try:
-            writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + data)
-            line = await asyncio.wait_for(reader.readline(), 15)
-            if not line:
-                raise Broken
-            status = int(line.split()[1])
-            while (await asyncio.wait_for(reader.readline(), 15)).strip():
-                pass
-        except (OSError, asyncio.TimeoutError, IndexError, ValueError) as e:
-            writer.close()
-            raise Broken from e
-        except Broken:
-            writer.close()
-            raise
-        return status, reader, writer
-
-    async def begin(self):
-        key = f"c-{self.number}-{self.random.random()}"
-        while self.conversation is None:
-            try:
-                status, reader, writer = await self.request("POST", "/api/v1/conversations", {}, ["Accept: application/json", f"Idempotency-Key: {key}"])
-                text = await reader.read()
-                writer.close()
-                if status == 201:
-                    self.conversation = json.loads(text[text.index(b"{"):text.rindex(b"}") + 1])["conversation_id"]
-                    return
-            except (Broken, OSError, ValueError):
-                pass
-            await asyncio.sleep(0.2)
-
-    async def read(self, reader, state):
-        """Reads events into state until the answer ends; Broken when the stream does before it."""
-        event, ident = None, None
-        cut = self.random.random() < self.o.cut and self.random.randrange(self.o.tokens)
-        n = 0
-        while True:
-            try:
-                line = (await asyncio.wait_for(reader.readline(), 25)).decode().strip()
-                if reader.at_eof() and not line:
-                    raise Broken
-            except (OSError, asyncio.TimeoutError, ValueError) as e:
-                raise Broken from e
-            if line.startswith("event: "):
-                event = line[7:]
-            elif line.startswith("id: "):
-                ident = int(line[4:])
-            elif line.startswith("data: "):
-                data = json.loads(line[6:])
-                if ident is not None:
-                    state["last"] = ident
-                if event == "created":
-                    state["id"] = data["message"]["message_id"]
-                    self.seen.acknowledged[state["id"]] = state["question"]
-                elif event in ("token", "reset"):
-                    now = time.monotonic()
-                    if state["at"]:
-                        self.seen.gaps.append(now - state["at"])
-                    state["at"] = now
-                    state["text"] = data["text"] if event == "reset" else state["text"] + data["text"]
-                elif event == "done":
-                    state["done"] = True
-                    return
-                elif event == "error":
-                    state["error"] = data["error"].get("code") or "error"
-                    return
-                n += 1
-                if cut and n >= cut:
-                    raise Broken
-
-    async def ask(self):
-        question = f"Question {self.asked} of user {self.number}, drawn {self.random.randrange(10**9)}"
-        self.asked += 1
-        expected, key = answer_to(question, self.o.tokens), f"m-{self.number}-{self.asked}-{self.random.random()}"
-        state = {"question": question, "id": None, "last": 0, "text": "", "at": 0, "done": False, "error": None}
-        end = time.monotonic() + ANSWER_SECONDS
-        tries = 0
-        while time.monotonic() < end and not state["done"]:
-            writer = None
-            try:
-                if state["id"] is None:
-                    status, reader, writer = await self.request("POST", f"/api/v1/conversations/{self.conversation}/messages", {"content": question},
-                                                                ["Accept: text/event-stream", f"Idempotency-Key: {key}"])
-                    self.seen.resent += tries > 0
-                else:
-                    status, reader, writer = await self.request("GET", f"/api/v1/messages/{state['id']}/events", None,
-                                                                ["Accept: text/event-stream", f"Last-Event-ID: {state['last']}"])
-                    self.seen.reconnected += 1
-                tries += 1
-                if status >= 500 or status in (409, 429):
-                    raise Broken
-                if status >= 300:
-                    state["error"] = f"HTTP {status}"
-                    break
-                await self.read(reader, state)
-                if state["error"]:
-                    break
-            except (Broken, OSError):
-                await asyncio.sleep(0.1 + 0.2 * self.random.random())
-            finally:
-                if writer:
-                    writer.close()
-        if state["done"] and state["text"] == expected:
-            self.seen.good += 1
-        else:
-            if state["done"] and not state["error"]:
-                same = len(os.path.commonprefix([state["text"], expected]))
-                print(f"text differs from byte {same} on: {len(state['text'])} bytes in place of {len(expected)}; "
-                      f"{tries} requests: {state['text'][same:same + 160]!r}", flush=True)
-            self.seen.failed(state["error"] or ("text differs" if state["done"] else "not whole in time"))
-
-    async def live(self, until):
-        await asyncio.sleep(self.random.random() * self.o.think)
-        await self.begin()
-        while time.monotonic() < until:
-            await self.ask()
-            await asyncio.sleep(self.random.expovariate(1 / self.o.think))
-
-
-class Page:
-    """Asks for the page's status ten times a second; the longest time without an answer is the outage."""
-
-    def __init__(self, port):
-        self.port, self.longest, self.asked, self.failed = port, 0.0, 0, 0
-
-    async def once(self):
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            return (await reader.readline()).startswith(b"HTTP/1.1 200")
-        finally:
-            writer.close()
-
-    async def live(self, until):
-        good = time.monotonic()
-        while time.monotonic() < until:
-            self.asked += 1
-            try:
-                ok = await asyncio.wait_for(self.once(), 10)
-            except (OSError, asyncio.TimeoutError):
-                ok = False
-            now = time.monotonic()
-            self.failed += not ok
-            if ok:
-                self.longest = max(self.longest, now - good)
-                good = now
-            await asyncio.sleep(0.1)
-
-
-class Chaos:
-    def __init__(self, o, work, parley, mocks):
-        self.o, self.work, self.parley, self.mocks = o, work, parley, mocks
-        self.random, self.done = random.Random(o.seed), {}
-        self.acts = [self.kill_server, self.stop_server, self.kill_mock, self.stop_mock, self.kill_supervisor, self.lock_database]
-        if parley.small_disk:
-            self.acts.append(self.fill_disk)
-
-    async def kill_server(self):
-        self.parley.signal("server", signal.SIGKILL)
-
-    async def stop_server(self):
-        self.parley.signal("server", signal.SIGSTOP)  # the watchdog's business
-
-    async def kill_mock(self):
-        m = self.random.choice(self.mocks)
-        m.process.stop_hard()
-        await asyncio.sleep(0.5)
-        m.start()
-
-    async def stop_mock(self):
-        m = self.random.choice(self.mocks)
-        os.kill(m.process.child.pid, signal.SIGSTOP)
-        await asyncio.sleep(1)
-        os.kill(m.process.child.pid, signal.SIGCONT)
-
-    async def kill_supervisor(self):
-        self.parley.kill_supervisor()
-
-    async def lock_database(self):
-        db = sqlite3.connect(self.parley.database, timeout=0, isolation_level=None)
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            await asyncio.sleep(1)
-            db.execute("ROLLBACK")
-        except sqlite3.OperationalError:
-            pass
-        finally:
-            db.close()
-
-    async def fill_disk(self):
-        path = os.path.join(self.parley.data, "filler")
-        try:
-            with open(path, "wb") as f:
-                while True:
-                    f.write(b"\0" * (1 << 20))
-        except OSError:
-            pass
-        await asyncio.sleep(1)
-        os.unlink(path)
-
-    async def live(self, until):
-        await asyncio.sleep(self.o.every)
-        while time.monotonic() < until:
-            act = self.random.choice(self.acts)
-            self.done[act.__name__] = self.done.get(act.__name__, 0) + 1
-            await act()
-            await asyncio.sleep(self.random.expovariate(1 / self.o.every))
+    def step(self, seconds):
+        self.map[:] = struct.pack("=q", seconds)
 
 
 class HardParley(SeededParley):
     """Started again by us when its supervisor is killed; on a small tmpfs when we may mount one."""
 
-    def __init__(self, work, name, users, *options):
-        data = os.path.join(work, name)
+    def __init__(self, work, name, users, upstream, clock, *options):
+        data, self.clock = os.path.join(work, name), clock
         os.makedirs(data)
         self.small_disk = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "parley-chaos", data],
                                          stderr=subprocess.DEVNULL, check=False).returncode == 0
-        super().__init__(work, name, users, *options)
+        try:
+            super().__init__(work, name, users, upstream, *options)
+        except BaseException:
+            self.unmount()
+            raise
+        self.cookies = open(self.sessions, encoding="ascii").read().split()
+        self.seen, self.page = Seen(), Page(self.port)
+        self.users = []
+        self.at_first = self.held()
 
-    def signal(self, name, signo):
+    def launch(self):
+        self.process = Process(self.argv, self.log, self.clock.env)
+
+    def ours(self):
+        """The processes that have this data directory, whoever started them: {pid: name}."""
+        found = {}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 argv = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
-                if os.getsid(int(pid)) == self.process.child.pid and len(argv) > 1 and argv[1] == name.encode():
-                    os.kill(int(pid), signo)
-            except (OSError, ProcessLookupError):
+                env = open(f"/proc/{pid}/environ", "rb").read().split(b"\0")
+            except OSError:
                 continue
+            if self.data.encode() in argv or f"PARLEY_DATA_DIR={self.data}".encode() in env:
+                found[int(pid)] = argv[1].decode() if len(argv) > 1 else "?"
+        return found
+
+    def signal(self, name, signo):
+        for pid, found in self.ours().items():
+            if found == name:
+                try:
+                    os.kill(pid, signo)
+                except ProcessLookupError:
+                    pass
 
     def kill_supervisor(self):
         os.kill(self.process.child.pid, signal.SIGKILL)
@@ -315,82 +101,276 @@ class HardParley(SeededParley):
                 self.launch()
             await asyncio.sleep(0.05)
 
+    def gauges(self):
+        """What of IDLE_GAUGES is not 0."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as r:
+            lines = [line.rsplit(" ", 1) for line in r.read().decode().splitlines() if line.startswith(IDLE_GAUGES)]
+        return {name: float(value) for name, value in lines if float(value)}
+
+    def connections(self):
+        """Of clients, that the server still holds."""
+        port = f":{self.port:04X}"
+        rows = [line.split() for line in open("/proc/net/tcp", encoding="ascii")][1:]
+        return sum(row[1].endswith(port) and row[3] in ("01", "08") for row in rows)  # established, close-wait
+
+    def held(self):
+        """What an idle server holds: files but for sockets, processes."""
+        pid = self.running()["server"]
+        files = 0
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                files += not os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
+            except OSError:
+                continue
+        return {"files": files, "processes": len(self.ours())}
+
+    def leaks(self):
+        """Slots and connections, files, processes beyond what there was at first, once it has come to rest."""
+        try:
+            wait_until(lambda: not self.gauges() and not self.connections(), 20, "rest")
+        except SystemExit:
+            print(f"not at rest: {self.gauges()}, {self.connections()} connections")
+        now = self.held()
+        return {"slots": sum(self.gauges().values()) + self.connections(), "files": max(0, now["files"] - self.at_first["files"]),
+                "processes": max(0, now["processes"] - self.at_first["processes"])}
+
+    def idle_cpu(self, seconds=3):
+        self.pids = self.running()
+        before = self.cpu_seconds()
+        time.sleep(seconds)
+        return 100 * (self.cpu_seconds() - before) / seconds
+
     def unmount(self):
         if self.small_disk:
-            subprocess.run(["umount", self.data], check=False)
+            subprocess.run(["umount", "--lazy", self.data], check=False)
 
 
-def compare(database, seen):
-    db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-    lost = 0
-    for message_id, question in seen.acknowledged.items():
-        row = db.execute("SELECT q.content FROM messages a JOIN messages q ON q.message_id = a.parent_id WHERE a.message_id = ?",
+class Chaos:
+    def __init__(self, o, parleys, mocks, clock):
+        self.o, self.parleys, self.mocks, self.clock = o, parleys, mocks, clock
+        self.main, self.own = parleys[0], parleys[1] if len(parleys) > 1 else None
+        self.random, self.done = random.Random(o.seed), {}
+        self.acts = [self.kill_server, self.stop_server, self.kill_upstream, self.stop_upstream, self.kill_supervisor, self.stop_supervisor,
+                     self.lock_database, self.cut_connections, self.step_clock]
+        if self.own:
+            self.acts += [self.kill_engine, self.stop_engine]
+        if self.main.small_disk:
+            self.acts.append(self.fill_disk)
+
+    def one(self):
+        return self.random.choice(self.parleys)
+
+    async def kill_server(self):
+        self.one().signal("server", signal.SIGKILL)
+
+    async def stop_server(self):
+        self.one().signal("server", signal.SIGSTOP)  # the supervisor's business
+
+    async def kill_engine(self):
+        self.own.signal("engine", signal.SIGKILL)
+
+    async def stop_engine(self):
+        self.own.signal("engine", signal.SIGSTOP)
+
+    async def kill_upstream(self):
+        m = self.random.choice(self.mocks)
+        m.process.stop_hard()
+        await asyncio.sleep(0.5)
+        m.start()
+
+    async def stop_upstream(self):
+        m = self.random.choice(self.mocks)
+        os.kill(m.process.child.pid, signal.SIGSTOP)
+        await asyncio.sleep(1)
+        os.kill(m.process.child.pid, signal.SIGCONT)
+
+    async def kill_supervisor(self):
+        self.one().kill_supervisor()
+
+    async def stop_supervisor(self):
+        pid = self.one().process.child.pid
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(1)
+        os.kill(pid, signal.SIGCONT)
+
+    async def cut_connections(self):
+        for p in self.parleys:
+            for user in p.users:
+                if self.random.random() < 0.5:
+                    user.cut_connection()
+
+    async def step_clock(self):
+        self.clock.step(self.random.randrange(-STEP_MOST_S, STEP_MOST_S))
+
+    async def lock_database(self):
+        db = sqlite3.connect(self.one().database, timeout=0, isolation_level=None)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            await asyncio.sleep(1)
+            db.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            pass
+        finally:
+            db.close()
+
+    async def fill_disk(self):
+        path = os.path.join(self.main.data, "filler")
+        await asyncio.get_running_loop().run_in_executor(None, fill, path)
+        await asyncio.sleep(1)
+        os.unlink(path)
+
+    async def live(self, until):
+        """Each act once in every round, in an order of its own, so that none is left out of a short run."""
+        due, bag = time.monotonic(), []
+        while True:
+            due += self.random.expovariate(1 / self.o.every)
+            if due >= until:
+                return
+            await asyncio.sleep(max(0, due - time.monotonic()))
+            bag = bag or self.random.sample(self.acts, len(self.acts))
+            act = bag.pop()
+            self.done[act.__name__] = self.done.get(act.__name__, 0) + 1
+            await act()
+
+
+def fill(path):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        for size in (1 << 20, 4096):
+            while True:
+                try:
+                    os.write(fd, bytes(size))
+                except OSError:
+                    break
+    finally:
+        os.close(fd)
+
+
+def compare(parley):
+    """(acknowledged messages lost, doubled, answers unfinished, answers that are not as they were streamed, is the database sound)."""
+    db = sqlite3.connect(f"file:{parley.database}?mode=ro", uri=True)
+    lost = differ = 0
+    for message_id, question in parley.seen.acknowledged.items():
+        row = db.execute("SELECT q.content, a.content FROM messages a JOIN messages q ON q.message_id = a.parent_id WHERE a.message_id = ?",
                          (message_id,)).fetchone()
         lost += row is None or row[0] != question
+        differ += row is not None and parley.seen.texts.get(message_id, row[1]) != row[1]
     doubled = db.execute("SELECT count(*) - count(DISTINCT content) FROM messages WHERE sender = 'user'").fetchone()[0]
     left = db.execute("SELECT count(*) FROM messages WHERE status = 'streaming'").fetchone()[0]
     sound = db.execute("PRAGMA integrity_check").fetchone()[0]
     db.close()
-    return lost, doubled, left, sound
+    return lost, doubled, left, differ, sound == "ok"
 
 
-async def play(o, parley, chaos, seen, page):
-    cookies = open(parley.sessions).read().split()
+async def play(o, parleys, chaos):
     until = time.monotonic() + o.minutes * 60
-    users = [User(o, parley.port, i, cookies[i], seen) for i in range(o.users)]
-    await asyncio.gather(page.live(until), parley.keep_up(until + 20), chaos.live(until - 10), *(u.live(until) for u in users))
+    tasks = [chaos.live(until - 10)]
+    for p in parleys:
+        tasks += [p.page.live(until), p.keep_up(until + 20), *(u.live(until) for u in p.users)]
+    await asyncio.gather(*tasks)
 
 
-def main():
+def start_own(o, work, clock):
+    """The Parley with an engine, or None."""
+    if subprocess.run([program("parley"), "model", "verify", SMALL_MODEL], capture_output=True, check=False).returncode:
+        print(f"{SMALL_MODEL} is not there (build/parley model pull {SMALL_MODEL}): the engine is left out")
+        return None
+    p = HardParley(work, "engine", o.engine_users, None, clock, "--model", SMALL_MODEL, "--embedding-model", "none", "--watchdog-seconds", str(o.watchdog))
+    cookie = "parley_session=" + p.cookies[0]
+    for role in api(p.port, "GET", "/api/v1/roles", cookie=cookie)[0]["data"]:
+        api(p.port, "PATCH", f"/api/v1/roles/{role['role_id']}", {"max_tokens": o.engine_tokens, "temperature": 0}, cookie)
+    p.users = [User(o, p.port, i, p.cookies[i], p.seen, known=False) for i in range(o.engine_users)]
+    return p
+
+
+def end(parleys):
+    """Leaks and idleness of what runs, then its end and what remains of it."""
+    leaks, cpu = {"slots": 0, "files": 0, "processes": 0}, 0.0
+    for p in parleys:
+        try:
+            wait_until(lambda p=p: http_status(p.port, "/readyz") == 200, 30, "Parley after all that")
+        except SystemExit:
+            print(open(p.log, encoding="utf-8", errors="replace").read()[-4000:])
+            raise
+        for what, n in p.leaks().items():
+            leaks[what] += n
+        cpu = max(cpu, p.idle_cpu())
+        p.stop()
+        leaks["processes"] += len(p.ours())
+    return leaks, cpu
+
+
+def report(o, parleys, chaos, leaks, cpu, compared):
+    lost, doubled, left, differ = (sum(c[i] for c in compared) for i in range(4))
+    good, bad = sum(p.seen.good for p in parleys), sum(p.seen.bad for p in parleys)
+    print(f"faults in {o.minutes:g} minutes:", ", ".join(f"{k} {v}" for k, v in sorted(chaos.done.items())))
+    for name, p in zip(("mock model servers", "own engine"), parleys):
+        print(f"{name}: {p.seen.good} answers good, {p.seen.bad} not {p.seen.reasons or ''}; streams taken up again {p.seen.reconnected}, questions "
+              f"sent again {p.seen.resent}; page asked {p.page.asked} times, {p.page.failed} without an answer")
+    if not all(c[4] for c in compared):
+        print("a database is DAMAGED")
+    gaps = [sorted(p.seen.gaps) or [0] for p in parleys]
+    rows = [("answered well", 100 * good / max(good + bad, 1), "%", 99.9, "higher"),
+            ("longest outage of the page", max(p.page.longest for p in parleys), "s", 1, "lower"),
+            ("longest gap within an answer", gaps[0][-1], "s", 2, "lower"),
+            ("gap within an answer, p99.9", gaps[0][int(len(gaps[0]) * .999)], "s", None, "lower")]
+    if len(parleys) > 1:
+        rows += [("longest gap within an answer, own engine", gaps[1][-1], "s", 2, "lower")]
+    print_results("chaos", rows + [
+        ("acknowledged messages lost", lost, "messages", 0, "lower"),
+        ("messages doubled", doubled, "messages", 0, "lower"),
+        ("answers left unfinished", left, "answers", 0, "lower"),
+        ("answers stored otherwise than streamed", differ, "answers", 0, "lower"),
+        ("slots and connections leaked", leaks["slots"], "", 0, "lower"),
+        ("files leaked", leaks["files"], "files", 0, "lower"),
+        ("processes leaked", leaks["processes"], "processes", 0, "lower"),
+        ("databases damaged", sum(not c[4] for c in compared), "", 0, "lower"),
+        ("CPU of the idle server", cpu, "% of a core", None, "lower")])
+
+
+def options():
     p = argparse.ArgumentParser()
     p.add_argument("--minutes", type=float, default=5)
     p.add_argument("--users", type=int, default=200)
     p.add_argument("--every", type=float, default=5, help="seconds between two faults, on average")
     p.add_argument("--think", type=float, default=8, help="seconds between two questions of a user, on average")
     p.add_argument("--tokens", type=int, default=60)
+    p.add_argument("--engine-users", type=int, default=2, help="users of the Parley with an engine; 0 leaves it out")
+    p.add_argument("--engine-tokens", type=int, default=40)
     p.add_argument("--cut", type=float, default=0.05, help="share of streams that their reader cuts")
-    p.add_argument("--watchdog", type=int, default=1, help="watchdog_seconds of the server")
+    p.add_argument("--watchdog", type=int, default=1, help="watchdog_seconds of the servers")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--quick", action="store_true", help="one minute, 50 users")
     o = p.parse_args()
     if o.quick:
         o.minutes, o.users = 1, 50
+    return o
+
+
+def main():
+    o = options()
     with work_folder() as work:
+        clock, parleys = Clock(work), []
         seconds = int(o.minutes * 60) + 300
-        mocks = [Mock(work, seconds, first_ms=100, rate=30, tokens=o.tokens) for _ in range(1)]
-        urls = mocks[0].url
-        parley = HardParley(work, "chaos", o.users, urls, "--watchdog-seconds", str(o.watchdog))
-        seen, page = Seen(), Page(parley.port)
-        chaos = Chaos(o, work, parley, mocks)
+        mocks = [Mock(work, seconds, first_ms=100, rate=30, tokens=o.tokens) for _ in range(2)]
         try:
-            asyncio.run(play(o, parley, chaos, seen, page))
-            try:
-                wait_until(lambda: http_status(parley.port, "/readyz") == 200, 30, "Parley after all that")
-            except SystemExit:
-                print(open(parley.log, encoding="utf-8", errors="replace").read()[-4000:])
-                raise
-            files = len(os.listdir(f"/proc/{parley.running()['server']}/fd"))
+            main_one = HardParley(work, "chaos", o.users, ",".join(m.url for m in mocks), clock, "--watchdog-seconds", str(o.watchdog))
+            parleys.append(main_one)
+            main_one.users = [User(o, main_one.port, i, main_one.cookies[i], main_one.seen) for i in range(o.users)]
+            own = start_own(o, work, clock) if o.engine_users else None
+            if own:
+                parleys.append(own)
+            chaos = Chaos(o, parleys, mocks, clock)
+            asyncio.run(play(o, parleys, chaos))
+            leaks, cpu = end(parleys)
+            compared = [compare(p) for p in parleys]
         finally:
-            parley.stop()
+            for p in parleys:
+                p.stop()
+                p.unmount()
             for m in mocks:
                 m.stop()
-            try:
-                compared = compare(parley.database, seen)
-            finally:
-                parley.unmount()
-        lost, doubled, left, sound = compared
-    print("faults:", ", ".join(f"{k} {v}" for k, v in sorted(chaos.done.items())))
-    print(f"answers: {seen.good} good, {seen.bad} not {seen.reasons or ''}; streams taken up again {seen.reconnected}, questions sent again {seen.resent}")
-    print(f"page: asked {page.asked} times, {page.failed} without an answer; database: {sound}; files open at the end {files}")
-    gaps = sorted(seen.gaps)
-    print_results("chaos", [
-        ("answered well", 100 * seen.good / max(seen.good + seen.bad, 1), "%", 99.9, "higher"),
-        ("longest outage of the page", page.longest, "s", 1, "lower"),
-        ("longest gap within an answer", gaps[-1] if gaps else 0, "s", 2, "lower"),
-        ("gap within an answer, p99.9", gaps[int(len(gaps) * .999)] if gaps else 0, "s", None, "lower"),
-        ("acknowledged messages lost", lost, "messages", 0, "lower"),
-        ("messages doubled", doubled, "messages", 0, "lower"),
-        ("answers left unfinished", left, "answers", 0, "lower")])
+    report(o, parleys, chaos, leaks, cpu, compared)
 
 
 if __name__ == "__main__":

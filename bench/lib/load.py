@@ -47,8 +47,9 @@ class SeededParley:
         self.sessions, self.keys = os.path.join(work, name + ".sessions"), os.path.join(work, name + ".keys")
         subprocess.run([program("load_seed"), self.database, str(users), self.sessions, self.keys], check=True)
         self.port = free_port()
-        self.argv = [program("parley"), "serve", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}", "--upstream", upstream,
-                     "--log-level", "warn", *options]
+        self.argv = [program("parley"), "serve", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}", "--log-level", "warn", *options]
+        if upstream:  # else its own engine
+            self.argv += ["--upstream", upstream]
         self.launch()
         wait_until(lambda: http_status(self.port, "/readyz") == 200, 60, "Parley")
         self.pids = self.running()

@@ -6,11 +6,9 @@
  * Prints one JSON object when all have had their first event (or the time is up), keeps them until
  * its input ends, and then says how many were still there. One thread, epoll. */
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,17 +30,13 @@ static long attached, gone, refused;
 static int epfd;
 
 static bool dial(struct reader *r) {
-    struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                             .sin_port = htons((uint16_t)options.port)};
     char text[1024];
     int n = snprintf(text, sizeof text,
                      "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: parley_session=%s\r\n"
                      "Accept: text/event-stream\r\n\r\n",
                      options.path, options.cookie);
-    r->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (r->fd < 0 || connect(r->fd, (struct sockaddr *)&at, sizeof at) ||
-        send(r->fd, text, (size_t)n, MSG_NOSIGNAL) != n)
+    r->fd = dial_local(options.port);
+    if (r->fd < 0 || send(r->fd, text, (size_t)n, MSG_NOSIGNAL) != n)
         return false;
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = r};
     return epoll_ctl(epfd, EPOLL_CTL_ADD, r->fd, &e) == 0;
@@ -102,12 +96,8 @@ static void read_options(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    struct rlimit files;
     read_options(argc, argv);
-    if (!getrlimit(RLIMIT_NOFILE, &files)) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    files_raise();
     struct reader *readers = calloc((size_t)options.readers, sizeof *readers);
     epfd = epoll_create1(EPOLL_CLOEXEC);
     if (!readers || epfd < 0)

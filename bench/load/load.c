@@ -1,7 +1,83 @@
 /* See load.h. */
 #include "load.h"
 
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void files_raise(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files))
+        return;
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+}
+
+int dial_local(int port) {
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at)) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* ---- what is due ---- */
+
+static void put(struct due_heap *h, size_t i, struct due *d) {
+    h->list[i] = d;
+    d->place = i;
+}
+
+static void sift(struct due_heap *h, size_t i) {
+    struct due *d = h->list[i];
+    for (; i > 1 && h->list[i / 2]->at > d->at; i /= 2)
+        put(h, i, h->list[i / 2]);
+    for (size_t child; (child = 2 * i) <= h->n; i = child) {
+        if (child < h->n && h->list[child + 1]->at < h->list[child]->at)
+            child++;
+        if (h->list[child]->at >= d->at)
+            break;
+        put(h, i, h->list[child]);
+    }
+    put(h, i, d);
+}
+
+void due_set(struct due_heap *h, struct due *d, int64_t at) {
+    if (!d->place && h->n + 2 > h->size) {
+        h->size = h->size ? h->size * 2 : 4096;
+        h->list = realloc(h->list, h->size * sizeof *h->list);
+        if (!h->list)
+            abort();
+    }
+    d->at = at;
+    if (!d->place)
+        put(h, ++h->n, d);
+    sift(h, d->place);
+}
+
+void due_remove(struct due_heap *h, struct due *d) {
+    size_t i = d->place;
+    if (!i)
+        return;
+    d->place = 0;
+    struct due *last = h->list[h->n--];
+    if (last != d) {
+        put(h, i, last);
+        sift(h, i);
+    }
+}
+
+struct due *due_first(const struct due_heap *h) {
+    return h->n ? h->list[1] : NULL;
+}
+
+/* ---- lengths, checksum, histogram ---- */
 
 void lengths_read(struct lengths *l, const char *path) {
     FILE *f = fopen(path, "r");

@@ -1,5 +1,5 @@
-/* What the load programs share: the answer that the mock gives to a question, histograms, a
- * checksum.
+/* What the load programs share: the answer that the mock gives to a question, connections, what is
+ * due when, histograms, a checksum.
  *
  * The mock's answer is a function of the question's text alone, so whoever asked can tell whether
  * every byte of it arrived, and what is in the store can be checked the same way. */
@@ -54,6 +54,25 @@ static inline uint32_t answer_length(const struct lengths *l, uint64_t question)
 }
 /* One number a line; ends the program when there is none. */
 void lengths_read(struct lengths *l, const char *path);
+
+/* As many open files as the machine allows. */
+void files_raise(void);
+/* A blocking connection to 127.0.0.1; -1: errno says why not. */
+int dial_local(int port);
+
+/* What is due, by time (microseconds of now_us()): a binary heap of members of other structs. */
+struct due {
+    int64_t at;
+    size_t place; /* 1-based; 0 = not in the heap */
+};
+struct due_heap {
+    struct due **list; /* owned */
+    size_t n, size;
+};
+void due_set(struct due_heap *h, struct due *d, int64_t at); /* puts it in, or moves it */
+void due_remove(struct due_heap *h, struct due *d);          /* also when it is not in */
+struct due *due_first(const struct due_heap *h);             /* NULL = none */
+#define DUE_OF(d, type, member) ((type *)(void *)((char *)(d)-offsetof(type, member)))
 
 /* CRC-32 (IEEE 802.3), as zlib's crc32(). */
 uint32_t crc32_add(uint32_t crc, const void *p, size_t n);

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <yyjson.h>
@@ -38,65 +37,17 @@ struct peer {
     bool stream_usage;
     uint64_t question;
     uint32_t at, total, prompt;
-    int64_t due;
-    size_t heap_at; /* 1-based; 0 = not in the heap */
+    struct due due;
 };
 
 static int epfd;
-static struct peer **heap;
-static size_t heap_n, heap_size;
+static struct due_heap heap; /* of peers whose next token is due */
 static int64_t interval_us;
-
-/* ---- the heap ---- */
-
-static void heap_put(size_t i, struct peer *p) {
-    heap[i] = p;
-    p->heap_at = i;
-}
-
-static void sift(size_t i) {
-    struct peer *p = heap[i];
-    while (i > 1 && heap[i / 2]->due > p->due) {
-        heap_put(i, heap[i / 2]);
-        i /= 2;
-    }
-    for (size_t child; (child = 2 * i) <= heap_n; i = child) {
-        if (child < heap_n && heap[child + 1]->due < heap[child]->due)
-            child++;
-        if (heap[child]->due >= p->due)
-            break;
-        heap_put(i, heap[child]);
-    }
-    heap_put(i, p);
-}
-
-static void heap_add(struct peer *p) {
-    if (heap_n + 2 > heap_size) {
-        heap_size = heap_size ? heap_size * 2 : 4096;
-        heap = realloc(heap, heap_size * sizeof *heap);
-        if (!heap)
-            abort();
-    }
-    heap_put(++heap_n, p);
-    sift(heap_n);
-}
-
-static void heap_remove(struct peer *p) {
-    size_t i = p->heap_at;
-    if (!i)
-        return;
-    p->heap_at = 0;
-    struct peer *last = heap[heap_n--];
-    if (last != p) {
-        heap_put(i, last);
-        sift(i);
-    }
-}
 
 /* ---- connections ---- */
 
 static void drop(struct peer *p) {
-    heap_remove(p);
+    due_remove(&heap, &p->due);
     close(p->fd);
     free(p->in);
     free(p->out);
@@ -226,8 +177,7 @@ static void advance(struct peer *p) {
         end_stream(p);
         return;
     }
-    p->due += interval_us;
-    heap_add(p);
+    due_set(&heap, &p->due, p->due.at + interval_us);
 }
 
 static void choose_answer(struct peer *p, yyjson_val *root) {
@@ -271,10 +221,9 @@ static bool chat(struct peer *p, char *body, size_t n) {
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     if (p->streaming && !put(p, head, sizeof head - 1))
         return false;
-    p->due = now_us() + (int64_t)options.first_ms * 1000;
     if (!options.first_ms && !p->streaming)
         return whole_answer(p);
-    heap_add(p);
+    due_set(&heap, &p->due, now_us() + (int64_t)options.first_ms * 1000);
     return true;
 }
 
@@ -356,21 +305,21 @@ static void accept_all(int listener) {
     }
 }
 
-static int64_t due_first(void) {
+/* Microseconds until the next is. */
+static int64_t do_what_is_due(void) {
     int64_t now = now_us();
-    while (heap_n && heap[1]->due <= now) {
-        struct peer *p = heap[1];
-        heap_remove(p);
-        advance(p);
+    for (struct due *d; (d = due_first(&heap)) && d->at <= now;) {
+        due_remove(&heap, d);
+        advance(DUE_OF(d, struct peer, due));
     }
-    return heap_n ? heap[1]->due - now_us() : 1000000;
+    return heap.n ? due_first(&heap)->at - now_us() : 1000000;
 }
 
 static void run(int listener) {
     static struct epoll_event events[1024];
     int64_t until = options.seconds ? now_us() + (int64_t)options.seconds * 1000000 : INT64_MAX;
     while (now_us() < until) {
-        int64_t left = due_first();
+        int64_t left = do_what_is_due();
         int n = epoll_wait(epfd, events, 1024, left <= 0 ? 0 : (int)((left + 999) / 1000));
         for (int i = 0; i < n; i++) {
             struct peer *p = events[i].data.ptr;
@@ -409,15 +358,11 @@ static void read_options(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    struct rlimit files;
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof at;
     int on = 1;
     read_options(argc, argv);
-    if (!getrlimit(RLIMIT_NOFILE, &files)) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    files_raise();
     at.sin_port = htons((uint16_t)options.port);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

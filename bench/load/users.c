@@ -19,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,7 +46,8 @@ struct user {
     char message[37];
     uint32_t asked; /* questions so far */
     uint64_t question;
-    int64_t due, sent_us, last_us; /* last_us: the last content */
+    struct due due;
+    int64_t sent_us, last_us; /* last_us: the last content */
     uint64_t random;
     /* the answer */
     char *line; /* bytes of the body that do not make a whole line yet, or of the head */
@@ -61,7 +61,6 @@ struct user {
     bool text_wrong;
     uint32_t crc;
     char event[16];
-    size_t heap_at;
 };
 
 static struct {
@@ -71,51 +70,10 @@ static struct {
 } seen;
 
 static int epfd;
-static struct user **heap;
-static size_t heap_n;
+static struct due_heap heap; /* of users */
 static int64_t stop_us;
 static FILE *log_file;
 static int open_answers, most_open;
-
-/* ---- a heap of users by due time ---- */
-
-static void heap_put(size_t i, struct user *u) {
-    heap[i] = u;
-    u->heap_at = i;
-}
-
-static void sift(size_t i) {
-    struct user *u = heap[i];
-    for (; i > 1 && heap[i / 2]->due > u->due; i /= 2)
-        heap_put(i, heap[i / 2]);
-    for (size_t child; (child = 2 * i) <= heap_n; i = child) {
-        if (child < heap_n && heap[child + 1]->due < heap[child]->due)
-            child++;
-        if (heap[child]->due >= u->due)
-            break;
-        heap_put(i, heap[child]);
-    }
-    heap_put(i, u);
-}
-
-static void wake_at(struct user *u, int64_t due) {
-    u->due = due;
-    if (!u->heap_at)
-        heap_put(++heap_n, u);
-    sift(u->heap_at);
-}
-
-static void heap_remove(struct user *u) {
-    size_t i = u->heap_at;
-    if (!i)
-        return;
-    u->heap_at = 0;
-    struct user *last = heap[heap_n--];
-    if (last != u) {
-        heap_put(i, last);
-        sift(i);
-    }
-}
 
 /* ---- asking ---- */
 
@@ -129,7 +87,7 @@ static void think(struct user *u) {
     u->state = THINKING;
     if (options.requests && u->asked >= (uint32_t)options.requests)
         return;
-    wake_at(u, now_us() + (int64_t)(ms * 1000));
+    due_set(&heap, &u->due, now_us() + (int64_t)(ms * 1000));
 }
 
 static void hang_up(struct user *u) {
@@ -147,14 +105,11 @@ static void broken(struct user *u) {
 }
 
 static bool dial(struct user *u) {
-    struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                             .sin_port = htons((uint16_t)options.port)};
     int on = 1;
     if (u->fd >= 0)
         return true;
-    u->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (u->fd < 0 || connect(u->fd, (struct sockaddr *)&at, sizeof at)) {
+    u->fd = dial_local(options.port);
+    if (u->fd < 0) {
         hang_up(u);
         return false;
     }
@@ -212,7 +167,7 @@ static void ask(struct user *u) {
     if (!post(u, path, accept, body))
         broken(u);
     else
-        wake_at(u, u->sent_us + GIVE_UP_US);
+        due_set(&heap, &u->due, u->sent_us + GIVE_UP_US);
 }
 
 static void begin(struct user *u) {
@@ -226,7 +181,7 @@ static void begin(struct user *u) {
     if (!post(u, "/api/v1/conversations", "application/json", "{}"))
         broken(u);
     else
-        wake_at(u, now_us() + GIVE_UP_US);
+        due_set(&heap, &u->due, now_us() + GIVE_UP_US);
 }
 
 /* ---- reading ---- */
@@ -304,7 +259,7 @@ static void take_line(struct user *u, const char *line) {
 
 static void answered(struct user *u) {
     enum state was = u->state;
-    heap_remove(u);
+    due_remove(&heap, &u->due);
     if (u->status >= 0 && u->status < 600)
         seen.statuses[u->status]++;
     if (was == STARTING_CONVERSATION) {
@@ -463,7 +418,7 @@ static void readable(struct user *u) {
 /* ---- the run ---- */
 
 static void due(struct user *u) {
-    heap_remove(u);
+    due_remove(&heap, &u->due);
     if (u->state == THINKING)
         begin(u);
     else
@@ -476,16 +431,16 @@ static void run(void) {
     int64_t end = stop_us + GIVE_UP_US;
     for (;;) {
         int64_t now = now_us();
-        if (now >= end || (now >= stop_us && !open_answers) || (!heap_n && !open_answers))
+        if (now >= end || (now >= stop_us && !open_answers) || (!heap.n && !open_answers))
             return;
-        while (heap_n && heap[1]->due <= now) {
-            struct user *u = heap[1];
+        for (struct due *d; (d = due_first(&heap)) && d->at <= now;) {
+            struct user *u = DUE_OF(d, struct user, due);
             if (now >= stop_us && u->state == THINKING)
-                heap_remove(u);
+                due_remove(&heap, &u->due);
             else
                 due(u);
         }
-        int64_t left = heap_n ? heap[1]->due - now_us() : 10000;
+        int64_t left = heap.n ? due_first(&heap)->at - now_us() : 10000;
         left = left > 10000 ? 10000 : left;
         int n = epoll_wait(epfd, events, 1024, left <= 0 ? 0 : (int)((left + 999) / 1000));
         for (int i = 0; i < n; i++)
@@ -552,15 +507,10 @@ static void read_options(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    struct rlimit files;
     read_options(argc, argv);
-    if (!getrlimit(RLIMIT_NOFILE, &files)) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    files_raise();
     char **credentials = read_credentials();
     struct user *users = calloc((size_t)options.users, sizeof *users);
-    heap = calloc((size_t)options.users + 2, sizeof *heap);
     epfd = epoll_create1(EPOLL_CLOEXEC);
     if (options.log && !(log_file = fopen(options.log, "w"))) {
         perror(options.log);
@@ -574,7 +524,7 @@ int main(int argc, char **argv) {
         u->id = i;
         u->credential = credentials[i];
         u->random = 0x9e3779b97f4a7c15u * (uint64_t)(i + 1);
-        wake_at(u, start + (int64_t)(uniform(u) * options.think_ms * 1000));
+        due_set(&heap, &u->due, start + (int64_t)(uniform(u) * options.think_ms * 1000));
     }
     run();
     double took = (double)(now_us() - start) / 1e6;
