@@ -38,6 +38,7 @@
     X(ERR_UNAVAILABLE,  503, "server_error",           "unavailable",            "not available just now; try again") \
     X(ERR_LOADING,      503, "server_error",           "loading",                "the model is being loaded; try again in a moment") \
     X(ERR_STORE_BUSY,   503, "server_error",           "store_busy",             "the database is locked; try again") \
+    X(ERR_READ_ONLY,    503, "server_error",           "read_only",              "the disk takes no writing just now: what is there can be read, nothing new can be kept; try again later") \
     X(ERR_TIMEOUT,      504, "server_error",           "timeout",                "this took too long") \
     X(ERR_DISK_FULL,    507, "server_error",           "disk_full",              "the disk is full; free some space")
 /* clang-format on */

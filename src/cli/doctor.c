@@ -80,11 +80,20 @@ static void check_config(struct doctor *d) {
         say(d, "config", FINE, "%s%s", c->file, c->file_read ? "" : " is not there: defaults");
 }
 
+static bool reads_only(const struct doctor *d) {
+    return access(d->config->data_dir, W_OK) != 0 && errno == EROFS;
+}
+
 static void check_data_dir(struct doctor *d) {
     const struct config *c = d->config;
     struct stat st;
     if (stat(c->data_dir, &st) != 0)
         say(d, "data", WARN, "%s is not there yet; `parley serve` makes it", c->data_dir);
+    else if (reads_only(d))
+        say(d, "data", WRONG,
+            "%s is on a disk that is mounted read-only: what is there can be read, nothing new can "
+            "be kept; mount it for writing",
+            c->data_dir);
     else if (!S_ISDIR(st.st_mode) || access(c->data_dir, R_OK | W_OK | X_OK) != 0)
         say(d, "data", WRONG, "%s cannot be written to; make it yours (chown), or use --data-dir",
             c->data_dir);
@@ -247,7 +256,9 @@ static void check_answers(struct doctor *d) {
     const char *socket = strncmp(d->config->listen, "unix:", 5) == 0 ? d->config->listen + 5 : NULL;
     cli_url(d->config->listen, d->url, sizeof d->url);
     probe_get(d->url, socket, "/readyz", &p);
-    if (p.err == ERR_OK && p.status == 200)
+    if (p.err == ERR_OK && p.status == 200 && p.message[0])
+        say(d, "server", WRONG, "it answers at %s, but %s", d->url, p.message);
+    else if (p.err == ERR_OK && p.status == 200)
         say(d, "server", FINE, "ready at %s", d->url);
     else if (p.err == ERR_OK && p.status == 503)
         say(d, "server", WRONG, "not ready: %s", p.message);
@@ -259,8 +270,8 @@ static void check_answers(struct doctor *d) {
             "it runs but does not answer at %s (%s); say --listen as it was started with, or look "
             "at its log",
             d->url, p.message);
-    if (d->config->upstream[0])
-        return;
+    if (d->config->upstream[0] || reads_only(d))
+        return; /* there the engine's socket is elsewhere; /readyz speaks for it */
     probe_get("http://engine", d->config->engine_socket, "/health", &p);
     if (p.err == ERR_OK && p.status == 200)
         say(d, "engine", FINE, "answers");

@@ -37,6 +37,7 @@ struct serve {
     int server_fds[LOOPS_MAX + 1]; /* the listeners, and the lock behind them */
     char address[300];
     struct model_choice choice;
+    char engine_address[256]; /* "unix:/path" of the engine's socket; "" = no engine */
 };
 
 /* As many open files as allowed: each browser holds a connection. */
@@ -153,13 +154,21 @@ static const char **server_argv(struct serve *s) {
     buf_init(&fds, 4096);
     for (size_t i = 0; i < s->held.n_listeners; i++)
         buf_addf(&fds, "%s%d", i ? "," : "", s->held.listeners[i]);
-    const char **argv = arena_array(s->arena, 12, sizeof *argv);
+    const char **argv = arena_array(s->arena, 14, sizeof *argv);
     if (argv && !buf_err(&fds)) {
-        const char *list[] = {"parley",       "server",
-                              "--listen-fds", arena_strz(s->arena, buf_str(&fds)),
-                              "--lock-fd",    arena_printf(s->arena, "%d", s->held.lock_fd),
-                              "--address",    s->address,
-                              "--notice",     s->choice.notice};
+        const char *list[] = {"parley",
+                              "server",
+                              "--listen-fds",
+                              arena_strz(s->arena, buf_str(&fds)),
+                              "--lock-fd",
+                              arena_printf(s->arena, "%d", s->held.lock_fd),
+                              "--address",
+                              s->address,
+                              "--notice",
+                              s->choice.notice,
+                              "--engine-socket",
+                              s->engine_address[0] ? s->engine_address + strlen("unix:")
+                                                   : s->config->engine_socket};
         memcpy(argv, list, sizeof list);
         argv = list[3] && list[5] ? argv : NULL;
     }
@@ -239,6 +248,27 @@ static enum err supervise(struct serve *s, int *ret_status, struct errinfo *ei) 
     return e;
 }
 
+/* In the data directory; where that is on a read-only disk, in a folder of its own. */
+static enum err listen_for_engine(struct serve *s, struct errinfo *ei) {
+    const char *path = s->config->engine_socket;
+    char folder[] = "/tmp/parley-XXXXXX";
+    if (access(s->config->data_dir, W_OK) != 0 && errno == EROFS) {
+        if (!mkdtemp(folder))
+            return err_set(ei, ERR_IO, "no folder for a socket can be made in /tmp");
+        path = arena_printf(s->arena, "%s/engine.sock", folder);
+    }
+    return net_listen(arena_printf(s->arena, "unix:%s", path), false, &s->held.engine_fd, ei);
+}
+
+static void remove_engine_folder(struct serve *s) {
+    char *path = s->engine_address + strlen("unix:"), *slash = strrchr(s->engine_address, '/');
+    if (!slash || strcmp(path, s->config->engine_socket) == 0)
+        return;
+    unlink(path);
+    *slash = 0;
+    rmdir(path);
+}
+
 static enum err prepare(struct serve *s, struct errinfo *ei) {
     const struct config *c = s->config;
     enum err e;
@@ -255,10 +285,11 @@ static enum err prepare(struct serve *s, struct errinfo *ei) {
     if (e || c->upstream[0])
         return e;
     choose_model(s);
-    if (s->held.engine_fd >= 0)
-        return ERR_OK;
-    return net_listen(arena_printf(s->arena, "unix:%s", c->engine_socket), false,
-                      &s->held.engine_fd, ei);
+    if (s->held.engine_fd < 0)
+        e = listen_for_engine(s, ei);
+    if (!e && net_local_address(s->held.engine_fd, s->engine_address, sizeof s->engine_address))
+        e = err_set(ei, ERR_IO, "the engine's socket cannot be used");
+    return e;
 }
 
 int cmd_serve(const struct args *a) {
@@ -285,6 +316,7 @@ int cmd_serve(const struct args *a) {
             fflush(stdout);
             e = supervise(s, &status, &ei);
         }
+        remove_engine_folder(s);
     }
     if (e)
         status = cli_fail(e, &ei);

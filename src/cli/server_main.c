@@ -105,6 +105,7 @@ struct server {
     int64_t refreshed_ns; /* when the upstream was asked last */
     struct care *care;
     int64_t probed_ns; /* when a store that could not be written was tried last */
+    bool catching_up;  /* it was opened for reading only: what a start writes is still to come */
     struct timer *listen_timer, *before_timer, *drain_timer, *refresh_timer, *purge_timer;
 };
 
@@ -212,6 +213,46 @@ static void on_loop_failed(void *arg) {
     drain(arg, DRAIN_ORPHANED_MS);
 }
 
+/* ---- what the former process was writing goes on ---- */
+
+static enum err recover(struct server *s, struct errinfo *ei) {
+    int64_t n = 0, given_up = 0;
+    enum err e = turns_recover(s->turns, &n, &given_up, ei);
+    if (!e && (n || given_up))
+        log_event(LOG_WARN, "server.recovered", LF_INT("answers", n), LF_INT("given_up", given_up));
+    return e;
+}
+
+static void recover_job(void *arg) {
+    struct errinfo ei = {0};
+    if (recover(arg, &ei))
+        log_event(LOG_ERROR, "server.not_recovered", LF_ERR(&ei));
+}
+
+/* What a start writes, once a store that was opened for reading only takes writing. */
+static void catch_up_job(void *arg) {
+    struct server *s = arg;
+    struct errinfo ei = {0};
+    char link[600];
+    enum err e = store_write_wait(s->store, api_seed, NULL, &ei);
+    if (!e)
+        e = first_account_link(s->store, s->config, s->address, link, sizeof link, &ei);
+    if (!e)
+        e = recover(s, &ei);
+    if (e)
+        log_event(LOG_ERROR, "server.not_recovered", LF_ERR(&ei));
+}
+
+/* After an upgrade the former process goes on beside this one until its answers are written. What
+ * it leaves behind in spite of that is taken up when it is gone. */
+static void look_before(void *arg) {
+    struct server *s = arg;
+    if (kill(s->link.before_pid, 0) == 0 || errno != ESRCH)
+        return;
+    if (jobs_submit(s->jobs, recover_job, NULL, NULL, s) == ERR_OK)
+        timer_stop(s->before_timer);
+}
+
 /* ---- what recurs ---- */
 
 static void say_ready(struct server *s) {
@@ -265,6 +306,9 @@ static void look_at_link(struct server *s, int64_t now) {
 
 /* A store that could not be written is tried until it can: the page says so meanwhile. */
 static void look_at_store(struct server *s, int64_t now) {
+    if (s->catching_up && !store_is_read_only(s->store) &&
+        jobs_submit(s->jobs, catch_up_job, NULL, NULL, s) == ERR_OK)
+        s->catching_up = false;
     if (store_health(s->store, NULL) == ERR_OK || now - s->probed_ns < (int64_t)PROBE_MS * 1000000)
         return;
     s->probed_ns = now;
@@ -314,32 +358,6 @@ static void loop_beat(void *arg) {
         if (atomic_load(&l->server->loops[i].beat_ns) < oldest)
             return;
     supervisor_link_beat(&l->server->link);
-}
-
-/* ---- what the former process was writing goes on ---- */
-
-static enum err recover(struct server *s, struct errinfo *ei) {
-    int64_t n = 0, given_up = 0;
-    enum err e = turns_recover(s->turns, &n, &given_up, ei);
-    if (!e && (n || given_up))
-        log_event(LOG_WARN, "server.recovered", LF_INT("answers", n), LF_INT("given_up", given_up));
-    return e;
-}
-
-static void recover_job(void *arg) {
-    struct errinfo ei = {0};
-    if (recover(arg, &ei))
-        log_event(LOG_ERROR, "server.not_recovered", LF_ERR(&ei));
-}
-
-/* After an upgrade the former process goes on beside this one until its answers are written. What
- * it leaves behind in spite of that is taken up when it is gone. */
-static void look_before(void *arg) {
-    struct server *s = arg;
-    if (kill(s->link.before_pid, 0) == 0 || errno != ESRCH)
-        return;
-    if (jobs_submit(s->jobs, recover_job, NULL, NULL, s) == ERR_OK)
-        timer_stop(s->before_timer);
 }
 
 /* ---- the loops ---- */
@@ -509,6 +527,12 @@ static enum err open_store(struct server *s, struct errinfo *ei) {
     struct store_options o = {.path = s->config->db_path};
     char link[600];
     enum err e = store_open(&o, &s->store, ei);
+    if (!e && store_is_read_only(s->store)) {
+        store_health(s->store, ei);
+        log_event(LOG_ERROR, "server.reads_only", LF_ERR(ei));
+        s->catching_up = true;
+        return ERR_OK;
+    }
     if (!e)
         e = store_write_wait(s->store, api_seed, NULL, ei);
     if (!e)
@@ -610,7 +634,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         e = ingest_start(&in, &s->ingest, ei);
     if (!e)
         e = turns_new(&t, &s->turns, ei);
-    if (!e && !s->link.before_pid)
+    if (!e && !s->link.before_pid && !s->catching_up)
         e = recover(s, ei);
     if (!e)
         e = open_care(s, ei);
@@ -709,6 +733,8 @@ int cmd_server(const struct args *a) {
     enum err e = ERR_NOMEM;
     if (s) {
         s->config = config;
+        if (args_has(a, "engine-socket"))
+            config->engine_socket = args_get(a, "engine-socket");
         s->address = address;
         uint64_t lock; /* ours to keep, not for others */
         if (args_has(a, "lock-fd") && str_to_u64(str_from(args_get(a, "lock-fd")), &lock))

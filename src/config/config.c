@@ -322,6 +322,9 @@ static enum err make_dir(const char *path, struct errinfo *ei) {
 
 enum err config_make_dirs(const struct config *c, struct errinfo *ei) {
     enum err e = make_dir(c->data_dir, ei);
+    if (!e && access(c->data_dir, W_OK | X_OK) != 0 && errno == EROFS &&
+        access(c->db_path, R_OK) == 0)
+        return ERR_OK; /* what is there can be read */
     if (!e)
         e = make_dir(c->run_dir, ei);
     if (!e && access(c->data_dir, W_OK | X_OK) != 0)

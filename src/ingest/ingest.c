@@ -231,12 +231,13 @@ static void set_result(struct run *r) {
     r->s.next_at = stopped ? now : pause ? now + pause : 0;
 }
 
-static void run_source(struct ingest *g, const struct source *s, struct arena *a) {
+/* False: the store takes nothing now; it was not begun. */
+static bool run_source(struct ingest *g, const struct source *s, struct arena *a) {
     struct run r = {.g = g, .s = *s, .arena = a, .run = clock_wall_ms()};
     struct mark m = {s->source_id, true};
     struct errinfo ei;
     if (store_write_wait(g->o.store, mark_running, &m, &ei))
-        return;
+        return false;
     read_settings(&r);
     if (s->kind == SOURCE_FOLDER)
         folder_run(&r);
@@ -252,6 +253,7 @@ static void run_source(struct ingest *g, const struct source *s, struct arena *a
               LF_Z("kind", source_kind_name(s->kind)), LF_INT("seen", r.seen),
               LF_INT("new", r.fresh), LF_Z("code", err_name(r.first.code)),
               LF_Z("stored", err_name(e)));
+    return e != ERR_DISK_FULL && e != ERR_READ_ONLY;
 }
 
 /* ---- the thread ---- */
@@ -317,17 +319,19 @@ static void *work(void *arg) {
     struct ingest *g = &((struct ingest_thread *)arg)->g;
     struct errinfo ei;
     prctl(PR_SET_NAME, "ingest");
-    enum err e = store_write_wait(g->o.store, recover, NULL, &ei);
+    bool recovered = false;
     while (!atomic_load(&g->stop)) {
+        recovered = recovered || store_write_wait(g->o.store, recover, NULL, &ei) == ERR_OK;
         struct look l = {.arena = arena_new(ARENA_MAX)};
-        e = l.arena ? store_read_wait(g->o.store, look, &l, &ei) : ERR_NOMEM;
+        enum err e = l.arena ? store_read_wait(g->o.store, look, &l, &ei) : ERR_NOMEM;
         bool anew = !e && g->watches && watches_set(g->watches, l.folders, l.n_folders);
-        for (size_t i = 0; anew && i < l.n_folders && !atomic_load(&g->stop); i++)
-            run_source(g, &l.folders[i], l.arena);
-        if (!e && l.found && !anew) /* else what is due is read again */
-            run_source(g, &l.due, l.arena);
-        else if (!anew)
-            wait_for_work(g, &l, e != ERR_OK);
+        bool kept = !e;
+        for (size_t i = 0; anew && kept && i < l.n_folders && !atomic_load(&g->stop); i++)
+            kept = run_source(g, &l.folders[i], l.arena);
+        if (kept && l.found && !anew) /* else what is due is read again */
+            kept = run_source(g, &l.due, l.arena);
+        if (!kept || (!anew && !l.found))
+            wait_for_work(g, &l, !kept);
         arena_free(l.arena);
     }
     return NULL;

@@ -197,7 +197,7 @@ static enum err make_vectors(struct retrieval *r, struct job *j, struct errinfo 
 static bool is_passing(enum err e) {
     return e == ERR_TIMEOUT || e == ERR_NOMEM || e == ERR_OVERLOADED || e == ERR_IO ||
            e == ERR_UNAVAILABLE || e == ERR_UPSTREAM || e == ERR_LOADING || e == ERR_RATE ||
-           e == ERR_STORE_BUSY || e == ERR_DISK_FULL;
+           e == ERR_STORE_BUSY || e == ERR_DISK_FULL || e == ERR_READ_ONLY;
 }
 
 static void refuse(struct retrieval *r, struct job *j, enum err e, const struct errinfo *ei) {
@@ -266,7 +266,8 @@ bool indexer_next(struct retrieval *r, bool only_new) {
         e = make_rows(&j);
     if (!e)
         e = j.work.d.indexed_at ? index_new_version(r, &j, &ei) : index_new_document(r, &j, &ei);
-    bool went = !e || (e != ERR_CANCELLED && e != ERR_DISK_FULL && e != ERR_STORE_BUSY);
+    bool went = !e || (e != ERR_CANCELLED && e != ERR_DISK_FULL && e != ERR_READ_ONLY &&
+                       e != ERR_STORE_BUSY);
     if (e && e != ERR_CANCELLED && e != ERR_NOT_FOUND)
         refuse(r, &j, e, &ei);
     if (!e) {
@@ -314,12 +315,9 @@ static void sweep(struct retrieval *r) {
 }
 
 static void rest(struct retrieval *r) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += LOOK_MS / 1000;
     pthread_mutex_lock(&r->lock);
     if (!r->stop && !r->poked)
-        pthread_cond_timedwait(&r->wake, &r->lock, &until);
+        (void)clock_cond_wait(&r->wake, &r->lock, LOOK_MS * 1000000ll);
     if (r->poked)
         r->fill_at_ns = 0; /* something is new: a try is worth it */
     r->poked = false;

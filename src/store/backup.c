@@ -20,10 +20,16 @@
 enum err store_lock(const char *db_path, int *ret_fd, struct errinfo *ei) {
     char path[PATH_MAX], holder[32] = "";
     enum err e = path_check(db_path, ei);
-    if (e)
+    if (e && e != ERR_READ_ONLY)
         return e;
     snprintf(path, sizeof path, "%s.lock", db_path);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    /* On a read-only disk the file is there from before; it is the same lock. */
+    int fd = open(path, e ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 && e)
+        return err_set(ei, e,
+                       "%s cannot be made, because its disk is mounted read-only: mount it for "
+                       "writing, or copy the folder to one that is",
+                       path);
     if (fd < 0)
         return err_set(ei, ERR_IO, "cannot open %s: %s", path, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -35,13 +41,10 @@ enum err store_lock(const char *db_path, int *ret_fd, struct errinfo *ei) {
             "another Parley%s%s%s uses %s: end it first, or choose another data directory",
             n > 0 ? " (process " : "", n > 0 ? holder : "", n > 0 ? ")" : "", db_path);
     }
-    /* The number only helps people; the lock is what counts. */
+    /* The number only helps people; the lock is what counts, also on a disk that is full. */
     int n = snprintf(holder, sizeof holder, "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, holder, (size_t)n, 0) != n) {
-        close(fd);
-        return err_set(ei, errno == ENOSPC ? ERR_DISK_FULL : ERR_IO, "cannot write %s: %s", path,
-                       strerror(errno));
-    }
+    if (ftruncate(fd, 0) == 0)
+        (void)!pwrite(fd, holder, (size_t)n, 0);
     *ret_fd = fd;
     return ERR_OK;
 }
@@ -109,9 +112,16 @@ static enum err open_existing(const char *path, struct conn **ret, struct errinf
         return err_set(ei, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path,
                        strerror(errno));
     struct conn *c = NULL;
-    enum err e = conn_open(path, CONN_PLAIN, TOOL_BUSY_MS, &c, ei);
-    if (!e)
+    enum err e = path_check(path, ei) == ERR_READ_ONLY ? ERR_READ_ONLY : ERR_OK;
+    if (!e && !(e = conn_open(path, CONN_PLAIN, TOOL_BUSY_MS, &c, ei)))
         e = migrate_check(c, path, ei);
+    if (e == ERR_READ_ONLY || e == ERR_DISK_FULL) { /* reading it needs no room */
+        conn_close(c);
+        c = NULL;
+        e = conn_open(path, CONN_VIEW, TOOL_BUSY_MS, &c, ei);
+        if (!e)
+            e = migrate_check(c, path, ei);
+    }
     if (e)
         conn_close(c);
     else

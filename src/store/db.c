@@ -15,6 +15,8 @@
 
 #include "store/store_internal.h"
 
+#include "base/buf.h"
+
 #define PAGE_BYTES 4096
 #define PAGE_SLOTS 2048
 
@@ -48,14 +50,14 @@ static void configure_library(void) {
 
 bool err_is_hard(enum err e) {
     return e == ERR_IO || e == ERR_DISK_FULL || e == ERR_STORE_BUSY || e == ERR_CORRUPT ||
-           e == ERR_NOMEM || e == ERR_INTERNAL || e == ERR_CANCELLED;
+           e == ERR_NOMEM || e == ERR_INTERNAL || e == ERR_CANCELLED || e == ERR_READ_ONLY;
 }
 
 static enum err map_ioerr(struct conn *c, int extended) {
     if (extended == SQLITE_IOERR_NOMEM)
         return ERR_NOMEM;
     int sys = c->db ? sqlite3_system_errno(c->db) : 0;
-    return sys == ENOSPC || sys == EDQUOT ? ERR_DISK_FULL : ERR_IO;
+    return sys == ENOSPC || sys == EDQUOT ? ERR_DISK_FULL : sys == EROFS ? ERR_READ_ONLY : ERR_IO;
 }
 
 enum err conn_err(struct conn *c, int rc) {
@@ -75,8 +77,10 @@ enum err conn_err(struct conn *c, int rc) {
         return ERR_STORE_BUSY;
     case SQLITE_IOERR:
         return map_ioerr(c, extended);
-    case SQLITE_CANTOPEN:
     case SQLITE_READONLY:
+        return ERR_READ_ONLY;
+    case SQLITE_CANTOPEN:
+        return map_ioerr(c, extended);
     case SQLITE_PERM:
     case SQLITE_NOLFS:
         return ERR_IO;
@@ -117,6 +121,8 @@ enum err conn_explain(const struct conn *c, const char *path, enum err e, struct
                        path);
     case ERR_IO:
         return err_set(ei, e, "cannot read or write the database %s: %s", path, detail);
+    case ERR_READ_ONLY:
+        return err_set(ei, e, "%s cannot be written, only read: mount its disk for writing", path);
     case ERR_NOMEM:
         return err_set(ei, e, NULL);
     default:
@@ -136,6 +142,9 @@ enum err path_check(const char *path, struct errinfo *ei) {
     if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
         return err_set(ei, ERR_IO, "%s is no directory that can be used: %s", dir,
                        strerror(errno ? errno : ENOTDIR));
+    if (access(dir, W_OK | X_OK) != 0 && errno == EROFS)
+        return err_set(ei, ERR_READ_ONLY,
+                       "%s is on a disk that is mounted read-only: mount it for writing", dir);
     if (access(dir, W_OK | X_OK) != 0)
         return err_set(ei, ERR_IO,
                        "the directory %s cannot be written (%s): change its permissions", dir,
@@ -192,6 +201,50 @@ static enum err set_up(struct conn *c, const char *path, enum conn_mode mode, st
     return ERR_OK;
 }
 
+/* How a database is named that nobody can write (https://sqlite.org/wal.html#readonly). A log that
+ * was left is read through its index, which must be there, too; where there is no log SQLite would
+ * make one, unless it is told that the file does not change. */
+static enum err name_view(const char *path, struct buf *b, struct errinfo *ei) {
+    char side[PATH_MAX + 8];
+    struct stat st;
+    snprintf(side, sizeof side, "%s-wal", path);
+    bool log = stat(side, &st) == 0 && st.st_size > 0;
+    snprintf(side, sizeof side, "%s-shm", path);
+    if (log && access(side, R_OK) != 0)
+        return err_set(ei, ERR_READ_ONLY,
+                       "the newest of what %s holds stands in its log alone, which cannot be read "
+                       "where nothing can be written: mount its disk for writing, or copy the "
+                       "folder to one that can be written",
+                       path);
+    buf_addz(b, path[0] == '/' ? "file://" : "file:");
+    for (const char *p = path; *p; p++) {
+        if (strchr("?#%", *p))
+            buf_addf(b, "%%%02x", (unsigned)*p);
+        else
+            buf_addc(b, *p);
+    }
+    buf_addz(b, log ? "?mode=ro" : "?mode=ro&immutable=1");
+    return buf_err(b) ? err_set(ei, buf_err(b), NULL) : ERR_OK;
+}
+
+static enum err open_file(struct conn *c, const char *path, enum conn_mode mode,
+                          struct errinfo *ei) {
+    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    struct buf name;
+    buf_init(&name, (size_t)3 * PATH_MAX + 64);
+    enum err e = ERR_OK;
+    if (mode == CONN_VIEW) {
+        flags |= SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
+        e = name_view(path, &name, ei);
+    } else {
+        flags |= SQLITE_OPEN_READWRITE;
+    }
+    if (!e && (e = conn_err(c, sqlite3_open_v2(name.n ? name.p : path, &c->db, flags, NULL))))
+        conn_explain(c, path, e, ei);
+    buf_deinit(&name);
+    return e;
+}
+
 enum err conn_open(const char *path, enum conn_mode mode, int busy_timeout_ms, struct conn **ret,
                    struct errinfo *ei) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -205,13 +258,9 @@ enum err conn_open(const char *path, enum conn_mode mode, int busy_timeout_ms, s
         if (fd >= 0)
             close(fd);
     }
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    int rc = sqlite3_open_v2(path, &c->db, flags, NULL);
-    enum err e = conn_err(c, rc);
-    if (e) {
-        e = conn_explain(c, path, e, ei);
+    enum err e = open_file(c, path, mode, ei);
+    if (e)
         goto fail;
-    }
     sqlite3_busy_timeout(c->db, busy_timeout_ms);
     if ((e = set_up(c, path, mode, ei)))
         goto fail;

@@ -263,6 +263,17 @@ enum err migrate_check(struct conn *c, const char *path, struct errinfo *ei) {
                    : err_set(ei, ERR_CORRUPT, "%s is no Parley database: it has no tables", path);
 }
 
+enum err migrate_is_newest(struct conn *c, const char *path, struct errinfo *ei) {
+    int64_t version = 0;
+    enum err e = schema_version(c, path, &version, ei);
+    if (e || version >= migrate_newest())
+        return e;
+    return err_set(ei, ERR_CONFLICT,
+                   "%s was written by an older Parley and must be brought up to date first, which "
+                   "needs a disk that can be written",
+                   path);
+}
+
 static enum err note_migration(struct conn *c, const struct migration *m) {
     struct store_tx tx = {.conn = c};
     struct query q;

@@ -5,13 +5,17 @@
  *
  * Invariants: done(ERR_OK) of a write is posted only after its COMMIT returned; a group is durable
  * as a whole or not there; an operation that failed leaves nothing. The writer checkpoints, when it
- * is idle, so that no commit pays for it. Nothing here knows what an operation does. */
+ * is idle, so that no commit pays for it. Nothing here knows what an operation does.
+ *
+ * A store that was opened on a disk that takes nothing has no writer connection and views
+ * (CONN_VIEW) for readers. A probe changes all of them at once, while nobody reads. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "store/store_internal.h"
 
@@ -58,9 +62,12 @@ struct store {
     pthread_cond_t writes_cond, reads_cond;
     struct op_queue writes, reads;
     bool closing;
-    struct conn *writer;
-    struct conn *readers[MAX_READERS];
+    int busy_ms;
+    pthread_rwlock_t conns;            /* held for reading by who uses a reader's connection */
+    struct conn *writer;               /* changed by the writer thread alone; NULL: read-only */
+    struct conn *readers[MAX_READERS]; /* NULL: none could be opened */
     int n_readers;
+    atomic_bool read_only;
     pthread_t writer_thread;
     pthread_t reader_threads[MAX_READERS];
     int n_threads; /* reader threads started */
@@ -227,6 +234,12 @@ static const char sql_savepoint[] = "SAVEPOINT op";
 static const char sql_release[] = "RELEASE op";
 static const char sql_rollback_to[] = "ROLLBACK TO op";
 
+/* For whoever asks over the network a disk that fails is one that takes no writing now: the store
+ * tries on until it does. */
+static void write_fail(struct op *op, enum err e, const struct errinfo *ei) {
+    op_fail(op, e == ERR_IO && !op->waiter ? ERR_READ_ONLY : e, ei);
+}
+
 /* Runs one operation in its savepoint. An error return means that the whole transaction is lost. */
 static enum err run_in_savepoint(struct store *s, struct op *op, struct errinfo *ei) {
     struct conn *c = s->writer;
@@ -240,7 +253,7 @@ static enum err run_in_savepoint(struct store *s, struct op *op, struct errinfo 
         failed = tx.hard;
     if (failed) {
         errinfo_complete(ei, s, &tx, failed);
-        op_fail(op, failed, ei);
+        write_fail(op, failed, ei);
         if (sqlite3_get_autocommit(
                 c->db)) /* SQLite has rolled everything back: full disk, I/O error */
             return failed;
@@ -258,7 +271,7 @@ static void fail_group(struct store *s, struct op *group, enum err e, const stru
         (void)!conn_exec(s->writer, "ROLLBACK");
     for (struct op *op = group; op; op = op->next)
         if (!op->err)
-            op_fail(op, e, ei);
+            write_fail(op, e, ei);
 }
 
 /* BEGIN failed: all that wait now would wait for the same lock or disk, each for seconds. */
@@ -290,10 +303,11 @@ static void count_group(struct op *group, double seconds) {
 /* What is told of it is fit for the network. */
 static void note_health(struct store *s, enum err e) {
     static const char *const texts[][2] = {
-        {"the disk is full", "free some space on it"},
         {"the disk cannot be written", "see the log (store.failed)"},
+        {"the disk is full", "free some space on it"},
+        {"the disk is mounted read-only", "mount it for writing"},
     };
-    const char *const *t = texts[e != ERR_DISK_FULL];
+    const char *const *t = texts[e == ERR_DISK_FULL ? 1 : e == ERR_READ_ONLY ? 2 : 0];
     pthread_mutex_lock(&s->mutex);
     if (e)
         err_set(&s->failing, e,
@@ -302,6 +316,10 @@ static void note_health(struct store *s, enum err e) {
     else
         s->failing.code = ERR_OK;
     pthread_mutex_unlock(&s->mutex);
+}
+
+bool store_is_read_only(struct store *s) {
+    return atomic_load(&s->read_only);
 }
 
 uint64_t store_accounts_version(struct store *s) {
@@ -351,6 +369,69 @@ static void write_group(struct store *s, struct op *first) {
     deliver(first);
 }
 
+/* ---- the connections ---- */
+
+static void close_readers(struct store *s) {
+    for (int i = 0; i < s->n_readers; i++) {
+        conn_close(s->readers[i]);
+        s->readers[i] = NULL;
+    }
+}
+
+static enum err open_readers(struct store *s, enum conn_mode mode, struct errinfo *ei) {
+    enum err e = ERR_OK;
+    for (int i = 0; !e && i < s->n_readers; i++)
+        e = conn_open(s->path, mode, s->busy_ms, &s->readers[i], ei);
+    if (e)
+        close_readers(s);
+    return e;
+}
+
+static enum err open_writable(struct store *s, struct errinfo *ei) {
+    struct conn *c = NULL;
+    enum err e = conn_open(s->path, CONN_WRITE, s->busy_ms, &c, ei);
+    if (!e)
+        e = migrate(c, s->path, ei);
+    if (!e)
+        e = open_readers(s, CONN_READ, ei);
+    if (e)
+        conn_close(c);
+    else
+        s->writer = c;
+    return e;
+}
+
+static enum err open_views(struct store *s, struct errinfo *ei) {
+    enum err e = open_readers(s, CONN_VIEW, ei);
+    if (!e && (e = migrate_is_newest(s->readers[0], s->path, ei)))
+        close_readers(s);
+    return e;
+}
+
+/* On the writer's thread. The views are closed first: they may hold what they have of the log's
+ * index, and what they see of a file that changes under them is nothing to rely on. */
+static void become_writable(struct store *s) {
+    struct errinfo ei = {0};
+    enum err e = path_check(s->path, &ei);
+    if (!e && access(s->path, F_OK) != 0) /* its disk is away, and must not be written beneath */
+        e = err_set(&ei, ERR_IO, "%s is gone", s->path);
+    if (!e) {
+        pthread_rwlock_wrlock(&s->conns);
+        close_readers(s);
+        e = open_writable(s, &ei);
+        if (e && open_views(s, NULL) != ERR_OK)
+            log_event(LOG_ERROR, "store.not_readable",
+                      LF_ERR(&ei)); /* the next probe tries again */
+        pthread_rwlock_unlock(&s->conns);
+    }
+    note_health(s, e);
+    if (e)
+        return;
+    atomic_store(&s->read_only, false);
+    atomic_fetch_add(&s->accounts_version, 1);
+    log_event(LOG_WARN, "store.writable_again");
+}
+
 /* Copies the log into the database. PASSIVE waits for nobody. When the log grows all the same
  * because readers always hold a part of it, RESTART waits for those that read the old part; new
  * ones read the file and do not prolong the wait. A failure is met again, and reported, by the next
@@ -372,12 +453,38 @@ static void checkpoint_if_due(struct store *s) {
     s->checkpointed = pages;
 }
 
+static enum err probe_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)arg, (void)ei;
+    return setting_set(tx, "store_probe", STR("1"));
+}
+
+/* Without a writer: everybody who waits is told why. A probe among them looks whether the disk
+ * takes writing again. */
+static void refuse_group(struct store *s, struct op *first) {
+    struct errinfo ei = {0};
+    enum err e = store_health(s, &ei);
+    bool probed = false;
+    fail_queued(s, &first->next);
+    for (struct op *op = first; op; op = op->next) {
+        probed = probed || op->fn == probe_fn;
+        write_fail(op, e, &ei);
+        metric_add(M_STORE_ERRORS, 1);
+    }
+    if (probed)
+        become_writable(s);
+    deliver(first);
+}
+
 static void *writer_main(void *arg) {
     struct store *s = arg;
     struct op *op;
     while ((op = pop_wait(s, &s->writes, &s->writes_cond))) {
-        write_group(s, op);
-        checkpoint_if_due(s);
+        if (s->writer) {
+            write_group(s, op);
+            checkpoint_if_due(s);
+        } else {
+            refuse_group(s, op);
+        }
     }
     return NULL;
 }
@@ -387,7 +494,7 @@ static void *writer_main(void *arg) {
 static void read_one(struct store *s, struct conn *c, struct op *op) {
     struct errinfo ei = {0};
     struct store_tx tx = {.conn = c};
-    enum err e = step_cached(c, sql_begin_read);
+    enum err e = c ? step_cached(c, sql_begin_read) : ERR_IO;
     if (e) {
         tx.hard = e;
     } else {
@@ -404,20 +511,23 @@ static void read_one(struct store *s, struct conn *c, struct op *op) {
         if (err_is_hard(e))
             metric_add(M_STORE_ERRORS, 1);
     }
-    deliver(op);
 }
 
 struct reader_start {
     struct store *s;
-    struct conn *c;
+    int i;
 };
 
 static void *reader_main(void *arg) {
     struct reader_start start = *(struct reader_start *)arg;
     free(arg);
     struct op *op;
-    while ((op = pop_wait(start.s, &start.s->reads, &start.s->reads_cond)))
-        read_one(start.s, start.c, op);
+    while ((op = pop_wait(start.s, &start.s->reads, &start.s->reads_cond))) {
+        pthread_rwlock_rdlock(&start.s->conns);
+        read_one(start.s, start.s->readers[start.i], op);
+        pthread_rwlock_unlock(&start.s->conns);
+        deliver(op);
+    }
     return NULL;
 }
 
@@ -488,29 +598,28 @@ enum err store_write_wait(struct store *s, store_fn fn, void *arg, struct errinf
     return submit_wait(s, true, fn, arg, ei);
 }
 
-static enum err probe_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)arg, (void)ei;
-    return setting_set(tx, "store_probe", STR("1"));
-}
-
 enum err store_probe(struct store *s) {
     return store_write(s, probe_fn, NULL, NULL, NULL);
 }
 
 /* ---- opening and closing ---- */
 
-static enum err open_conns(struct store *s, const struct store_options *o, struct errinfo *ei) {
-    int busy = o->busy_timeout_ms ? o->busy_timeout_ms : 2000;
-    int readers = o->readers ? o->readers : 2;
-    if (readers < 0 || readers > MAX_READERS)
-        return err_set(ei, ERR_INVALID, "the store takes 1 to %d reader threads", MAX_READERS);
-    enum err e = conn_open(s->path, CONN_WRITE, busy, &s->writer, ei);
+/* As it is meant to be, or else at least for reading. */
+static enum err open_conns(struct store *s, struct errinfo *ei) {
+    enum err e = path_check(s->path, ei);
     if (!e)
-        e = migrate(s->writer, s->path, ei);
-    while (!e && s->n_readers < readers)
-        if (!(e = conn_open(s->path, CONN_READ, busy, &s->readers[s->n_readers], ei)))
-            s->n_readers++;
-    return e;
+        e = open_writable(s, ei);
+    if ((e != ERR_READ_ONLY && e != ERR_DISK_FULL) || access(s->path, F_OK) != 0)
+        return e;
+    struct errinfo why = {0};
+    if (open_views(s, &why) != ERR_OK) {
+        if (e == ERR_READ_ONLY && ei)
+            *ei = why;
+        return e == ERR_READ_ONLY ? why.code : e;
+    }
+    note_health(s, e);
+    atomic_store(&s->read_only, true);
+    return ERR_OK;
 }
 
 static enum err start_threads(struct store *s, struct errinfo *ei) {
@@ -521,7 +630,7 @@ static enum err start_threads(struct store *s, struct errinfo *ei) {
         struct reader_start *start = malloc(sizeof *start);
         if (!start)
             return err_set(ei, ERR_NOMEM, NULL);
-        *start = (struct reader_start){s, s->readers[s->n_threads]};
+        *start = (struct reader_start){s, s->n_threads};
         if (pthread_create(&s->reader_threads[s->n_threads], NULL, reader_main, start)) {
             free(start);
             return err_set(ei, ERR_NOMEM, "cannot start a reader thread of the store");
@@ -531,24 +640,36 @@ static enum err start_threads(struct store *s, struct errinfo *ei) {
     return ERR_OK;
 }
 
-enum err store_open(const struct store_options *o, struct store **ret, struct errinfo *ei) {
-    enum err e = path_check(o->path, ei);
-    if (e)
-        return e;
-    struct store *s = calloc(1, sizeof *s);
-    if (!s)
-        return err_set(ei, ERR_NOMEM, NULL);
+static void init_locks(struct store *s) {
+    pthread_rwlockattr_t attr; /* readers one after the other must not keep the writer waiting */
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&s->conns, &attr);
+    pthread_rwlockattr_destroy(&attr);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->writes_cond, NULL);
     pthread_cond_init(&s->reads_cond, NULL);
+}
+
+enum err store_open(const struct store_options *o, struct store **ret, struct errinfo *ei) {
+    int readers = o->readers ? o->readers : 2;
+    if (readers < 0 || readers > MAX_READERS)
+        return err_set(ei, ERR_INVALID, "the store takes 1 to %d reader threads", MAX_READERS);
+    struct store *s = calloc(1, sizeof *s);
+    enum err e = ERR_OK;
+    if (!s)
+        return err_set(ei, ERR_NOMEM, NULL);
+    init_locks(s);
     queue_init(&s->writes);
     queue_init(&s->reads);
     s->max_queued = o->max_queued ? o->max_queued : 20000;
-    s->path = strdup(o->path);
+    s->busy_ms = o->busy_timeout_ms ? o->busy_timeout_ms : 2000;
+    s->n_readers = readers;
+    s->path = strdup(o->path ? o->path : "");
     if (!s->path)
         e = err_set(ei, ERR_NOMEM, NULL);
     if (!e)
-        e = open_conns(s, o, ei);
+        e = open_conns(s, ei);
     if (!e)
         e = start_threads(s, ei);
     if (e)
@@ -563,7 +684,8 @@ static void join_reader(struct store *s, int i) {
     clock_gettime(CLOCK_REALTIME, &until); /* what pthread_timedjoin_np() counts by */
     until.tv_sec += CLOSE_PATIENCE_S;
     while (pthread_timedjoin_np(s->reader_threads[i], NULL, &until) == ETIMEDOUT) {
-        sqlite3_interrupt(s->readers[i]->db);
+        if (s->readers[i]) /* the writer, which alone changes it, has ended */
+            sqlite3_interrupt(s->readers[i]->db);
         until.tv_sec++;
     }
 }
@@ -580,12 +702,12 @@ void store_close(struct store *s) {
         pthread_join(s->writer_thread, NULL);
     for (int i = 0; i < s->n_threads; i++)
         join_reader(s, i);
-    for (int i = 0; i < s->n_readers; i++)
-        conn_close(s->readers[i]);
-    if (s->writer_started)
+    close_readers(s);
+    if (s->writer && s->writer_started)
         (void)sqlite3_wal_checkpoint_v2(s->writer->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL,
                                         NULL);
     conn_close(s->writer);
+    pthread_rwlock_destroy(&s->conns);
     pthread_cond_destroy(&s->writes_cond);
     pthread_cond_destroy(&s->reads_cond);
     pthread_mutex_destroy(&s->mutex);

@@ -43,7 +43,9 @@ struct store_options {
 
 /* Opens or creates the database and runs the migrations that are missing, in a transaction. A
  * database from a newer Parley with a schema this one cannot run beside, a damaged file, a full
- * disk: an error that says what to do. */
+ * disk: an error that says what to do. Where a disk that is full or mounted read-only is all that
+ * stands in the way and the schema is this program's, the store opens for reading only
+ * (store_is_read_only()); store_probe() makes it writable once the disk is. */
 enum err store_open(const struct store_options *o, struct store **ret,
                     struct errinfo *ei) ERR_CHECK;
 void store_close(
@@ -65,7 +67,11 @@ enum err store_health(struct store *s, struct errinfo *ei);
 /* Grows with each group of writes in which this process changed who may ask: an account, a session
  * or key that ended, a hold of the guard. Any thread. */
 uint64_t store_accounts_version(struct store *s);
-/* A write of no meaning: shows whether the store works again. */
+/* No write can succeed before a store_probe() has: it was opened on a disk that takes nothing. Any
+ * thread. */
+bool store_is_read_only(struct store *s);
+/* A write of no meaning: shows whether the store works again. On a store that is read-only it tries
+ * to open the database for writing, bringing the schema up to date. */
 enum err store_probe(struct store *s) ERR_CHECK;
 
 /* A consistent copy while the store is in use, synced and renamed into place (SQLite's online

@@ -38,7 +38,14 @@ struct store_tx {
 };
 
 /* ---- db.c: connections ---- */
-enum conn_mode { CONN_WRITE, CONN_READ, CONN_PLAIN /* tools: no pragmas but the busy timeout */ };
+enum conn_mode {
+    CONN_WRITE,
+    CONN_READ,
+    CONN_PLAIN, /* tools: no pragmas but the busy timeout */
+    CONN_VIEW,  /* reads a database that nobody can write, on a disk that takes nothing; what is
+                   written there all the same, once it can be, is not seen reliably: close it first
+                 */
+};
 
 enum err conn_open(const char *path, enum conn_mode mode, int busy_timeout_ms, struct conn **ret,
                    struct errinfo *ei) ERR_CHECK;
@@ -52,7 +59,8 @@ sqlite3_stmt *conn_prepare(struct conn *c, const char *sql, enum err *ret_err); 
 bool err_is_hard(enum err e);
 /* ei for a failure of the database at path: what it is and what to do. Returns e. */
 enum err conn_explain(const struct conn *c, const char *path, enum err e, struct errinfo *ei);
-/* The directory is there and can be written; path is no directory. */
+/* The directory is there and can be written; path is no directory. ERR_READ_ONLY: its disk is
+ * mounted so. */
 enum err path_check(const char *path, struct errinfo *ei) ERR_CHECK;
 
 /* ---- migrate.c ---- */
@@ -60,6 +68,8 @@ enum err path_check(const char *path, struct errinfo *ei) ERR_CHECK;
 enum err migrate(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK;
 /* ERR_CORRUPT: no Parley database. ERR_CONFLICT: its schema is too new for this program. */
 enum err migrate_check(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK;
+/* Whether this program can read it as it is: no migration is due. ERR_CONFLICT otherwise. */
+enum err migrate_is_newest(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK;
 int migrate_newest(void);
 int migrate_count(void); /* numbers may have gaps */
 

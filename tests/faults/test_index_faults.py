@@ -11,8 +11,8 @@ import subprocess
 import threading
 
 import harness
-import pytest
 import samples
+from disk import SmallDisk
 from harness import Program, wait_for
 from mock_upstream import MODELS, MockUpstream, embed_words
 
@@ -104,36 +104,21 @@ def test_a_gigabyte_is_refused_and_5000_pages_come_in(tmp_path):
 
 
 def test_documents_that_a_full_disk_held_up_come_in_when_there_is_room(tmp_path):
-    disk = str(tmp_path / "disk")
-    os.makedirs(disk)
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small tmpfs")
-    mock = MockUpstream()
-    try:
-        with Program(upstream=mock.url, data=disk) as p:
-            admin = p.setup()
-            first = admin.post("/api/v1/documents", {"source_name": "first.txt", "content": "The island has a lighthouse."})["doc_id"]
-            wait_for(lambda: vectors(p), "the first document's vectors")
-            mock.embeddings_held = True  # the second one's vectors come when the disk is full
-            second = admin.post("/api/v1/documents", {"source_name": "second.txt", "content": "The harbour has a crane."})["doc_id"]
-            filler = os.path.join(disk, "filler")
-            with open(filler, "wb", buffering=0) as f:
-                try:
-                    while True:
-                        f.write(b"x" * 4096)
-                except OSError:
-                    pass
-            mock.embeddings_held = False
-            mock.released.set()
-            codes = {admin.raw("POST", "/api/v1/documents", {"source_name": f"d{i}", "content": f"island {i} " * 9000})[0] for i in range(30)}
-            assert 507 in codes and codes <= {201, 507}, codes
-            found = lambda q: [h["doc_id"] for h in admin.post("/api/v1/search", {"query": q, "parts": "lexical"})["data"]]  # noqa: E731
-            assert first in found("lighthouse")  # what there was is found all the time
-            os.unlink(filler)
-            docs = wait_for(lambda: (d := admin.get("/api/v1/documents?limit=200")["data"]) and all(x["status"] == "indexed" for x in d) and d, "the index")
-            assert {first, second} <= {d["doc_id"] for d in docs} and found("crane") == [second]
-            missing = "SELECT count(*) FROM chunks c WHERE NOT EXISTS (SELECT 1 FROM chunk_vectors v WHERE v.hash = c.hash)"
-            wait_for(lambda: rows(p, missing) == [(0,)], "all vectors")
-    finally:
-        mock.close()
-        subprocess.run(["umount", disk], check=False)
+    with SmallDisk(tmp_path) as disk, MockUpstream() as mock, Program(upstream=mock.url, data=disk.path) as p:
+        admin = p.setup()
+        first = admin.post("/api/v1/documents", {"source_name": "first.txt", "content": "The island has a lighthouse."})["doc_id"]
+        wait_for(lambda: vectors(p), "the first document's vectors")
+        mock.embeddings_held = True  # the second one's vectors come when the disk is full
+        second = admin.post("/api/v1/documents", {"source_name": "second.txt", "content": "The harbour has a crane."})["doc_id"]
+        disk.fill()
+        mock.embeddings_held = False
+        mock.released.set()
+        codes = {admin.raw("POST", "/api/v1/documents", {"source_name": f"d{i}", "content": f"island {i} " * 9000})[0] for i in range(30)}
+        assert 507 in codes and codes <= {201, 507}, codes
+        found = lambda q: [h["doc_id"] for h in admin.post("/api/v1/search", {"query": q, "parts": "lexical"})["data"]]  # noqa: E731
+        assert first in found("lighthouse")  # what there was is found all the time
+        disk.empty()
+        docs = wait_for(lambda: (d := admin.get("/api/v1/documents?limit=200")["data"]) and all(x["status"] == "indexed" for x in d) and d, "the index")
+        assert {first, second} <= {d["doc_id"] for d in docs} and found("crane") == [second]
+        missing = "SELECT count(*) FROM chunks c WHERE NOT EXISTS (SELECT 1 FROM chunk_vectors v WHERE v.hash = c.hash)"
+        wait_for(lambda: rows(p, missing) == [(0,)], "all vectors")

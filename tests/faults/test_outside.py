@@ -5,9 +5,9 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
 
 import pytest
+from disk import SmallDisk
 from harness import Client, Program, wait_for
 
 
@@ -66,67 +66,41 @@ def test_locked_database_is_said_and_passes(program, user):
 
 
 def test_server_starts_on_a_full_disk_and_reads(mock, tmp_path):
-    disk = str(tmp_path / "disk")
-    os.makedirs(disk)
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small tmpfs")
-    try:
-        with Program(upstream=mock.url, data=disk) as p:
-            c = p.setup()
-            conversation = c.conversation()
-            c.say(conversation, "before [say: kept]")
-            filler = os.path.join(disk, "filler")
-            with open(filler, "wb", buffering=0) as f:
-                try:
-                    while True:
-                        f.write(b"x" * 4096)
-                except OSError:
-                    pass
-            p.stop(signal.SIGKILL)
-            p.start()
-            stored = c.get(f"/api/v1/conversations/{conversation}/messages")["data"]
-            assert [m["content"] for m in stored] == ["before [say: kept]", "kept"]
-            for _ in range(40):  # the log has room for a little
-                status, _, text = c.raw("POST", "/api/v1/documents", {"source_name": "big", "content": "y" * 60000})
-                if status != 201:
-                    break
-            assert status == 507 and json.loads(text)["error"]["code"] == "disk_full"
-            assert "disk is full" in c.raw("GET", "/readyz")[2].decode()
-            os.unlink(filler)
-            wait_for(lambda: not json.loads(c.raw("GET", "/readyz")[2])["reasons"], "room again")
-            _, m = c.say(conversation, "[say: room again]")
-            assert m["content"] == "room again"
-    finally:
-        subprocess.run(["umount", disk], check=False)
+    with SmallDisk(tmp_path) as disk, Program(upstream=mock.url, data=disk.path) as p:
+        c = p.setup()
+        conversation = c.conversation()
+        c.say(conversation, "before [say: kept]")
+        disk.fill()
+        p.stop(signal.SIGKILL)
+        p.start()
+        stored = c.get(f"/api/v1/conversations/{conversation}/messages")["data"]
+        assert [m["content"] for m in stored] == ["before [say: kept]", "kept"]
+        for _ in range(40):  # the log has room for a little
+            status, _, text = c.raw("POST", "/api/v1/documents", {"source_name": "big", "content": "y" * 60000})
+            if status != 201:
+                break
+        assert status == 507 and json.loads(text)["error"]["code"] == "disk_full"
+        assert "disk is full" in c.raw("GET", "/readyz")[2].decode()
+        disk.empty()
+        wait_for(lambda: not json.loads(c.raw("GET", "/readyz")[2])["reasons"], "room again")
+        _, m = c.say(conversation, "[say: room again]")
+        assert m["content"] == "room again"
 
 
 def test_full_disk_is_said_and_passes(mock, tmp_path):
-    disk = str(tmp_path / "disk")
-    os.makedirs(disk)
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=False, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small tmpfs")
-    try:
-        with Program(upstream=mock.url, data=disk) as p:
-            c = p.setup()
-            conversation = c.conversation()
-            filler = os.path.join(disk, "filler")
-            with open(filler, "wb", buffering=0) as f:
-                try:
-                    while True:
-                        f.write(b"x" * 4096)
-                except OSError:
-                    pass
-            codes = set()
-            for _ in range(40):
-                status, _, text = c.raw("POST", "/api/v1/documents", {"source_name": "big", "content": "y" * 60000})
-                codes.add((status, json.loads(text).get("error", {}).get("code")))
-            assert (507, "disk_full") in codes and {s for s, _ in codes} <= {201, 507}, codes
-            assert c.get(f"/api/v1/conversations/{conversation}")["conversation_id"] == conversation
-            os.unlink(filler)
-            _, m = c.say(conversation, "[say: room again]")
-            assert m["content"] == "room again"
-    finally:
-        subprocess.run(["umount", disk], check=False)
+    with SmallDisk(tmp_path) as disk, Program(upstream=mock.url, data=disk.path) as p:
+        c = p.setup()
+        conversation = c.conversation()
+        disk.fill()
+        codes = set()
+        for _ in range(40):
+            status, _, text = c.raw("POST", "/api/v1/documents", {"source_name": "big", "content": "y" * 60000})
+            codes.add((status, json.loads(text).get("error", {}).get("code")))
+        assert (507, "disk_full") in codes and {s for s, _ in codes} <= {201, 507}, codes
+        assert c.get(f"/api/v1/conversations/{conversation}")["conversation_id"] == conversation
+        disk.empty()
+        _, m = c.say(conversation, "[say: room again]")
+        assert m["content"] == "room again"
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"not a model at all" * 100])

@@ -54,6 +54,7 @@ export async function errorOf(response: Response): Promise<ApiError> {
   const retry = Number(response.headers.get('retry-after') ?? '0');
   const retryAfterS = Number.isFinite(retry) ? retry : 0;
   if (response.status === 401 && body?.code === 'unauthorized') onSignedOut();
+  if (body?.code === 'disk_full' || body?.code === 'read_only') void refreshStatus(); // it says so in the page's notice
   const message = sentence(body?.message ?? `The server answered ${response.status}. Try again.`);
   return new ApiError(message, response.status, body?.code ?? '', body?.param ?? null, retryAfterS);
 }

@@ -7,17 +7,18 @@ import { Icon } from './icons.tsx';
 
 const LOADING = 'The model is being loaded. You can write already; the answer comes as soon as it is ready.';
 
-const STATUS_MS = { starting: 2000, running: 60_000 };
+const STATUS_MS = { starting: 2000, noticed: 10_000, running: 60_000 };
 
-/** The server's state is asked often while it starts, rarely after. */
+/** The server's state is asked often while it starts, now and then while something is to be said of it, rarely after. */
 export function useStatusPolling(): void {
   const ready = status.value?.ready !== false;
+  const noticed = Boolean(status.value?.notice);
   useEffect(() => {
     const timer = setInterval(() => {
       if (!document.hidden) void refreshStatus();
-    }, ready ? STATUS_MS.running : STATUS_MS.starting);
+    }, !ready ? STATUS_MS.starting : noticed ? STATUS_MS.noticed : STATUS_MS.running);
     return () => clearInterval(timer);
-  }, [ready]);
+  }, [ready, noticed]);
 }
 
 function Reconnecting(): JSX.Element | null {
