@@ -227,7 +227,9 @@ static int run_forms(struct command *c) {
     if (e)
         return failed(c, &ei);
     if (model_forms_recall(c->models.dir, i.published_sha256, &forms) != ERR_OK) {
-        printf("%s runs as %s; its forms have not been measured on this machine\n", i.name, i.form);
+        printf("%s runs as %s; its forms have not been measured on this machine ('parley model "
+               "remove %s', then '%s %s' measures them)\n",
+               i.name, i.form, i.name, m ? "pull" : "add", m ? m->name : "FILE");
         return EXIT_SUCCESS;
     }
     model_forms_show(&c->models, &forms);

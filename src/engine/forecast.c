@@ -120,19 +120,31 @@ static double ends_after(const struct forecast *f, int left, int i, int n) {
     return likely < left ? likely : left;
 }
 
+/* What a prompt takes, in pieces with so many answers beside; their step after its last piece does
+ * not count. */
+static double prompt_takes(const struct forecast *f, const struct forecast_state *s, int fresh,
+                           int answers) {
+    int piece = fresh <= s->short_prompt ? s->short_chunk : s->chunk;
+    int pieces = answers && piece > 0 && fresh > piece ? (fresh + piece - 1) / piece : 1;
+    double step = answers ? forecast_step_ns(f, answers, 0) : f->base_ns;
+    if (s->rows)
+        return pieces * f->base_ns + (pieces - 1) * step + fresh * f->prompt_ns;
+    return pieces * step + fresh * f->prompt_ns;
+}
+
 double forecast_first_token(const struct forecast *f, struct forecast_state *s,
                             const struct forecast_request *r) {
     double prefill = s->ahead_ns, slot = 0;
-    int answering = 0, ended = 0, whole = s->short_prompt;
+    int answers = 0, ended = 0, whole = s->short_prompt, most = s->n_running + s->idle;
     for (int i = 0; i < s->n_running; i++)
-        answering += s->running[i].todo == 0;
-    double step = forecast_step_ns(f, answering, 0);
-    double beside = answering ? step : f->base_ns; /* what goes along with each prompt */
-    double pace = fmax(step, f->pace_ns);
+        answers += s->running[i].todo == 0;
+    double pace = fmax(forecast_step_ns(f, answers, 0), f->pace_ns);
     for (int i = 0; i < s->n_running; i++) {
         int todo = s->running[i].todo;
-        if (todo && (todo <= whole || todo <= r->fresh))
-            prefill += beside + todo * f->prompt_ns;
+        if (!todo || (todo > whole && todo > r->fresh))
+            continue;
+        prefill += prompt_takes(f, s, todo, answers++);
+        prefill += s->rows ? forecast_step_ns(f, answers, 0) : 0;
     }
     if (s->n_running > 1)
         qsort(s->running, (size_t)s->n_running, sizeof(*s->running), by_left);
@@ -151,10 +163,13 @@ double forecast_first_token(const struct forecast *f, struct forecast_state *s,
         }
         s->idle--;
         s->cells -= q->reserve;
-        if (q == r || q->fresh <= whole || q->fresh <= r->fresh)
-            prefill =
-                fmax(prefill, slot) + beside +
-                q->fresh * f->prompt_ns * (q->fresh > s->chunk && answering ? s->chunk_share : 1);
+        if (q != r && q->fresh > whole && q->fresh > r->fresh)
+            continue;
+        prefill = fmax(prefill, slot) + prompt_takes(f, s, q->fresh, answers);
+        if (answers < most)
+            answers++;
+        if (q != r && s->rows)
+            prefill += forecast_step_ns(f, answers, 0);
     }
     return prefill + f->answer_ns;
 }

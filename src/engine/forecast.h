@@ -52,13 +52,15 @@ struct forecast_state {
     int n_running;
     const struct forecast_request *ahead; /* those that go before, in their order */
     int n_ahead;
-    int idle;           /* slots */
-    int64_t cells;      /* tokens of room beside what the running ones have reserved */
-    int short_prompt;   /* prompts up to so many tokens are computed in order of arrival, before
-                           longer   ones */
-    int chunk;          /* tokens of a prompt that go with one step beside answers */
-    double chunk_share; /* by how much longer prompts take in chunks beside answers */
-    double ahead_ns;    /* what is computed before any prompt: the rest of this step, texts */
+    int idle;         /* slots */
+    int64_t cells;    /* tokens of room beside what the running ones have reserved */
+    int short_prompt; /* prompts up to so many tokens are computed in order of arrival, before
+                         longer ones */
+    int short_chunk;  /* tokens of such a prompt that are computed at once beside answers */
+    int chunk;        /* the same of a longer one */
+    bool rows;       /* each piece of a prompt is a step of its own, and one of the answers follows;
+                        else it is a part of theirs */
+    double ahead_ns; /* what is computed before any prompt: the rest of this step, texts */
 };
 
 /* Nanoseconds until the request's first token. Changes state's numbers. */

@@ -83,7 +83,8 @@ static bool copy_rows(struct llama_kv *kv, int from, int to, int n) {
     }
     if (!take(kv, from, &s))
         return false;
-    if (target && n <= s.n) {
+    /* One that holds much more than counts is not worth its memory. */
+    if (target && n <= s.n && s.held <= n + LLAMA_KV_BEYOND) {
         s.n = n;
         drop(target);
         *target = s;

@@ -16,6 +16,7 @@
 struct llama_context;
 
 #define LLAMA_KV_KEPT_MAX 64
+#define LLAMA_KV_BEYOND   256 /* tokens that a kept state may hold beside those that count */
 
 struct llama_kv {
     struct llama_context *context; /* borrowed */

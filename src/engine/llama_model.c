@@ -29,6 +29,7 @@
 #include "engine/llama_library.h"
 #include "engine/memory.h"
 #include "engine/model.h"
+#include "engine/pace.h"
 
 #define STEP_TOKENS     256
 #define EMBED_TOKENS    512
@@ -45,24 +46,6 @@ struct llama_pool {
     int n;
 };
 
-/* Whether steps run on all threads or on one. Threads wait for each other by spinning at some
- * hundred barriers of each step, so with other processes on the cores all of them can be slower
- * than one alone. After `interval` decoding steps the other way is tried on a step of the same
- * size; two wins in a row change the way. */
-struct pace {
-    int threads, most;
-    int items;    /* of the last decoding step */
-    double took;  /* by it, nanoseconds */
-    double usual; /* of decoding steps, smoothed */
-    int since, interval;
-    bool trying;
-    int wins;
-};
-
-#define PACE_ITEMS        16 /* a step of at most so many items is a decoding step */
-#define PACE_INTERVAL_MIN 8
-#define PACE_INTERVAL_MAX 1024
-
 struct llama_weights { /* the implementation of struct model */
     struct model base;
     struct llama_model *model;
@@ -70,6 +53,7 @@ struct llama_weights { /* the implementation of struct model */
     const struct llama_vocab *vocab;
     const char *chat_template;          /* a known one's text, borrowed from model, or "chatml" */
     struct chat_template *own_template; /* NULL = the model has none that can be run */
+    bool control_begins[256];           /* bytes with which control tokens' texts begin */
     struct llama_batch batch;
     struct llama_kv kv;
     struct llama_adapter_lora *adapters[MODEL_ADAPTERS_MAX];
@@ -128,39 +112,6 @@ static void batch_add(struct llama_weights *w, int32_t token, int position, int 
     w->batch.logits[i] = output;
 }
 
-static int pace_threads(const struct pace *p, int items) {
-    if (p->most == 1 || !p->trying || items != p->items)
-        return p->threads;
-    return p->threads == 1 ? p->most : 1;
-}
-
-static void pace_learn(struct pace *p, int items, int threads, double took) {
-    if (items > PACE_ITEMS || p->most == 1)
-        return;
-    if (threads != p->threads) { /* this was a try */
-        p->wins = took < p->took * 0.8 ? p->wins + 1 : 0;
-        if (p->wins == 1)
-            return;
-        if (p->wins == 2) {
-            p->threads = threads;
-            p->usual = took;
-        }
-        p->interval = p->wins == 2 ? PACE_INTERVAL_MIN : p->interval * 2;
-        if (p->interval > PACE_INTERVAL_MAX)
-            p->interval = PACE_INTERVAL_MAX;
-        p->wins = p->since = 0;
-        p->trying = false;
-        return;
-    }
-    if (p->usual > 0 && took > p->usual * 2.5 && p->interval > PACE_INTERVAL_MIN)
-        p->interval = PACE_INTERVAL_MIN;
-    p->usual = p->usual > 0 ? p->usual + (took - p->usual) * 0.1 : took;
-    p->took = took;
-    p->items = items;
-    if (++p->since >= p->interval)
-        p->trying = true;
-}
-
 static void use_adapter(struct llama_weights *w, int adapter) {
     float scale = 1;
     if (adapter == w->adapter)
@@ -170,13 +121,23 @@ static void use_adapter(struct llama_weights *w, int adapter) {
     w->adapter = adapter;
 }
 
-static enum err decode(struct llama_weights *w, int n, struct errinfo *ei) {
-    int threads = pace_threads(&w->pace, n);
+/* The pass's items when all of them want logits, as those of running answers do; else more than are
+ * looked at: a prompt's piece says nothing of the pace. */
+static int decoding_items(const struct llama_weights *w) {
+    int n = w->batch.n_tokens;
+    for (int i = 0; i < n; i++)
+        if (!w->batch.logits[i])
+            return PACE_ITEMS + 1;
+    return n;
+}
+
+static enum err decode(struct llama_weights *w, struct errinfo *ei) {
+    int items = decoding_items(w), threads = pace_threads(&w->pace, items);
     llama_set_n_threads(w->context, threads, threads);
     int64_t begin = clock_mono_ns();
     int rc = llama_decode(w->context, w->batch);
     if (rc == 0) {
-        pace_learn(&w->pace, n, threads, (double)(clock_mono_ns() - begin));
+        pace_learn(&w->pace, items, threads, (double)(clock_mono_ns() - begin));
         return ERR_OK;
     }
     if (rc == 2)
@@ -260,7 +221,7 @@ static enum err step(struct model *m, const struct model_item *items, int n, str
         if (adapter && !w->adapters[adapter - 1])
             return err_set(ei, ERR_INTERNAL, "there is no adapter of this number");
         use_adapter(w, adapter);
-        enum err e = decode(w, w->batch.n_tokens, ei);
+        enum err e = decode(w, ei);
         if (e)
             return e;
         if (pass + 1 < passes && !keep_logits(w, items, n, pass, &used))
@@ -370,14 +331,31 @@ static bool is_end(const struct model *m, int32_t token) {
     return llama_vocab_is_eog(weights_const(m)->vocab, token);
 }
 
-/* Whether the text would give one of the model's control tokens. */
+static bool is_control(const struct llama_weights *w, llama_token t) {
+    return llama_vocab_is_control(w->vocab, t) || llama_vocab_is_eog(w->vocab, t);
+}
+
+static void know_control_tokens(struct llama_weights *w) {
+    for (llama_token t = 0; t < llama_vocab_n_tokens(w->vocab); t++) {
+        const char *text = is_control(w, t) ? llama_vocab_get_text(w->vocab, t) : "";
+        if (text[0])
+            w->control_begins[(unsigned char)text[0]] = true;
+    }
+}
+
+/* Whether the text would give one of the model's control tokens. Most texts have not even a byte
+ * with which one begins. */
 static bool has_control(const struct llama_weights *w, struct str text) {
     struct tokens t = {0};
     bool found = false;
+    size_t at = 0;
+    while (at < text.n && !w->control_begins[(unsigned char)text.p[at]])
+        at++;
+    if (at == text.n)
+        return false;
     if (add_text(w, text, false, true, &t) == ERR_OK)
         for (int i = 0; i < t.n && !found; i++)
-            found =
-                llama_vocab_is_control(w->vocab, t.p[i]) || llama_vocab_is_eog(w->vocab, t.p[i]);
+            found = is_control(w, t.p[i]);
     tokens_deinit(&t);
     return found;
 }
@@ -584,6 +562,7 @@ struct plan { /* sizes settled before anything is loaded */
     bool rows;     /* of cells for each slot, else one pool */
     int cells;     /* of the slots */
     int cells_all; /* and of the prefixes, in a pool */
+    int kept;      /* tokens of the prefixes, with rows: they are states beside the cells */
     int64_t bytes;
 };
 
@@ -601,6 +580,7 @@ static void plan_cells(struct plan *p, const struct llama_open_options *o, int64
     if (p->rows) {
         p->cells = p->slots * p->window;
         p->cells_all = p->slots * row;
+        p->kept = o->prefixes * (PREFIX_CELLS + LLAMA_KV_BEYOND);
         return;
     }
     p->cells = fit < CELLS_DEFAULT ? (int)fit : CELLS_DEFAULT;
@@ -625,7 +605,7 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
     p.bytes = h->file_bytes;
     if (!o->embedding) {
         plan_cells(&p, o, available / 4 / token); /* a quarter of what is free */
-        p.bytes += token * p.cells_all;
+        p.bytes += token * (p.cells_all + p.kept);
     }
     int64_t reserve = 128ll << 20; /* the working space of a step */
     if (p.bytes + reserve > available)
@@ -634,7 +614,7 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
             "%s does not fit: weights %lld MiB + conversations %lld MiB (%d tokens × "
             "%lld bytes) + work 128 MiB = %lld MiB, but %lld MiB are free; use a smaller "
             "model, fewer slots or a shorter context",
-            o->path, MIB(h->file_bytes), MIB(p.bytes - h->file_bytes), p.cells_all,
+            o->path, MIB(h->file_bytes), MIB(p.bytes - h->file_bytes), p.cells_all + p.kept,
             (long long)token, MIB(p.bytes + reserve), MIB(available));
     *ret = p;
     return ERR_OK;
@@ -681,8 +661,7 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
     w->context = llama_init_from_model(w->model, cp);
     if (!w->context)
         return err_set(ei, ERR_NOMEM, "no memory for the conversations of %s", o->path);
-    w->pace =
-        (struct pace){.threads = o->pool->n, .most = o->pool->n, .interval = PACE_INTERVAL_MIN};
+    pace_init(&w->pace, o->pool->n, o->pool->n);
     llama_attach_threadpool(w->context, o->pool->threads, o->pool->threads);
     int room = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
     w->outputs = (int)cp.n_outputs_max;
@@ -713,6 +692,7 @@ static void describe(struct llama_weights *w, const struct llama_open_options *o
                      const struct plan *p, const struct gguf_header *h) {
     struct model_info *i = &w->base.info;
     w->vocab = llama_model_get_vocab(w->model);
+    know_control_tokens(w);
     w->chat_template = llama_model_chat_template(w->model, NULL);
     if (w->chat_template && !o->embedding)
         w->own_template =
@@ -799,7 +779,5 @@ enum err llama_model_open(const struct llama_open_options *o, struct model **ret
 
 void llama_model_set_threads(struct model *m, int threads) {
     struct llama_weights *w = weights(m);
-    int most = w->pace.most;
-    w->pace = (struct pace){
-        .threads = threads > most ? most : threads, .most = most, .interval = PACE_INTERVAL_MIN};
+    pace_init(&w->pace, threads, w->pace.most);
 }

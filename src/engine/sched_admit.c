@@ -11,9 +11,13 @@
 #define TELL_NS      (200 * MS)  /* positions are told at most so often */
 #define REMIND_NS    (5000 * MS) /* and at least so often, so that nobody takes silence for an end */
 #define ALONE        2           /* see deadline_of() */
-#define RUNNING_MAX  256
-#define SETTLED      2048 /* tokens: users who were served about as much as others go by arrival */
-#define RANK_TOKENS  256  /* that a request takes, about */
+#define ALONE_MARGIN 1.25
+#define DELIVERY                                                                                   \
+    20 /* a part of the deadline that is left for a first token's way to the client                \
+        */
+#define RUNNING_MAX 256
+#define SETTLED     2048 /* tokens: users who were served about as much as others go by arrival */
+#define RANK_TOKENS 256  /* that a request takes, about */
 
 /* ---- the forecast ---- */
 
@@ -68,26 +72,35 @@ static int64_t reserved(const struct sched *s) {
     return n;
 }
 
-/* What is computed before any prompt that comes now: the rest of the running step and the texts
- * that somebody waits for. */
-static double busy_ns(const struct sched *s, int64_t now) {
+/* What is computed before any prompt that comes now: the rest of the running step, the step that
+ * running answers are to have after a prompt's, and the texts that somebody waits for. */
+static double busy_ns(const struct sched *s, int64_t now, int answers) {
     double ns = s->step_ends_ns > now ? (double)(s->step_ends_ns - now) : 0;
+    if (s->prefill_ns > 0 && answers > 0)
+        ns += forecast_step_ns(&s->forecast, answers, 0);
     for (const struct embed_job *e = s->embeds; e; e = e->next)
         if (!e->e.background)
             ns += s->embed_ns * e->tokens;
     return ns;
 }
 
-static int answering(const struct sched *s) {
+/* Tokens of a running job's prompt that are left to compute after the running step. */
+static int left_to_read(const struct job *j) {
+    int done = j->computed_after > j->slot->computed ? j->computed_after : j->slot->computed;
+    return job_generating(j) ? 0 : j->slot->tokens.n - done;
+}
+
+static int answering(const struct sched *s, bool background) {
     int n = 0;
     for (const struct job *j = s->running; j; j = j->next)
-        n += job_generating(j);
+        n += (background || !j->chat.background) && left_to_read(j) == 0;
     return n;
 }
 
 /* From now to the job's first token; 0 when there is no memory to say. */
 static double predict(struct sched *s, struct job *j, int64_t now) {
     rank_all(s, j);
+    int answers = answering(s, j->chat.background);
     struct forecast_running running[RUNNING_MAX];
     struct forecast_request *ahead = calloc((size_t)s->n_waiting + 1, sizeof(*ahead));
     struct forecast_state st = {.running = running,
@@ -95,9 +108,10 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
                                 .idle = slots_idle(s->slots),
                                 .cells = s->o.cells - reserved(s),
                                 .short_prompt = SHORT_PROMPT,
-                                .chunk = sched_chunk(s, answering(s)),
-                                .chunk_share = 1 + 1.0 / PACE,
-                                .ahead_ns = busy_ns(s, now)};
+                                .chunk = sched_chunk(s, answers, false),
+                                .short_chunk = sched_chunk(s, answers, true),
+                                .rows = s->model->info.rows,
+                                .ahead_ns = busy_ns(s, now, answers)};
     if (!ahead)
         return 0;
     for (const struct job *r = s->running; r && st.n_running < RUNNING_MAX; r = r->next) {
@@ -110,7 +124,7 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
         running[st.n_running++] =
             (struct forecast_running){.left = r->chat.max_tokens - r->answer_tokens,
                                       .reserved = r->slot->reserved,
-                                      .todo = job_generating(r) ? 0 : job_todo(r)};
+                                      .todo = left_to_read(r)};
     }
     for (const struct job *w = s->waiting; w; w = w->next)
         if (goes_before(s, w, j))
@@ -156,7 +170,7 @@ static int64_t deadline_of(const struct sched *s, const struct job *j) {
         return j->chat.deadline_ms * MS;
     if (!s->running && !s->waiting)
         return 0;
-    double alone = forecast_step_ns(&s->forecast, 1, j->fresh) * s->forecast.margin;
+    double alone = forecast_step_ns(&s->forecast, 1, j->fresh) * ALONE_MARGIN;
     int64_t usual = s->o.deadline_ms * MS;
     return usual == 0 || alone <= (double)usual ? usual : (int64_t)(ALONE * alone);
 }
@@ -192,7 +206,8 @@ enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     int64_t deadline = deadline_of(s, j);
     if (deadline == 0)
         return ERR_OK;
-    j->deadline_ns = (j->chat.arrived_ns ? j->chat.arrived_ns : now) + deadline;
+    j->deadline_ns =
+        (j->chat.arrived_ns ? j->chat.arrived_ns : now) + deadline - deadline / DELIVERY;
     double left = (double)(j->deadline_ns - now);
     if (ns * s->forecast.margin <= left)
         return ERR_OK;
@@ -217,21 +232,36 @@ static int64_t soonest(const struct sched *s, const struct job *j, int64_t now) 
     return now + (int64_t)forecast_step_ns(&s->forecast, 1, todo - 1);
 }
 
+static void end_late(struct sched *s, struct job *j, int64_t now) {
+    struct errinfo ei;
+    metric_add(M_ENGINE_LATE, 1);
+    forecast_check(&s->forecast, j->predicted_ns, (double)(now - j->submitted_ns) * 2);
+    refuse(s, s->request_ns, now,
+           "the model is busy: the first word did not come in the time that was asked for", &ei);
+    sched_end_job(s, j, SCHED_FAILED, &ei);
+}
+
+bool sched_end_late(struct sched *s, struct job *j, int64_t now) {
+    if (!j->deadline_ns || now <= j->deadline_ns)
+        return false;
+    end_late(s, j, now);
+    return true;
+}
+
 void sched_refuse_late(struct sched *s) {
     int64_t now = clock_mono_ns();
-    struct errinfo ei;
     for (int pass = 0; pass < 2; pass++)
         for (struct job *j = pass ? s->running : s->waiting, *next; j; j = next) {
             next = j->next;
-            if (!j->deadline_ns || j->answer_tokens > 0 || soonest(s, j, now) <= j->deadline_ns)
-                continue;
-            metric_add(M_ENGINE_LATE, 1);
-            forecast_check(&s->forecast, j->predicted_ns, (double)(now - j->submitted_ns) * 2);
-            refuse(s, s->request_ns, now,
-                   "the model is busy: the first word did not come in the time that was asked for",
-                   &ei);
-            sched_end_job(s, j, SCHED_FAILED, &ei);
+            if (j->deadline_ns && j->answer_tokens == 0 && soonest(s, j, now) > j->deadline_ns)
+                end_late(s, j, now);
         }
+}
+
+/* Those that wait, too, as long as theirs is a time that is promised. */
+bool sched_was_promised(const struct sched *s, const struct job *j) {
+    double usual = (double)(s->o.deadline_ms * MS);
+    return j->deadline_ns || (!j->chat.background && j->predicted_ns * s->forecast.margin <= usual);
 }
 
 /* ---- getting a slot ---- */

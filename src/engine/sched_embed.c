@@ -10,12 +10,15 @@
     96 /* tokens that somebody who comes meanwhile waits for: some 30 ms on two cores */
 #define BACKGROUND_PAUSE                                                                           \
     9 /* times as long as a background batch took, running answers have the cores */
-#define HELD_MOST    (2000 * MS) /* however many are embedded for people, background has a batch */
-#define HOLD_TIMES   8           /* as long as the text took, if that is longer than hold_ms */
-#define TEXTS        32
-#define QUEUED       65536 /* tokens of texts that wait; one request may be longer when it is alone */
-#define RETRY_MIN_MS 1000
-#define RETRY_MAX_MS 60000
+#define HELD_MOST     (2000 * MS) /* however many are embedded for people, background has a batch */
+#define HOLD_TIMES    8           /* as long as the text took, if that is longer than hold_ms */
+#define FOLLOW_MOST   (15 * MS)   /* later than that is not at once */
+#define FOLLOW_OFTEN  0.5
+#define FOLLOW_SMOOTH 0.2
+#define TEXTS         32
+#define QUEUED        65536 /* tokens of texts that wait; one request may be longer when it is alone */
+#define RETRY_MIN_MS  1000
+#define RETRY_MAX_MS  60000
 
 /* Takes the tokens into the queue's sum. A chat turn waits for its one text, so single texts are
  * let in when lists are refused. */
@@ -107,8 +110,9 @@ static struct embed_job *next_embed(struct sched *s, int64_t now) {
         return s->running && now < s->embed_after_ns ? NULL : j;
     if (s->running ? now < s->background_after_ns : s->waiting != NULL)
         return NULL;
-    s->held = !s->running && now < s->hold_ns && now < s->background_ns + HELD_MOST;
-    return s->held ? NULL : s->embeds;
+    bool held = !s->running && now < s->hold_ns && now < s->background_ns + HELD_MOST;
+    s->rest_ns = held ? s->hold_ns : 0;
+    return held ? NULL : s->embeds;
 }
 
 /* How many texts of the job make a short batch, and their tokens. */
@@ -132,11 +136,45 @@ static void hold_background(struct sched *s, int64_t begin, int64_t end) {
         s->hold_ns = end + (longer > least ? longer : least);
 }
 
+/* ---- the question that follows a text ---- */
+
+static void learn_follow(struct sched *s, bool came) {
+    s->follows += (came - s->follows) * FOLLOW_SMOOTH;
+    s->text_ns = 0;
+}
+
+/* A turn embeds its question, judges it, searches with it and then asks. */
+static void await_question(struct sched *s, const struct embed_job *j, int64_t now) {
+    if (s->text_ns)
+        learn_follow(s, false);
+    if (j->e.n == 1)
+        s->text_ns = now;
+}
+
+void sched_embed_followed(struct sched *s, int64_t now) {
+    if (!s->text_ns || now - s->text_ns > FOLLOW_MOST)
+        return;
+    double took = (double)(now - s->text_ns);
+    s->follow_ns += (took - s->follow_ns) * (s->follow_ns > 0 ? FOLLOW_SMOOTH : 1);
+    learn_follow(s, true);
+}
+
+int64_t sched_embed_awaits(struct sched *s, int64_t now) {
+    if (s->text_ns && now - s->text_ns > FOLLOW_MOST)
+        learn_follow(s, false);
+    if (!s->text_ns || s->follows < FOLLOW_OFTEN || s->waiting)
+        return 0;
+    for (const struct job *j = s->running; j; j = j->next)
+        if (!job_generating(j))
+            return 0; /* a first word is waited for, and its prompt goes before */
+    int64_t until = s->text_ns + (int64_t)(s->follow_ns * 2) + MS;
+    return now < until ? until : 0;
+}
+
 bool sched_embed_round(struct sched *s) {
     struct errinfo ei = {0};
     int total;
     int64_t begin = clock_mono_ns();
-    s->held = false;
     struct embed_job *j = next_embed(s, begin);
     if (!j)
         return false;
@@ -158,6 +196,7 @@ bool sched_embed_round(struct sched *s) {
     } else {
         s->embed_after_ns = end + (end - begin); /* as long as it took, answers go on */
         hold_background(s, begin, end);
+        await_question(s, j, end);
     }
     j->done += n;
     struct embed_job **at = &s->embeds;

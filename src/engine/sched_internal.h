@@ -18,8 +18,11 @@
 #include "engine/slots.h"
 
 #define SHORT_PROMPT                                                                               \
-    96           /* fresh tokens: the standard prompt of a turn, computed in order of arrival */
-#define PACE   2 /* a chunk of a prompt may take as long as so many plain steps */
+    96         /* fresh tokens: the standard prompt of a turn, computed in order of arrival */
+#define PACE 2 /* a chunk of a prompt may take as long as so many plain steps */
+#define SHORT_NS                                                                                   \
+    (300 * MS) /* and one of a short prompt so long: a longer gap in running answers, once, costs  \
+                  less than a late first word */
 #define SMOOTH 0.1
 #define MS     1000000ll
 
@@ -44,6 +47,8 @@ struct job {
     int told;            /* the position it was last told, -1 = none */
     int64_t told_ns;
     int prompt_tokens, cached_tokens, answer_tokens;
+    double piece_ns;    /* that its part of the step is to take, when that is a step of its own */
+    double drag;        /* its pieces took so many times as long as predicted, 0 = not known */
     int item;           /* the step's first item whose logits are its own, -1 = none */
     int computed_after; /* slot->computed when the step has succeeded */
     bool prefix_kept;
@@ -82,6 +87,11 @@ struct sched {
     int64_t turns;        /* given so far */
     int64_t retry_ns;     /* when the last one that was refused may come back */
     int64_t told_ns;      /* when positions were last told */
+    int64_t text_ns;   /* when somebody's text was embedded whose question has not come, 0 = none */
+    double follows;    /* the share of such texts that a question followed at once, smoothed */
+    double follow_ns;  /* after so long, smoothed */
+    double prefill_ns; /* of prompts since running answers last had a step, with the running one;
+                          with rows */
 
     /* compute thread only */
     struct model_item *items;
@@ -89,8 +99,9 @@ struct sched {
     int64_t background_after_ns; /* the same for background embeddings */
     int64_t hold_ns;             /* until then background embeddings wait for a question */
     int64_t background_ns;       /* when they last had a batch */
-    bool held;                   /* one waits for nothing but that */
-    int background_steps;        /* steps in which background answers stood back */
+    int64_t rest_ns;      /* nothing is to be done until then but for news; 0 = nothing at all */
+    double between_ns;    /* computed since running answers last had a step */
+    int background_steps; /* steps in which background answers stood back */
 
     pthread_mutex_t lock; /* guards down to stop */
     pthread_cond_t wake;
@@ -133,16 +144,25 @@ uint64_t sched_wake(struct sched *s); /* something was submitted: returns its id
 /* ---- sched_admit.c; all with the state locked ---- */
 /* Whether the job may come in, from what is known now: sets its deadline and prediction. */
 enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) ERR_CHECK;
-void sched_refuse_late(struct sched *s); /* ends those whose deadline has passed */
-void sched_admit(struct sched *s);       /* gives waiting requests a slot */
+void sched_refuse_late(struct sched *s); /* ends those that cannot make their deadline any more */
+/* Ends the job if its deadline has passed; false: it has not. */
+bool sched_end_late(struct sched *s, struct job *j, int64_t now);
+/* Whether the job was let in by a prediction that may be learnt from. */
+bool sched_was_promised(const struct sched *s, const struct job *j);
+void sched_admit(struct sched *s); /* gives waiting requests a slot */
 void sched_tell_positions(struct sched *s);
 
 /* ---- sched_step.c; with the state locked ---- */
 void sched_chat_step(struct sched *s);
-/* Tokens of prompts that are computed in one step beside so many answers. */
-int sched_chunk(const struct sched *s, int answers);
+/* Tokens of a prompt that are computed at once beside so many answers. */
+int sched_chunk(const struct sched *s, int answers, bool is_short);
 
 /* ---- sched_embed.c; all with the state locked ---- */
+/* A person's question came. */
+void sched_embed_followed(struct sched *s, int64_t now);
+/* Until when the next step is to wait for the question that most often follows a text at once, as
+ * it would otherwise wait for that step; 0 = it is not. */
+int64_t sched_embed_awaits(struct sched *s, int64_t now);
 bool sched_embed_round(struct sched *s); /* false: nothing was due */
 void sched_embed_cancel(struct sched *s, uint64_t id);
 void sched_embed_end(struct sched *s, struct embed_job *j, enum err err, const struct errinfo *ei);

@@ -7,14 +7,17 @@
 #include "engine/sched_internal.h"
 
 #define JOIN_TOKENS                                                                                \
-    64               /* prompts that are computed together: past it a token costs as much alone    \
-                      */
-#define CHUNK_MIN 16 /* tokens of a long prompt in a step beside running answers */
+    64                 /* prompts that are computed together: past it a token costs as much alone  \
+                        */
+#define CHUNK_MIN   16 /* tokens of a prompt in a step beside running answers */
+#define CHUNK_LEAST 8  /* the same of one whose tokens take longer than the forecast says */
 #define PATIENCE_NS                                                                                \
-    (2000 * MS)         /* a prompt without a chunk for so long goes before shorter ones           \
-                         */
-#define STAND_BACK 8    /* the background takes part in every so many-th step beside people */
-#define WORTH      1.15 /* guesses must pay by so much by the forecast */
+    (2000 * MS)          /* a prompt without a chunk for so long goes before shorter ones          \
+                          */
+#define STAND_BACK  8    /* the background takes part in every so many-th step beside people */
+#define WORTH       1.15 /* guesses must pay by so much by the forecast */
+#define DRAG_MAX    3
+#define DRAG_SMOOTH 0.5
 
 /* ---- building ---- */
 
@@ -60,7 +63,8 @@ static int add_guesses(struct sched *s, struct job *j, int at, int room, int dec
 
 /* Of the whole prompt: the rest of a long one does not overtake. */
 static bool is_short(const struct job *j) {
-    return j->prompt_tokens - j->cached_tokens <= SHORT_PROMPT && job_todo(j) <= SHORT_PROMPT;
+    return !j->chat.background && j->prompt_tokens - j->cached_tokens <= SHORT_PROMPT &&
+           job_todo(j) <= SHORT_PROMPT;
 }
 
 /* Whether a's prompt is to be computed before b's, which started later. One that has waited too
@@ -70,6 +74,8 @@ static bool is_short(const struct job *j) {
 static bool computed_before(const struct job *a, const struct job *b, int64_t now) {
     bool late_a = now - a->served_ns > PATIENCE_NS, late_b = now - b->served_ns > PATIENCE_NS;
     bool short_a = is_short(a), short_b = is_short(b);
+    if (a->chat.background != b->chat.background)
+        return b->chat.background;
     if (late_a != late_b)
         return late_a;
     if (late_a || (short_a && short_b))
@@ -81,19 +87,33 @@ static bool stands_back(const struct job *j, bool people) {
     return j->chat.background && people;
 }
 
+/* Tokens of a partial answer were said one by one; so they are computed, where it matters. */
+static bool one_by_one(const struct sched *s, const struct job *j) {
+    return s->model->info.rows && j->chat.exact && j->chat.partial &&
+           j->slot->computed >= j->prompt_tokens - j->chat.partial;
+}
+
+/* Whether the job takes one token of a step, as running answers do. */
+static bool steps_on(const struct sched *s, const struct job *j) {
+    return job_generating(j) || one_by_one(s, j);
+}
+
 static struct job *next_prefill(struct sched *s, int64_t now, bool people) {
     struct job *best = NULL;
     for (struct job *j = s->running; j; j = j->next)
-        if (!job_generating(j) && j->computed_after == j->slot->computed &&
-            !stands_back(j, people) && (!best || !computed_before(best, j, now)))
+        if (!steps_on(s, j) && j->computed_after == j->slot->computed && !stands_back(j, people) &&
+            (!best || !computed_before(best, j, now)))
             best = j;
     return best;
 }
 
 /* Without answers to keep going there is no reason to hold back. */
-int sched_chunk(const struct sched *s, int answers) {
+int sched_chunk(const struct sched *s, int answers, bool is_short) {
     const struct forecast *f = &s->forecast;
-    double n = PACE * forecast_step_ns(f, answers, 0) / f->prompt_ns;
+    double ns = PACE * forecast_step_ns(f, answers, 0);
+    if (is_short && ns < SHORT_NS)
+        ns = SHORT_NS;
+    double n = (ns - (s->model->info.rows ? f->base_ns : 0)) / f->prompt_ns;
     if (answers == 0 || n > s->model->info.step_tokens)
         return s->model->info.step_tokens;
     return n < CHUNK_MIN ? CHUNK_MIN : (int)n;
@@ -120,40 +140,34 @@ static void catch_up(struct sched *s, struct job *j) {
     }
 }
 
-/* The tokens of a partial answer were said one by one; so they are computed, where it matters. */
-static int at_once(const struct sched *s, const struct job *j, int want) {
+/* How many tokens of its prompt a job gets in a step beside so many answers: equal pieces, smaller
+ * ones when its last took longer than the forecast says (late in a long prompt a token does). */
+static int piece_of(const struct sched *s, const struct job *j, int answers) {
+    int want = job_todo(j), most = sched_chunk(s, answers, is_short(j));
     int own = j->prompt_tokens - j->chat.partial - j->slot->computed; /* before the answer */
-    if (!s->model->info.rows || !j->chat.exact || !j->chat.partial)
-        return want;
-    return own <= 0 ? 1 : own < want ? own : want;
-}
-
-/* By how much a chunk of a long prompt beside answers is smaller: in rows it is a pass more, which
- * takes time by itself, and late in a prompt a token costs more than the forecast says. */
-static int own_pass(const struct sched *s, int decodes, int budget) {
-    double n = s->forecast.base_ns / s->forecast.prompt_ns + budget / 4.0;
-    if (!s->model->info.rows || decodes == 0 || budget <= CHUNK_MIN)
-        return 0;
-    return n < budget - CHUNK_MIN ? (int)n : budget - CHUNK_MIN;
+    if (s->model->info.rows && j->chat.exact && j->chat.partial && own < want)
+        want = own;
+    if (answers > 0 && j->drag > 1 && !is_short(j)) {
+        most = (int)(most / j->drag);
+        most = most < CHUNK_LEAST ? CHUNK_LEAST : most;
+    }
+    int parts = (want + most - 1) / most;
+    return (want + parts - 1) / parts;
 }
 
 /* Gives prompts their part of the step; returns how many items there are now. */
 static int add_prefill(struct sched *s, int n, int decodes, bool people) {
-    int budget = sched_chunk(s, decodes), room = s->model->info.step_tokens - n, prefill = 0;
+    int room = s->model->info.step_tokens - n, prefill = 0;
+    int budget = sched_chunk(s, decodes, true),
+        joined = budget < JOIN_TOKENS ? budget : JOIN_TOKENS;
     int64_t now = clock_mono_ns();
     for (struct job *j; room > 0 && (j = next_prefill(s, now, people)) != NULL;) {
         catch_up(s, j);
-        int want = job_todo(j);
         /* Others join the first only as long as that costs it next to nothing, so that the first
          * to be computed is the first to be answered. */
-        if (prefill > 0 && s->model->info.rows)
-            break; /* each takes a pass of its own */
-        if (prefill > 0 && prefill + want > (budget < JOIN_TOKENS ? budget : JOIN_TOKENS))
+        if (prefill > 0 && prefill + job_todo(j) > joined)
             break;
-        want = at_once(s, j, want);
-        int most = is_short(j) ? budget : budget - own_pass(s, decodes, budget);
-        int parts = (want + most - 1) / most;
-        int take = (want + parts - 1) / parts;
+        int take = piece_of(s, j, decodes);
         take = take < room ? take : room;
         n = add_items(s, j, n, take);
         prefill += take;
@@ -162,8 +176,32 @@ static int add_prefill(struct sched *s, int n, int decodes, bool people) {
     return n;
 }
 
+/* With rows a prompt is a pass of its own, so it is a step of its own, too: its first word need not
+ * wait for the answers' pass. Between two steps of running answers prompts get one piece, and more
+ * as long as that takes no longer than PACE plain steps. Returns how many items there are, 0: it is
+ * the answers' turn. */
+static int add_own_prefill(struct sched *s, int decodes, bool people) {
+    int64_t now = clock_mono_ns();
+    struct job *j = next_prefill(s, now, people);
+    if (!j)
+        return 0;
+    catch_up(s, j);
+    int take = piece_of(s, j, decodes);
+    double ns = forecast_step_ns(&s->forecast, 0, take);
+    if (decodes > 0 && s->prefill_ns > 0 &&
+        s->prefill_ns + ns > PACE * forecast_step_ns(&s->forecast, decodes, 0))
+        return 0;
+    s->prefill_ns += ns;
+    j->piece_ns = ns;
+    pthread_mutex_lock(&s->lock);
+    int n = add_items(s, j, 0, take);
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
 struct step { /* what takes part */
     int items, with_logits, prefill, sequences;
+    int decodes; /* answers that go on, in this step or in the next */
 };
 
 /* Those that are to answer side by side. */
@@ -171,44 +209,63 @@ static void pack(struct sched *s, bool people) {
     struct slot *slots[SLOTS_MAX];
     int n = 0;
     for (struct job *j = s->running; j; j = j->next)
-        if (job_generating(j) && !stands_back(j, people))
+        if (steps_on(s, j) && !stands_back(j, people))
             slots[n++] = j->slot;
     if (n > 1)
         slots_pack(s->slots, slots, n);
+    for (struct job *j = s->running; j; j = j->next)
+        j->computed_after = j->slot->computed; /* what a move lost is to be computed again */
 }
 
-/* Fills s->items. */
-static struct step build_step(struct sched *s) {
-    struct step step = {0};
-    int n = 0, decodes = 0, waiting = 0;
-    bool people = people_run(s);
-    pack(s, people);
-    pthread_mutex_lock(&s->lock);
-    s->n_live = 0;
+/* A token of each running answer, and guesses; returns how many items there are. */
+static int add_answers(struct sched *s, int decodes, int waiting, bool people) {
+    int n = 0, outputs = s->model->info.sequences;
     for (struct job *j = s->running; j; j = j->next) {
-        j->item = -1;
-        j->n_draft = 0;
-        j->computed_after = j->slot->computed;
-        decodes += job_generating(j) && !stands_back(j, people);
-        waiting += !job_generating(j);
-    }
-    int outputs = s->model->info.sequences;
-    for (struct job *j = s->running; j; j = j->next) {
-        if (!job_generating(j) || stands_back(j, people))
+        if (!steps_on(s, j) || stands_back(j, people))
             continue;
         n = add_items(s, j, n, 1);
         /* Nothing is guessed while somebody waits for a first word. */
         if (!s->o.no_guesses && s->model->info.cuts && waiting == 0)
             n = add_guesses(s, j, n, outputs - decodes - (n - s->n_live), decodes);
     }
-    int answers = n;
-    n = add_prefill(s, n, decodes, people);
-    step.sequences = s->n_live;
+    return n;
+}
+
+/* Fills s->items. */
+static struct step build_step(struct sched *s) {
+    struct step step = {0};
+    int n = 0, decodes = 0, waiting = 0;
+    bool people = people_run(s), rows = s->model->info.rows;
+    for (struct job *j = s->running; j; j = j->next) {
+        j->item = -1;
+        j->n_draft = 0;
+        j->piece_ns = 0;
+        j->computed_after = j->slot->computed;
+        decodes += steps_on(s, j) && !stands_back(j, people);
+        waiting += !job_generating(j);
+    }
+    pthread_mutex_lock(&s->lock);
+    s->n_live = 0;
     pthread_mutex_unlock(&s->lock);
+    if (rows)
+        step.prefill = n = add_own_prefill(s, decodes, people);
+    if (n == 0) {
+        pack(s, people);
+        s->prefill_ns = 0;
+        pthread_mutex_lock(&s->lock);
+        int answers = n = add_answers(s, decodes, waiting, people);
+        if (!rows)
+            n = add_prefill(s, n, decodes, people);
+        pthread_mutex_unlock(&s->lock);
+        if (n == 0) /* all was lost in a move */
+            n = add_own_prefill(s, 0, people);
+        step.prefill = n - answers;
+    }
+    step.sequences = s->n_live;
+    step.decodes = decodes;
     for (int i = 0; i < n; i++)
         step.with_logits += s->items[i].logits;
     step.items = n;
-    step.prefill = n - answers;
     return step;
 }
 
@@ -259,7 +316,7 @@ static void measure(struct sched *s, struct job *j) {
     int64_t now = clock_mono_ns();
     if (j->answer_tokens == 0) {
         metric_observe(M_ENGINE_TTFT_SECONDS, (double)(now - j->chat.arrived_ns) / 1e9);
-        if (j->deadline_ns)
+        if (sched_was_promised(s, j))
             forecast_check(&s->forecast, j->predicted_ns, (double)(now - j->submitted_ns));
     } else {
         metric_observe(M_ENGINE_TOKEN_SECONDS, (double)(now - j->token_ns) / 1e9);
@@ -282,6 +339,8 @@ static int32_t sample(struct sched *s, struct job *j, int item) {
         sched_end_job(s, j, SCHED_FAILED, &ei);
         return -1;
     }
+    if (j->answer_tokens == 0 && sched_end_late(s, j, clock_mono_ns()))
+        return -1;
     int forced = forced_bytes(s, j, token.token);
     fairness_charge(j->account, 2); /* a decoded token costs about two prefilled ones */
     if (s->model->ops->is_end(s->model, token.token)) {
@@ -332,7 +391,13 @@ static void sample_all(struct sched *s, struct job *j) {
         (void)s->model->ops->seq_trim(s->model, slot->sequence, slot->computed);
 }
 
-static void after_step(struct sched *s) {
+/* A piece took so many times as long as predicted. */
+static void learn_drag(struct job *j, double times) {
+    times = fmin(fmax(times, 0.5), DRAG_MAX);
+    j->drag = j->drag > 0 ? j->drag + (times - j->drag) * DRAG_SMOOTH : times;
+}
+
+static void after_step(struct sched *s, double took_ns) {
     int64_t now = clock_mono_ns();
     for (struct job *j = s->running, *next; j; j = next) {
         next = j->next;
@@ -340,6 +405,8 @@ static void after_step(struct sched *s) {
             fairness_charge(j->account, j->computed_after - j->slot->computed);
         if (j->computed_after > j->slot->computed)
             j->served_ns = now;
+        if (j->piece_ns > 0)
+            learn_drag(j, took_ns / j->piece_ns);
         j->slot->computed = j->computed_after;
         if (!j->prefix_kept && j->slot->computed >= j->chat.prefix) {
             slots_keep_prefix(s->slots, j->slot, j->chat.prefix);
@@ -369,14 +436,26 @@ static void after_failure(struct sched *s, enum err e, const struct errinfo *ei)
     }
 }
 
+/* Whether nobody but the background takes part. */
 static bool only_background(const struct sched *s) {
     for (const struct job *j = s->running; j; j = j->next)
-        if (!j->chat.background)
+        if (!j->chat.background && j->computed_after != j->slot->computed)
             return false;
     return true;
 }
 
-static enum err compute(struct sched *s, const struct step *step, struct errinfo *ei) {
+/* The pace of running answers: with the prompts that are computed between their steps. */
+static void learn_pace(struct sched *s, const struct step *step, double took) {
+    if (step->prefill < step->items) {
+        forecast_paced(&s->forecast, took + s->between_ns);
+        s->between_ns = 0;
+    } else if (step->decodes > 0) {
+        s->between_ns += took;
+    }
+}
+
+static enum err compute(struct sched *s, const struct step *step, double *ret_ns,
+                        struct errinfo *ei) {
     int64_t begin = clock_mono_ns();
     s->step_ends_ns = begin + (int64_t)forecast_step_ns(&s->forecast, step->with_logits,
                                                         step->items - step->with_logits);
@@ -385,23 +464,24 @@ static enum err compute(struct sched *s, const struct step *step, struct errinfo
     enum err e = s->model->ops->step(s->model, s->items, step->items, ei);
     pthread_mutex_lock(&s->state);
     s->yields = false;
-    double took = (double)(clock_mono_ns() - begin);
+    double took = *ret_ns = (double)(clock_mono_ns() - begin);
     s->step_ends_ns = 0;
     metric_add(M_ENGINE_STEPS, 1);
     metric_observe(M_ENGINE_STEP_SECONDS, took / 1e9);
-    if (!e)
-        forecast_learn(&s->forecast, step->with_logits, step->items - step->with_logits, took);
-    if (!e && step->prefill < step->items)
-        forecast_paced(&s->forecast, took);
-    return e;
+    if (e)
+        return e;
+    forecast_learn(&s->forecast, step->with_logits, step->items - step->with_logits, took);
+    learn_pace(s, step, took);
+    return ERR_OK;
 }
 
 void sched_chat_step(struct sched *s) {
     struct errinfo ei = {0};
     struct step step = build_step(s);
-    enum err e = compute(s, &step, &ei);
+    double took;
+    enum err e = compute(s, &step, &took, &ei);
     while (e == ERR_OVERLOADED && slots_evict(s->slots))
-        e = compute(s, &step, &ei);
+        e = compute(s, &step, &took, &ei);
     pthread_mutex_lock(&s->lock);
     s->n_live = 0;
     pthread_mutex_unlock(&s->lock);
@@ -411,7 +491,7 @@ void sched_chat_step(struct sched *s) {
     }
     metric_add(M_ENGINE_PREFILL_TOKENS, step.prefill);
     metric_add(M_ENGINE_STEP_SEQUENCES, step.sequences);
-    after_step(s);
+    after_step(s, took);
     metric_set(M_ENGINE_KV_TOKENS, slots_tokens(s->slots));
     metric_set(M_ENGINE_SHELF_BYTES, (int64_t)slots_shelf_bytes(s->slots));
 }

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -136,8 +135,10 @@ enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_
     LIST_APPEND(s->waiting, j, struct job);
     metric_set(M_ENGINE_QUEUED, ++s->n_waiting);
     *ret_id = j->id = sched_wake(s);
-    if (!j->chat.background)
+    if (!j->chat.background) {
+        sched_embed_followed(s, clock_mono_ns());
         sched_make_haste(s);
+    }
     pthread_mutex_unlock(&s->state);
     return ERR_OK;
 }
@@ -261,26 +262,31 @@ static void end_cancelled(struct sched *s) {
 bool sched_round(struct sched *s) {
     pthread_mutex_lock(&s->state);
     end_cancelled(s);
-    s->held = false;
+    s->rest_ns = 0;
     bool worked = s->embeds && sched_embed_round(s);
     if (s->model) {
         sched_refuse_late(s);
         sched_admit(s);
         sched_tell_positions(s);
     }
-    if (s->running) {
+    int64_t awaits = s->running ? sched_embed_awaits(s, clock_mono_ns()) : 0;
+    if (awaits && !worked) {
+        s->rest_ns = awaits;
+    } else if (s->running && !awaits) {
         sched_chat_step(s);
         worked = true;
     }
+    if (!worked && s->model && !s->waiting && !s->running)
+        worked = slots_tidy(s->slots);
     pthread_mutex_unlock(&s->state);
     return worked;
 }
 
-/* Until there is news, or the time of what is held has come. */
+/* Until there is news, or the rest is over. */
 static void sleep_until_news(struct sched *s) {
-    if (!s->held)
+    if (!s->rest_ns)
         pthread_cond_wait(&s->wake, &s->lock);
-    else if (!clock_cond_wait(&s->wake, &s->lock, s->hold_ns - clock_mono_ns()))
+    else if (!clock_cond_wait(&s->wake, &s->lock, s->rest_ns - clock_mono_ns()))
         s->news = true; /* a round will see that it is time */
 }
 

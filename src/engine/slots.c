@@ -126,8 +126,8 @@ static void shelf_make_room(struct slots *s, size_t n) {
     }
 }
 
-/* Puts a slot's state on the shelf, unless others hold almost as much of it. */
-static void shelve(struct slots *s, const struct slot *slot) {
+/* How many of the slot's tokens others hold, the shelf among them. */
+static int held_elsewhere(const struct slots *s, const struct slot *slot) {
     int held = 0;
     for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
         int n = &s->slots[i] == slot ? 0
@@ -135,11 +135,31 @@ static void shelve(struct slots *s, const struct slot *slot) {
                                               &slot->tokens, slot->computed);
         held = n > held ? n : held;
     }
-    if (slot->computed - held < WORTH_STATE || !s->o.shelf_bytes)
-        return;
+    for (int i = 0; i < s->n_shelf; i++) {
+        const struct state *st = &s->shelf[i];
+        int n = common(&st->tokens, st->tokens.n, &slot->tokens, slot->computed);
+        held = n > held ? n : held;
+    }
+    return held;
+}
+
+/* What the shelf has of an earlier turn of the slot's conversation. */
+static void drop_earlier(struct slots *s, const struct slot *slot) {
+    for (int i = s->n_shelf; i-- > 0;) {
+        const struct tokens *t = &s->shelf[i].tokens;
+        if (common(t, t->n, &slot->tokens, slot->computed) == t->n)
+            shelf_drop(s, i);
+    }
+}
+
+/* Puts a slot's state on the shelf, unless others hold almost as much of it; whether it did. */
+static bool shelve(struct slots *s, const struct slot *slot) {
+    if (!s->o.shelf_bytes || slot->computed - held_elsewhere(s, slot) < WORTH_STATE)
+        return false;
     size_t n = s->model->ops->seq_size(s->model, slot->sequence);
     if (n == 0 || n > s->o.shelf_bytes)
-        return;
+        return false;
+    drop_earlier(s, slot);
     shelf_make_room(s, n);
     struct state st = {.conversation = slot->conversation, .n = n, .used = slot->used};
     st.bytes = malloc(n);
@@ -147,24 +167,58 @@ static void shelve(struct slots *s, const struct slot *slot) {
         s->model->ops->seq_save(s->model, slot->sequence, st.bytes, n) == 0) {
         free(st.bytes);
         tokens_deinit(&st.tokens);
-        return;
+        return false;
     }
     metric_add(M_ENGINE_SHELVED, 1);
     s->shelf[s->n_shelf++] = st;
     s->shelf_bytes += n;
+    return true;
 }
 
-static struct slot *oldest_idle(struct slots *s, const struct slot *except) {
+struct span { /* of the busy slots' numbers; low > high: none is busy */
+    int low, high;
+};
+
+static struct span busy_span(const struct slots *s) {
+    struct span span = {.low = INT32_MAX, .high = -1};
+    for (int i = 0; i < s->o.slots; i++) {
+        int n = s->slots[i].sequence;
+        if (!s->slots[i].busy)
+            continue;
+        span.low = n < span.low ? n : span.low;
+        span.high = n > span.high ? n : span.high;
+    }
+    return span;
+}
+
+/* Whether a is to be given to a newcomer rather than b: one between or beside the busy ones with
+ * rows, so that it need not be moved there; one that holds nothing; one that was used longer ago.
+ */
+static bool given_before(const struct slots *s, const struct slot *a, const struct slot *b,
+                         const struct span *busy) {
+    bool beside_a = a->sequence >= busy->low - 1 && a->sequence <= busy->high + 1;
+    bool beside_b = b->sequence >= busy->low - 1 && b->sequence <= busy->high + 1;
+    if (s->model->info.rows && beside_a != beside_b)
+        return beside_a;
+    if ((a->computed == 0) != (b->computed == 0))
+        return a->computed == 0;
+    return a->used < b->used;
+}
+
+static struct slot *next_idle(struct slots *s, const struct slot *except) {
+    const struct span busy = busy_span(s);
     struct slot *best = NULL;
     for (int i = 0; i < s->o.slots; i++) {
         struct slot *c = &s->slots[i];
-        if (c->busy || c == except)
-            continue;
-        if (!best || (c->computed == 0) > (best->computed == 0) ||
-            ((c->computed == 0) == (best->computed == 0) && c->used < best->used))
+        if (!c->busy && c != except && (!best || given_before(s, c, best, &busy)))
             best = c;
     }
     return best;
+}
+
+bool slots_tidy(struct slots *s) {
+    const struct slot *next = next_idle(s, NULL);
+    return next && shelve(s, next);
 }
 
 bool slots_evict(struct slots *s) {
@@ -275,6 +329,14 @@ static void make_room_for_state(struct slots *s, struct slot *slot, struct state
     slot->reserved = reserved;
 }
 
+/* Whether the slot, which is given up, has the beginning that the prompt would start from: then it
+ * need not be copied there. */
+static bool begins_alike(const struct slots *s, const struct slot *slot, const struct source *from,
+                         const struct tokens *prompt) {
+    return s->model->info.cuts && from->shelf < 0 && from->n > 0 && slot->computed >= from->n &&
+           common(&slot->tokens, from->n, prompt, from->n) == from->n;
+}
+
 struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
                            uint64_t conversation, enum slots_source *ret_source) {
     struct source from = find_source(s, prompt, conversation);
@@ -289,14 +351,17 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
         if (slot->computed)
             *ret_source = SLOTS_SAME;
     } else {
-        slot = oldest_idle(s, from.slot);
+        slot = next_idle(s, from.slot);
         if (!slot)
             return NULL;
         if (slot->computed) {
             /* The shelf may drop the state that is wanted to make room: it is looked for again. */
             metric_add(M_ENGINE_EVICTIONS, 1);
             shelve(s, slot);
-            slots_clear(s, slot);
+            if (begins_alike(s, slot, &from, prompt))
+                trim(s, slot, from.n);
+            else
+                slots_clear(s, slot);
             from = find_source(s, prompt, conversation);
         }
         slot->busy = true;
@@ -305,7 +370,10 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
             make_room_for_state(s, slot, &s->shelf[from.shelf]);
             from = find_source(s, prompt, conversation); /* the shelf was moved about */
         }
-        fill(s, slot, &from, ret_source);
+        if (slot->computed > 0 && from.shelf < 0 && from.n == slot->computed)
+            *ret_source = SLOTS_SAME;
+        else
+            fill(s, slot, &from, ret_source);
     }
     if (tokens_add(&slot->tokens, prompt->p + slot->computed, prompt->n - slot->computed)) {
         slots_clear(s, slot);

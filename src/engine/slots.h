@@ -7,7 +7,8 @@
  *
  * A prompt starts from the longest common prefix found anywhere. It takes over a slot when that
  * slot held the same conversation or nothing is lost; otherwise the prefix is copied to the slot
- * that was used longest ago. Compute thread only. */
+ * that was used longest ago (where sequences' cells lie apart, of those beside the busy ones).
+ * Compute thread only. */
 #pragma once
 
 #include "engine/model.h"
@@ -54,17 +55,20 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
  * the same role that come together then compute its prompt once. Returns how many tokens that
  * saves. */
 int slots_catch_up(struct slots *s, struct slot *slot);
-/* The slot keeps what is computed for a later turn. */
 /* Where sequences' cells lie apart (info.rows), gives these slots numbers that follow each other,
  * by exchanging them with others', so that they are computed in one pass. What cannot be moved is
  * lost: computed is then 0. */
 void slots_pack(struct slots *s, struct slot *const *slots, int n);
+/* The slot keeps what is computed for a later turn. */
 void slots_release(struct slots *s, struct slot *slot);
 /* Forgets what the slot holds: its computation failed. */
 void slots_clear(struct slots *s, struct slot *slot);
 /* Remembers the first n tokens of a slot as a prefix that others may start from. They must be
  * computed. */
 void slots_keep_prefix(struct slots *s, const struct slot *slot, int n);
+/* When there is time: puts what the next newcomer would push out on the shelf already. False: there
+ * was nothing to do. */
+bool slots_tidy(struct slots *s);
 /* Gives up an idle slot's contents to make room. False: nothing left to give. */
 bool slots_evict(struct slots *s);
 /* How many of the prompt's tokens need not be computed, as slots_acquire() would find now. */

@@ -71,8 +71,7 @@ static struct forecast simple(void) {
 
 static double first(const struct forecast *f, struct forecast_state st, int fresh, int most) {
     const struct forecast_request r = {.fresh = fresh, .most = most, .reserve = fresh + most};
-    st.short_prompt = st.chunk = 96;
-    st.chunk_share = 1.5;
+    st.short_prompt = st.chunk = st.short_chunk = 96;
     return forecast_first_token(f, &st, &r);
 }
 
@@ -99,6 +98,27 @@ static void longer_prompts_before_do_not_count(void **state) {
     struct forecast_state st = {.idle = 4, .cells = 9000, .ahead = ahead, .n_ahead = 1};
     assert_true(near(first(&f, st, 40, 10), 50 * MS, 0.01));
     assert_true(first(&f, st, 1000, 10) > 1900 * MS);
+}
+
+/* With rows the answers have a step after each prompt's, and the last one waits for none of its
+ * own. */
+static void prompts_with_rows_let_answers_go_on_between(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    struct forecast_running running[] = {{.left = 50, .reserved = 100}};
+    const struct forecast_request ahead[] = {{40, 10, 50}, {30, 10, 40}};
+    struct forecast_state st = {.running = running,
+                                .n_running = 1,
+                                .idle = 4,
+                                .cells = 1000,
+                                .rows = true,
+                                .ahead = ahead,
+                                .n_ahead = 2};
+    assert_true(near(first(&f, st, 40, 10), (50 + 10 + 40 + 10 + 50) * MS, 0.01));
+    st.n_ahead = 0;
+    assert_true(near(first(&f, st, 40, 10), 50 * MS, 0.01));
+    /* In two pieces, with a step between. */
+    assert_true(near(first(&f, st, 150, 10), (2 * 10 + 150 + 10) * MS, 0.01));
 }
 
 static void full_slots_wait_for_the_first_end(void **state) {
@@ -161,6 +181,7 @@ int main(void) {
         cmocka_unit_test(margin_covers_what_was_missed),
         cmocka_unit_test(idle_engine_takes_the_prompt_alone),
         cmocka_unit_test(prompts_before_add_up),
+        cmocka_unit_test(prompts_with_rows_let_answers_go_on_between),
         cmocka_unit_test(longer_prompts_before_do_not_count),
         cmocka_unit_test(full_slots_wait_for_the_first_end),
         cmocka_unit_test(full_cells_wait_too),

@@ -45,6 +45,19 @@ static void greedy_takes_largest_and_first_of_equals(void **state) {
     fill(1);
     logits[321] = logits[123] = 50;
     assert_int_equal(once(&p), 123);
+    static const int places[] = {0, 15, 16, 63, 64, 65, VOCAB - 9, VOCAB - 1};
+    for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+        fill((unsigned)i);
+        logits[places[i]] = 50;
+        assert_int_equal(once(&p), places[i]);
+        logits[VOCAB - 1] = 50; /* equal ones in later blocks change nothing */
+        assert_int_equal(once(&p), places[i]);
+    }
+    for (int i = 0; i < VOCAB; i++)
+        logits[i] = -INFINITY;
+    assert_int_equal(once(&p), 0);
+    logits[4321] = -80;
+    assert_int_equal(once(&p), 4321);
 }
 
 static void equal_seed_gives_equal_tokens(void **state) {

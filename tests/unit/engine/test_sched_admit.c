@@ -1,3 +1,4 @@
+#include "engine/sched_internal.h"
 #include "unit/engine/sched_fixture.h"
 
 static void request_that_makes_its_deadline_is_let_in(void **state) {
@@ -133,6 +134,109 @@ static void missed_deadline_ends_waiting_and_prefilling_requests(void **state) {
     assert_int_equal(metric_get(M_ENGINE_LATE) - late, 2);
     run_all(&f);
     assert_int_equal(c[0].n, 5);
+    fixture_deinit(&f);
+}
+
+static enum err (*plain_step)(struct model *m, const struct model_item *items, int n,
+                              struct errinfo *ei);
+static int step_ms;
+
+static enum err timed_step(struct model *m, const struct model_item *items, int n,
+                           struct errinfo *ei) {
+    clock_test_advance(step_ms);
+    return plain_step(m, items, n, ei);
+}
+
+static void time_steps(struct fixture *f, int ms) {
+    static struct model_ops ops;
+    ops = *f->m.base.ops;
+    plain_step = ops.step;
+    ops.step = timed_step;
+    f->m.base.ops = &ops;
+    step_ms = ms;
+}
+
+/* The step that gives it takes longer than anybody could know: it is told so, and what was computed
+ * stays for when it comes back. */
+static void first_word_after_the_deadline_is_refused(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller other = {0}, c = {0};
+    struct errinfo ei;
+    fixture_init(&f, 2);
+    time_steps(&f, 10);
+    struct sched_chat chat = request(&f, &other, "long>", 200);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s);
+    int64_t late = metric_get(M_ENGINE_LATE);
+    chat = request(&f, &c, "a question of some forty letters, or so>", 10);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    step_ms = 960; /* with the way to the client it would be more than the second */
+    while (c.dones == 0)
+        sched_round(f.s);
+    assert_int_equal(c.n, 0);
+    assert_int_equal(c.err, ERR_OVERLOADED);
+    assert_true(c.retry_after_ms > 0);
+    assert_int_equal(metric_get(M_ENGINE_LATE) - late, 1);
+    step_ms = 10;
+    int before = f.m.computed;
+    memset(&c, 0, sizeof(c));
+    chat = request(&f, &c, "a question of some forty letters, or so>", 1);
+    chat.wait = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    while (c.dones == 0)
+        sched_round(f.s);
+    assert_int_equal(c.n, 1);
+    assert_true(f.m.computed - before < 10);
+    run_all(&f);
+    fixture_deinit(&f);
+}
+
+/* What is being computed already is not counted again for who comes meanwhile. */
+static void prompt_of_the_running_step_counts_once(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller a = {0}, b[2] = {0};
+    struct errinfo ei;
+    fixture_init(&f, 4);
+    struct sched_chat chat = request(&f, &a, "a question of some forty letters, or so>", 10);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s); /* it has a slot, and its prompt is computed */
+    struct job *j = f.s->running;
+    chat = request(&f, &b[0], "another question of some forty letters>", 10);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    double predicted = f.s->waiting->predicted_ns;
+    j->answer_tokens = 0; /* as it was in the step's middle */
+    j->slot->computed = 0;
+    j->computed_after = j->slot->tokens.n;
+    chat = request(&f, &b[1], "another question of some forty letters>", 10);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    assert_true(f.s->waiting->next->predicted_ns < predicted * 2.2);
+    j->answer_tokens = 1;
+    j->slot->computed = 40;
+    fixture_deinit(&f);
+}
+
+/* Also those who wait tell how well predictions hold, as long as theirs were such as are promised.
+ */
+static void those_who_wait_teach_the_margin(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c = {0};
+    struct errinfo ei;
+    fixture_init(&f, 2);
+    time_steps(&f, 900); /* much longer than predicted */
+    double margin = f.s->forecast.margin;
+    for (int i = 0; i < 4; i++) {
+        memset(&c, 0, sizeof(c));
+        char text[] = "question number 0>";
+        text[16] = (char)('0' + i);
+        struct sched_chat chat = request(&f, &c, text, 1);
+        chat.wait = true;
+        assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+        run_all(&f);
+    }
+    assert_true(f.s->forecast.margin > margin);
     fixture_deinit(&f);
 }
 
@@ -346,6 +450,9 @@ int main(void) {
         cmocka_unit_test(those_refused_together_are_told_different_times),
         cmocka_unit_test(prompt_longer_than_any_deadline_is_let_in_when_alone),
         cmocka_unit_test(missed_deadline_ends_waiting_and_prefilling_requests),
+        cmocka_unit_test(first_word_after_the_deadline_is_refused),
+        cmocka_unit_test(prompt_of_the_running_step_counts_once),
+        cmocka_unit_test(those_who_wait_teach_the_margin),
         cmocka_unit_test(waiting_requests_are_told_their_positions),
         cmocka_unit_test(wait_that_is_too_long_is_refused),
         cmocka_unit_test(second_user_is_next_however_many_the_first_has_waiting),

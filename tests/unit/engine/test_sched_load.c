@@ -5,11 +5,15 @@
 
 #include <math.h>
 
-#define USERS_MAX 128
-#define ROLE      128 /* tokens that all prompts share */
-#define QUESTION  40
-#define ANSWER    64
-#define SECONDS   60
+#define USERS_MAX    128
+#define ROLE         128 /* tokens that all prompts share */
+#define QUESTION     40  /* at most QUESTION_MAX */
+#define ANSWER       64
+#define QUESTION_MAX 96
+#define SECONDS      60
+#define THINK_NS     5000000 /* from an answer's end to the next question */
+#define EMBED_MS     10
+#define JUDGE_NS     4000000 /* from a text's vector to its question */
 
 struct costs { /* nanoseconds */
     double base, answer, prompt;
@@ -22,6 +26,9 @@ static const struct costs usual = {38e6, 9e6, 7.2e6}; /* about Qwen2.5-Coder-0.5
 static struct costs now_costs;
 static double noise; /* of a step's time, as a share */
 static uint64_t dice_state;
+static int answer_tokens, least_question, most_question;
+static enum err (*plain_embed)(struct model *m, const struct tokens *texts, int n, float *ret,
+                               struct errinfo *ei);
 static enum err (*plain_step)(struct model *m, const struct model_item *items, int n,
                               struct errinfo *ei);
 
@@ -30,27 +37,58 @@ static double dice(void) {
     return (double)(dice_state >> 33) / (double)(1ull << 31);
 }
 
+/* With rows each sequence of several tokens is a pass over the weights, and those of one together.
+ */
+static int passes(const struct model *m, const struct model_item *items, int n) {
+    int several = 0, single = 0;
+    for (int i = 0, k; i < n; i = k) {
+        for (k = i + 1; k < n && items[k].sequence == items[i].sequence; k++)
+            ;
+        several += k - i > 1;
+        single += k - i == 1;
+    }
+    return m->info.rows ? several + (single > 0) : 1;
+}
+
+static void people_act(void);
+
+/* Time goes by, and people do not wait for a step to end. */
+static void let_pass(int ms) {
+    for (int i = 0; i < ms; i++) {
+        clock_test_advance(1);
+        people_act();
+    }
+}
+
 static enum err timed_step(struct model *m, const struct model_item *items, int n,
                            struct errinfo *ei) {
-    double ns = now_costs.base;
+    double ns = now_costs.base * passes(m, items, n);
     for (int i = 0; i < n; i++)
         ns += items[i].logits ? now_costs.answer : now_costs.prompt;
     ns *= 1 + noise * dice();
-    clock_test_advance((int64_t)(ns / 1e6 + 0.5));
+    let_pass((int)(ns / 1e6 + 0.5));
     return plain_step(m, items, n, ei);
+}
+
+/* A question of some tokens, for the guard and for searching. */
+static enum err timed_embed(struct model *m, const struct tokens *texts, int n, float *ret,
+                            struct errinfo *ei) {
+    let_pass(EMBED_MS);
+    return m->info.dimensions ? plain_embed(m, texts, n, ret, ei) : ERR_INTERNAL;
 }
 
 struct user {
     struct fixture *f;
     int64_t next_ns, asked_ns; /* asks at; has asked at, 0 = does not wait */
     int64_t token_ns;
-    int number, rounds;
-    bool wait;
+    int64_t judged_ns; /* its text was embedded; the question follows then, 0 = not yet */
+    int number;
+    bool wait, program; /* program: through the whole program, which embeds what is asked first */
 };
 
 static struct {
-    double ttft[100000], gap, late;
-    int answers, refused, tokens, good;
+    double ttft[100000], gaps[100000], gap, late;
+    int answers, refused, tokens, good, n_gaps;
 } seen;
 
 static void on_load_event(void *ctx, const struct sched_event *e) {
@@ -64,7 +102,7 @@ static void on_load_event(void *ctx, const struct sched_event *e) {
             seen.late++;
             u->next_ns = now + (int64_t)e->ei->retry_after_ms * 1000000;
         } else {
-            u->next_ns = now + 5000000;
+            u->next_ns = now + THINK_NS;
         }
         u->asked_ns = 0;
         return;
@@ -76,26 +114,49 @@ static void on_load_event(void *ctx, const struct sched_event *e) {
         seen.ttft[seen.answers++] = ns;
     } else {
         seen.gap = fmax(seen.gap, (double)(now - u->token_ns));
+        if (seen.n_gaps < 100000)
+            seen.gaps[seen.n_gaps++] = (double)(now - u->token_ns);
     }
     u->token_ns = now;
 }
 
+static void on_judged(void *ctx, enum err e, float *vectors, const struct errinfo *ei) {
+    struct user *u = ctx;
+    (void)ei;
+    u->judged_ns = e ? 0 : clock_mono_ns() + JUDGE_NS; /* the end of all breaks it off */
+    free(vectors);
+}
+
+/* The guard's part of a turn; ask() is to follow. */
+static void show(struct user *u) {
+    struct sched_embed e = {.n = 1, .on_done = on_judged, .ctx = u};
+    struct errinfo ei;
+    uint64_t id;
+    e.texts = calloc(1, sizeof(*e.texts));
+    assert_int_equal(tokens_add(&e.texts[0], NULL, 20), ERR_OK);
+    memset(e.texts[0].p, 0, 20 * sizeof(*e.texts[0].p));
+    u->asked_ns = clock_mono_ns();
+    u->judged_ns = 0;
+    assert_int_equal(sched_embed_submit(u->f->s, &e, &id, &ei), ERR_OK);
+}
+
 static void ask(struct user *u) {
-    char prompt[ROLE + QUESTION + 1];
+    char prompt[ROLE + QUESTION_MAX + 1];
+    int question = least_question + (int)(dice() * (most_question - least_question + 1));
     struct errinfo ei;
     uint64_t id;
     memset(prompt, 'r', ROLE);
-    for (int i = 0; i < QUESTION; i++)
+    for (int i = 0; i < question; i++)
         prompt[ROLE + i] = (char)('a' + dice() * 26);
-    prompt[ROLE + QUESTION] = 0;
-    struct sched_chat chat = request(u->f, NULL, prompt, ANSWER);
+    prompt[ROLE + question] = 0;
+    struct sched_chat chat = request(u->f, NULL, prompt, answer_tokens);
     chat.on_event = on_load_event;
     chat.ctx = u;
     chat.user = (uint64_t)u->number + 1;
     chat.prefix = ROLE;
     chat.wait = u->wait;
-    u->asked_ns = clock_mono_ns();
-    u->token_ns = 0;
+    u->asked_ns = u->program ? u->asked_ns : clock_mono_ns();
+    u->token_ns = u->judged_ns = 0;
     if (sched_chat_submit(u->f->s, &chat, &id, &ei) == ERR_OK)
         return;
     tokens_deinit(&chat.prompt);
@@ -104,63 +165,101 @@ static void ask(struct user *u) {
     u->next_ns = clock_mono_ns() + (int64_t)(ei.retry_after_ms * 1e6 * (1 + 0.2 * dice()));
 }
 
+static struct user people[USERS_MAX];
+static int n_people;
+
+static void people_act(void) {
+    int64_t now = clock_mono_ns();
+    for (int i = 0; i < n_people; i++) {
+        struct user *u = &people[i];
+        if (u->asked_ns == 0 && u->next_ns <= now)
+            (u->program ? show : ask)(u);
+        else if (u->judged_ns && u->judged_ns <= now)
+            ask(u);
+    }
+}
+
 static int by_size(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static double quantile(double q) {
-    qsort(seen.ttft, (size_t)seen.answers, sizeof(*seen.ttft), by_size);
-    int i = (int)(q * seen.answers);
-    return seen.answers ? seen.ttft[i < seen.answers ? i : seen.answers - 1] / 1e6 : 0;
+static double quantile_of(double *values, int n, double q) {
+    qsort(values, (size_t)n, sizeof(*values), by_size);
+    int i = (int)(q * n);
+    return n ? values[i < n ? i : n - 1] / 1e6 : 0;
 }
 
-static void simulate(struct costs costs, int slots, int users, bool wait, double with_noise) {
+static double quantile(double q) { /* of times to the first token, ms */
+    return quantile_of(seen.ttft, seen.answers, q);
+}
+
+struct load {
+    struct costs costs;
+    int slots, users;
+    bool wait, pool, program;
+    int answer, least, most; /* tokens: of answers; of questions */
+};
+
+/* A scheduler on a model whose steps take their time; what was seen and drawn begins anew. */
+static void load_init(struct fixture *f, const struct load *l) {
     static struct model_ops ops;
-    static struct user u[USERS_MAX];
-    struct fixture f;
-    const struct sched_options o = {.slots = slots,
+    const struct sched_options o = {.slots = l->slots,
                                     .prefixes = 4,
                                     .prefix_tokens = 1024,
-                                    .cells = slots * SCRIPTED_WINDOW,
+                                    .cells = l->slots * SCRIPTED_WINDOW,
                                     .max_queued = 256,
                                     .deadline_ms = 1000,
-                                    .base_ns = costs.base,
-                                    .answer_ns = costs.answer,
-                                    .prompt_ns = costs.prompt};
+                                    .base_ns = l->costs.base,
+                                    .answer_ns = l->costs.answer,
+                                    .prompt_ns = l->costs.prompt};
     memset(&seen, 0, sizeof(seen));
-    now_costs = costs;
-    noise = with_noise;
+    now_costs = l->costs;
+    noise = 0.2;
     dice_state = 42;
-    fixture_init(&f, slots);
-    sched_free(f.s);
-    ops = *f.m.base.ops;
+    answer_tokens = l->answer;
+    least_question = l->least;
+    most_question = l->most;
+    fixture_init(f, l->slots);
+    sched_free(f->s);
+    ops = *f->m.base.ops;
     plain_step = ops.step;
+    plain_embed = ops.embed;
     ops.step = timed_step;
-    f.m.base.ops = &ops;
-    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
-    u[0] = (struct user){.f = &f, .wait = true};
-    ask(&u[0]); /* so that the role's prompt is held, as it is on all days but the first */
+    ops.embed = timed_embed;
+    f->m.base.ops = &ops;
+    f->m.base.info.rows = !l->pool;
+    assert_int_equal(sched_new(&f->m.base, &f->m.base, &o, &f->s), ERR_OK);
+}
+
+static void simulate(struct load l) {
+    struct fixture f;
+    load_init(&f, &l);
+    people[0] = (struct user){.f = &f, .wait = true};
+    ask(&people[0]); /* so that the role's prompt is held, as it is on all days but the first */
     while (sched_round(f.s))
         ;
     memset(&seen, 0, sizeof(seen));
     int64_t begin = clock_mono_ns(), end = begin + SECONDS * 1000000000ll;
-    for (int i = 0; i < users; i++)
-        u[i] = (struct user){
-            .f = &f, .next_ns = begin + (int64_t)(dice() * 2e9), .number = i, .wait = wait};
-    while (clock_mono_ns() < end) {
-        for (int i = 0; i < users; i++)
-            if (u[i].asked_ns == 0 && u[i].next_ns <= clock_mono_ns())
-                ask(&u[i]);
+    for (int i = 0; i < l.users; i++)
+        people[i] = (struct user){.f = &f,
+                                  .next_ns = begin + (int64_t)(dice() * 2e9),
+                                  .number = i,
+                                  .wait = l.wait,
+                                  .program = l.program};
+    n_people = l.users;
+    while (clock_mono_ns() < end)
         if (!sched_round(f.s))
-            clock_test_advance(1);
-    }
+            let_pass(1);
+    n_people = 0;
     fixture_deinit(&f);
     print_message(
-        "%d users, %d slots%s: %d answers began, %d refused (%.0f late), TTFT p50 %.0f p99 "
-        "%.0f ms, longest gap %.0f ms, %.0f tokens/s, %.2f good answers/s\n",
-        users, slots, wait ? ", waiting" : "", seen.answers, seen.refused, seen.late, quantile(0.5),
-        quantile(0.99), seen.gap / 1e6, (double)seen.tokens / SECONDS, (double)seen.good / SECONDS);
+        "%s, %d users%s: %d answers of %d began, %d refused (%.0f late), TTFT p50 %.0f "
+        "p99 %.0f ms, gaps p99 %.0f, longest %.0f ms, %.0f tokens/s, %.2f good answers/s\n",
+        l.pool ? "pool" : "rows", l.users, l.wait ? ", waiting" : "", seen.answers, l.answer,
+        seen.refused, seen.late, quantile(0.5), quantile(0.99),
+        quantile_of(seen.gaps, seen.n_gaps, 0.99), seen.gap / 1e6, (double)seen.tokens / SECONDS,
+        (double)seen.good / SECONDS);
 }
 
 /* What the steps' costs allow when all slots always answer: answers per second. */
@@ -169,52 +268,75 @@ static double capacity(struct costs c, int slots) {
     return 1e9 / (step * ANSWER / slots + (QUESTION - 1) * c.prompt + c.answer);
 }
 
+static struct load standard(struct costs costs, int users) { /* bench-engine's */
+    return (struct load){.costs = costs,
+                         .slots = 16,
+                         .users = users,
+                         .answer = ANSWER,
+                         .least = QUESTION,
+                         .most = QUESTION};
+}
+
 static void promises_hold_at_any_number_of_users(void **state) {
     (void)state;
     static const int users[] = {8, 16, 32, 128};
     for (int m = 0; m < 2; m++)
         for (int i = 0; i < 4; i++) {
-            struct costs c = m ? usual : small;
-            simulate(c, 16, users[i], false, 0.2);
+            struct load l = standard(m ? usual : small, users[i]);
+            simulate(l);
             assert_true(quantile(0.99) < 1000);
             assert_true(seen.late < seen.answers * 0.02 + 1);
             if (users[i] >= 32)
-                assert_true((double)seen.good / SECONDS > capacity(c, 16) * 0.75);
+                assert_true((double)seen.good / SECONDS > capacity(l.costs, 16) * 0.75);
         }
 }
 
 static void waiting_users_are_all_answered(void **state) {
     (void)state;
-    simulate(small, 16, 32, true, 0.2);
+    struct load l = standard(small, 32);
+    l.wait = true;
+    simulate(l);
     assert_int_equal(seen.refused, 0);
     assert_true((double)seen.answers / SECONDS > capacity(small, 16) * 0.8);
+}
+
+/* As bench-ttft's: people who wait ask, read and ask again. */
+static void few_users_have_their_first_word_soon(void **state) {
+    (void)state;
+    static const struct {
+        const struct costs *costs;
+        int users;
+    } cases[] = {{&usual, 1}, {&usual, 2}, {&usual, 4}, {&small, 4}, {&small, 8}};
+    for (int pool = 0; pool < 2; pool++)
+        for (int answer = 16; answer <= 64; answer += 48)
+            for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                simulate((struct load){.costs = *cases[i].costs,
+                                       .slots = 16,
+                                       .users = cases[i].users,
+                                       .wait = true,
+                                       .pool = pool,
+                                       .program = true,
+                                       .answer = answer,
+                                       .least = 12,
+                                       .most = 40});
+                assert_int_equal(seen.refused, 0);
+                assert_true(quantile(0.99) < 1000);
+                assert_true(quantile(0.5) < (cases[i].costs == &usual ? 450 : 250));
+            }
 }
 
 /* Four answers run; a prompt of 200 tokens comes. */
 static void long_prompt_keeps_running_answers_at_their_pace(void **state) {
     (void)state;
-    static struct model_ops ops;
     struct fixture f;
     struct user u[4], big = {.wait = true};
+    n_people = 0;
     char prompt[201];
     uint64_t id;
     struct errinfo ei;
-    const struct sched_options o = {.slots = 5,
-                                    .cells = 5 * SCRIPTED_WINDOW,
-                                    .max_queued = 8,
-                                    .base_ns = usual.base,
-                                    .answer_ns = usual.answer,
-                                    .prompt_ns = usual.prompt};
-    memset(&seen, 0, sizeof(seen));
-    now_costs = usual;
-    noise = 0.2;
-    fixture_init(&f, 5);
-    sched_free(f.s);
-    ops = *f.m.base.ops;
-    plain_step = ops.step;
-    ops.step = timed_step;
-    f.m.base.ops = &ops;
-    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
+    struct load l = standard(usual, 4);
+    l.slots = 5;
+    load_init(&f, &l);
     big.f = &f;
     for (int i = 0; i < 4; i++) {
         u[i] = (struct user){.f = &f, .number = i, .wait = true};
@@ -222,15 +344,18 @@ static void long_prompt_keeps_running_answers_at_their_pace(void **state) {
     }
     while (seen.answers < 4)
         sched_round(f.s);
+    for (int i = 0; i < 4; i++)
+        sched_round(f.s);
     memset(&seen, 0, sizeof(seen));
     memset(prompt, 'x', 200);
     prompt[200] = 0;
     struct sched_chat chat = request(&f, NULL, prompt, 2);
     chat.on_event = on_load_event;
     chat.ctx = &big;
+    chat.wait = true;
     big.asked_ns = clock_mono_ns();
     assert_int_equal(sched_chat_submit(f.s, &chat, &id, &ei), ERR_OK);
-    while (seen.answers == 0)
+    while (big.token_ns == 0)
         sched_round(f.s);
     double plain = (usual.base + 4 * usual.answer) / 1e6;
     print_message("longest gap %.0f ms, a plain step %.0f ms, the prompt %.0f ms\n", seen.gap / 1e6,
@@ -243,6 +368,7 @@ static void long_prompt_keeps_running_answers_at_their_pace(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(promises_hold_at_any_number_of_users),
+        cmocka_unit_test(few_users_have_their_first_word_soon),
         cmocka_unit_test(long_prompt_keeps_running_answers_at_their_pace),
         cmocka_unit_test(waiting_users_are_all_answered),
     };

@@ -1,3 +1,4 @@
+#include "engine/sched_internal.h"
 #include "unit/engine/sched_fixture.h"
 
 /* The answer quotes its prompt; prices make guesses worth it as long as few are wrong. */
@@ -187,6 +188,209 @@ static void exact_answer_cut_anywhere_goes_on_as_it_would_have(void **state) {
     assert_true(differ > 30);
 }
 
+static char *letters(char *text, int n, char c) {
+    memset(text, c, (size_t)n);
+    text[n] = 0;
+    return text;
+}
+
+static void ask(struct fixture *f, struct caller *c, const char *text, int max) {
+    struct errinfo ei;
+    struct sched_chat chat = request(f, c, text, max);
+    chat.wait = true;
+    assert_int_equal(submit(f, &chat, NULL, &ei), ERR_OK);
+}
+
+/* With rows; its first word does not wait for the answers' step, and they lose one step's time. */
+static void short_prompt_beside_an_answer_is_a_step_of_its_own(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller running = {0}, one = {0}, two = {0};
+    char text[100];
+    fixture_init(&f, 4);
+    f.m.base.info.rows = true;
+    ask(&f, &running, "hi>", 60);
+    for (int i = 0; i < 3; i++)
+        sched_round(f.s);
+    assert_int_equal(running.n, 3);
+    ask(&f, &one, letters(text, 60, 'x'), 20);
+    ask(&f, &two, letters(text, 60, 'y'), 20);
+    sched_round(f.s);
+    assert_int_equal(one.n, 1);
+    assert_int_equal(running.n, 3);
+    sched_round(f.s); /* between two prompts the answers have a step */
+    assert_int_equal(one.n, 2);
+    assert_int_equal(running.n, 4);
+    assert_int_equal(two.n, 0);
+    sched_round(f.s);
+    assert_int_equal(two.n, 1);
+    sched_round(f.s);
+    assert_int_equal(running.n + one.n + two.n, 5 + 3 + 2);
+    fixture_deinit(&f);
+}
+
+static void small_prompts_go_one_after_another_for_as_long_as_two_steps(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller running = {0}, small[3] = {0};
+    char text[100];
+    fixture_init(&f, 6);
+    f.m.base.info.rows = true;
+    f.s->forecast.base_ns = 4e6; /* a plain step 5 ms, such a prompt 5 */
+    f.s->forecast.prompt_ns = f.s->forecast.answer_ns / 2;
+    ask(&f, &running, "hi>", 60);
+    sched_round(f.s);
+    sched_round(f.s);
+    for (int i = 0; i < 3; i++)
+        ask(&f, &small[i], letters(text, 2, (char)('a' + i)), 20);
+    sched_round(f.s);
+    sched_round(f.s);
+    assert_int_equal(small[0].n, 1);
+    assert_int_equal(small[1].n, 1);
+    assert_int_equal(running.n, 2);
+    sched_round(f.s);
+    assert_int_equal(running.n, 3);
+    assert_int_equal(small[2].n, 0);
+    run_all(&f);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(small[i].n, 20);
+    fixture_deinit(&f);
+}
+
+static enum err (*plain_step)(struct model *m, const struct model_item *items, int n,
+                              struct errinfo *ei);
+static int pieces[64], n_pieces;
+
+/* A prompt's tokens take three times as long as the forecast knows. */
+static enum err slow_step(struct model *m, const struct model_item *items, int n,
+                          struct errinfo *ei) {
+    if (n > 1 && items[0].sequence == items[n - 1].sequence) {
+        clock_test_advance(10 + 3 * n);
+        pieces[n_pieces++ % 64] = n;
+    } else {
+        clock_test_advance(10 + n);
+    }
+    return plain_step(m, items, n, ei);
+}
+
+static void pieces_of_a_long_prompt_shrink_when_they_take_longer(void **state) {
+    (void)state;
+    static struct model_ops ops;
+    struct fixture f;
+    struct caller running = {0}, big = {0};
+    char text[240];
+    fixture_init(&f, 4);
+    ops = *f.m.base.ops;
+    plain_step = ops.step;
+    ops.step = slow_step;
+    f.m.base.ops = &ops;
+    f.m.base.info.rows = true;
+    f.s->o.no_guesses = true;
+    ask(&f, &running, "hi>", 200);
+    sched_round(f.s);
+    n_pieces = 0;
+    ask(&f, &big, letters(text, 200, 'x'), 3);
+    while (big.n == 0)
+        sched_round(f.s);
+    assert_in_range(n_pieces, 10, 40);
+    assert_true(pieces[3] < pieces[0]);
+    assert_true(pieces[3] >= 8);
+    fixture_deinit(&f);
+}
+
+/* Its tokens were said one by one: so they are computed, each in the step of those who answer. */
+static void exact_continuation_goes_along_with_running_answers(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller running = {0}, rest = {0};
+    struct errinfo ei;
+    fixture_init(&f, 4);
+    f.m.base.info.rows = f.m.rounds = true;
+    ask(&f, &running, "hi>", 100);
+    sched_round(f.s);
+    sched_round(f.s);
+    struct sched_chat chat = request(&f, &rest, "tell me>once upon a time", 5);
+    chat.partial = 16;
+    chat.exact = chat.wait = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s); /* the prompt */
+    assert_int_equal(running.n, 2);
+    for (int i = 0; i < 16; i++)
+        sched_round(f.s);
+    assert_int_equal(running.n, 18);
+    assert_int_equal(rest.n, 1);
+    fixture_deinit(&f);
+}
+
+static void on_vectors(void *ctx, enum err e, float *vectors, const struct errinfo *ei) {
+    (void)ei;
+    *(int *)ctx += e == ERR_OK;
+    free(vectors);
+}
+
+static void show(struct fixture *f, int *done) {
+    struct sched_embed e = {.n = 1, .on_done = on_vectors, .ctx = done};
+    struct errinfo ei;
+    uint64_t id;
+    e.texts = calloc(1, sizeof(*e.texts));
+    assert_int_equal(tokens_add(&e.texts[0], NULL, 5), ERR_OK);
+    assert_int_equal(sched_embed_submit(f->s, &e, &id, &ei), ERR_OK);
+}
+
+/* Once questions have followed their texts at once, the answers' next step waits for one: it would
+ * otherwise have to wait for that step. */
+static void question_that_follows_its_text_is_waited_for(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[6] = {0}, running = {0}, last = {0};
+    int texts = 0;
+    fixture_init(&f, 4);
+    f.m.base.info.rows = true;
+    for (int i = 0; i < 6; i++) {
+        show(&f, &texts);
+        run_all(&f);
+        clock_test_advance(4);
+        ask(&f, &c[i], "what?>", 1);
+        run_all(&f);
+    }
+    ask(&f, &running, "hi>", 60);
+    sched_round(f.s);
+    sched_round(f.s);
+    int said = running.n;
+    show(&f, &texts);
+    assert_true(sched_round(f.s));
+    assert_int_equal(texts, 7);
+    assert_false(sched_round(f.s)); /* it may sleep until then, or until there is news */
+    assert_int_equal(f.s->rest_ns - clock_mono_ns(), 9 * MS);
+    assert_int_equal(running.n, said);
+    ask(&f, &last, "and?>", 10);
+    assert_true(sched_round(f.s));
+    assert_int_equal(last.n, 1);
+    assert_int_equal(running.n, said);
+    assert_true(sched_round(f.s));
+    assert_int_equal(running.n, said + 1);
+    clock_test_advance(50);
+    show(&f, &texts); /* whose question does not come */
+    assert_true(sched_round(f.s));
+    assert_false(sched_round(f.s));
+    clock_test_advance(9);
+    said = running.n;
+    assert_true(sched_round(f.s));
+    assert_int_equal(running.n, said + 1);
+    for (int i = 0; i < 8; i++) { /* nor those of any others: nobody is waited for any more */
+        clock_test_advance(50);
+        show(&f, &texts);
+        while (!sched_round(f.s))
+            clock_test_advance(1);
+    }
+    said = running.n;
+    clock_test_advance(50);
+    show(&f, &texts);
+    assert_true(sched_round(f.s));
+    assert_int_equal(running.n, said + 1);
+    fixture_deinit(&f);
+}
+
 static void same_prompt_again_is_computed_alike(void **state) {
     (void)state;
     struct fixture f;
@@ -214,6 +418,11 @@ int main(void) {
         cmocka_unit_test(requests_that_come_together_compute_their_role_once),
         cmocka_unit_test(exact_answer_cut_anywhere_goes_on_as_it_would_have),
         cmocka_unit_test(same_prompt_again_is_computed_alike),
+        cmocka_unit_test(short_prompt_beside_an_answer_is_a_step_of_its_own),
+        cmocka_unit_test(small_prompts_go_one_after_another_for_as_long_as_two_steps),
+        cmocka_unit_test(pieces_of_a_long_prompt_shrink_when_they_take_longer),
+        cmocka_unit_test(question_that_follows_its_text_is_waited_for),
+        cmocka_unit_test(exact_continuation_goes_along_with_running_answers),
         cmocka_unit_test(models_that_cannot_be_cut_are_not_guessed_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

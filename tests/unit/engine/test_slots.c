@@ -147,12 +147,89 @@ static void short_prefix_is_copied_rather_than_a_long_conversation(void **state)
     assert_int_equal(f->m.copied_from, SLOTS); /* the kept one */
 }
 
+/* A newcomer's first word need not wait for what its slot held to be put away, nor for a copy of
+ * the role that the slot held, too. */
+static void newcomer_takes_a_slot_that_was_put_away_before(void **state) {
+    struct fixture *f = *state;
+    char text[160];
+    slots_free(f->slots);
+    const struct slots_options o = {.slots = SLOTS,
+                                    .prefixes = PREFIXES,
+                                    .prefix_tokens = 100,
+                                    .cells = SLOTS * SCRIPTED_WINDOW,
+                                    .shelf_bytes = 1 << 20};
+    assert_int_equal(slots_new(&f->m.base, &o, &f->slots), ERR_OK);
+    for (int i = 0; i < SLOTS; i++) {
+        assert_false(slots_tidy(f->slots)); /* there is a slot that holds nothing */
+        snprintf(text, sizeof(text), "role.%0120d", i);
+        text[5] = (char)('a' + i);
+        struct slot *slot = begin(f, text);
+        slots_keep_prefix(f->slots, slot, 5);
+        slots_release(f->slots, slot);
+    }
+    assert_true(slots_tidy(f->slots));
+    assert_false(slots_tidy(f->slots)); /* once is enough */
+    assert_int_equal(f->m.saves, 1);
+    int copies = f->m.copies;
+    struct slot *slot = begin(f, "role.new");
+    assert_holds(f, slot, "role.new");
+    assert_int_equal(f->m.saves, 1);
+    assert_int_equal(f->m.copies, copies);
+    slots_release(f->slots, slot);
+    snprintf(text, sizeof(text), "role.%0120d|more", 0);
+    text[5] = 'a';
+    slot = begin(f, text);
+    assert_int_equal(f->m.loads, 1);
+    assert_holds(f, slot, text);
+}
+
+/* With rows a newcomer beside running answers gets a slot where it need not be moved. */
+static void newcomer_gets_a_slot_beside_the_running_ones(void **state) {
+    struct fixture *f = *state;
+    struct slot *all[SLOTS];
+    for (int i = 0; i < SLOTS; i++) {
+        char text[] = "x has nothing in common";
+        text[0] = (char)('a' + i);
+        all[i] = begin(f, text);
+    }
+    for (int i = 0; i < SLOTS; i++)
+        if (i != 3)
+            slots_release(f->slots, all[i]);
+    struct slot *one = begin(f, "one"), *two = begin(f, "two");
+    struct slot *running[] = {all[3], one, two};
+    assert_true(follow_each_other(running, 3));
+    assert_true(one != all[0] && two != all[0]);
+    slots_pack(f->slots, running, 3);
+    assert_int_equal(f->m.swaps, 0);
+}
+
+/* The shelf holds a conversation once, however many turns it came back for. */
+static void shelf_holds_only_the_last_turn(void **state) {
+    struct fixture *f = *state;
+    char text[200];
+    slots_free(f->slots);
+    const struct slots_options o = {.slots = 1, .cells = SCRIPTED_WINDOW, .shelf_bytes = 1 << 20};
+    assert_int_equal(slots_new(&f->m.base, &o, &f->slots), ERR_OK);
+    for (int n = 100; n < 200; n += 80) {
+        memset(text, 'x', sizeof(text));
+        text[n] = 0;
+        slots_release(f->slots, begin(f, text));
+        assert_true(slots_tidy(f->slots));
+        assert_int_equal(slots_shelf_bytes(f->slots), (size_t)n * sizeof(int32_t));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(slots_with_a_gap_are_brought_together_with_what_they_hold,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(wide_gaps_take_a_move_for_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pool_needs_no_moves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(newcomer_takes_a_slot_that_was_put_away_before, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(newcomer_gets_a_slot_beside_the_running_ones, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(shelf_holds_only_the_last_turn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_lost_in_a_move_is_to_be_computed_again, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(short_prefix_is_copied_rather_than_a_long_conversation,

@@ -1,0 +1,26 @@
+/* Whether decoding steps run on all threads or on one.
+ *
+ * Threads wait for each other by spinning at some hundred barriers of each step, so with other
+ * processes on the cores all of them can be slower than one alone. After `interval` decoding steps
+ * the other way is tried on a step of the same size; two wins in a row change the way, and what
+ * does not win is tried again later and later. Nothing here has threads or a clock of its own. */
+#pragma once
+
+#include <stdbool.h>
+
+#define PACE_ITEMS 16 /* decoding steps of at most so many items are looked at */
+
+struct pace {
+    int threads, most;
+    int items;    /* of the last decoding step */
+    double took;  /* by it, nanoseconds */
+    double usual; /* of decoding steps with as many items, smoothed */
+    int since, interval;
+    bool trying;
+    int wins;
+};
+
+void pace_init(struct pace *p, int threads, int most);
+/* The threads of a step with so many items; more than PACE_ITEMS: it is no decoding step. */
+int pace_threads(const struct pace *p, int items);
+void pace_learn(struct pace *p, int items, int threads, double took_ns);

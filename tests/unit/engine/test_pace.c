@@ -1,0 +1,88 @@
+/* How many threads decoding steps run on, by what steps take. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine/pace.h"
+
+#define MS 1e6
+
+/* So many decoding steps of so many items; what one on two threads takes, and one on one. Returns
+ * how many ran the other way than usual. */
+static int run(struct pace *p, int steps, int items, double two, double one) {
+    int tries = 0;
+    for (int i = 0; i < steps; i++) {
+        int threads = pace_threads(p, items);
+        tries += threads != p->threads;
+        pace_learn(p, items, threads, threads == 2 ? two : one);
+    }
+    return tries;
+}
+
+static void slower_way_is_tried_less_and_less(void **state) {
+    (void)state;
+    struct pace p;
+    pace_init(&p, 2, 2);
+    assert_int_equal(run(&p, 9, 1, 10 * MS, 20 * MS), 1);
+    assert_int_equal(p.threads, 2);
+    assert_in_range(run(&p, 2000, 1, 10 * MS, 20 * MS), 5, 8);
+    assert_int_equal(p.threads, 2);
+}
+
+static void faster_way_is_taken_after_two_wins(void **state) {
+    (void)state;
+    struct pace p;
+    pace_init(&p, 2, 2);
+    assert_int_equal(run(&p, 10, 1, 50 * MS, 20 * MS), 2);
+    assert_int_equal(p.threads, 1);
+    run(&p, 200, 1, 10 * MS, 20 * MS); /* the other program has ended */
+    assert_int_equal(p.threads, 2);
+}
+
+/* More answers in a step take longer, which says nothing of the machine. */
+static void more_answers_are_not_taken_for_a_slow_machine(void **state) {
+    (void)state;
+    struct pace p;
+    pace_init(&p, 2, 2);
+    run(&p, 2000, 1, 10 * MS, 20 * MS);
+    int interval = p.interval;
+    run(&p, 1, 12, 60 * MS, 120 * MS);
+    run(&p, 1, 1, 10 * MS, 20 * MS);
+    run(&p, 1, 12, 60 * MS, 120 * MS);
+    assert_int_equal(p.interval, interval);
+    run(&p, 1, 12, 600 * MS, 120 * MS); /* as many, and ten times as long */
+    assert_true(p.interval < interval);
+}
+
+static void pieces_of_prompts_are_not_looked_at(void **state) {
+    (void)state;
+    struct pace p, before;
+    pace_init(&p, 2, 2);
+    run(&p, 7, 1, 10 * MS, 20 * MS);
+    before = p;
+    pace_learn(&p, PACE_ITEMS + 1, 2, 500 * MS);
+    assert_memory_equal(&p, &before, sizeof(p));
+    assert_int_equal(pace_threads(&p, PACE_ITEMS + 1), 2);
+}
+
+static void one_thread_is_all_there_is(void **state) {
+    (void)state;
+    struct pace p;
+    pace_init(&p, 2, 1);
+    assert_int_equal(p.threads, 1);
+    assert_int_equal(run(&p, 100, 1, 10 * MS, 10 * MS), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slower_way_is_tried_less_and_less),
+        cmocka_unit_test(faster_way_is_taken_after_two_wins),
+        cmocka_unit_test(more_answers_are_not_taken_for_a_slow_machine),
+        cmocka_unit_test(pieces_of_prompts_are_not_looked_at),
+        cmocka_unit_test(one_thread_is_all_there_is),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
