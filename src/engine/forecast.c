@@ -63,7 +63,7 @@ void forecast_learn(struct forecast *f, int with_logits, int without, double too
     const double x[3] = {1, with_logits / ANSWERS_OF, without / PROMPTS_OF};
     double theta[3] = {f->base_ns, f->answer_ns * ANSWERS_OF, f->prompt_ns * PROMPTS_OF};
     double most = forecast_step_ns(f, with_logits, without) * OUTLIER;
-    double y = f->seen >= SETTLED && took_ns > most ? most : took_ns;
+    double y = (f->known || f->seen >= SETTLED) && took_ns > most ? most : took_ns;
     double weight = 1 / (1 + x[1] + x[2]); /* noise grows with a step's length */
     double a[3][3], b[3], change[3];
     if (took_ns <= 0)
@@ -85,6 +85,10 @@ void forecast_learn(struct forecast *f, int with_logits, int without, double too
     f->answer_ns = fmax((theta[1] + change[1]) / ANSWERS_OF, 1e2);
     f->prompt_ns = fmax((theta[2] + change[2]) / PROMPTS_OF, 1e2);
     f->seen++;
+}
+
+double forecast_bounded(double took_ns, double predicted_ns) {
+    return fmin(took_ns, predicted_ns * OUTLIER);
 }
 
 void forecast_paced(struct forecast *f, double took_ns) {
@@ -110,14 +114,15 @@ static int by_left(const void *a, const void *b) {
 }
 
 /* Of n answers that may end at any token, as often as answers have ended by themselves, by when the
- * one at place i has very likely ended; never later than it must. (Lengths are then spread
- * exponentially; ends over tokens is the likeliest rate when some are cut. The first end is spread
- * as widely as one answer is, later ones are spread less.) */
-static double ends_after(const struct forecast *f, int left, int i, int n) {
+ * one at place i has very likely (or likely) ended; never later than it must. (Lengths are then
+ * spread exponentially; ends over tokens is the likeliest rate when some are cut. The first end is
+ * spread as widely as one answer is, later ones are spread less.) */
+static double ends_after(const struct forecast *f, const struct forecast_state *s, int i) {
     double mean = f->answer_tokens / fmax(f->ends, 1e-3);
-    double likely = -mean * log(1 - (i + 1.0) / (n + 1.0));
-    likely *= 1 + SPREAD / sqrt(i + 1.0);
-    return likely < left ? likely : left;
+    double tokens = -mean * log(1 - (i + 1.0) / (s->n_running + 1.0));
+    if (!s->likely)
+        tokens *= 1 + SPREAD / sqrt(i + 1.0);
+    return fmin(tokens, s->running[i].left);
 }
 
 /* What a prompt takes, in pieces with so many answers beside; their step after its last piece does
@@ -151,7 +156,7 @@ double forecast_first_token(const struct forecast *f, struct forecast_state *s,
     for (int i = 0; i <= s->n_ahead; i++) {
         const struct forecast_request *q = i < s->n_ahead ? &s->ahead[i] : r;
         while ((s->idle == 0 || s->cells < q->reserve) && ended < s->n_running) {
-            slot = pace * ends_after(f, s->running[ended].left, ended, s->n_running);
+            slot = pace * ends_after(f, s, ended);
             s->cells += s->running[ended++].reserved;
             s->idle++;
         }

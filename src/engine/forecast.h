@@ -16,6 +16,8 @@ struct forecast {
     double base_ns, answer_ns, prompt_ns; /* of a step, of a token with logits, of one without */
     double xx[3][3], xy[3];               /* the fit's sums */
     int seen;                             /* steps learnt from */
+    bool
+        known; /* the costs it began with were measured: outliers are told from the first step on */
     /* A prediction times margin held in all but a fiftieth of the cases so far. */
     double margin;
     double answer_tokens; /* of an answer, smoothed */
@@ -30,6 +32,8 @@ void forecast_learn(struct forecast *f, int with_logits, int without, double too
 double forecast_step_ns(const struct forecast *f, int with_logits, int without);
 /* Running answers got their next token after so long. */
 void forecast_paced(struct forecast *f, double took_ns);
+/* What a step took, but for what held the machine up: some times what was predicted at most. */
+double forecast_bounded(double took_ns, double predicted_ns);
 /* A first token that was predicted after predicted_ns came after took_ns. */
 void forecast_check(struct forecast *f, double predicted_ns, double took_ns);
 /* An answer of so many tokens has ended: by itself, or because it could not be longer. */
@@ -60,6 +64,7 @@ struct forecast_state {
     int chunk;        /* the same of a longer one */
     bool rows;       /* each piece of a prompt is a step of its own, and one of the answers follows;
                         else it is a part of theirs */
+    bool likely;     /* by when it likely comes; else by when it very likely does */
     double ahead_ns; /* what is computed before any prompt: the rest of this step, texts */
 };
 

@@ -111,6 +111,7 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
                                 .chunk = sched_chunk(s, answers, false),
                                 .short_chunk = sched_chunk(s, answers, true),
                                 .rows = s->model->info.rows,
+                                .likely = j->chat.wait,
                                 .ahead_ns = busy_ns(s, now, answers)};
     if (!ahead)
         return 0;
@@ -160,7 +161,10 @@ static enum err refuse(struct sched *s, double wait_ns, int64_t now, const char 
     return e;
 }
 
-/* Nanoseconds, 0 = none. The usual deadline is there to spare people a wait that coming back later
+/* Who waits rather than be refused is refused when it would likely take longer than he waits; who
+ * has a deadline, unless it is very likely kept.
+ *
+ * Nanoseconds, 0 = none. The usual deadline is there to spare people a wait that coming back later
  * would spare them, too. So it does not hold for one who comes when nobody else is there; and a
  * prompt that takes longer even when it is alone has ALONE times that long. */
 static int64_t deadline_of(const struct sched *s, const struct job *j) {

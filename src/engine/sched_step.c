@@ -457,8 +457,9 @@ static void learn_pace(struct sched *s, const struct step *step, double took) {
 static enum err compute(struct sched *s, const struct step *step, double *ret_ns,
                         struct errinfo *ei) {
     int64_t begin = clock_mono_ns();
-    s->step_ends_ns = begin + (int64_t)forecast_step_ns(&s->forecast, step->with_logits,
-                                                        step->items - step->with_logits);
+    double predicted =
+        forecast_step_ns(&s->forecast, step->with_logits, step->items - step->with_logits);
+    s->step_ends_ns = begin + (int64_t)predicted;
     s->yields = only_background(s);
     pthread_mutex_unlock(&s->state);
     enum err e = s->model->ops->step(s->model, s->items, step->items, ei);
@@ -471,7 +472,7 @@ static enum err compute(struct sched *s, const struct step *step, double *ret_ns
     if (e)
         return e;
     forecast_learn(&s->forecast, step->with_logits, step->items - step->with_logits, took);
-    learn_pace(s, step, took);
+    learn_pace(s, step, forecast_bounded(took, predicted));
     return ERR_OK;
 }
 

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 /* Unlike assert() it stays in optimised builds. */
 #define CHECK(what)                                                                                \
     do {                                                                                           \
@@ -65,6 +67,8 @@ static enum err scripted_step(struct model *base, const struct model_item *items
         return err_set(ei, ERR_CANCELLED, NULL);
     m->steps++;
     m->largest = n > m->largest ? n : m->largest;
+    if (m->steps <= m->slow_steps)
+        clock_test_advance(m->slow_ms);
     if (m->fail_every && m->steps % m->fail_every == 0)
         return err_set(ei, ERR_INTERNAL, "scripted failure");
     if (m->steps == m->fail_at)

@@ -26,7 +26,9 @@ struct scripted_model {
     int steps, computed; /* tokens computed */
     int largest;         /* items in one step */
     int fail_at;         /* the step (from 1) that fails, 0 = none */
-    int fail_every;      /* each so many-th step fails as internal, 0 = none */
+    int slow_steps;      /* the first so many steps take slow_ms of the test's clock */
+    int slow_ms;
+    int fail_every; /* each so many-th step fails as internal, 0 = none */
     enum err fail_with;
     int copies, saves, loads, swaps;
     int copied_from; /* by the last copy */

@@ -38,6 +38,19 @@ static void one_slow_step_changes_little(void **state) {
     assert_true(forecast_step_ns(&f, 4, 0) < 20 * MS);
 }
 
+static void a_slow_start_of_known_costs_changes_little(void **state) {
+    (void)state;
+    struct forecast f;
+    forecast_init(&f, 10 * MS, 1 * MS, 1 * MS);
+    f.known = true;
+    forecast_learn(&f, 4, 0, 5000 * MS);
+    assert_true(forecast_step_ns(&f, 4, 0) <= 4 * 14 * MS);
+    assert_true(near(forecast_bounded(5000 * MS, 14 * MS), 56 * MS, 0.01));
+    for (int i = 0; i < 20; i++) /* a machine that is slower than it was is soon taken for that */
+        forecast_learn(&f, 4, 0, 5000 * MS);
+    assert_true(near(forecast_step_ns(&f, 4, 0), 5000 * MS, 0.2));
+}
+
 static void what_no_step_told_stays(void **state) {
     (void)state;
     struct forecast f;
@@ -136,6 +149,18 @@ static void full_slots_wait_for_the_first_end(void **state) {
     assert_true(near(first(&f, two, 40, 10), (500 + 10 + 40) * MS, 0.01));
 }
 
+static void who_waits_is_told_the_likely_time(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    struct forecast_running running = {.left = 9000, .reserved = 100};
+    struct forecast_state st = {.running = &running, .n_running = 1, .cells = 1000};
+    double very_likely = first(&f, st, 40, 10);
+    st.likely = true;
+    double likely = first(&f, st, 40, 10);
+    assert_true(near(likely, (1000 * log(2) * 10 + 10 + 40) * MS, 0.01));
+    assert_true(near(very_likely, (1000 * log(2) * 2.3 * 10 + 10 + 40) * MS, 0.01));
+}
+
 static void full_cells_wait_too(void **state) {
     (void)state;
     struct forecast f = simple();
@@ -177,6 +202,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(costs_are_learnt_from_steps),
         cmocka_unit_test(one_slow_step_changes_little),
+        cmocka_unit_test(a_slow_start_of_known_costs_changes_little),
         cmocka_unit_test(what_no_step_told_stays),
         cmocka_unit_test(margin_covers_what_was_missed),
         cmocka_unit_test(idle_engine_takes_the_prompt_alone),
@@ -184,6 +210,7 @@ int main(void) {
         cmocka_unit_test(prompts_with_rows_let_answers_go_on_between),
         cmocka_unit_test(longer_prompts_before_do_not_count),
         cmocka_unit_test(full_slots_wait_for_the_first_end),
+        cmocka_unit_test(who_waits_is_told_the_likely_time),
         cmocka_unit_test(full_cells_wait_too),
         cmocka_unit_test(answers_end_earlier_than_they_must),
         cmocka_unit_test(endless_queue_grows),

@@ -298,6 +298,30 @@ static void wait_that_is_too_long_is_refused(void **state) {
     fixture_deinit(&f);
 }
 
+/* A machine that was held up for a moment: one step says little of the next ones, so somebody who
+ * would wait three minutes is not told that it would take longer. */
+static void slow_first_steps_refuse_nobody_who_waits(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[2] = {0};
+    struct errinfo ei;
+    fixture_init(&f, 1);
+    f.m.slow_steps = 2;
+    f.m.slow_ms = 2000;
+    struct sched_chat chat = request(&f, &c[0], "long>", 240);
+    chat.wait = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s);
+    sched_round(f.s);
+    chat = request(&f, &c[1], "question>", 5);
+    chat.wait = true;
+    chat.wait_ms = 180000;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    run_all(&f);
+    assert_int_equal(c[1].n, 5);
+    fixture_deinit(&f);
+}
+
 static void second_user_is_next_however_many_the_first_has_waiting(void **state) {
     (void)state;
     struct fixture f;
@@ -455,6 +479,7 @@ int main(void) {
         cmocka_unit_test(those_who_wait_teach_the_margin),
         cmocka_unit_test(waiting_requests_are_told_their_positions),
         cmocka_unit_test(wait_that_is_too_long_is_refused),
+        cmocka_unit_test(slow_first_steps_refuse_nobody_who_waits),
         cmocka_unit_test(second_user_is_next_however_many_the_first_has_waiting),
         cmocka_unit_test(first_requests_are_not_overtaken_by_later_ones),
         cmocka_unit_test(thousand_at_once_are_answered_or_refused),
