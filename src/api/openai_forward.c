@@ -27,7 +27,6 @@ struct relay {
     bool begun, done_seen;
     struct answer_guard *guard; /* what a streamed answer passes through; NULL = none */
     bool in_data;               /* the upstream's bytes are being taken */
-    bool recording;             /* the case is being written; x stays */
     bool ends;                  /* under the guard, once in_data is over */
     enum err err;               /* how the upstream's answer ended */
     struct errinfo ei;
@@ -48,8 +47,7 @@ static void on_client_gone(void *ctx) {
         upstream_cancel(x->up);
     x->up = NULL;
     x->r = NULL;
-    if (!x->recording)
-        relay_free(x);
+    relay_free(x);
 }
 
 /* Back to the call's own way of answering. */
@@ -186,28 +184,23 @@ static void finish_guarded(struct relay *x) {
     finish_stream(x, x->err, x->err ? &x->ei : NULL);
 }
 
-static void case_written(void *arg) {
-    struct relay *x = ((struct openai_state *)((struct call *)arg)->state)->guard->relay;
-    x->recording = false;
-    if (x->r || x->in_data)
-        finish_guarded(x);
-    else
-        relay_free(x);
+static void cases_written(void *arg) {
+    finish_guarded(((struct openai_state *)((struct call *)arg)->state)->guard->relay);
 }
 
+/* The end is told once what was blocked is on record. */
 static void guard_on_end(void *ctx) {
     struct relay *x = ctx;
-    if (!answer_guard_is_over(x->guard)) {
-        finish_guarded(x);
-        return;
+    if (answer_guard_is_over(x->guard)) {
+        if (x->up)
+            upstream_cancel(x->up);
+        x->up = NULL;
+        x->err = ERR_OK;
+        x->done_seen = true;
     }
-    if (x->up)
-        upstream_cancel(x->up);
-    x->up = NULL;
-    x->err = ERR_OK;
-    x->done_seen = x->recording = true;
     x->o->guard->relay = x;
-    openai_guard_record(x->c, case_written);
+    if (!openai_cases_wait(x->o->guard, cases_written))
+        finish_guarded(x);
 }
 
 static void guard_on_fail(void *ctx, enum err e) {

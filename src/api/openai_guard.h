@@ -16,13 +16,17 @@ struct openai_guard { /* of one call, in its arena; what it holds goes with the 
     char canary[SAFETY_CANARY_SIZE];
     const char *path;
     struct guard_vectors vectors; /* of the person's newest message, and the request in its frame */
-    loop_fn then;
-    void *relay; /* of then */
+    struct openai_case *cases;    /* that are being written (openai_guard_case.c) */
+    loop_fn then;                 /* once they are; NULL = nobody waits */
+    void *relay;                  /* of then */
     enum err error;
 };
 
 /* Judges the request of c->state on the guard's pool, then forwards it to path or refuses it. */
 void openai_guard_request(struct call *c, const char *path);
+/* Counts and logs a block. */
+void openai_guard_note(const struct openai_guard *g, const struct safety_verdict *v,
+                       enum safety_direction d);
 /* Judges the whole answer in c->out (JSON), then replies with it or what is left of it. */
 void openai_guard_answer(struct call *c);
 
@@ -43,5 +47,11 @@ void answer_guard_end(struct answer_guard *a); /* no more events; on_end follows
 /* True once every choice was cut off. */
 bool answer_guard_is_over(const struct answer_guard *a);
 void answer_guard_free(struct answer_guard *a); /* NULL is fine */
-/* Writes the case of what was blocked, then calls then(c). */
-void openai_guard_record(struct call *c, loop_fn then);
+
+/* ---- openai_guard_case.c ---- */
+/* Writes the case of what was blocked, whatever becomes of the call meanwhile. */
+void openai_case_write(struct call *c, struct openai_guard *g, const struct safety_verdict *v,
+                       enum safety_direction d, struct str text);
+/* True: then(the call) runs once all cases are written. False: none is on its way. */
+bool openai_cases_wait(struct openai_guard *g, loop_fn then);
+void openai_cases_forget(struct openai_guard *g); /* the call ends */

@@ -22,6 +22,7 @@ static struct openai_guard *guard_of(struct call *c) {
 
 static void guard_free(void *state) {
     struct openai_guard *g = ((struct openai_state *)state)->guard;
+    openai_cases_forget(g);
     pii_vault_free(g->vault);
     policy_unref(g->policy);
 }
@@ -104,7 +105,7 @@ static enum err scan_tool(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, con
     enum err e = safety_scan_passage(j->c->api->o.safety, text, j->g->role, &p);
     if (e)
         return e;
-    if (p.removed) {
+    if (p.removed || p.replaced) {
         replace(d, obj, key, buf_str(&p.kept));
         metric_add(M_GUARD_SENTENCES_CUT, (int64_t)p.removed);
         j->changed = true;
@@ -251,6 +252,15 @@ static void judge_job(void *arg) {
 
 /* ---- refusing ---- */
 
+void openai_guard_note(const struct openai_guard *g, const struct safety_verdict *v,
+                       enum safety_direction d) {
+    metric_add(M_GUARD_BLOCKED, 1);
+    log_event(LOG_INFO, "guard.blocked", LF_Z("path", "openai"),
+              LF_Z("direction", safety_direction_name(d)),
+              LF_Z("category", safety_category_name(v->category)),
+              LF_Z("source", v->findings[0].source), LF_INT("policy", g->policy->version));
+}
+
 static void refuse(struct call *c) {
     openai_answer(c, guard_of(c)->refusal, "content_filter");
 }
@@ -269,11 +279,7 @@ static enum err record(struct store_tx *tx, void *arg, struct errinfo *ei) {
 
 static void note_block(struct call *c) {
     struct openai_guard *g = guard_of(c);
-    metric_add(M_GUARD_BLOCKED, 1);
-    log_event(LOG_INFO, "guard.blocked", LF_Z("path", "openai"),
-              LF_Z("direction", safety_direction_name(g->direction)),
-              LF_Z("category", safety_category_name(g->verdict.category)),
-              LF_Z("source", g->verdict.findings[0].source), LF_INT("policy", g->policy->version));
+    openai_guard_note(g, &g->verdict, g->direction);
 }
 
 static void recorded(void *arg, enum err e, const struct errinfo *ei) {
@@ -281,14 +287,6 @@ static void recorded(void *arg, enum err e, const struct errinfo *ei) {
     if (e)
         log_event(LOG_WARN, "guard.not_recorded", LF_Z("code", err_name(e)));
     refuse(arg);
-}
-
-static void stream_recorded(void *arg, enum err e, const struct errinfo *ei) {
-    struct call *c = arg;
-    (void)ei;
-    if (e)
-        log_event(LOG_WARN, "guard.not_recorded", LF_Z("code", err_name(e)));
-    guard_of(c)->then(c);
 }
 
 static void judged(void *arg) {
@@ -444,13 +442,6 @@ static void answer_job(void *arg) {
     }
     yyjson_mut_doc_free(d);
     yyjson_doc_free(doc);
-}
-
-void openai_guard_record(struct call *c, loop_fn then) {
-    guard_of(c)->then = then;
-    note_block(c);
-    if (store_write(c->api->o.store, record, c, c->loop, stream_recorded))
-        stream_recorded(c, ERR_OVERLOADED, NULL);
 }
 
 static void reply(void *arg, enum err e, const struct errinfo *ei) {

@@ -173,9 +173,9 @@ static void on_block(void *ctx, const struct safety_verdict *v, size_t keep, str
     if (ch->a->freed)
         return;
     (void)keep; /* what went out cannot be taken back on this API */
-    g->verdict = *v;
-    g->direction = SAFETY_OUTPUT;
-    g->text = arena_str(ch->a->c->arena, str_sub(blocked, 0, CASE_TEXT_MAX));
+    openai_guard_note(g, v, SAFETY_OUTPUT);
+    openai_case_write(ch->a->c, g, v, SAFETY_OUTPUT, blocked); /* before anything is sent: the
+                                                                  client may be gone */
     ch->cut = true;
     if (!ch->any) {
         struct buf b;

@@ -223,6 +223,7 @@ struct fx_options {
     bool signup_closed;
     bool not_engine;
     size_t max_body_bytes;
+    struct safety *safety; /* the guard of the compatible API; borrowed */
 };
 
 static void fx_start(const struct fx_options *fo) {
@@ -269,7 +270,9 @@ static void fx_start(const struct fx_options *fo) {
                              .jobs = fx.jobs,
                              .signup_open = !(fo && fo->signup_closed),
                              .upstream_is_engine = !(fo && fo->not_engine),
-                             .max_body_bytes = fo ? fo->max_body_bytes : 0};
+                             .max_body_bytes = fo ? fo->max_body_bytes : 0,
+                             .safety = fo ? fo->safety : NULL,
+                             .safety_jobs = fx.jobs};
     assert_int_equal(api_new(&ao, &fx.api, &ei), ERR_OK);
     assert_int_equal(loop_post(fx.loop, fx_begin_on_loop, NULL), ERR_OK);
     assert_int_equal(pthread_create(&fx.thread, NULL, fx_thread, NULL), 0);
