@@ -2,10 +2,13 @@
  * titles by the model. One task at a time on each loop, and none while a turn runs anywhere, unless
  * it waited long (a summary 30 s, a title ten minutes): a turn that starts makes the tasks give way
  * (cancelled, and begun anew later). What they would replace (a title from the question's words, a
- * note of what was asked) is there already, so a task that fails is dropped. */
+ * note of what was asked) is there already, so a task that fails is dropped. So is a title that the
+ * guard would not let out in an answer. */
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
 #include "turn/turn_internal.h"
 
 #define TASKS_MAX     64
@@ -21,9 +24,10 @@ struct task {
     struct turn_loop *tl;
     enum task_kind kind;
     struct uuid conversation_id, user_id;
-    struct uuid until;  /* summary: it must still be what the conversation says */
-    char *standing;     /* title: what it replaces */
-    char *model, *text; /* owned; model NULL = the default */
+    struct uuid until;         /* summary: it must still be what the conversation says */
+    char *standing;            /* title: what it replaces */
+    char *model, *text;        /* owned; model NULL = the default */
+    char role[ROLE_SLUG_SIZE]; /* whose policy holds */
     int max_tokens, tries;
     int64_t queued_ns; /* when it began to wait */
     struct upstream_call *call;
@@ -61,6 +65,7 @@ static struct task *task_new(struct turn_loop *tl, const struct turn *t, enum ta
     k->user_id = t->in.user_id;
     k->text = strndup(text.p, text.n);
     k->model = t->role.model.n ? strndup(t->role.model.p, t->role.model.n) : NULL;
+    (void)role_slug(t->role.name, k->role, sizeof k->role);
     buf_init(&k->out, TASK_OUT_MAX);
     if (k->text && (k->model || !t->role.model.n))
         return k;
@@ -147,11 +152,32 @@ static void on_result_stored(void *arg, enum err e, const struct errinfo *ei) {
     task_free(arg);
 }
 
+/* A title is shown without its verdict, so only what needs no word beside it and nothing replaced
+ * may be one. It is a line: judged here. */
+static bool may_be_shown(const struct task *k, const char *title) {
+    struct safety *g = k->tl->t->o.safety;
+    struct safety_verdict v;
+    struct safety_request r = {
+        .text = str_from(title), .direction = SAFETY_OUTPUT, .role = str_from(k->role)};
+    if (!g)
+        return true;
+    if (safety_judge(g, &r, &v))
+        return false;
+    metric_add(M_GUARD_JUDGED, 1);
+    if (v.action < SAFETY_REDACT)
+        return true;
+    metric_add(M_GUARD_BLOCKED, v.action == SAFETY_BLOCK);
+    log_event(LOG_INFO, "guard.title", LF_ID("conversation_id", &k->conversation_id),
+              LF_Z("category", safety_category_name(v.category)),
+              LF_Z("source", v.findings[0].source), LF_INT("policy", v.policy_version));
+    return false;
+}
+
 static bool make_result(struct task *k) {
     struct str out = str_trim(buf_str(&k->out));
     if (k->kind == TASK_TITLE) {
         char title[TITLE_SIZE];
-        if (!title_clean(out, title))
+        if (!title_clean(out, title) || !may_be_shown(k, title))
             return false;
         k->result = strdup(title);
     } else if (out.n) {
