@@ -129,17 +129,21 @@ static bool goes_on(const struct safety_flow *f, char c, size_t at) {
 }
 
 static size_t skip_quotes(const struct safety_flow *f, size_t i) {
-    while (i > 0 && (f->raw.p[i - 1] == ' ' || f->raw.p[i - 1] == '\'' || f->raw.p[i - 1] == '"'))
-        i--;
+    while (i > 0) {
+        struct str before = {f->raw.p, i};
+        bool plain = memchr(" '\"`", f->raw.p[i - 1], 4) != NULL;
+        size_t n = plain ? 1 : secret_assigns(before) ? 0 : secret_mark_before(before);
+        if (n == 0)
+            break;
+        i -= n;
+    }
     return i;
 }
 
 /* "password: ", "key = '": what comes now is a value. */
 static bool is_assigned(const struct safety_flow *f, size_t at) {
-    size_t i = skip_quotes(f, at - f->base);
-    if (i == 0 || (f->raw.p[i - 1] != ':' && f->raw.p[i - 1] != '='))
-        return false;
-    return secret_is_named((struct str){f->raw.p, skip_quotes(f, i - 1)});
+    size_t i = skip_quotes(f, at - f->base), n = secret_assigns((struct str){f->raw.p, i});
+    return n && secret_is_named((struct str){f->raw.p, skip_quotes(f, i - n)});
 }
 
 static void begin_candidate(const struct safety_flow *f, struct candidate *p) {

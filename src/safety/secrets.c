@@ -92,11 +92,11 @@ static bool in_set(char c, enum charset set) {
 
 bool secret_may_begin(struct str word) {
     for (size_t at = 0; at < word.n; at++) { /* at each place where it would be looked for */
-        struct str s = str_sub(word, at, word.n);
+        struct str s = str_sub(word, at, word.n), key = STR("-----BEGIN");
+        if (str_starts(key, str_sub(s, 0, key.n)))
+            return true;
         if (at && (in_set(word.p[at - 1], ALNUM) || word.p[at - 1] == '_'))
             continue;
-        if (s.p[0] == '-')
-            return true;
         for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
             size_t n = s.n < forms[i].n ? s.n : forms[i].n;
             if (s.p[0] == forms[i].prefix[0] && memcmp(s.p, forms[i].prefix, n) == 0)
@@ -191,7 +191,61 @@ static bool find_private_key(struct str text, size_t at, struct pii_hit *h) {
     return true;
 }
 
-/* "password: …", "API_KEY = '…'": a value of at least eight characters that is no word. */
+/* ---- "password: …", "API_KEY = '…'" ---- */
+
+/* The bytes at i of what stands around a value and is never a part of it, beyond ASCII: quotes, CJK
+ * punctuation and script, wide forms. 0: something else stands there. */
+static size_t foreign_mark(struct str s, size_t i) {
+    unsigned char a = (unsigned char)s.p[i];
+    unsigned char b = i + 1 < s.n ? (unsigned char)s.p[i + 1] : 0;
+    unsigned char c = i + 2 < s.n ? (unsigned char)s.p[i + 2] : 0;
+    if (a == 0xC2)
+        return b == 0xAB || b == 0xBB ? 2 : 0; /* guillemets */
+    if (a == 0xE2)
+        return b == 0x80 && c >= 0x98 && c <= 0x9F ? 3 : 0; /* U+2018 to U+201F */
+    if (a == 0xE3 || (a >= 0xE4 && a <= 0xE9))              /* U+3000 to U+9FFF */
+        return c ? 3 : 0;
+    if (a >= 0xEA && a <= 0xED) /* U+AC00 on: Hangul */
+        return c && (a > 0xEA || b >= 0xB0) ? 3 : 0;
+    return a == 0xEF && (b == 0xBC || b == 0xBD) && c ? 3 : 0; /* U+FF00 to U+FF7F */
+}
+
+size_t secret_mark_before(struct str text) {
+    for (size_t n = 2; n <= 3 && n <= text.n; n++)
+        if (foreign_mark(text, text.n - n) == n)
+            return n;
+    return 0;
+}
+
+size_t secret_assigns(struct str text) {
+    const struct str marks[] = {STR(":"), STR("="), STR("\xef\xbc\x9a"), STR("\xef\xbc\x9d")};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (str_ends(text, marks[i]))
+            return marks[i].n;
+    return 0;
+}
+
+/* Behind blanks and quotes. */
+static size_t skip_quotes(struct str s, size_t v) {
+    for (size_t n; v < s.n; v += n) {
+        bool plain = s.p[v] == ' ' || s.p[v] == '"' || s.p[v] == '\'' || s.p[v] == '`';
+        if (!(n = plain ? 1 : foreign_mark(s, v)))
+            break;
+    }
+    return v;
+}
+
+/* Behind what assigns, at v; 0: nothing does. */
+static size_t skip_assign(struct str s, size_t v) {
+    while (v < s.n && (s.p[v] == ' ' || s.p[v] == '"' || s.p[v] == '\''))
+        v++;
+    for (size_t n = 1; n <= 3 && v + n <= s.n; n += 2)
+        if (secret_assigns(str_sub(s, v, n)) == n)
+            return v + n;
+    return 0;
+}
+
+/* A value of at least eight characters that is no word. */
 static bool find_assigned(struct str s, size_t at, struct pii_hit *h) {
     static const char *const keys[] = {
         "password",      "passwd",     "pwd",          "secret",         "api_key",
@@ -201,20 +255,16 @@ static bool find_assigned(struct str s, size_t at, struct pii_hit *h) {
         struct str key = str_from(keys[i]);
         if (s.n < key.n + 10 || !str_eq_nocase(str_sub(s, 0, key.n), key))
             continue;
-        size_t v = key.n;
-        while (v < s.n && (s.p[v] == ' ' || s.p[v] == '"' || s.p[v] == '\''))
-            v++;
-        if (v >= s.n || (s.p[v] != '=' && s.p[v] != ':'))
+        size_t v = skip_assign(s, key.n), n = 0, digits = 0, letters = 0;
+        if (!v)
             continue;
-        v++;
-        while (v < s.n && (s.p[v] == ' ' || s.p[v] == '"' || s.p[v] == '\''))
-            v++;
-        size_t n = 0, digits = 0, letters = 0;
-        for (;
-             v + n < s.n && (unsigned char)s.p[v + n] > ' ' && !strchr("\"'`,;<>(){}", s.p[v + n]);
-             n++) {
-            digits += s.p[v + n] >= '0' && s.p[v + n] <= '9';
-            letters += in_set(s.p[v + n], ALNUM);
+        v = skip_quotes(s, v);
+        for (; v + n < s.n; n++) {
+            char c = s.p[v + n];
+            if ((unsigned char)c <= ' ' || strchr("\"'`,;<>(){}", c) || foreign_mark(s, v + n))
+                break;
+            digits += c >= '0' && c <= '9';
+            letters += in_set(c, ALNUM);
         }
         if (n >= 8 && digits > 0 && letters > digits && entropy(str_sub(s, v, n)) > 2.7)
             return take(h, "assigned_secret", s, at, v, n);

@@ -12,3 +12,8 @@ bool secret_find_telegram(struct str s, size_t at, struct pii_hit *ret); /* s be
 bool secret_may_begin(struct str word);
 /* Whether the text ends with a name that values are assigned to: "password", "api_key", …. */
 bool secret_is_named(struct str text);
+/* Bytes at the text's end of what stands around a value and is no part of it, beyond ASCII (quotes,
+ * CJK punctuation and script, wide forms), and of what assigns (":", "=", and their wide forms). 0:
+ * it does not end so. */
+size_t secret_mark_before(struct str text);
+size_t secret_assigns(struct str text);

@@ -79,6 +79,11 @@ static const char *const snippets[] = {
     "ghp_16C7e42F292c6912E7710c838347Ae178B4a ",
     "sk-abcdEFGHijkl1234mnopQRST5678 ",
     "password: hunter2hunter9 ",
+    "password: \xe2\x80\x9chunter2hunter9\xe2\x80\x9d. ",
+    "password\xef\xbc\x9ahunter2hunter9\xe3\x80\x82",
+    "token: \xe3\x80\x8chunter2hunter9\xe3\x80\x8d ",
+    "\xe2\x80\x9cghp_16C7e42F292c6912E7710c838347Ae178B4a\xe2\x80\x9d ",
+    "\xe5\xaf\x86\xe7\xa0\x81ghp_16C7e42F292c6912E7710c838347Ae178B4a\xe3\x80\x82",
     "api_key = 'k3yk3yAbcd99' ",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA75\nq1w2e3r4t5\n-----END RSA PRIVATE "
     "KEY-----\n",
@@ -89,24 +94,32 @@ static const char *const snippets[] = {
     "nul\x01in ",
 };
 
+/* All personal data are replaced; or, as by default, secrets alone. */
+#define POLICY(pii)                                                                                \
+    "{\"categories\":{\"illicit\":{\"annotate\":0.2,\"block\":0.9},\"violence\":{\"annotate\":0."  \
+    "3}}"                                                                                          \
+    ",\"pii\":{" pii "}," POLICY_RULES
+#define POLICY_RULES                                                                               \
+    "\"refusals\":{\"default\":\"No.\"},\"rules\":["                                               \
+    "{\"id\":\"zebra\",\"category\":\"illicit\",\"score\":0.3,\"match\":[\"paint * zebra "         \
+    "purple\"],"                                                                                   \
+    "\"unless\":[\"in a colouring book\"]},"                                                       \
+    "{\"id\":\"plain\",\"category\":\"illicit\",\"score\":0.3,\"match\":[\"(paint|draw) [the|my] " \
+    "[old] "                                                                                       \
+    "zebra purple\"]},"                                                                            \
+    "{\"id\":\"walrus\",\"category\":\"violence\",\"score\":0.5,\"match\":[\"walrus *2 "           \
+    "everything\","                                                                                \
+    "\"walrus*\"]},"                                                                               \
+    "{\"id\":\"ward\",\"category\":\"violence\",\"score\":0.5,\"match\":[\"ward\"]},"              \
+    "{\"id\":\"marker\",\"category\":\"illicit\",\"score\":0.4,\"match\":[\"\\\"<|im_start|>"      \
+    "\\\"\"]"                                                                                      \
+    "}]}"
+
 static const char policy_text[] =
-    "{\"categories\":{\"illicit\":{\"annotate\":0.2,\"block\":0.9},\"violence\":{\"annotate\":0.3}}"
-    ","
-    "\"pii\":{\"email\":\"redact\",\"phone\":\"redact\",\"credit_card\":\"redact\",\"iban\":"
-    "\"redact\",\"us_ssn\":\"redact\",\"national_id\":\"redact\",\"driver_license\":\"redact\","
-    "\"ip_address\":\"redact\",\"secret\":\"redact\",\"domain\":\"annotate\"},"
-    "\"refusals\":{\"default\":\"No.\"},\"rules\":["
-    "{\"id\":\"zebra\",\"category\":\"illicit\",\"score\":0.3,\"match\":[\"paint * zebra purple\"],"
-    "\"unless\":[\"in a colouring book\"]},"
-    "{\"id\":\"plain\",\"category\":\"illicit\",\"score\":0.3,\"match\":[\"(paint|draw) [the|my] "
-    "[old] "
-    "zebra purple\"]},"
-    "{\"id\":\"walrus\",\"category\":\"violence\",\"score\":0.5,\"match\":[\"walrus *2 "
-    "everything\","
-    "\"walrus*\"]},"
-    "{\"id\":\"ward\",\"category\":\"violence\",\"score\":0.5,\"match\":[\"ward\"]},"
-    "{\"id\":\"marker\",\"category\":\"illicit\",\"score\":0.4,\"match\":[\"\\\"<|im_start|>\\\"\"]"
-    "}]}";
+    POLICY("\"email\":\"redact\",\"phone\":\"redact\",\"credit_card\":\"redact\",\"iban\":"
+           "\"redact\",\"us_ssn\":\"redact\",\"national_id\":\"redact\",\"driver_license\":"
+           "\"redact\",\"ip_address\":\"redact\",\"secret\":\"redact\",\"domain\":\"annotate\"");
+static const char secrets_text[] = POLICY("\"secret\":\"redact\"");
 
 static unsigned seed;
 static unsigned roll(unsigned n) {
@@ -197,6 +210,7 @@ static struct safety_verdict stream(struct safety_flow *f, struct str text, unsi
         at += n;
         size_t safe = safety_flow_safe(f);
         assert_true(safe >= taken && safe <= at && (!last || safe == text.n));
+        assert_true(safe == text.n || ((unsigned char)text.p[safe] & 0xC0) != 0x80);
         assert_int_equal(safety_flow_take(f, taken, safe, out), ERR_OK);
         taken = safe;
     } while (at < text.n);
@@ -232,9 +246,8 @@ static bool some_window_has(struct safety *g, struct str text, const char *sourc
     return false;
 }
 
-static void flow_finds_what_the_whole_has(void **state) {
-    (void)state;
-    struct safety *g = guard_new(policy_text, NULL);
+static void compare(const char *policy) {
+    struct safety *g = guard_new(policy, NULL);
     for (int round = 0; round < ROUNDS; round++) {
         char bytes[TEXT_MAX];
         seed = (unsigned)round * 7919u + 1;
@@ -267,6 +280,16 @@ static void flow_finds_what_the_whole_has(void **state) {
         buf_deinit(&expected);
     }
     safety_free(g);
+}
+
+static void flow_finds_what_the_whole_has(void **state) {
+    (void)state;
+    compare(policy_text);
+}
+
+static void flow_finds_secrets_where_nothing_else_is_held(void **state) {
+    (void)state;
+    compare(secrets_text);
 }
 
 /* Plain text shorter than a window has the scores of the whole, however it came. */
@@ -374,6 +397,7 @@ static void flow_goes_on_behind_what_was_said(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flow_finds_what_the_whole_has),
+        cmocka_unit_test(flow_finds_secrets_where_nothing_else_is_held),
         cmocka_unit_test(flow_scores_as_the_whole),
         cmocka_unit_test(an_unfinished_word_is_held_not_blocked),
         cmocka_unit_test(flow_goes_on_behind_what_was_said),

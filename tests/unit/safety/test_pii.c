@@ -80,6 +80,34 @@ static void secrets_are_found_but_examples_are_not(void **state) {
           "PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----");
 }
 
+/* What stands around a secret is no part of it, whatever script it is in. */
+static void secrets_are_found_behind_quotes_and_other_scripts(void **state) {
+    (void)state;
+    static const char *const around[][2] = {
+        {"\"", "\""},
+        {"'", "'"},
+        {"`", "`"},
+        {"\xe2\x80\x9c", "\xe2\x80\x9d"},                         /* typographic quotes */
+        {"\xe2\x80\x98", "\xe2\x80\x99"},                         /* single ones */
+        {"\xc2\xab", "\xc2\xbb"},                                 /* guillemets */
+        {"\xe3\x80\x8c", "\xe3\x80\x8d\xe3\x81\xa7\xe3\x81\x99"}, /* corner brackets, kana */
+        {"\xe5\xaf\x86\xe7\xa0\x81", "\xe8\xaf\xb7\xe7\x94\xa8"}, /* ideographs */
+        {"\xef\xbc\x88", "\xef\xbc\x89"},                         /* wide parentheses */
+        {"\xeb\xb9\x84\xeb\xb0\x80", "\xec\x9e\x85\xeb\x8b\x88"}, /* Hangul */
+    };
+    static const char token[] = "ghp_"
+                                "a8Kd93jfLq02mNbVcXz71QwErTy56UiOp4Ss";
+    for (size_t i = 0; i < sizeof around / sizeof *around; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "take %s%s%s ok", around[i][0], token, around[i][1]);
+        found(text, PII_SECRET, token);
+        snprintf(text, sizeof text, "password: %str0ub4dor&3x%s ok", around[i][0], around[i][1]);
+        found(text, PII_SECRET, "tr0ub4dor&3x");
+    }
+    found("password\xef\xbc\x9atr0ub4dor&3x\xe3\x80\x82", PII_SECRET, "tr0ub4dor&3x");
+    found("password: p\xc3\xa4ssw0rdl\xc3\xb6s9", PII_SECRET, "p\xc3\xa4ssw0rdl\xc3\xb6s9");
+}
+
 static void redaction_goes_there_and_back(void **state) {
     (void)state;
     struct pii_vault *v = pii_vault_new();
@@ -128,6 +156,7 @@ int main(void) {
         cmocka_unit_test(numbers_need_their_checksums),
         cmocka_unit_test(phones_need_a_form_or_a_word),
         cmocka_unit_test(secrets_are_found_but_examples_are_not),
+        cmocka_unit_test(secrets_are_found_behind_quotes_and_other_scripts),
         cmocka_unit_test(redaction_goes_there_and_back),
         cmocka_unit_test(any_bytes_are_taken),
     };
