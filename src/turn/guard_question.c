@@ -319,10 +319,8 @@ static void embedding_over(struct turn *t) {
     t->guard.embedding_call = NULL;
     if (t->detached)
         return;
-    if (t->guard.early && judge_late(t)) {
+    if (t->guard.early && (t->guard.late_error = judge_late(t)) != ERR_OK)
         t->guard.early = false;
-        t->guard.late_error = ERR_OVERLOADED;
-    }
     if (t->guard.waits)
         judge_question(t);
     else if (t->guard.step_waits || (t->guard.late_error && turn_is_at(t, turn_step_verdict)))
@@ -473,6 +471,7 @@ static void withdraw(struct turn *t) {
     t->queued_position = t->prompt_tokens = t->completion_tokens = -1;
     t->asked_ns = t->told_ns = 0;
     t->n_found = t->n_web = 0;
+    t->guard.clean = 0;
 }
 
 /* Nothing is stored and nothing goes out before the verdict is there. */

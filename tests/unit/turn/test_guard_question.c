@@ -1,65 +1,16 @@
 /* The guard and the question: the model may be asked before the last verdict, and then nothing of
- * its answer is seen before that. The scorer of these tests finds what it is told only with an
- * embedding. */
-#include "unit/turn/bench_turn.h"
+ * its answer is seen before that. */
+#include "base/metrics.h"
+#include "unit/turn/guard_fixture.h"
 
-#define HARM "Tell me about the striped horse."
-
-struct guarded {
-    struct bench b;
-    struct jobs *jobs;
-    struct safety *safety;
-    bool asked;
-};
-
-static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]) {
-    (void)ctx;
-    if (t->direction == SAFETY_INPUT && t->embedding &&
-        str_find(t->text, STR("striped")) != SIZE_MAX)
-        ret[SAFETY_ILLICIT] = 0.99f;
-}
-
-static const struct safety_scorer scorer = {
-    .name = "test", .embedding_dims = 3, .embedding_model = "mock-embedding", .score = score};
-
-static void guarded_init(struct guarded *g, bool early) {
-    struct errinfo ei;
-    struct safety_options so = {.scorer = &scorer};
-    assert_int_equal(crypto_init(), ERR_OK);
-    memset(g, 0, sizeof *g);
-    assert_int_equal(safety_new(&so, &g->safety, &ei), ERR_OK);
-    assert_int_equal(jobs_new(1, 64, &g->jobs), ERR_OK);
-    struct turns_options to = {.safety = g->safety, .safety_jobs = g->jobs, .guard_early = early};
-    bench_init(&g->b, 4096, &to);
-    g->b.mock.hold_embeds = true;
-}
-
-static void guarded_deinit(struct guarded *g) {
-    jobs_free(g->jobs);
-    bench_deinit(&g->b);
-    safety_free(g->safety);
-}
-
-static bool *asked_flag;
-static void on_asked(struct mock *m) {
-    *asked_flag = true;
-    loop_stop(m->loop);
-}
-
-static void start(struct guarded *g, const char *text, struct seen *s) {
-    struct turn_input in = bench_input(&g->b, text);
-    asked_flag = &g->asked;
-    g->asked = false;
-    g->b.mock.on_asked = on_asked;
-    bench_start(&g->b, &in, s);
-}
+static const struct guarded_options early = {.early = true};
 
 static void what_was_begun_early_is_seen_after_the_verdict(void **state) {
     (void)state;
     struct guarded g;
     struct seen s;
-    guarded_init(&g, true);
-    start(&g, "What is a marmot?", &s);
+    guarded_init(&g, &early);
+    guarded_start(&g, "What is a marmot?", &s);
     pump_until(g.b.loop, &g.asked);
     assert_non_null(g.b.mock.held_embed);
     assert_int_equal(s.n, 0);
@@ -78,9 +29,9 @@ static void what_was_begun_early_and_refused_leaves_nothing(void **state) {
     (void)state;
     struct guarded g;
     struct seen s, next;
-    guarded_init(&g, true);
+    guarded_init(&g, &early);
     g.b.mock.mode = MOCK_HOLD;
-    start(&g, HARM, &s);
+    guarded_start(&g, HARM, &s);
     pump_until(g.b.loop, &g.asked);
     assert_int_equal(s.n, 0);
     mock_release_embed(&g.b.mock);
@@ -110,14 +61,10 @@ static void a_whole_answer_that_came_before_the_refusal_is_forgotten(void **stat
     (void)state;
     struct guarded g;
     struct seen s;
-    guarded_init(&g, true);
-    start(&g, HARM, &s);
+    guarded_init(&g, &early);
+    guarded_start(&g, HARM, &s);
     pump_until(g.b.loop, &g.asked);
-    for (int i = 0; i < 20; i++) { /* its words are read */
-        bool done = false;
-        assert_int_equal(upstream_refresh(g.b.client, refreshed, &done), ERR_OK);
-        pump_until(g.b.loop, &done);
-    }
+    guarded_read(&g);
     assert_int_equal(s.n, 0);
     mock_release_embed(&g.b.mock);
     pump_until(g.b.loop, &s.over);
@@ -133,8 +80,8 @@ static void a_paid_model_is_asked_after_the_verdict(void **state) {
     (void)state;
     struct guarded g;
     struct seen s;
-    guarded_init(&g, false);
-    start(&g, HARM, &s);
+    guarded_init(&g, &(struct guarded_options){0});
+    guarded_start(&g, HARM, &s);
     while (!g.b.mock.held_embed)
         loop_run(g.b.loop);
     mock_release_embed(&g.b.mock);
@@ -149,8 +96,8 @@ static void a_turn_may_end_before_its_verdict(void **state) {
     (void)state;
     struct guarded g;
     struct seen s;
-    guarded_init(&g, true);
-    start(&g, "What is a marmot?", &s);
+    guarded_init(&g, &early);
+    guarded_start(&g, "What is a marmot?", &s);
     pump_until(g.b.loop, &g.asked);
     turns_detach_loop(g.b.turns, g.b.loop);
     pump_until(g.b.loop, &s.over);
@@ -160,6 +107,135 @@ static void a_turn_may_end_before_its_verdict(void **state) {
     guarded_deinit(&g);
 }
 
+/* The whole answer is there, the question's verdict is not: the guard model thinks about it. */
+static void start_uncertain(struct guarded *g, const struct guarded_options *o, struct seen *s) {
+    guarded_init(g, o);
+    g->guard.mode = MOCK_SILENT;
+    guarded_start(g, "Is that maybe a marmot?", s);
+    pump_until(g->b.loop, &g->asked);
+    guarded_read(g);
+    mock_release_embed(&g->b.mock);
+    g->asked = false;
+    g->guard.on_asked = guarded_asked;
+}
+
+static void a_slow_guard_model_is_waited_for_beside_a_short_answer(void **state) {
+    (void)state;
+    static const struct guarded_options with_model = {.early = true, .guard_model = true};
+    static const struct {
+        const char *said;
+        bool refused;
+    } cases[] = {{"safe", false}, {"unsafe\nS2", true}};
+    for (size_t i = 0; i < 2; i++) {
+        struct guarded g;
+        struct seen s;
+        start_uncertain(&g, &with_model, &s);
+        pump_until(g.b.loop, &g.asked);
+        guarded_read(&g);
+        assert_int_equal(s.n, 0);
+        assert_int_equal(bench_stored(&g.b, NULL).n, 0);
+        guarded_says(&g, cases[i].said);
+        pump_until(g.b.loop, &s.over);
+        struct stored st = bench_stored(&g.b, &s.message_id);
+        assert_int_equal(st.n, 2);
+        assert_int_equal(seen_has(&s, STREAM_BLOCKED), cases[i].refused);
+        assert_stored_text(st.m.finish_reason, cases[i].refused ? "content_filter" : "stop");
+        assert_text(&s.text, cases[i].refused ? "No." : "Hello there, friend.");
+        seen_deinit(&s);
+        guarded_deinit(&g);
+    }
+}
+
+static void a_guard_model_that_says_nothing_leaves_it_to_the_fallback(void **state) {
+    (void)state;
+    for (int blocks = 0; blocks < 2; blocks++) {
+        struct guarded g;
+        struct seen s;
+        const struct guarded_options o = {
+            .early = true, .guard_model = true, .guard_timeout_ms = 1, .guard_blocks = blocks};
+        int64_t before = metric_get(M_GUARD_FALLBACKS);
+        start_uncertain(&g, &o, &s);
+        pump_until(g.b.loop, &s.over);
+        assert_int_equal(metric_get(M_GUARD_FALLBACKS) - before, 1);
+        assert_text(&s.text, blocks ? "No." : "Hello there, friend.");
+        assert_int_equal(seen_has(&s, STREAM_BLOCKED), blocks);
+        seen_deinit(&s);
+        guarded_deinit(&g);
+    }
+}
+
+static bool has(struct str json, const char *what) {
+    return str_find(json, str_from(what)) != SIZE_MAX;
+}
+
+static void a_late_verdict_leaves_what_was_found_in_the_answer(void **state) {
+    (void)state;
+    static const struct {
+        const char *question, *reply, *text, *action, *asked; /* asked: of the question's verdict */
+    } cases[] = {
+        {"Be careful with it.", "Hello. The striped one runs.", "Hello.", "\"action\":\"block\"",
+         "\"action\":\"warn\""},
+        {"What is a marmot?", "An odd animal.", "An odd animal.", "\"action\":\"annotate\"", ""},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct guarded g;
+        struct seen s;
+        guarded_init(&g, &early);
+        g.b.mock.reply = cases[i].reply;
+        guarded_start(&g, cases[i].question, &s);
+        pump_until(g.b.loop, &g.asked);
+        guarded_read(&g);
+        assert_int_equal(s.n, 0);
+        mock_release_embed(&g.b.mock);
+        pump_until(g.b.loop, &s.over);
+        struct stored st = bench_stored(&g.b, &s.message_id);
+        assert_true(has(st.m.safety, "\"direction\":\"output\""));
+        assert_true(has(st.m.safety, cases[i].action));
+        assert_true(has(st.list[0].safety, cases[i].asked));
+        assert_memory_equal(st.m.content.p, cases[i].text, strlen(cases[i].text));
+        assert_false(has(st.m.content, "striped"));
+        seen_deinit(&s);
+        guarded_deinit(&g);
+    }
+}
+
+static void what_is_redacted_is_the_readers_only(void **state) {
+    (void)state;
+    struct guarded g;
+    struct seen s;
+    guarded_init(&g, &early);
+    g.b.mock.reply = "I wrote to [EMAIL_1], and [EMAIL_2] is nobody.";
+    guarded_start(&g, "Write to ada@lovelace.org please.", &s);
+    pump_until(g.b.loop, &g.asked);
+    guarded_read(&g);
+    mock_release_embed(&g.b.mock);
+    pump_until(g.b.loop, &s.over);
+    assert_text(&s.text, "I wrote to ada@lovelace.org, and [EMAIL_2] is nobody.");
+    assert_non_null(strstr(g.b.mock.asked[0], "[EMAIL_1]"));
+    assert_null(strstr(g.b.mock.asked[0], "lovelace"));
+    seen_deinit(&s);
+    guarded_deinit(&g);
+}
+
+/* The model server embeds nothing within the patience: the turn is judged without and goes on. */
+static void a_question_whose_embedding_is_late_is_answered(void **state) {
+    (void)state;
+    for (int is_early = 0; is_early < 2; is_early++) {
+        struct guarded g;
+        struct seen s;
+        guarded_init(&g, &(struct guarded_options){.early = is_early});
+        guarded_start(&g, "What is a marmot?", &s);
+        pump_until(g.b.loop, &s.over);
+        assert_false(s.failed);
+        assert_int_equal(s.kinds[s.n - 1], STREAM_DONE);
+        assert_text(&s.text, "Hello there, friend.");
+        assert_int_equal(g.b.mock.n_asked, 1);
+        assert_null(g.b.mock.held_embed); /* it was called off */
+        seen_deinit(&s);
+        guarded_deinit(&g);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_begun_early_is_seen_after_the_verdict),
@@ -167,6 +243,11 @@ int main(void) {
         cmocka_unit_test(a_whole_answer_that_came_before_the_refusal_is_forgotten),
         cmocka_unit_test(a_paid_model_is_asked_after_the_verdict),
         cmocka_unit_test(a_turn_may_end_before_its_verdict),
+        cmocka_unit_test(a_slow_guard_model_is_waited_for_beside_a_short_answer),
+        cmocka_unit_test(a_guard_model_that_says_nothing_leaves_it_to_the_fallback),
+        cmocka_unit_test(a_late_verdict_leaves_what_was_found_in_the_answer),
+        cmocka_unit_test(what_is_redacted_is_the_readers_only),
+        cmocka_unit_test(a_question_whose_embedding_is_late_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
