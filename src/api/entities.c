@@ -132,6 +132,10 @@ void entity_document(struct buf *b, const struct document *d) {
     out_text_or_null(b, "uri", d->uri);
     out_time(b, "updated_at", d->updated_at);
     out_int(b, "chunk_count", d->chunk_count);
+    if (d->safety.n)
+        out_raw(b, "safety", d->safety);
+    else
+        out_null(b, "safety");
     out_close(b, '}');
 }
 

@@ -15,6 +15,20 @@ static enum err not_found(struct errinfo *ei, enum err e) {
     return err_set(ei, e, e == ERR_NOT_FOUND ? "there is no such document" : NULL);
 }
 
+/* The document as its readers may rely on it: what is said to be indexed is found by a search. */
+static void write_document(struct call *c, struct document *d) {
+    struct retrieval *r = c->api->o.retrieval;
+    enum retrieval_entering is = r ? retrieval_entering(r, &d->doc_id) : ENTERING_NOT;
+    if (is == ENTERING_VERSION) {
+        d->updating = true;
+    } else if (is == ENTERING_NEW) {
+        d->status = DOCUMENT_PENDING;
+        d->indexed_at = 0;
+        d->chunk_count = 0;
+    }
+    entity_document(&c->out, d);
+}
+
 enum err api_documents_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct document *d;
     size_t n;
@@ -23,7 +37,7 @@ enum err api_documents_list(struct call *c, struct store_tx *tx, struct errinfo 
         return err_set(ei, e, NULL);
     entity_list_open(&c->out);
     for (size_t i = 0; i < n; i++)
-        entity_document(&c->out, &d[i]);
+        write_document(c, &d[i]);
     struct uuid next = entity_next(&c->page, n, n ? &d[n - 1].doc_id : NULL);
     entity_list_close(&c->out, &next);
     return ERR_OK;
@@ -197,7 +211,7 @@ static enum err upload_write(struct call *c, struct store_tx *tx, struct errinfo
         return e == ERR_NOT_FOUND ? not_found(ei, e) : e;
     d.content = STR_NULL;
     c->status = unchanged ? 200 : 201;
-    entity_document(&c->out, &d);
+    write_document(c, &d);
     return ERR_OK;
 }
 
@@ -222,7 +236,7 @@ enum err api_document_create_write(struct call *c, struct store_tx *tx, struct e
     if (!e && !d.shared)
         e = document_check_quota(tx, &c->user.user_id, &c->api->o.quota, ei);
     if (!e)
-        entity_document(&c->out, &d);
+        write_document(c, &d);
     return e;
 }
 
@@ -238,7 +252,7 @@ enum err api_document_read(struct call *c, struct store_tx *tx, struct errinfo *
     enum err e = document_get(tx, &c->user.user_id, &c->id, c->arena, &d);
     if (e)
         return not_found(ei, e);
-    entity_document(&c->out, &d);
+    write_document(c, &d);
     return ERR_OK;
 }
 

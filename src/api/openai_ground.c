@@ -29,6 +29,7 @@ struct openai_ground { /* of one call, in its arena */
     struct web_hit *web_hits;
     size_t n_web;
     enum err err;
+    uint64_t clean; /* passages that were judged before (passages_clean) */
     size_t left_out;
 };
 
@@ -137,7 +138,8 @@ static void passages_job(void *arg) {
     yyjson_mut_doc *d = NULL;
     struct buf b;
     if (c->api->o.safety)
-        g->err = passages_scan(c->api->o.safety, s->docs, c->arena, &s->docs, &g->left_out);
+        g->err =
+            passages_scan(c->api->o.safety, s->docs, g->clean, c->arena, &s->docs, &g->left_out);
     if (!g->err)
         g->err = json_parse(s->body, &doc, NULL);
     if (!g->err && !(d = yyjson_doc_mut_copy(doc, NULL)))
@@ -218,6 +220,7 @@ static void on_found(void *ctx, const struct retrieval_result *r) {
         if (!g->err)
             s->docs = docs;
         g->n_found = g->err ? 0 : r->n;
+        g->clean = passages_clean(c->api->o.safety, r->hits, r->n);
     }
     settle(c);
 }

@@ -290,6 +290,20 @@ SCHEMA(feedback_row_entity, "FeedbackRow", false, "A rating with what it speaks 
        {"role_version", INT, REQNULL}, {"model", TEXT, REQNULL}, {"question", TEXT, REQ},
        {"answer", TEXT, REQ});
 LIST_OF(feedback_list_answer, "FeedbackList", schema_feedback_row_entity);
+SCHEMA(document_finding, "DocumentFinding", false, NULL, {"category", TEXT, REQ},
+       {"action", TEXT, REQ}, {"score", NUM, REQ},
+       {"source", TEXT, REQ, .about = "the rule, detector or model"},
+       {"place", TEXT, REQ, .about = "text, title or heading"}, {"char_from", INT, REQNULL},
+       {"char_to", INT, REQNULL, .about = "in the document's text"});
+SCHEMA(document_safety, "DocumentSafety", false,
+       "What the guard found in a document; none of its text.", {"policy_version", INT, REQ},
+       {"left_out", INT, REQ,
+        .about = "sentences that give orders to a model: no prompt gets them"},
+       {"replaced", INT, REQ, .about = "personal data and secrets that prompts do not get"},
+       {"pieces", INT, REQ, .about = "in so many of its chunks"},
+       {"counts", OBJ, REQ, .about = "findings by category"},
+       {"findings", LIST, REQ, .item = F_OBJECT, .ref = &schema_document_finding,
+        .about = "the first ones"});
 SCHEMA(document_entity, "Document", false, NULL, {"doc_id", ID, REQ}, {"user_id", ID, REQ},
        {"shared", BOOL, REQ}, {"source_name", TEXT, REQ},
        {"content", TEXT, .about = "lists leave it out"}, {"content_bytes", INT, REQ},
@@ -301,7 +315,9 @@ SCHEMA(document_entity, "Document", false, NULL, {"doc_id", ID, REQ}, {"user_id"
         .about = "also of a newer version that failed while the older one is served"},
        {"updating", BOOL, REQ, .about = "a newer version waits to be indexed"},
        {"title", TEXT, REQNULL}, {"media_type", TEXT, REQ}, {"uri", TEXT, REQNULL},
-       {"updated_at", TIME, REQNULL}, {"chunk_count", INT, REQ});
+       {"updated_at", TIME, REQNULL}, {"chunk_count", INT, REQ},
+       {"safety", OBJ, REQNULL, .ref = &schema_document_safety,
+        .about = "what the guard found when it came in; null: nothing, or it was not judged"});
 LIST_OF(document_list_answer, "DocumentList", schema_document_entity);
 SCHEMA(source_entity, "Source", false, NULL, {"source_id", ID, REQ}, {"user_id", ID, REQ},
        {"name", TEXT, REQ}, {"kind", TEXT, REQ, .values = source_kinds}, {"location", TEXT, REQ},

@@ -79,6 +79,8 @@
     X(turn_answer)                                                                                 \
     X(feedback_row_entity)                                                                         \
     X(feedback_list_answer)                                                                        \
+    X(document_finding)                                                                            \
+    X(document_safety)                                                                             \
     X(document_entity)                                                                             \
     X(document_list_answer)                                                                        \
     X(source_entity)                                                                               \

@@ -51,6 +51,7 @@
     X(M_GUARD_BLOCKED,            COUNTER,   "parley_guard_blocked_total",            "messages and answers blocked by the guard") \
     X(M_GUARD_REDACTED,           COUNTER,   "parley_guard_redacted_total",           "messages in which something was replaced before the model read them") \
     X(M_GUARD_SENTENCES_CUT,      COUNTER,   "parley_guard_sentences_cut_total",      "sentences of passages left out of prompts") \
+    X(M_GUARD_DOCUMENTS,          COUNTER,   "parley_guard_documents_total",          "documents in which the guard found something when they came in") \
     X(M_GUARD_FALLBACKS,          COUNTER,   "parley_guard_fallbacks_total",          "guard model requests that failed or were too slow") \
     X(M_GUARD_INPUT_SECONDS,      HISTOGRAM, "parley_guard_input_seconds",            "time that the guard took for a message") \
     X(M_GUARD_HELD_SECONDS,       HISTOGRAM, "parley_guard_held_seconds",             "time that a window of an answer was held back, from its first byte to its release") \

@@ -36,6 +36,7 @@
 #include "net/jobs.h"
 #include "retrieval/retrieval.h"
 #include "retrieval/web_search.h"
+#include "safety/document.h"
 #include "store/care.h"
 #include "supervisor/supervisor.h"
 #include "turn/turn.h"
@@ -579,6 +580,11 @@ static enum err open_care(struct server *s, struct errinfo *ei) {
     return care_new(&o, &s->care, ei);
 }
 
+static enum err judge_document(void *ctx, struct document *d, struct chunk_row *rows, size_t n,
+                               struct arena *a, bool *ret_orders) {
+    return safety_judge_document(ctx, d, rows, n, a, ret_orders);
+}
+
 static enum err open_parts(struct server *s, struct errinfo *ei) {
     const struct config *c = s->config;
     enum err e = net_init(ei);
@@ -594,8 +600,11 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         err_set(ei, e, "threads cannot be started");
     if (!e)
         e = guard_open(&s->guard, c, s->store, ei);
-    struct retrieval_options ro = {
-        .store = s->store, .upstream = s->upstream, .extract = extract_document};
+    struct retrieval_options ro = {.store = s->store,
+                                   .upstream = s->upstream,
+                                   .extract = extract_document,
+                                   .judge = s->guard.safety ? judge_document : NULL,
+                                   .judge_ctx = s->guard.safety};
     if (!e)
         e = retrieval_new(&ro, &s->retrieval, ei);
     if (!e)

@@ -3,6 +3,7 @@
  *
  *   batch ─→ embed ─┬─→ kept
  *                   ├─→ the model server is away or busy: later, after a pause that doubles
+ *                   ├─→ it is too slow for it, again and again: as if it were
  *                   └─→ refused, and it embeds another text: each alone; those that are refused
  *                       again are marked with the reason and found by their words only */
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #define MODEL_LOOK_NS (10 * 1000000000ll)
 #define PAUSE_MIN_NS  (1000000000ll)
 #define PAUSE_MAX_NS  (60 * 1000000000ll)
+#define PAUSE_LONG_NS (15 * 60 * 1000000000ll) /* after time-outs: each try is long, too */
+#define TIMEOUTS_MAX  3 /* of batches in a row: then each text is tried alone, as if refused */
 
 /* ---- embedding on the loop, waited for here ---- */
 
@@ -217,10 +220,11 @@ static enum err embed_some(struct retrieval *r, const struct str *texts,
 
 /* ---- texts that the model refuses ---- */
 
-/* Whether the model server said no to what it was given, rather than being away or busy. */
-static bool is_refusal(enum err e) {
-    return e == ERR_UPSTREAM || e == ERR_CONTEXT || e == ERR_INVALID || e == ERR_TOO_LARGE ||
-           e == ERR_INTERNAL;
+/* Whether the model server said no to what it was given, rather than being away or busy. patient:
+ * it was given time enough, again and again. */
+static bool is_refusal(enum err e, bool patient) {
+    return (e == ERR_TIMEOUT && patient) || e == ERR_UPSTREAM || e == ERR_CONTEXT ||
+           e == ERR_INVALID || e == ERR_TOO_LARGE || e == ERR_INTERNAL;
 }
 
 /* A text that no model has a reason to refuse: is it the text, or the server? */
@@ -261,14 +265,17 @@ enum err indexer_embed(struct retrieval *r, const struct str *texts,
                        const struct chunk_row *const *rows, size_t n, struct errinfo *ei) {
     struct errinfo mine = {0};
     enum err e = embed_some(r, texts, rows, n, &mine);
-    if (is_refusal(e) && can_embed(r)) {
+    r->timeouts = e == ERR_TIMEOUT ? r->timeouts + 1 : e ? r->timeouts : 0;
+    bool patient = r->timeouts >= TIMEOUTS_MAX;
+    if (is_refusal(e, patient) && can_embed(r)) {
         e = ERR_OK;
         for (size_t i = 0; !e && i < n; i++) {
             mine = (struct errinfo){0};
             e = embed_some(r, &texts[i], &rows[i], 1, &mine);
-            if (is_refusal(e))
+            if (is_refusal(e, patient))
                 e = mark_refused(r, rows[i], e, &mine);
         }
+        r->timeouts = 0;
     }
     if (e && ei)
         *ei = mine;
@@ -338,13 +345,13 @@ static enum err filled(struct retrieval *r) {
 /* What failed is tried again after a pause that doubles: a model server that is away is not asked
  * without end. */
 static void pause_after(struct retrieval *r, enum err e) {
+    int64_t most = e == ERR_TIMEOUT ? PAUSE_LONG_NS : PAUSE_MAX_NS;
     if (!e)
         r->fill_pause_ns = 0;
     else if (!r->fill_pause_ns)
         r->fill_pause_ns = PAUSE_MIN_NS;
     else
-        r->fill_pause_ns =
-            r->fill_pause_ns < PAUSE_MAX_NS / 2 ? 2 * r->fill_pause_ns : PAUSE_MAX_NS;
+        r->fill_pause_ns = r->fill_pause_ns < most / 2 ? 2 * r->fill_pause_ns : most;
     r->fill_at_ns = r->fill_pause_ns ? clock_mono_ns() + r->fill_pause_ns : 0;
 }
 

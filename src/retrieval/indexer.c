@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "retrieval/chunk.h"
 #include "retrieval/indexer.h"
+#include "store/safety.h"
 
 #define LOOK_MS    1000 /* at what others have written into the store */
 #define RETRY_MS   5000
@@ -51,6 +52,7 @@ struct job {
     bool *has;
     char reason[512];
     int64_t retry_at;
+    bool orders; /* the guard found some to a model */
 };
 
 static enum err next_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
@@ -74,6 +76,17 @@ static enum err has_vectors(struct store_tx *tx, void *arg, struct errinfo *ei) 
     return e;
 }
 
+/* Administrators find it in the audit log, and on the document. */
+static enum err note_orders(struct store_tx *tx, const struct document *d) {
+    struct buf b;
+    buf_init(&b, 1024);
+    buf_addf(&b, "{\"doc_id\":\"%s\",\"user_id\":\"%s\"}", d->doc_id.s, d->user_id.s);
+    enum err e =
+        buf_err(&b) ? buf_err(&b) : audit_append(tx, STR("guard"), "document.orders", buf_str(&b));
+    buf_deinit(&b);
+    return e;
+}
+
 static enum err commit_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct job *j = arg;
     struct document d = j->work.d;
@@ -82,6 +95,8 @@ static enum err commit_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
         d.title = j->text.title;
     d.media_type = j->work.media_type;
     enum err e = document_commit(tx, &d, j->work.hash, j->rows, j->n, ei);
+    if (!e && j->orders)
+        e = note_orders(tx, &d);
     return e ? e : document_note_refusals(tx, &d.doc_id, j->model);
 }
 
@@ -218,12 +233,49 @@ static void refuse(struct retrieval *r, struct job *j, enum err e, const struct 
     pthread_mutex_unlock(&r->lock);
 }
 
-/* What was committed is in the index once this has run. */
+static void set_entering(struct retrieval *r, const struct job *j) {
+    pthread_mutex_lock(&r->lock);
+    r->entering = j ? j->work.d.doc_id : (struct uuid){0};
+    r->entering_new = j && !j->work.d.indexed_at;
+    pthread_mutex_unlock(&r->lock);
+}
+
+enum retrieval_entering retrieval_entering(struct retrieval *r, const struct uuid *doc_id) {
+    pthread_mutex_lock(&r->lock);
+    enum retrieval_entering is = !uuid_eq(&r->entering, doc_id) ? ENTERING_NOT
+                                 : r->entering_new              ? ENTERING_NEW
+                                                                : ENTERING_VERSION;
+    pthread_mutex_unlock(&r->lock);
+    return is;
+}
+
+/* What was committed is in the index once this has run; nobody is told before. */
 static enum err commit(struct retrieval *r, struct job *j, struct errinfo *ei) {
+    set_entering(r, j);
     enum err e = store_write_wait(r->o.store, commit_fn, j, ei);
-    if (!e && indexer_follow(r, true))
+    if (e || indexer_follow(r, true) == ERR_OK)
+        set_entering(r, NULL);
+    else
         log_event(LOG_WARN, "index.behind"); /* it is tried again with the next look */
     return e;
+}
+
+/* On its way in: what is found here need not be looked for before each prompt. */
+static void judge(struct retrieval *r, struct job *j) {
+    struct document d = j->work.d;
+    if (j->text.title.n)
+        d.title = j->text.title;
+    d.safety = d.safety_stamp = STR("");
+    j->orders = false;
+    if (r->o.judge && r->o.judge(r->o.judge_ctx, &d, j->rows, j->n, j->arena, &j->orders)) {
+        for (size_t i = 0; i < j->n; i++)
+            j->rows[i].flags &= ~CHUNK_FLAG_GUARD;
+        d.safety = d.safety_stamp = STR("");
+        j->orders = false;
+    }
+    j->work.d.safety = d.safety;
+    j->work.d.safety_stamp = d.safety_stamp;
+    metric_add(M_GUARD_DOCUMENTS, d.safety.n > 0);
 }
 
 /* A new document is found by its words at once; its vectors are filled in when no document waits
@@ -264,6 +316,8 @@ bool indexer_next(struct retrieval *r, bool only_new) {
     e = extract(r, &j, &ei);
     if (!e)
         e = make_rows(&j);
+    if (!e)
+        judge(r, &j);
     if (!e)
         e = j.work.d.indexed_at ? index_new_version(r, &j, &ei) : index_new_document(r, &j, &ei);
     bool went = !e || (e != ERR_CANCELLED && e != ERR_DISK_FULL && e != ERR_READ_ONLY &&
@@ -329,6 +383,7 @@ static bool work(struct retrieval *r) {
     struct retrieval_state s = {0};
     if (indexer_follow(r, true))
         return false;
+    set_entering(r, NULL);
     if (r->o.no_indexing)
         return false;
     indexer_look_at_model(r);

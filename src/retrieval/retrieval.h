@@ -31,11 +31,19 @@ typedef enum err (*retrieval_extract)(void *ctx, struct str bytes, struct str me
                                       struct str source_name, struct arena *a, struct doc_text *ret,
                                       struct errinfo *ei);
 
+/* What the guard says of a document on its way in: marks rows in which it found something
+ * (CHUNK_FLAG_GUARD), and gives d->safety and d->safety_stamp, in the arena. *ret_orders: it gives
+ * orders to a model. Blocking, on retrieval's thread; an error: it is judged before each prompt. */
+typedef enum err (*retrieval_judge)(void *ctx, struct document *d, struct chunk_row *rows, size_t n,
+                                    struct arena *a, bool *ret_orders);
+
 struct retrieval_options {
     struct store *store;
     struct upstream *upstream;
     retrieval_extract extract; /* NULL: bytes are taken as plain text when they are UTF-8 */
     void *extract_ctx;
+    retrieval_judge judge; /* NULL: nobody looks */
+    void *judge_ctx;
     int threads;      /* searching, 0 = 2 */
     int budget_ms;    /* of a search, 0 = 250 */
     int max_queued;   /* searches that wait, 0 = 256; past it ERR_OVERLOADED */
@@ -49,6 +57,11 @@ enum err retrieval_start(struct retrieval *r, struct loop *l, struct upstream_cl
 void retrieval_stop(struct retrieval *r); /* on that loop, before its client goes; no callback of
                                              retrieval's comes to it afterwards */
 void retrieval_free(struct retrieval *r); /* before the store is closed */
+
+/* Whether a version of this document is stored as indexed but not in the index yet, which lasts
+ * milliseconds: until then it counts as on its way. Any thread. */
+enum retrieval_entering { ENTERING_NOT, ENTERING_NEW, ENTERING_VERSION };
+enum retrieval_entering retrieval_entering(struct retrieval *r, const struct uuid *doc_id);
 
 /* Something was submitted or deleted: look now rather than within a second. Any thread. */
 void retrieval_poke(struct retrieval *r);
@@ -127,6 +140,7 @@ struct retrieval_hit {
     uint64_t key;     /* of the passage: the same in each version that has its text */
     int n;            /* the chunk's place in its document */
     struct str source_name, title, uri, heading, text;
+    struct str judged; /* the stamp of the guard that found it clean when it came in; "" = none */
     size_t char_from, char_to;     /* in the document's text */
     int page_from, page_to;        /* 0 = no pages */
     int rank;                      /* from 1 */

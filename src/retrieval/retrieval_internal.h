@@ -21,6 +21,8 @@ struct retrieval {
     struct held_weights *weights; /* a ref, or NULL */
     struct retrieval_state state;
     bool stop, poked;
+    struct uuid entering; /* a document between its commit and the index */
+    bool entering_new;
 
     /* The indexing thread, and the loop it embeds on. */
     pthread_t thread;
@@ -38,6 +40,7 @@ struct retrieval {
     bool check_missing;
     int64_t missing_after;
     int64_t fill_at_ns, fill_pause_ns; /* vectors failed: not before; 0 = now */
+    int timeouts;                      /* batches in a row that the model server was too slow for */
     struct uuid filling;               /* the document whose vectors are being filled in */
 };
 

@@ -236,6 +236,7 @@ static void fill_hit(struct retrieval_hit *to, const struct fused *f, const stru
         .uri = h->uri,
         .heading = h->c.heading,
         .text = h->c.text,
+        .judged = h->c.flags & CHUNK_FLAG_GUARD ? STR("") : h->safety_stamp,
         .char_from = (size_t)h->c.char_from,
         .char_to = (size_t)h->c.char_to,
         .page_from = h->c.page_from,

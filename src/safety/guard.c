@@ -90,6 +90,11 @@ const struct safety_scorer *safety_get_scorer(const struct safety *g) {
     return g->scorer;
 }
 
+void safety_stamp(const struct safety *g, const struct policy *p, char out[SAFETY_STAMP_SIZE]) {
+    snprintf(out, SAFETY_STAMP_SIZE, "%s %.40s %.20s", p->stamp, g->scorer ? g->scorer->name : "-",
+             PARLEY_VERSION);
+}
+
 void safety_canary(const struct safety *g, struct str role_id, int version,
                    char out[SAFETY_CANARY_SIZE]) {
     char text[128], hex[SHA256_HEX_LEN + 1];

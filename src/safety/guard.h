@@ -33,6 +33,11 @@ void safety_set_policy(struct safety *g, struct policy *p /* a reference, taken 
 struct policy *safety_get_policy(struct safety *g);                    /* a reference */
 const struct safety_scorer *safety_get_scorer(const struct safety *g); /* NULL = none */
 
+/* Names what judges under a policy: the policy's text, the classifier and this program. What was
+ * judged under the same name need not be judged again. */
+#define SAFETY_STAMP_SIZE 96 /* with its NUL */
+void safety_stamp(const struct safety *g, const struct policy *p, char out[SAFETY_STAMP_SIZE]);
+
 /* A token for a role's system prompt that nothing else holds: an answer in which it stands has
  * leaked the prompt. The same for the same role and version while the process lives, so that the
  * prompt's prefix is still reused. out: SAFETY_CANARY_SIZE bytes. */
@@ -87,9 +92,11 @@ struct safety_passage {
     struct buf kept; /* the text without what was left out; initialised by the callee, deinit by the
                         caller */
     size_t removed;  /* sentences left out */
+    size_t replaced; /* personal data that the policy redacts in passages */
     struct safety_verdict verdict; /* findings with their spans in the passage */
 };
-/* Sentences that give orders to a model are left out; a passage that is blocked for another reason
+/* Sentences that give orders to a model are left out, and what the policy redacts in passages is
+ * replaced; a passage that is blocked for another reason
  * (or holds the markers of a chat template) comes back empty. On an error ret->kept is not
  * initialised and the passage must not be used. */
 enum err safety_scan_passage(struct safety *g, struct str text, struct str role,

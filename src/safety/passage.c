@@ -1,7 +1,9 @@
 /* Passages: what a document or a web page may not say to a model. Sentences with a finding of
- * prompt injection or jailbreak are left out; the rest stays as it is, so that citations still find
- * it. */
+ * prompt injection or jailbreak are left out, and personal data that the policy redacts in passages
+ * replaced; the rest stays as it is, so that citations still find it. */
 #include "safety/guard.h"
+
+#define MARK_MAX 16 /* bytes of what stands for a span that was replaced */
 
 static bool is_end(struct str s, size_t i) {
     return s.p[i] == '\n' || ((s.p[i] == '.' || s.p[i] == '!' || s.p[i] == '?') &&
@@ -47,21 +49,24 @@ enum err safety_scan_passage(struct safety *g, struct str text, struct str role,
     enum err e = safety_judge(g, &r, &p.verdict);
     if (e)
         return e;
-    buf_init(&p.kept, text.n);
+    buf_init(&p.kept, text.n + SAFETY_FINDINGS_MAX * MARK_MAX);
     bool whole = false; /* the model's score says no place */
     for (size_t i = 0; i < p.verdict.n; i++)
         whole = whole || (p.verdict.findings[i].action == SAFETY_BLOCK &&
                           (!gives_orders(&p.verdict.findings[i]) || p.verdict.findings[i].to == 0));
     size_t at = 0, to = 0;
-    for (size_t cut; !whole && (cut = next_cut(text, &p.verdict, at, &to)) != SIZE_MAX; at = to) {
-        buf_add(&p.kept, text.p + at, cut - at);
+    for (size_t cut; !e && !whole && (cut = next_cut(text, &p.verdict, at, &to)) != SIZE_MAX;
+         at = to) {
+        e = safety_cut_findings(&p.verdict, text, at, cut, &p.kept);
         p.removed++;
     }
     if (whole)
         p.removed++;
-    else
-        buf_add(&p.kept, text.p + at, text.n - at);
-    if ((e = buf_err(&p.kept)))
+    else if (!e)
+        e = safety_cut_findings(&p.verdict, text, at, text.n, &p.kept);
+    for (size_t i = 0; !whole && i < p.verdict.n; i++)
+        p.replaced += p.verdict.findings[i].action == SAFETY_REDACT;
+    if (e || (e = buf_err(&p.kept)))
         buf_deinit(&p.kept);
     else
         *ret = p;

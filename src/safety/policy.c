@@ -1,6 +1,8 @@
 /* A policy's life, and what it says about a score. See policy.h. */
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/crypto.h"
 #include "safety/literals.h"
 #include "safety/normalise.h"
 #include "safety/policy_internal.h"
@@ -58,6 +60,9 @@ enum err policy_parse(struct str json, int version, struct policy **ret, struct 
     }
     set_defaults(&d->p);
     d->p.version = version;
+    char hash[SHA256_HEX_LEN + 1];
+    sha256_hex(json, hash);
+    snprintf(d->p.stamp, sizeof d->p.stamp, "%.*s", (int)sizeof d->p.stamp - 1, hash);
     if (!(d->p.text = arena_str(d->arena, json)).p) {
         e = err_set(ei, ERR_NOMEM, NULL);
         goto out;

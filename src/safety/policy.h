@@ -60,6 +60,7 @@ struct policy {
     struct words *words;
     struct literals *literals;
     struct str text;          /* the JSON that it was made of */
+    char stamp[24];           /* tells it from other texts: the beginning of its SHA-256, hex */
     int context_turns;        /* earlier messages of the person that are judged with the new one */
     float band_from, band_to; /* scores between: a guard model is asked */
     struct policy_step steps[POLICY_STEPS_MAX];

@@ -277,7 +277,7 @@ enum err chunk_get(struct store_tx *tx, int64_t chunk_id, const struct uuid *col
     bool found = false;
     query_begin(&q, tx,
                 "SELECT " CHUNK_COLUMNS ", d.collection_id, d.doc_id, d.source_name, d.title,"
-                " d.uri, d.metadata, d.updated_at"
+                " d.uri, d.metadata, d.updated_at, d.safety_stamp"
                 " FROM chunks c JOIN documents d USING (doc_id) WHERE c.chunk_id = ?");
     query_bind_int(&q, chunk_id);
     if (query_next(&q)) {
@@ -292,6 +292,7 @@ enum err chunk_get(struct store_tx *tx, int64_t chunk_id, const struct uuid *col
         h.uri = query_str(&q, CHUNK_COLUMNS_N + 4, a);
         h.metadata = query_str(&q, CHUNK_COLUMNS_N + 5, a);
         h.updated_at = query_int(&q, CHUNK_COLUMNS_N + 6);
+        h.safety_stamp = query_str(&q, CHUNK_COLUMNS_N + 7, a);
     }
     enum err e = query_end_one(&q, found);
     if (!e)

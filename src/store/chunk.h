@@ -100,6 +100,7 @@ enum err document_next_due(struct store_tx *tx, int64_t *ret_at, int64_t *ret_wa
 #define CHUNK_HASH_LEN   16
 #define CHUNK_FLAG_TABLE 1
 #define CHUNK_FLAG_CODE  2
+#define CHUNK_FLAG_GUARD 4 /* the guard found something in it when it came in */
 
 struct chunk_row {
     int64_t chunk_id; /* never used again; 0 before it is stored */
@@ -113,9 +114,9 @@ struct chunk_row {
     struct str vector; /* reads: of the model asked for, STR_NULL = none yet */
 };
 
-/* The version becomes the document: content, title, media_type, metadata of d are written, its
- * chunks replaced. hash is that of the version (document_work.hash); an upload that came meanwhile
- * stays waiting. ERR_NOT_FOUND: the document is gone. */
+/* The version becomes the document: content, title, media_type, metadata, safety and its stamp of d
+ * are written, its chunks replaced. hash is that of the version (document_work.hash); an upload
+ * that came meanwhile stays waiting. ERR_NOT_FOUND: the document is gone. */
 enum err document_commit(struct store_tx *tx, const struct document *d, struct str hash,
                          const struct chunk_row *rows, size_t n, struct errinfo *ei) ERR_CHECK;
 /* retry_at 0: never again (the upload is dropped; what was served goes on). */
@@ -170,7 +171,7 @@ enum err chunk_list(struct store_tx *tx, const struct uuid *doc_id, int64_t mode
 struct chunk_hit { /* a chunk with its document */
     struct chunk_row c;
     struct uuid doc_id, collection_id;
-    struct str source_name, title, uri, metadata;
+    struct str source_name, title, uri, metadata, safety_stamp;
     int64_t updated_at;
 };
 /* ERR_NOT_FOUND when the chunk is gone or its document is in none of the collections. */

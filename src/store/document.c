@@ -33,6 +33,8 @@ void document_read(struct query *q, struct arena *a, struct document *ret) {
         .updated_at = query_int(q, 15),
         .chunk_count = (int)query_int(q, 16),
         .updating = query_int(q, 17) != 0,
+        .safety = query_str(q, 18, a),
+        .safety_stamp = query_str(q, 19, a),
     };
 }
 

@@ -216,6 +216,7 @@ static const struct migration migrations[] = {
     {8, 1, "the shared collections are found without looking at everybody's", {sql_scope}},
     {9, 1, "what of a rating is unlearnt", {sql_feedback_changed}},
     {10, 1, "which turns had approved answers as examples", {sql_examples}},
+    {11, 1, "what the guard finds in documents", {sql_judged}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

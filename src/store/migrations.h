@@ -14,4 +14,5 @@ extern const char sql_feedback_changed[]; /* which changes of ratings are unlear
 extern const char sql_examples[];         /* which turns had approved answers as examples */
 extern const char sql_durability[];       /* migration_durability.c: answers and requests */
 extern const char sql_refusals[];         /* migration_refusals.c: texts that a model refuses */
+extern const char sql_judged[];           /* migration_judged.c: what is found in documents */
 extern const char sql_scope[];            /* which collections a turn may search */

@@ -393,6 +393,8 @@ struct document {
     struct str metadata; /* JSON: date, tags, type */
     int64_t created_at;
     int64_t indexed_at; /* 0 until retrieval has indexed it */
+    struct str safety;  /* JSON: what the guard found in it (safety/document.h); "" = nothing */
+    struct str safety_stamp; /* what judged it (safety_stamp()); "" = it was not judged */
 };
 enum err document_create(struct store_tx *tx, const struct document *d,
                          struct errinfo *ei) ERR_CHECK;

@@ -128,8 +128,9 @@ enum err page_check(const struct page *p) ERR_CHECK;
     "d.doc_id, d.user_id, d.shared, d.source_name, d.content_bytes, d.metadata, d.created_at,"     \
     " d.indexed_at, d.collection_id, d.status, d.error, d.title, d.media_type, d.content_hash,"    \
     " d.uri, d.updated_at, d.chunk_count,"                                                         \
-    " EXISTS (SELECT 1 FROM document_uploads u WHERE u.doc_id = d.doc_id)"
-#define DOCUMENT_COLUMNS_N 18
+    " EXISTS (SELECT 1 FROM document_uploads u WHERE u.doc_id = d.doc_id), d.safety,"              \
+    " d.safety_stamp"
+#define DOCUMENT_COLUMNS_N 20
 void document_read(struct query *q, struct arena *a, struct document *ret);
 void user_read(struct query *q, int col, struct arena *a, struct user *ret);
 int message_sender_from_name(struct str s);

@@ -255,7 +255,7 @@ enum err document_commit(struct store_tx *tx, const struct document *d, struct s
                 "UPDATE documents SET content = ?2, content_bytes = ?3, content_hash = ?4,"
                 " title = ?5, media_type = ?6, metadata = ?7, source_name = ?8, chunk_count = ?9,"
                 " status = 'indexed', error = '', attempts = 0, not_before = 0, indexed_at = ?10,"
-                " updated_at = ?10 WHERE doc_id = ?1");
+                " updated_at = ?10, safety = ?11, safety_stamp = ?12 WHERE doc_id = ?1");
     query_bind_id(&q, &d->doc_id);
     query_bind_str(&q, d->content);
     query_bind_int(&q, (int64_t)d->content.n);
@@ -266,6 +266,8 @@ enum err document_commit(struct store_tx *tx, const struct document *d, struct s
     query_bind_str(&q, d->source_name);
     query_bind_int(&q, (int64_t)n);
     query_bind_int(&q, now);
+    query_bind_str(&q, d->safety.n ? d->safety : STR(""));
+    query_bind_str(&q, d->safety_stamp.n ? d->safety_stamp : STR(""));
     e = query_run_one(&q);
     return e ? e : drop_upload(tx, &d->doc_id, hash);
 }

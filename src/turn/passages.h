@@ -44,7 +44,11 @@ enum err passages_web_add(struct str docs, size_t n_documents, const struct web_
 enum err passages_compose(struct str docs /* JSON */, struct str question, bool grounded,
                           struct arena *a, struct str *ret) ERR_CHECK;
 
+/* Which of the hits (bit i: hits[i]) were judged under the policy in force when their document came
+ * in, and found clean. g may be NULL. */
+uint64_t passages_clean(struct safety *g, const struct retrieval_hit *hits, size_t n);
 /* Sentences that give orders to a model are left out of the list (docs), and each passage tells how
- * many ("left_out"); one of which nothing is left is gone. On a job. *ret in the arena. */
-enum err passages_scan(struct safety *g, struct str docs, struct arena *a, struct str *ret,
-                       size_t *ret_left_out) ERR_CHECK;
+ * many ("left_out"); one of which nothing is left is gone. clean: those that need not be looked at.
+ * On a job. *ret in the arena. */
+enum err passages_scan(struct safety *g, struct str docs, uint64_t clean, struct arena *a,
+                       struct str *ret, size_t *ret_left_out) ERR_CHECK;

@@ -95,6 +95,7 @@ static void on_found(void *ctx, const struct retrieval_result *r) {
         t->retrieve_err = keep_hits(t, r);
         keep_pair(t, r);
         t->n_found = r->n;
+        t->guard.clean = passages_clean(t->t->o.safety, r->hits, r->n);
         degrade_found(t, r->n);
     }
     keep_vector(t, r);

@@ -289,6 +289,7 @@ struct turn {
         int64_t began_ns;
         enum err error;
         size_t left_out;              /* sentences of passages */
+        uint64_t clean;               /* passages that need not be judged (passages_clean) */
         struct upstream_call *asking; /* the guard model */
         struct timer *patience;
         struct buf said;
@@ -397,7 +398,7 @@ bool turn_guard_ask(struct turn *t);
 void turn_guard_ask_stop(struct turn *t);
 void turn_guard_settled(struct turn *t); /* the verdict on the question is final */
 /* Judges the passages in answer.retrieved_docs, then calls then. False: there is no guard, or it is
- * overloaded and the passages are gone. */
+ * overloaded and the passages are gone, or all were judged before. */
 bool turn_guard_passages(struct turn *t, void (*then)(struct turn *t, enum err e));
 
 /* ---- recall.c ---- */

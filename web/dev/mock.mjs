@@ -332,7 +332,7 @@ const routes = [
     const given = query.get('source_name') ? { source_name: query.get('source_name'), content: typeof body === 'string' ? body : JSON.stringify(body) } : body;
     const made = {
       doc_id: id(), user_id: user.user_id, shared: false, metadata: {}, collection_id: user.user_id, status: 'indexed', error: null, updating: false, title: null,
-      media_type: 'text/plain', uri: null, updated_at: now(), chunk_count: 1, ...given, content_bytes: Buffer.byteLength(given.content), created_at: now(), indexed_at: now(),
+      media_type: 'text/plain', uri: null, updated_at: now(), chunk_count: 1, safety: null, ...given, content_bytes: Buffer.byteLength(given.content), created_at: now(), indexed_at: now(),
     };
     db.documents.push(made);
     return made;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sentence } from '../src/api/client.ts';
-import { byteSize, dayGroup, duration, markHits, snippetParts } from '../src/text/format.ts';
+import { byteSize, dayGroup, duration, foundInDocument, markHits, snippetParts } from '../src/text/format.ts';
 
 test('duration_by_size', () => {
   assert.equal(duration(412.4), '412 ms');
@@ -45,4 +45,14 @@ test('snippet_marks_become_parts', () => {
   assert.deepEqual(snippetParts('a \u0002cat\u0003 sat'), [{ text: 'a ', hit: false }, { text: 'cat', hit: true }, { text: ' sat', hit: false }]);
   assert.deepEqual(snippetParts('\u0003x\u0002y'), [{ text: 'x', hit: false }, { text: 'y', hit: true }]);
   assert.deepEqual(snippetParts(''), []);
+});
+
+test('findings_of_a_document_in_words', () => {
+  const found = { policy_version: 0, left_out: 0, replaced: 0, pieces: 1, counts: {}, findings: [] };
+  assert.equal(
+    foundInDocument({ ...found, left_out: 2, replaced: 1, counts: { prompt_injection: 2, privacy: 1 } }),
+    'Found in it: 2 sentences that give orders to an assistant: never shown to the model; 1 piece of personal data or secrets: replaced before the model reads it.',
+  );
+  assert.equal(foundInDocument({ ...found, left_out: 1, counts: { illicit: 1 } }), 'Found in it: 1 part that the safety policy keeps from the model.');
+  assert.match(foundInDocument(found), /used as it is/);
 });

@@ -2,8 +2,12 @@
  * found, replaced and deleted; what is not there in time is left out; a start finds what was. */
 #include "unit/upstream/mock_upstream.h"
 
+#include <semaphore.h>
+
+#include "retrieval/indexer.h"
 #include "retrieval/retrieval.h"
 #include "store/chunk.h"
+#include "store/safety.h"
 
 struct fixture {
     char folder[64], db[96];
@@ -23,7 +27,32 @@ struct fixture {
     struct retrieval_hit hits[4];
     struct retrieval_trace trace;
     bool relevant;
+    char judged[4][16];
 };
+
+/* The guard of these tests finds orders in texts with a walrus. Where a test wants it, it says that
+ * it was asked and waits. */
+static sem_t judge_asked, judge_may;
+static bool judge_waits;
+
+static enum err judge(void *ctx, struct document *d, struct chunk_row *rows, size_t n,
+                      struct arena *a, bool *ret_orders) {
+    (void)ctx, (void)a;
+    if (judge_waits) {
+        sem_post(&judge_asked);
+        sem_wait(&judge_may);
+    }
+    d->safety_stamp = STR("guard-1");
+    for (size_t i = 0; i < n; i++)
+        if (str_find(rows[i].text, STR("walrus")) != SIZE_MAX) {
+            rows[i].flags |= CHUNK_FLAG_GUARD;
+            d->safety = STR("{\"left_out\":1}");
+            *ret_orders = true;
+        }
+    return ERR_OK;
+}
+
+static int first_byte_ms; /* 0 = as usual */
 
 static enum err make_users(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct fixture *f = arg;
@@ -44,7 +73,7 @@ static enum err make_users(struct store_tx *tx, void *arg, struct errinfo *ei) {
 static void start(struct fixture *f) {
     struct errinfo ei;
     struct store_options so = {.path = f->db};
-    struct retrieval_options ro = {.budget_ms = 5000};
+    struct retrieval_options ro = {.budget_ms = 5000, .judge = judge};
     assert_int_equal(store_open(&so, &f->store, &ei), ERR_OK);
     ro.store = f->store;
     ro.upstream = f->u;
@@ -76,7 +105,9 @@ static int setup(void **state) {
     assert_int_equal(crypto_init(), ERR_OK);
     assert_int_equal(loop_new(&f->loop, &ei), ERR_OK);
     mock_init(&f->mock, f->loop, f->folder);
-    struct upstream_options o = {.base_url = "http://engine/v1", .unix_socket = f->mock.path};
+    struct upstream_options o = {.base_url = "http://engine/v1",
+                                 .unix_socket = f->mock.path,
+                                 .first_byte_timeout_ms = first_byte_ms};
     assert_int_equal(upstream_new(&o, &f->u, &ei), ERR_OK);
     assert_int_equal(upstream_client_new(f->u, f->loop, &f->c, &ei), ERR_OK);
     assert_int_equal(upstream_refresh(f->c, refreshed, f), ERR_OK);
@@ -167,6 +198,7 @@ static void found(void *ctx, const struct retrieval_result *r) {
     for (size_t i = 0; i < r->n && i < 4; i++) {
         f->hits[i] = r->hits[i];
         snprintf(f->text[i], sizeof f->text[i], "%.*s", STR_ARG(r->hits[i].text));
+        snprintf(f->judged[i], sizeof f->judged[i], "%.*s", STR_ARG(r->hits[i].judged));
         snprintf(f->name[i], sizeof f->name[i], "%.*s", STR_ARG(r->hits[i].source_name));
     }
     f->flag = true;
@@ -397,6 +429,124 @@ static void retrieval_marks_a_text_that_the_model_refuses(void **state) {
     assert_int_equal(f->mock.n_embeds, asked);
 }
 
+/* A model server that has no time for one text, however often it is asked, while it has for others:
+ * that text is given up for a while and its document says why; those beside it have their vectors.
+ */
+static void look_for_slow(void *arg) {
+    struct fixture *f = arg;
+    struct retrieval_state s;
+    retrieval_poke(f->r); /* no need to sit out the pauses */
+    retrieval_get_state(f->r, &s);
+    f->flag = s.vectors == (int64_t)f->n && strstr(reason_of(f, refused), "no vector") != NULL;
+    if (f->flag)
+        loop_stop(f->loop);
+}
+
+static int setup_impatient(void **state) {
+    first_byte_ms = 30;
+    int rc = setup(state);
+    first_byte_ms = 0;
+    return rc;
+}
+
+static void retrieval_gives_up_a_text_that_only_times_out(void **state) {
+    struct fixture *f = *state;
+    f->mock.embed_silent = "glacier";
+    struct uuid a = submit(f, f->ada, NULL, "a.txt", "zebra stripes", 0),
+                b = submit(f, f->ada, NULL, "b.txt", "glacier ice", 0);
+    refused = b;
+    f->n = 1;
+    f->flag = false;
+    f->timer = timer_new(f->loop, look_for_slow, f);
+    timer_start(f->timer, 5, true);
+    pump_until(f->loop, &f->flag);
+    timer_free(f->timer);
+    assert_string_equal(reason_of(f, a), "");
+    assert_int_equal(
+        search_as(f, f->ada, (struct retrieval_request){.k = 4, .no_vector = true}, "glacier"), 1);
+}
+
+/* ---- what the guard says when a document comes in ---- */
+
+struct audit {
+    size_t n;
+    char event[64];
+};
+
+static enum err audit_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct audit *t = arg;
+    struct arena *a = arena_new(1 << 20);
+    struct audit_entry *list;
+    (void)ei;
+    enum err e = audit_list(tx, 0, 10, a, &list, &t->n);
+    if (!e && t->n)
+        snprintf(t->event, sizeof t->event, "%.*s", STR_ARG(list[0].event));
+    arena_free(a);
+    return e;
+}
+
+static void retrieval_tells_passages_that_were_found_clean(void **state) {
+    struct fixture *f = *state;
+    struct audit t = {0};
+    struct errinfo ei;
+    submit(f, f->ada, NULL, "a.txt", "zebra stripes", 1);
+    assert_int_equal(search(f, "zebra"), 1);
+    assert_string_equal(f->judged[0], "guard-1");
+    assert_int_equal(store_read_wait(f->store, audit_fn, &t, &ei), ERR_OK);
+    assert_int_equal(t.n, 0);
+    submit(f, f->ada, NULL, "b.txt", "walrus tusks", 2);
+    assert_int_equal(search_as(f, f->ada, (struct retrieval_request){.k = 1}, "walrus"), 1);
+    assert_string_equal(f->judged[0], "");
+    assert_int_equal(store_read_wait(f->store, audit_fn, &t, &ei), ERR_OK);
+    assert_int_equal(t.n, 1);
+    assert_string_equal(t.event, "document.orders");
+}
+
+struct status {
+    struct uuid id;
+    bool indexed;
+};
+
+static enum err status_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct status *s = arg;
+    struct arena *a = arena_new(1 << 20);
+    struct document d;
+    (void)ei;
+    enum err e = document_indexed(tx, &s->id, a, &d);
+    s->indexed = !e;
+    arena_free(a);
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* Between the commit and the index it counts as on its way. */
+static void retrieval_says_what_is_stored_and_not_found_yet(void **state) {
+    struct fixture *f = *state;
+    struct errinfo ei;
+    struct status s = {.indexed = false};
+    sem_init(&judge_asked, 0, 0);
+    sem_init(&judge_may, 0, 0);
+    judge_waits = true;
+    s.id = submit(f, f->ada, NULL, "a.txt", "zebra stripes", 0);
+    sem_wait(&judge_asked);
+    judge_waits = false;
+    pthread_mutex_lock(&index_following); /* what is committed does not come into the index */
+    enum retrieval_entering before = retrieval_entering(f->r, &s.id);
+    sem_post(&judge_may);
+    while (!s.indexed && store_read_wait(f->store, status_fn, &s, &ei) == ERR_OK)
+        ;
+    enum retrieval_entering meanwhile = retrieval_entering(f->r, &s.id);
+    size_t n = search(f, "zebra");
+    pthread_mutex_unlock(&index_following);
+    assert_true(s.indexed);
+    assert_int_equal(before, ENTERING_NOT);
+    assert_int_equal(meanwhile, ENTERING_NEW);
+    assert_int_equal(n, 0);
+    while (retrieval_entering(f->r, &s.id) != ENTERING_NOT)
+        sched_yield();
+    assert_int_equal(search(f, "zebra"), 1);
+    settle(f, 1);
+}
+
 static void retrieval_uses_the_weights_of_ratings(void **state) {
     struct fixture *f = *state;
     submit(f, f->ada, NULL, "a.txt", "zebra stripes black", 1);
@@ -446,6 +596,10 @@ int main(void) {
         TEST(retrieval_without_vectors_in_time_says_so),
         TEST(retrieval_finds_a_new_document_before_it_has_vectors),
         TEST(retrieval_marks_a_text_that_the_model_refuses),
+        cmocka_unit_test_setup_teardown(retrieval_gives_up_a_text_that_only_times_out,
+                                        setup_impatient, teardown),
+        TEST(retrieval_tells_passages_that_were_found_clean),
+        TEST(retrieval_says_what_is_stored_and_not_found_yet),
         TEST(retrieval_uses_the_weights_of_ratings),
         TEST(retrieval_another_model_takes_over_with_its_vectors),
     };

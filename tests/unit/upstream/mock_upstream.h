@@ -49,6 +49,7 @@ struct mock {
     struct http_request *held_embed;
     char embed_body[512];      /* of the last request for embeddings */
     const char *embed_refused; /* a request for embeddings that has this gets 400 */
+    const char *embed_silent;  /* … that has this gets no answer */
     char key[128];             /* the last Authorization */
     struct http_request *held;
     void (*on_asked)(struct mock *m); /* after a chat request was recorded */
@@ -208,6 +209,8 @@ static inline void mock_embed(struct mock *m, struct http_request *r) {
         http_reply(r, 400, "application/json", STR("{\"error\":{\"message\":\"too strange\"}}"));
         return;
     }
+    if (m->embed_silent && str_find(http_body(r), str_from(m->embed_silent)) != SIZE_MAX)
+        return;
     assert_int_equal(json_parse(http_body(r), &doc, NULL), ERR_OK);
     json_val *input = json_get(yyjson_doc_get_root(doc), "input");
     size_t n = yyjson_arr_size(input);

@@ -219,6 +219,19 @@ export interface Document {
   uri: string | null;
   updated_at: string | null;
   chunk_count: number;
+  /** What the guard found when it came in. */
+  safety: DocumentSafety | null;
+}
+
+export interface DocumentSafety {
+  policy_version: number;
+  /** Sentences that give orders to a model. */
+  left_out: number;
+  /** Personal data and secrets. */
+  replaced: number;
+  pieces: number;
+  counts: Record<string, number>;
+  findings: { category: string; action: string; score: number; source: string; place: string; char_from: number | null; char_to: number | null }[];
 }
 
 export interface Source {

@@ -1,4 +1,5 @@
-/* Times, durations and sizes in words. */
+/* Times, durations, sizes and findings in words. */
+import type { DocumentSafety } from '../api/types.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -70,4 +71,20 @@ export function markHits(text: string, words: string): { text: string; hit: bool
     .split(new RegExp(`(${parts.join('|')})`, 'giu'))
     .map((part, i) => ({ text: part, hit: i % 2 === 1 }))
     .filter((part) => part.text !== '');
+}
+
+const some = (n: number, one: string, more: string): string => (n === 1 ? `1 ${one}` : `${n} ${more}`);
+
+/** What the guard found in a document, and what becomes of it. */
+export function foundInDocument(s: DocumentSafety): string {
+  const orders = (s.counts['prompt_injection'] ?? 0) + (s.counts['jailbreak'] ?? 0) > 0;
+  const parts: string[] = [];
+  if (s.left_out)
+    parts.push(
+      orders
+        ? `${some(s.left_out, 'sentence that gives', 'sentences that give')} orders to an assistant: never shown to the model`
+        : `${some(s.left_out, 'part', 'parts')} that the safety policy keeps from the model`,
+    );
+  if (s.replaced) parts.push(`${some(s.replaced, 'piece', 'pieces')} of personal data or secrets: replaced before the model reads it`);
+  return parts.length ? `Found in it: ${parts.join('; ')}.` : 'The guard noted something in it; its text is used as it is.';
 }

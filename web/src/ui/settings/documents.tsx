@@ -5,7 +5,7 @@ import { del, get, post, sentence } from '../../api/client.ts';
 import type { Document } from '../../api/types.ts';
 import { user } from '../../state/session.ts';
 import { confirmation, reportError, toast } from '../../state/ui.ts';
-import { byteSize, fullTime } from '../../text/format.ts';
+import { byteSize, foundInDocument, fullTime } from '../../text/format.ts';
 import { Area, Field, FormError, FormFoot, Toggle, useSubmit } from '../form.tsx';
 import { Sources } from './sources.tsx';
 import { Uploads } from './uploads.tsx';
@@ -107,6 +107,7 @@ export function Documents(): JSX.Element {
                 {doc.status === 'indexed' ? `${byteSize(doc.content_bytes)} of text, ${doc.chunk_count === 1 ? '1 passage' : `${doc.chunk_count} passages`} · ` : ''}added{' '}
                 {fullTime(doc.created_at)}
               </small>
+              {doc.safety && <small>{foundInDocument(doc.safety)}</small>}
               {doc.error && <small class="form-error">{sentence(doc.error)}</small>}
             </div>
             {(doc.user_id === user.value?.user_id || user.value?.is_admin) && (
