@@ -34,7 +34,7 @@ static float guarded_scored(struct str text, enum safety_direction d, bool embed
 }
 
 static inline void guarded_score(const void *ctx, const struct safety_text *t,
-                          float ret[SAFETY_CATEGORIES]) {
+                                 float ret[SAFETY_CATEGORIES]) {
     (void)ctx;
     ret[SAFETY_ILLICIT] = guarded_scored(t->text, t->direction, t->embedding != NULL);
 }
@@ -50,7 +50,7 @@ static inline void guarded_flow_add(const void *ctx, void *flow, struct str text
 }
 
 static inline void guarded_flow_score(const void *ctx, const void *flow, enum safety_direction d,
-                               float ret[SAFETY_CATEGORIES]) {
+                                      float ret[SAFETY_CATEGORIES]) {
     (void)ctx;
     memset(ret, 0, SAFETY_CATEGORIES * sizeof *ret);
     ret[SAFETY_ILLICIT] = guarded_scored(str_from(flow), d, false);
