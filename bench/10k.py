@@ -63,6 +63,8 @@ def describe(name, r):
     print(f"{name:22} answers {r['answers']:>7} ({r['answers_per_s']:.0f}/s)  errors {errors(r)}  most at once {r['most_open']}  "
           f"TTFT p50 {r['ttft_ms']['p50']:.1f} p99 {r['ttft_ms']['p99']:.1f} p99.9 {r['ttft_ms']['p999']:.1f} ms  "
           f"gap p50 {r['gap_ms']['p50']:.1f} p99 {r['gap_ms']['p99']:.1f} p99.9 {r['gap_ms']['p999']:.1f} ms", flush=True)
+    if errors(r):
+        print(" " * 22, "errors:", ", ".join(f"{k} {r[k]}" for k in BAD if r[k]), flush=True)
 
 
 def closed_loop(o, work):

@@ -104,10 +104,20 @@ static void broken(struct user *u) {
     think(u);
 }
 
+/* As HTTP clients do before they use a kept connection again: has the server closed it meanwhile?
+ */
+static bool was_closed(const struct user *u) {
+    char c;
+    ssize_t n = recv(u->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN);
+}
+
 static bool dial(struct user *u) {
     int on = 1;
-    if (u->fd >= 0)
+    if (u->fd >= 0 && !was_closed(u))
         return true;
+    if (u->fd >= 0)
+        close(u->fd);
     u->fd = dial_local(options.port);
     if (u->fd < 0) {
         hang_up(u);

@@ -4,8 +4,18 @@
  * - libcurl calls on_status and on_data from inside curl_multi_socket_action(), where no handle may
  * be added or removed. What callbacks ask for meanwhile (start, cancel) waits until libcurl
  * returned.
+ * - What one read brings is gathered and given to on_data once, outside libcurl (of the first call
+ * that it is for; libcurl hands over each chunk of the chunked coding by itself).
  * - on_done runs outside libcurl. A call is freed in one place, after it.
  * - Nothing is removed in a callback of its own: a cancelled call is marked, and swept by settle().
+ *
+ * Paced reading (http_call_pace) is what network drivers do with a busy card: a socket whose bytes
+ * come faster than the pace is taken from the event base and read by the clock, so that several
+ * pieces cost one call. Who is read and has nothing goes back to the event base.
+ *
+ *   watched ──read, and bytes came less than a pace ago──→ queued ──its time──→ read ─┐
+ *      ↑                                                     ↑                       │
+ *      └──────────── nothing was there, or no pace ──────────┴───── bytes came ──────┘
  */
 #include "net/http_client.h"
 
@@ -14,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "net/net_internal.h"
 
@@ -21,9 +32,25 @@
 #define CONNECT_TIMEOUT_MS   3000
 #define MAX_KEPT_CONNECTIONS 1024L
 #define RECEIVE_BUFFER       16384L
+#define PACE_SLACK_NS        2000000ll /* who is due so soon is read at once with the others */
+#define GATHER_MAX           ((size_t)64 << 10)
+#define PACE_READS           128 /* by the clock, before other events have their turn */
+
+struct http_call;
+
+struct sock { /* a socket of libcurl's, from its first to its last word about it */
+    struct http_client *client;
+    struct http_call *call; /* whose answer comes; NULL: it is over */
+    struct event event;     /* what libcurl waits for; not set while it is queued */
+    curl_socket_t fd;
+    int wants;                /* CURL_POLL_… */
+    struct sock *prev, *next; /* in the client's queue */
+    int64_t due_ns, came_ns;  /* due_ns: 0 = not queued; came_ns: when bytes were read last */
+};
 
 struct http_call {
     struct http_client *client;
+    struct sock *sock;             /* NULL: none yet, or not any more */
     struct http_call *prev, *next; /* the client's list of all */
     struct http_call *due_next;    /* the client's list of those for settle() */
     struct http_call_callbacks cb;
@@ -33,7 +60,8 @@ struct http_call {
     struct event idle_event;
     int64_t idle_ns, last_ns; /* last_ns: when bytes came last */
     size_t received, max_received;
-    bool nameless; /* the host's name is not known: nobody to wait for */
+    bool plain, paced; /* plain: without TLS, so that a socket has one answer at a time */
+    bool nameless;     /* the host's name is not known: nobody to wait for */
     int status;
     char content_type[128];
     int64_t retry_after_ms;
@@ -50,7 +78,12 @@ struct http_call {
 struct http_client {
     struct loop *loop;
     CURLM *multi;
-    struct event timer, settle_event;
+    struct event timer, settle_event, pace_timer;
+    struct sock *queue, *queue_last; /* to be read by the clock, in the order of queueing */
+    struct sock *reading;            /* libcurl is at work on it; NULL: it has let go of it */
+    int pace_ms;
+    struct http_call *gathering; /* whose bytes are in gathered */
+    struct buf gathered;
     struct http_call *calls;
     struct http_call *due, **due_end;
     CURL *pool[POOL_MAX];
@@ -88,6 +121,8 @@ static void call_free(struct http_call *call) {
     if (call->added)
         curl_multi_remove_handle(c->multi,
                                  call->easy); /* closes it if the answer is not complete */
+    if (call->sock)
+        call->sock->call = NULL;
     event_del(&call->idle_event);
     if (call->prev)
         call->prev->next = call->next;
@@ -207,38 +242,174 @@ static void settle(evutil_socket_t fd, short what, void *arg) {
     }
 }
 
+static void give_gathered(struct http_client *c) {
+    struct http_call *call = c->gathering;
+    c->gathering = NULL;
+    if (!call)
+        return;
+    if (!call->cancelled && !call->cb.on_data(call->ctx, buf_str(&c->gathered)) &&
+        !call->cancelled) {
+        call_finish(call, ERR_CANCELLED);
+        settle_later(call);
+    }
+    buf_clear(&c->gathered);
+}
+
 static void act(struct http_client *c, curl_socket_t fd, int what) {
     int running;
     curl_multi_socket_action(c->multi, fd, what, &running);
+    give_gathered(c);
     collect_done(c);
 }
 
-static void on_socket_event(evutil_socket_t fd, short what, void *arg) {
-    act(arg, fd, (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+/* Reads, or writes. NULL: libcurl has let go of the socket meanwhile. */
+static struct sock *act_on(struct sock *s, int what) {
+    struct http_client *c = s->client;
+    c->reading = s;
+    act(c, s->fd, what);
+    s = c->reading;
+    c->reading = NULL;
+    return s;
 }
+
+/* ---- paced reading ---- */
+
+static void set_pace_timer(struct http_client *c, int64_t now) {
+    int64_t left = c->queue->due_ns - now;
+    struct timeval tv = {.tv_usec = left > 0 ? (suseconds_t)(left / 1000) % 1000000 : 0};
+    event_add(&c->pace_timer, &tv);
+}
+
+static void enqueue(struct sock *s, int64_t now) {
+    struct http_client *c = s->client;
+    event_del(&s->event);
+    s->due_ns = now + c->pace_ms * 1000000ll;
+    s->next = NULL;
+    s->prev = c->queue_last;
+    *(c->queue ? &c->queue_last->next : &c->queue) = s;
+    c->queue_last = s;
+    if (c->queue == s)
+        set_pace_timer(c, now);
+}
+
+static void dequeue(struct sock *s) {
+    struct http_client *c = s->client;
+    if (!s->due_ns)
+        return;
+    s->due_ns = 0;
+    *(s->prev ? &s->prev->next : &c->queue) = s->next;
+    *(s->next ? &s->next->prev : &c->queue_last) = s->prev;
+}
+
+static bool is_paced(const struct sock *s) {
+    return s->client->pace_ms && s->call && s->call->paced && s->wants == CURL_POLL_IN;
+}
+
+static void on_socket_event(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    struct sock *s = arg;
+    size_t before = s->call ? s->call->received : 0;
+    s = act_on(s,
+               (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+    if (!s || !is_paced(s) || s->call->received == before)
+        return;
+    int64_t now = s->call->last_ns;
+    bool fast = now - s->came_ns < s->client->pace_ms * 1000000ll;
+    s->came_ns = now;
+    if (fast)
+        enqueue(s, now);
+}
+
+/* Off the queue, and read. */
+static void read_queued(struct sock *s) {
+    size_t before = s->call ? s->call->received : 0;
+    dequeue(s);
+    s = act_on(s, CURL_CSELECT_IN);
+    if (!s)
+        return;
+    bool came = s->call && s->call->received != before;
+    if (came)
+        s->came_ns = s->call->last_ns;
+    if (came && is_paced(s))
+        enqueue(s, s->came_ns);
+    else
+        event_add(&s->event, NULL);
+}
+
+static void on_pace(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
+    struct http_client *c = arg;
+    int64_t now = clock_mono_ns();
+    for (int n = 0; n < PACE_READS && c->queue && c->queue->due_ns <= now + PACE_SLACK_NS; n++)
+        read_queued(c->queue);
+    if (c->queue)
+        set_pace_timer(c, clock_mono_ns());
+}
+
+void http_client_pace(struct http_client *c, int ms) {
+    c->pace_ms = ms < 0 ? 0 : ms < PACE_MAX_MS ? ms : PACE_MAX_MS;
+}
+
+void http_call_pace(struct http_call *call) {
+    call->paced = call->plain;
+}
+
+/* ---- libcurl's sockets and times ---- */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
     act(arg, CURL_SOCKET_TIMEOUT, 0);
 }
 
+static void sock_free(struct sock *s) {
+    struct http_client *c = s->client;
+    if (c->reading == s)
+        c->reading = NULL;
+    if (s->call)
+        s->call->sock = NULL;
+    dequeue(s);
+    event_del(&s->event);
+    free(s);
+}
+
+/* Which call's it is now: a kept connection has one after the other. */
+static void set_call(struct sock *s, CURL *easy) {
+    char *private = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+    struct http_call *call = (struct http_call *)(void *)private;
+    if (s->call)
+        s->call->sock = NULL;
+    if (call && call->sock)
+        call->sock->call = NULL;
+    s->call = call;
+    if (call)
+        call->sock = s;
+}
+
 static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user) {
-    (void)easy;
     struct http_client *c = user;
-    struct event *ev = socket_user;
+    struct sock *s = socket_user;
     if (what == CURL_POLL_REMOVE) {
-        if (ev)
-            event_free(ev);
+        if (s)
+            sock_free(s);
         curl_multi_assign(c->multi, fd, NULL);
         return 0;
     }
     short kind = (short)(EV_PERSIST | (what & CURL_POLL_IN ? EV_READ : 0) |
                          (what & CURL_POLL_OUT ? EV_WRITE : 0));
-    if (ev)
-        event_free(ev);
-    ev = event_new(loop_base(c->loop), fd, kind, on_socket_event, c);
-    curl_multi_assign(c->multi, fd, ev);
-    return ev && event_add(ev, NULL) == 0 ? 0 : -1;
+    if (s) {
+        dequeue(s);
+        event_del(&s->event);
+    } else if (!(s = calloc(1, sizeof *s))) {
+        return -1;
+    }
+    s->client = c;
+    s->fd = fd;
+    s->wants = what;
+    set_call(s, easy);
+    event_assign(&s->event, loop_base(c->loop), fd, kind, on_socket_event, s);
+    curl_multi_assign(c->multi, fd, s);
+    return event_add(&s->event, NULL) == 0 ? 0 : -1;
 }
 
 static int timer_cb(CURLM *multi, long ms, void *user) {
@@ -254,6 +425,18 @@ static int timer_cb(CURLM *multi, long ms, void *user) {
 
 /* ---- what libcurl reads ---- */
 
+/* False: there is no memory for them. */
+static bool gather(struct http_call *call, struct str bytes) {
+    struct http_client *c = call->client;
+    if (bytes.n > GATHER_MAX - c->gathered.n)
+        give_gathered(c);
+    c->gathering = call;
+    buf_adds(&c->gathered, bytes);
+    if (buf_err(&c->gathered))
+        call_finish(call, ERR_NOMEM);
+    return !buf_err(&c->gathered);
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *user) {
     (void)size; /* 1 by definition */
     struct http_call *call = user;
@@ -268,7 +451,11 @@ static size_t on_body(char *p, size_t size, size_t n, void *user) {
     }
     if (call->cancelled)
         return 0;
-    if (call->cb.on_data && !call->cb.on_data(call->ctx, (struct str){p, n})) {
+    if (!call->cb.on_data)
+        return n;
+    if (!call->client->gathering || call->client->gathering == call)
+        return gather(call, (struct str){p, n}) ? n : 0;
+    if (!call->cb.on_data(call->ctx, (struct str){p, n})) {
         call_finish(call, ERR_CANCELLED);
         return 0;
     }
@@ -364,6 +551,7 @@ static enum err read_url(struct http_call *call, const char *url, struct errinfo
         e = err_set(ei, ERR_INVALID, "a URL must begin with http:// or https://");
     else
         snprintf(call->host, sizeof call->host, "%s", host);
+    call->plain = !e && strcmp(scheme, "http") == 0;
     curl_free(scheme);
     curl_free(host);
     curl_url_cleanup(u);
@@ -501,6 +689,7 @@ enum err http_client_new(struct loop *l, struct http_client **ret, struct errinf
         return err_set(ei, ERR_NOMEM, NULL);
     c->loop = l;
     c->due_end = &c->due;
+    buf_init(&c->gathered, GATHER_MAX);
     c->multi = curl_multi_init();
     if (!c->multi) {
         free(c);
@@ -508,6 +697,7 @@ enum err http_client_new(struct loop *l, struct http_client **ret, struct errinf
     }
     event_assign(&c->timer, loop_base(l), -1, 0, on_timer, c);
     event_assign(&c->settle_event, loop_base(l), -1, 0, settle, c);
+    event_assign(&c->pace_timer, loop_base(l), -1, 0, on_pace, c);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, socket_cb);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, timer_cb);
@@ -527,5 +717,7 @@ void http_client_free(struct http_client *c) {
     curl_multi_cleanup(c->multi);
     event_del(&c->timer);
     event_del(&c->settle_event);
+    event_del(&c->pace_timer);
+    buf_deinit(&c->gathered);
     free(c);
 }

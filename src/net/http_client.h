@@ -40,3 +40,11 @@ enum err http_call_start(struct http_client *c, const struct http_call_spec *spe
                          const struct http_call_callbacks *cb, void *ctx, struct http_call **ret,
                          struct errinfo *ei) ERR_CHECK;
 void http_call_cancel(struct http_call *call); /* closes its connection; on_done is not called */
+
+/* Under load several pieces of an answer are read with one call: bytes of a call that was given to
+ * http_call_pace() wait until `ms` after the last read when they come faster than that. A new pace
+ * holds from each call's next read on; 0: as they come, which is so at first. Connections with TLS
+ * are not paced. A call that was paced stays so. */
+#define PACE_MAX_MS 500
+void http_client_pace(struct http_client *c, int ms);
+void http_call_pace(struct http_call *call);

@@ -7,17 +7,38 @@
 
 /* ---- writing ---- */
 
+static void add_id(struct buf *b, int64_t id) {
+    char text[20];
+    size_t at = sizeof text;
+    uint64_t n = (uint64_t)id;
+    do
+        text[--at] = (char)('0' + n % 10);
+    while (n /= 10);
+    buf_adds(b, STR("id: "));
+    buf_add(b, text + at, sizeof text - at);
+    buf_addc(b, '\n');
+}
+
+/* Where the line that starts at `from` ends. */
+static size_t line_end_of(struct str s, size_t from) {
+    const char *lf = from < s.n ? memchr(s.p + from, '\n', s.n - from) : NULL;
+    size_t n = lf ? (size_t)(lf - s.p) : s.n;
+    const char *cr = from < n ? memchr(s.p + from, '\r', n - from) : NULL;
+    return cr ? (size_t)(cr - s.p) : n;
+}
+
 void sse_write(struct buf *b, int64_t id, const char *event, struct str data) {
     if (id >= 0)
-        buf_addf(b, "id: %lld\n", (long long)id);
-    if (event)
-        buf_addf(b, "event: %s\n", event);
+        add_id(b, id);
+    if (event) {
+        buf_adds(b, STR("event: "));
+        buf_addz(b, event);
+        buf_addc(b, '\n');
+    }
     size_t from = 0;
     for (;;) {
-        size_t to = from;
-        while (to < data.n && data.p[to] != '\n' && data.p[to] != '\r')
-            to++;
-        buf_addz(b, "data: ");
+        size_t to = line_end_of(data, from);
+        buf_adds(b, STR("data: "));
         buf_adds(b, str_sub(data, from, to - from));
         buf_addc(b, '\n');
         if (to >= data.n)
@@ -146,9 +167,7 @@ enum err sse_parser_feed(struct sse_parser *p, struct str bytes, sse_fn fn, void
                 continue;
             }
         }
-        size_t to = from;
-        while (to < bytes.n && bytes.p[to] != '\n' && bytes.p[to] != '\r')
-            to++;
+        size_t to = line_end_of(bytes, from);
         if (to == bytes.n) {
             buf_add(&p->line, bytes.p + from, to - from);
             return buf_err(&p->line);

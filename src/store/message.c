@@ -1,5 +1,6 @@
 /* Messages: a tree in each conversation. An answer's row is there before its first token, grows by
- * checkpoints while it streams, and enters the search index once, when it is finished. */
+ * checkpoints while it streams, and enters the search index once, when it is finished: triggers
+ * note it in messages_to_index, message_index() enters what is noted. */
 #include "store/store_internal.h"
 
 #define COLUMNS                                                                                    \
@@ -211,6 +212,28 @@ enum err message_finish(struct store_tx *tx, const struct message *m) {
     query_bind_str(&q, m->support.n ? m->support : STR("[]"));
     query_bind_id(&q, &m->message_id);
     return query_run_one(&q);
+}
+
+enum err message_index(struct store_tx *tx, int most, int *ret_n) {
+    struct query q;
+    query_begin(&q, tx,
+                "INSERT INTO messages_fts (rowid, owner, content)"
+                " SELECT m.seq, replace(m.user_id, '-', ''), m.content"
+                " FROM (SELECT seq FROM messages_to_index ORDER BY seq LIMIT ?) w"
+                " CROSS JOIN messages m ON m.seq = w.seq");
+    query_bind_int(&q, most);
+    enum err e = query_run(&q);
+    if (e)
+        return e;
+    query_begin(&q, tx,
+                "DELETE FROM messages_to_index WHERE seq IN"
+                " (SELECT seq FROM messages_to_index ORDER BY seq LIMIT ?)");
+    query_bind_int(&q, most);
+    e = query_run_one(&q);
+    if (e && e != ERR_NOT_FOUND)
+        return e;
+    *ret_n = e ? 0 : sqlite3_changes(tx->conn->db);
+    return ERR_OK;
 }
 
 enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a,

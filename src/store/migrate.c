@@ -217,6 +217,7 @@ static const struct migration migrations[] = {
     {9, 1, "what of a rating is unlearnt", {sql_feedback_changed}},
     {10, 1, "which turns had approved answers as examples", {sql_examples}},
     {11, 1, "what the guard finds in documents", {sql_judged}},
+    {12, 1, "messages enter the search index a moment later", {sql_index_later}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

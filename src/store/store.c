@@ -5,7 +5,8 @@
  *
  * Invariants: done(ERR_OK) of a write is posted only after its COMMIT returned; a group is durable
  * as a whole or not there; an operation that failed leaves nothing. The writer checkpoints, when it
- * is idle, so that no commit pays for it. Nothing here knows what an operation does.
+ * is idle, so that no commit pays for it. Nothing here knows what an operation does, but for the
+ * writer's own: now and then it enters new messages into the search index, a group at a time.
  *
  * A store that was opened on a disk that takes nothing has no writer connection and views
  * (CONN_VIEW) for readers. A probe changes all of them at once, while nobody reads. */
@@ -30,6 +31,9 @@
 #define CHECKPOINT_BUSY   8000  /* … and after which a busy one does */
 #define CHECKPOINT_FORCED 20000 /* readers keep the log from starting over: wait for them */
 #define CLOSE_PATIENCE_S  5     /* store_close() interrupts reads that run longer */
+#define INDEX_NS          (250 * 1000000ll) /* so long after a write its words can be searched for */
+#define INDEX_AGAIN_NS    (5 * 1000000000ll) /* after a failure */
+#define INDEX_MOST        512                /* messages in one operation */
 
 struct waiter {
     pthread_mutex_t mutex;
@@ -46,6 +50,7 @@ struct op {
     struct loop *loop;
     store_done done;
     struct waiter *waiter; /* instead of loop and done */
+    bool own;              /* the writer's: nobody's write */
     enum err err;
     struct errinfo *ei; /* owned; only of failures, NULL when memory was out */
 };
@@ -72,7 +77,8 @@ struct store {
     pthread_t reader_threads[MAX_READERS];
     int n_threads; /* reader threads started */
     bool writer_started;
-    int checkpointed; /* log frames when the last checkpoint ran */
+    int checkpointed;     /* log frames when the last checkpoint ran */
+    int64_t index_due_ns; /* the writer's: when it looks for messages to index; 0 = nothing new */
     _Atomic uint64_t accounts_version;
     struct errinfo
         failing; /* under mutex: why the last group could not be written; code 0 = it was */
@@ -111,14 +117,20 @@ static struct op *pop_locked(struct store *s, struct op_queue *q) {
     return op;
 }
 
-/* Waits for an operation. NULL: the store closes and the queue is empty. */
-static struct op *pop_wait(struct store *s, struct op_queue *q, pthread_cond_t *cond) {
+/* Waits for an operation until then (0: for ever); *ret NULL: it is time. False: the store closes
+ * and the queue is empty. */
+static bool pop_wait(struct store *s, struct op_queue *q, pthread_cond_t *cond, int64_t until_ns,
+                     struct op **ret) {
+    struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
+    int rc = 0;
     pthread_mutex_lock(&s->mutex);
-    while (!q->head && !s->closing)
-        pthread_cond_wait(cond, &s->mutex);
-    struct op *op = queue_pop(q);
+    while (!q->head && !s->closing && !rc)
+        rc = until_ns ? pthread_cond_timedwait(cond, &s->mutex, &until)
+                      : pthread_cond_wait(cond, &s->mutex);
+    *ret = queue_pop(q);
+    bool more = *ret || !s->closing;
     pthread_mutex_unlock(&s->mutex);
-    return op;
+    return more;
 }
 
 /* ---- reporting ---- */
@@ -288,7 +300,7 @@ static void fail_queued(struct store *s, struct op **tail) {
 static void count_group(struct op *group, double seconds) {
     int64_t done = 0, hard = 0;
     for (struct op *op = group; op; op = op->next) {
-        done += !op->err;
+        done += !op->err && !op->own;
         hard += err_is_hard(op->err);
     }
     metric_observe(M_STORE_COMMIT_SECONDS, seconds);
@@ -389,9 +401,12 @@ static enum err open_readers(struct store *s, enum conn_mode mode, struct errinf
 
 static enum err open_writable(struct store *s, struct errinfo *ei) {
     struct conn *c = NULL;
+    int64_t left = 0; /* messages that are not in the search index yet: their process died */
     enum err e = conn_open(s->path, CONN_WRITE, s->busy_ms, &c, ei);
     if (!e)
         e = migrate(c, s->path, ei);
+    if (!e && !conn_int(c, "SELECT EXISTS (SELECT 1 FROM messages_to_index)", &left))
+        s->index_due_ns = left; /* 1: at once */
     if (!e)
         e = open_readers(s, CONN_READ, ei);
     if (e)
@@ -475,16 +490,43 @@ static void refuse_group(struct store *s, struct op *first) {
     deliver(first);
 }
 
+/* The writer's own operation, in the group with those that wait. */
+static enum err index_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct store *s = arg;
+    int n = 0;
+    (void)ei;
+    enum err e = message_index(tx, INDEX_MOST, &n);
+    int64_t now = clock_mono_ns();
+    s->index_due_ns = e ? now + INDEX_AGAIN_NS : n == INDEX_MOST ? now : 0;
+    return e;
+}
+
+static void index_messages(struct store *s) {
+    struct op *op = calloc(1, sizeof *op);
+    s->index_due_ns = clock_mono_ns() + INDEX_AGAIN_NS; /* should it not even begin */
+    if (!op)
+        return;
+    op->own = true;
+    op->fn = index_fn;
+    op->arg = s;
+    write_group(s, op);
+}
+
 static void *writer_main(void *arg) {
     struct store *s = arg;
     struct op *op;
-    while ((op = pop_wait(s, &s->writes, &s->writes_cond))) {
-        if (s->writer) {
-            write_group(s, op);
-            checkpoint_if_due(s);
-        } else {
+    while (pop_wait(s, &s->writes, &s->writes_cond, s->writer ? s->index_due_ns : 0, &op)) {
+        if (op && !s->writer) {
             refuse_group(s, op);
+            continue;
         }
+        if (op)
+            write_group(s, op);
+        if (op && !s->index_due_ns)
+            s->index_due_ns = clock_mono_ns() + INDEX_NS;
+        if (!op || clock_mono_ns() >= s->index_due_ns)
+            index_messages(s);
+        checkpoint_if_due(s);
     }
     return NULL;
 }
@@ -522,7 +564,7 @@ static void *reader_main(void *arg) {
     struct reader_start start = *(struct reader_start *)arg;
     free(arg);
     struct op *op;
-    while ((op = pop_wait(start.s, &start.s->reads, &start.s->reads_cond))) {
+    while (pop_wait(start.s, &start.s->reads, &start.s->reads_cond, 0, &op)) {
         pthread_rwlock_rdlock(&start.s->conns);
         read_one(start.s, start.s->readers[start.i], op);
         pthread_rwlock_unlock(&start.s->conns);
@@ -647,7 +689,11 @@ static void init_locks(struct store *s) {
     pthread_rwlock_init(&s->conns, &attr);
     pthread_rwlockattr_destroy(&attr);
     pthread_mutex_init(&s->mutex, NULL);
-    pthread_cond_init(&s->writes_cond, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->writes_cond, &clock);
+    pthread_condattr_destroy(&clock);
     pthread_cond_init(&s->reads_cond, NULL);
 }
 

@@ -298,6 +298,9 @@ enum err message_finish(struct store_tx *tx, const struct message *m)
     ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts,
                   retrieved_docs, support, safety; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND
                   otherwise); ERR_INVALID when m->status is STREAMING */
+/* Messages can be searched for a moment after they are there: the store's writer calls this. Enters
+ * at most `most` into the index; *ret_n: so many were waiting for it, at most `most`. */
+enum err message_index(struct store_tx *tx, int most, int *ret_n) ERR_CHECK;
 enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a,
                       struct message **ret,
                       size_t *ret_n) ERR_CHECK; /* the whole tree, oldest first */

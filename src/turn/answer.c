@@ -39,7 +39,7 @@ static void fill_title(struct buf *b, const struct turn *t) {
     buf_addz(b, "\"}");
 }
 
-void turn_flush(struct turn *t) {
+void turn_flush(struct turn *t, bool at_once) {
     if (t->stream->published == t->stream->text.n)
         return;
     int64_t now = clock_mono_ns();
@@ -48,7 +48,8 @@ void turn_flush(struct turn *t) {
         metric_observe(M_TTFT_SECONDS, (double)(now - t->in.arrived_ns) / 1e9);
     }
     t->flushed_ns = now;
-    stream_publish_text(t->stream);
+    t->tl->flushes++;
+    stream_publish_text(t->stream, at_once);
 }
 
 static void publish_queued(struct turn *t) {
@@ -75,8 +76,8 @@ enum step_result turn_step_open(struct turn *t, struct errinfo *ei) {
         turn_publish_json(t, STREAM_TITLE, fill_title);
     if (t->queued_position >= 0)
         publish_queued(t);
-    turn_flush(t);
-    turn_checkpoint_soon(t);
+    turn_flush(t, false);
+    turn_checkpoint_begin(t);
     return STEP_DONE;
 }
 
@@ -112,8 +113,45 @@ enum err turn_sink_record(struct turn *t, struct str text) {
     enum err e = buf_err(&s->text);
     pthread_mutex_unlock(&s->lock);
     if (!e && t->open && s->text.n - t->checkpointed >= CHECKPOINT_BYTES)
-        turn_checkpoint_now(t);
+        turn_checkpoint_hurry(t);
     return e ? e : n < text.n ? ERR_TOO_LARGE : ERR_OK;
+}
+
+/* ---- pieces go out together ---- */
+
+void turn_flush_forget(struct turn *t) {
+    if (!t->due)
+        return;
+    t->due = false;
+    *(t->due_prev ? &t->due_prev->due_next : &t->tl->due) = t->due_next;
+    if (t->due_next)
+        t->due_next->due_prev = t->due_prev;
+}
+
+/* All that was read in this round of the loop is in the texts. */
+static void flush_due(void *arg) {
+    struct turn_loop *tl = arg;
+    while (tl->due) {
+        struct turn *t = tl->due;
+        turn_flush_forget(t);
+        turn_flush(t, true);
+    }
+}
+
+static void flush_soon(struct turn *t) {
+    struct turn_loop *tl = t->tl;
+    if (t->due)
+        return;
+    if (!tl->due && loop_post(tl->loop, flush_due, tl)) {
+        turn_flush(t, false); /* no memory to do it later */
+        return;
+    }
+    t->due = true;
+    t->due_prev = NULL;
+    t->due_next = tl->due;
+    if (tl->due)
+        tl->due->due_prev = t;
+    tl->due = t;
 }
 
 /* The first piece goes out at once, and so does one after a pause; pieces that come in quick
@@ -123,11 +161,11 @@ enum err turn_sink_publish(struct turn *t, struct str text) {
     int64_t since = clock_mono_ns() - t->flushed_ns;
     if (!t->open)
         return ERR_OK;
-    int together = pace_flush_ms(atomic_load_explicit(&t->tl->lag_ms, memory_order_relaxed));
-    if (t->answer.ttft_ms < 0 || since >= together * MS) {
+    int together = t->tl->apart_ms;
+    if (t->answer.ttft_ms < 0 || since >= (together - PACE_EARLY_MS) * MS) {
         t->flushing = false;
-        turn_flush(t);
-    } else if (!t->flushing) {
+        flush_soon(t);
+    } else if (!t->flushing && !t->due) {
         t->flushing = true;
         timer_start(t->flush, together - since / MS, false);
     }

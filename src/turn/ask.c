@@ -42,6 +42,8 @@ void turn_hang_up(struct turn *t) {
 static void on_token(void *ctx, struct str text) {
     struct turn *t = ctx;
     t->breaks_idle = 0;
+    if (t->answer.ttft_ms >= 0)
+        upstream_pace(t->call);
     if (!turn_guard_feed(t, text))
         turn_received(t, text);
 }

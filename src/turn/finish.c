@@ -1,5 +1,5 @@
-/* What makes an answer last: checkpoints while it is written, its final row, the last event, and
- * the mark that it was interrupted when its loop goes away. Steps finish and close. */
+/* What makes an answer last: its final row, the last event, and its last words when its loop goes
+ * away. Steps finish and close. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -7,73 +7,16 @@
 #include "base/metrics.h"
 #include "turn/turn_internal.h"
 
-#define CHECKPOINT_FIRST_MS 100
-#define CHECKPOINT_MAX_MS   1000
-#define CHECKPOINT_SLOW_MS  200                /* a write that took longer: the store is behind */
-#define CHECKPOINT_LONG     ((size_t)64 << 10) /* for each of these a text is stored less often */
-#define FINISH_TRIES        5
-#define FINISH_WAIT_MS      500
-#define LATE_WAIT_MS        2000
+#define FINISH_TRIES   5
+#define FINISH_WAIT_MS 500
+#define LATE_WAIT_MS   2000
 
-/* ---- checkpoints ---- */
-
-static void on_checkpointed(void *arg, enum err e, const struct errinfo *ei) {
-    struct turn *t = arg;
-    (void)ei;
-    t->store_ops--;
-    t->checkpointing = false;
-    if (t->detached)
-        return;
-    if (turn_is_over(t)) {
-        if (t->store_ops == 0 && !t->late)
-            turn_free(t);
-        return;
-    }
-    if (clock_mono_ns() - t->checkpoint_ns > CHECKPOINT_SLOW_MS * MS)
-        t->checkpoint_ms = CHECKPOINT_MAX_MS; /* the store is busy with what matters more */
-    if (e == ERR_OK)
-        t->checkpointed = t->checkpoint_n;
-    else if (e == ERR_NOT_FOUND && turn_is_at(t, turn_step_answer))
-        turn_stop_now(t); /* the conversation was deleted */
-}
-
-void turn_checkpoint_now(struct turn *t) {
-    size_t n = t->stream->text.n;
-    if (t->checkpointing || n == t->checkpointed)
-        return;
-    char *copy = realloc(t->checkpoint_text, n);
-    if (!copy)
-        return; /* the next time may have memory */
-    memcpy(copy, t->stream->text.p, n);
-    t->checkpoint_text = copy;
-    t->checkpoint_n = n;
-    t->checkpoint_ttft_ms = t->answer.ttft_ms;
-    t->checkpoint_ns = clock_mono_ns();
-    if (store_write(t->t->o.store, turn_checkpoint_fn, t, t->tl->loop, on_checkpointed))
-        return;
-    t->checkpointing = true;
-    t->store_ops++;
-}
-
-/* At first soon, since the most is lost when nothing is stored yet; then less often, and the less
- * the longer the text, all of which is written each time. */
-void turn_checkpoint_soon(struct turn *t) {
-    int ms = t->checkpoint_ms ? t->checkpoint_ms * 2 : CHECKPOINT_FIRST_MS;
-    int most = CHECKPOINT_MAX_MS * (1 + (int)(t->stream->text.n / CHECKPOINT_LONG));
-    t->checkpoint_ms = ms < most ? ms : most;
-    timer_start(t->checkpoint, t->checkpoint_ms, false);
-}
-
-static void on_checkpoint_time(void *arg) {
-    struct turn *t = arg;
-    turn_checkpoint_now(t);
-    turn_checkpoint_soon(t);
-}
+/* ---- timers ---- */
 
 static void on_flush_time(void *arg) {
     struct turn *t = arg;
     t->flushing = false;
-    turn_flush(t);
+    turn_flush(t, true);
 }
 
 static void on_finish_again(void *arg) {
@@ -82,9 +25,8 @@ static void on_finish_again(void *arg) {
 
 enum err turn_make_timers(struct turn *t) {
     t->flush = timer_new(t->tl->loop, on_flush_time, t);
-    t->checkpoint = timer_new(t->tl->loop, on_checkpoint_time, t);
     t->retry = timer_new(t->tl->loop, on_finish_again, t);
-    return t->flush && t->checkpoint && t->retry ? ERR_OK : ERR_NOMEM;
+    return t->flush && t->retry ? ERR_OK : ERR_NOMEM;
 }
 
 /* ---- finish ---- */
@@ -169,8 +111,8 @@ static void finish_late(struct turn *t) {
 enum step_result turn_step_finish(struct turn *t, struct errinfo *ei) {
     (void)ei;
     timer_stop(t->flush);
-    timer_stop(t->checkpoint);
-    turn_flush(t);
+    turn_checkpoint_end(t);
+    turn_flush(t, false);
     if (t->finish_tries == 0) {
         struct message done;
         enum message_status status = t->failure.code ? MESSAGE_FAILED

@@ -290,33 +290,27 @@ static void deliver(void *arg) {
     struct stream *s = sub->stream;
     struct event *events[BATCH];
     bool over = false;
+    size_t n = BATCH; /* fewer were taken: that was all */
     pthread_mutex_lock(&s->lock);
-    sub->posted = false;
-    pthread_mutex_unlock(&s->lock);
+    sub->posted = false; /* what is published from here on is posted again */
     sub->delivering = true;
-    while (!over && !sub->cancelled) {
-        pthread_mutex_lock(&s->lock);
+    while (!over && !sub->cancelled && n == BATCH) {
         bool failed = s->failed;
-        size_t n = failed ? 0 : take_events(sub, events);
+        n = failed ? 0 : take_events(sub, events);
         pthread_mutex_unlock(&s->lock);
-        if (failed) {
+        if (failed)
             sub->sink.on_fail(sub->ctx, &s->ei); /* does not change any more */
-            over = true;
-        } else if (n == 0) {
-            break;
-        } else {
-            over = hand_over(sub, events, n);
-        }
+        over = failed || hand_over(sub, events, n);
+        pthread_mutex_lock(&s->lock);
     }
     sub->delivering = false;
-    if (!over && !sub->cancelled)
-        return;
-    pthread_mutex_lock(&s->lock);
-    unlink_sub(sub);
+    bool ends = over || sub->cancelled;
     bool again = sub->posted; /* one more is on its way: that one frees */
-    sub->cancelled = true;
+    if (ends)
+        unlink_sub(sub);
+    sub->cancelled = sub->cancelled || ends;
     pthread_mutex_unlock(&s->lock);
-    if (!again)
+    if (ends && !again)
         sub_free(sub);
 }
 
@@ -374,7 +368,22 @@ void stream_publish(struct stream *s, enum stream_kind kind, struct str data) {
     pthread_mutex_unlock(&s->lock);
 }
 
-void stream_publish_text(struct stream *s) {
+/* Under the lock. The reader on the stream's own loop, if it can be served at once; else all are
+ * posted to. */
+static struct subscription *post_to_others(struct stream *s) {
+    struct subscription *here = NULL;
+    for (struct subscription *sub = s->subs; sub; sub = sub->next) {
+        if (!here && !sub->posted && sub->loop == s->loop) {
+            sub->posted = true;
+            here = sub;
+        } else {
+            post_to(sub);
+        }
+    }
+    return here;
+}
+
+void stream_publish_text(struct stream *s, bool at_once) {
     struct buf b;
     if (s->published == s->text.n)
         return;
@@ -384,9 +393,13 @@ void stream_publish_text(struct stream *s) {
     s->published = s->text.n;
     int64_t id = next_id(s, false);
     keep_event(s, id, buf_err(&b) ? NULL : event_new(id, STREAM_TOKEN, buf_str(&b)));
-    post_to_all(s);
+    struct subscription *here = at_once ? post_to_others(s) : NULL;
+    if (!at_once)
+        post_to_all(s);
     pthread_mutex_unlock(&s->lock);
     buf_deinit(&b);
+    if (here)
+        deliver(here);
 }
 
 enum err stream_restore(struct stream *s, struct str text, const struct generation *g) {
@@ -564,15 +577,20 @@ static void forget(struct hub *h, struct stream *s) {
     stream_unref(s);
 }
 
+/* Under the lock: the one that ended first. */
+static void forget_ended(struct hub *h) {
+    struct stream *s = h->ended;
+    h->ended = s->next_ended;
+    if (!h->ended)
+        h->ended_tail = &h->ended;
+    h->n_ended--;
+    forget(h, s);
+}
+
 void hub_sweep(struct hub *h, int64_t older_than_ns) {
     pthread_mutex_lock(&h->lock);
-    while (h->ended && h->ended->ended_ns <= older_than_ns) {
-        struct stream *s = h->ended;
-        h->ended = s->next_ended;
-        if (!h->ended)
-            h->ended_tail = &h->ended;
-        forget(h, s);
-    }
+    while (h->ended && h->ended->ended_ns <= older_than_ns)
+        forget_ended(h);
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -598,6 +616,8 @@ void stream_ended(struct hub *h, struct stream *s) {
     s->next_ended = NULL;
     *h->ended_tail = s;
     h->ended_tail = &s->next_ended;
+    if (++h->n_ended > TURN_KEPT_MAX)
+        forget_ended(h);
     pthread_mutex_unlock(&h->lock);
     pthread_mutex_lock(&s->lock);
     struct stopper *list = s->stoppers;

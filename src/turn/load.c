@@ -167,11 +167,3 @@ enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
         e = turn_guard_finish(tx, t);
     return e ? e : turn_put_record(tx, t);
 }
-
-enum err turn_checkpoint_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    struct turn *t = arg;
-    (void)ei;
-    return message_checkpoint(tx, &t->stream->message_id,
-                              (struct str){t->checkpoint_text, t->checkpoint_n},
-                              t->checkpoint_ttft_ms);
-}

@@ -87,10 +87,11 @@ void turn_continue(struct turn *t) {
 
 void turn_release(struct turn *t) {
     pace_forget(t);
+    turn_flush_forget(t);
+    turn_checkpoint_end(t);
     timer_free(t->flush);
-    timer_free(t->checkpoint);
     timer_free(t->retry);
-    t->flush = t->checkpoint = t->retry = NULL;
+    t->flush = t->retry = NULL;
     turn_hang_up(t);
     turn_guard_release(t);
     turn_guard_stop_judging(t);
@@ -105,9 +106,9 @@ void turn_release(struct turn *t) {
 
 void turn_free(struct turn *t) {
     pace_forget(t);
+    turn_flush_forget(t);
     timer_free(t->pause);
     timer_free(t->flush); /* still there when it never started */
-    timer_free(t->checkpoint);
     timer_free(t->retry);
     t->tl->n_turns -= t->enlisted;
     if (t->prev)
@@ -118,7 +119,6 @@ void turn_free(struct turn *t) {
         t->next->prev = t->prev;
     stream_unref(t->stream);
     turn_guard_free(t);
-    free(t->checkpoint_text);
     arena_free(t->arena);
     free(t);
 }

@@ -21,7 +21,8 @@
 #define TURN_LOOPS_MAX 256
 #define TURN_BUCKETS   4096
 #define TURN_ANSWER_MAX                                                                            \
-    ((size_t)1 << 20) /* bytes of one answer; past it the answer ends as "length" */
+    ((size_t)1 << 20)       /* bytes of one answer; past it the answer ends as "length" */
+#define TURN_KEPT_MAX  2048 /* streams that are over; of older ones the store tells */
 #define TURN_RING_MAX  ((size_t)256 << 10) /* bytes of a stream's kept events */
 #define TURN_ARENA_MAX ((size_t)256 << 20)
 #define TITLE_MAX      60 /* characters */
@@ -30,6 +31,7 @@
 struct turn;
 struct turn_loop;
 struct task;
+struct checkpoint_group;
 
 /* ---- hub.c: streams by message id, and who is attached ---- */
 
@@ -98,6 +100,7 @@ struct hub {
     pthread_mutex_t lock;
     struct stream *buckets[TURN_BUCKETS];
     struct stream *ended, **ended_tail; /* in the order of ending */
+    int n_ended;
     struct user_slot *users[TURN_BUCKETS];
     int running;
 };
@@ -126,7 +129,9 @@ void stream_publish(struct stream *s, enum stream_kind kind, struct str data);
 enum err stream_restore(struct stream *s, struct str text, const struct generation *g) ERR_CHECK;
 /* Takes back the text from byte `keep` on: those who have seen more get a reset. */
 void stream_take_back(struct stream *s, size_t keep);
-void stream_publish_text(struct stream *s); /* what of the text did not go out yet */
+/* What of the text did not go out yet. at_once: a reader on the stream's loop is served inside the
+ * call, which is not made from a callback of a reader then. */
+void stream_publish_text(struct stream *s, bool at_once);
 void stream_fail(struct stream *s, const struct errinfo *ei);
 void stream_ended(struct hub *h,
                   struct stream *s); /* tells the stoppers, starts the keeping time */
@@ -150,8 +155,16 @@ struct turn_loop {
     struct timer *pulse;
     int64_t pulse_ns;  /* when it was started; 0 = no turn runs */
     atomic_int lag_ms; /* by how much the loop is late */
-    struct turn *held; /* new turns that wait for it, oldest first */
+    int apart_ms;      /* so long after the last one a piece of an answer goes out */
+    struct turn *due;  /* whose text goes out when the loop has read what there is to read */
+    int64_t cpu_ns, counted_ns, flushes; /* of the loop's thread, when counting began; since then */
+    double flush_us;                     /* CPU time of the loop for a piece, all in all */
+    struct turn *held;                   /* new turns that wait for it, oldest first */
     struct turn *held_last;
+    /* checkpoint.c */
+    struct timer *tick;
+    bool ticking;
+    struct checkpoint_group *groups;
     /* background.c */
     struct task *tasks; /* waiting, oldest first */
     int n_tasks;
@@ -301,14 +314,15 @@ struct turn {
         bool announced;        /* and that was said */
     } guard;
 
-    struct timer *flush, *checkpoint, *retry;
+    struct timer *flush, *retry;
     bool flushing; /* flush is set */
+    bool due;      /* in the loop's list */
+    struct turn *due_prev, *due_next;
     int64_t flushed_ns;
-    char *checkpoint_text; /* in the store's hands while checkpointing */
-    size_t checkpoint_n, checkpointed;
-    int64_t checkpoint_ttft_ms, checkpoint_ns; /* when it was handed over */
-    int checkpoint_ms;                         /* the pause before the next one */
-    bool checkpointing;
+    size_t checkpointed;       /* bytes of the text that are stored */
+    int64_t checkpoint_due_ns; /* when it is stored next; 0 = not any more, or not yet */
+    int checkpoint_ms;         /* the pause before that */
+    bool checkpointing;        /* it is in a group that the store has */
     int finish_tries;
     bool late; /* told as failed because the store failed; its row is still tried */
     enum message_status late_status;
@@ -423,16 +437,23 @@ enum step_result turn_step_open(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_answer(struct turn *t, struct errinfo *ei);
 enum err turn_sink_record(struct turn *t, struct str text) ERR_CHECK;
 enum err turn_sink_publish(struct turn *t, struct str text) ERR_CHECK;
-void turn_flush(struct turn *t); /* what of the text did not go out yet goes out */
+/* What of the text did not go out yet goes out; at_once as for stream_publish_text(). */
+void turn_flush(struct turn *t, bool at_once);
+void turn_flush_forget(struct turn *t); /* it is not due any more */
 void turn_publish_json(struct turn *t, enum stream_kind kind,
                        void (*fill)(struct buf *b, const struct turn *t));
 void turn_queued(struct turn *t, int position);
 void turn_end_answer(struct turn *t); /* nothing more comes from the model */
 void turn_stop_now(struct turn *t);
 
+/* ---- checkpoint.c ---- */
+void turn_checkpoint_begin(struct turn *t); /* its text is stored now and then from here on … */
+void turn_checkpoint_hurry(struct turn *t); /* … with the next tick … */
+void turn_checkpoint_end(struct turn *t);   /* … and not any more */
+void checkpoints_end(struct turn_loop *tl);
+void checkpoints_free(struct turn_loop *tl); /* the store is done with them */
+
 /* ---- finish.c ---- */
-void turn_checkpoint_soon(struct turn *t);
-void turn_checkpoint_now(struct turn *t);
 enum err turn_make_timers(struct turn *t) ERR_CHECK;
 enum step_result turn_step_finish(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_close(struct turn *t, struct errinfo *ei);
@@ -449,7 +470,6 @@ void recover_free(struct turns *t);
 enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
 enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
 enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
-enum err turn_checkpoint_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
 
 /* ---- events.c ---- */
 void event_created(struct buf *b, const struct message *question, const struct message *answer);

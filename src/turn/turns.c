@@ -41,6 +41,7 @@ void turns_free(struct turns *t) {
         while (tl->turns)
             turn_free(tl->turns); /* interrupted ones: the store is done with them */
         background_clear(tl);
+        checkpoints_free(tl);
         free(tl);
     }
     recover_free(t);
@@ -147,6 +148,7 @@ void turns_detach_loop(struct turns *t, struct loop *l) {
         turn_interrupt(turn);
     background_clear(tl);
     pace_end(tl);
+    checkpoints_end(tl);
     timer_free(tl->sweep);
     tracer_free(tl->tracer);
     tl->tracer = NULL;

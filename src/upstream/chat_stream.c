@@ -12,6 +12,7 @@
 
 #define EVENT_MAX ((size_t)4 << 20)
 #define TEXT_MAX  ((size_t)16 << 20) /* more than any model answers: a server gone wild */
+#define FRAME_MAX 1024
 
 struct chat_stream {
     void (*on_text)(void *ctx, struct str text);
@@ -20,10 +21,12 @@ struct chat_stream {
     enum { FORM_UNKNOWN, FORM_EVENTS, FORM_WHOLE } form;
     struct sse_parser *events;
     struct buf whole;
-    struct buf text; /* what one chunk brought, cleaned */
+    struct buf text; /* what one call of chat_stream_feed() brought, cleaned */
     char cut[4];     /* the start of a character whose rest is still to come */
     size_t n_cut;
-    size_t total; /* bytes of text so far */
+    struct buf frame;              /* a chunk without its text; what is like it needs no parsing */
+    size_t frame_head, frame_tail; /* its bytes before and behind the text; 0 = there is none */
+    size_t total;                  /* bytes of text so far */
     bool done;
     char finish_reason[32];
     int prompt_tokens, completion_tokens;
@@ -57,6 +60,7 @@ struct chat_stream *chat_stream_new(void (*on_text)(void *ctx, struct str text),
     s->prompt_tokens = s->completion_tokens = -1;
     buf_init(&s->whole, UPSTREAM_BODY_MAX);
     buf_init(&s->text, EVENT_MAX * 3);
+    buf_init(&s->frame, FRAME_MAX);
     s->events = sse_parser_new(EVENT_MAX);
     if (!s->events) {
         free(s);
@@ -72,6 +76,7 @@ void chat_stream_free(struct chat_stream *s) {
     sse_parser_free(s->events);
     buf_deinit(&s->whole);
     buf_deinit(&s->text);
+    buf_deinit(&s->frame);
     free(s);
 }
 
@@ -107,8 +112,8 @@ static void add_clean(struct buf *b, struct str s) {
     }
 }
 
-/* Joins what the last piece left open with this one and hands over the whole characters. */
-static void give_text(struct chat_stream *s, struct str piece, bool last) {
+/* Joins what the last piece left open with this one and keeps the whole characters. */
+static void add_text(struct chat_stream *s, struct str piece, bool last) {
     struct buf joined;
     buf_init(&joined, EVENT_MAX + sizeof s->cut);
     if (s->n_cut) {
@@ -117,8 +122,7 @@ static void give_text(struct chat_stream *s, struct str piece, bool last) {
         piece = buf_str(&joined);
         s->n_cut = 0;
     }
-    size_t whole = last || piece.n == 0 ? piece.n : utf8_complete(piece);
-    buf_clear(&s->text);
+    size_t whole = last || piece.n == 0 ? piece.n : utf8_complete(piece), before = s->text.n;
     if (whole)
         add_clean(&s->text, str_sub(piece, 0, whole));
     if (piece.n > whole) {
@@ -127,19 +131,24 @@ static void give_text(struct chat_stream *s, struct str piece, bool last) {
     }
     enum err e = buf_err(&joined) ? buf_err(&joined) : buf_err(&s->text);
     buf_deinit(&joined);
-    s->total += s->text.n;
+    s->total += s->text.n - before;
     if (e)
         fail(s, e, err_text(e));
     else if (s->total > TEXT_MAX)
         fail(s, ERR_UPSTREAM, "the model server's answer is too large");
-    else if (s->text.n)
+}
+
+/* Hands over what has gathered. */
+static void give_text(struct chat_stream *s) {
+    if (s->text.n && !buf_err(&s->text))
         s->on_text(s->ctx, buf_str(&s->text));
+    buf_clear(&s->text);
 }
 
 /* "content" is a string, null, or (newer APIs) a list of {"type":"text","text":…}. */
 static void take_content(struct chat_stream *s, const json_val *content) {
     if (yyjson_is_str((json_val *)content)) {
-        give_text(s, json_str(content), false);
+        add_text(s, json_str(content), false);
         return;
     }
     size_t i, n;
@@ -148,7 +157,7 @@ static void take_content(struct chat_stream *s, const json_val *content) {
         yyjson_arr_foreach((json_val *)content, i, n, part) {
             struct str text = json_get_str(part, "text");
             if (text.n && !s->err)
-                give_text(s, text, false);
+                add_text(s, text, false);
         }
 }
 
@@ -184,16 +193,62 @@ static void take_object(struct chat_stream *s, const json_val *root) {
     s->completion_tokens = count_of(usage, "completion_tokens", s->completion_tokens);
 }
 
+/* Chunks of an answer differ in their text alone. Once one was parsed, what stands around its text
+ * is kept, and a chunk with the same bytes there is the same object: its text is taken as it
+ * stands when no sign in it means anything to JSON. `"content":"` occurs once in the frame, behind
+ * a bracket or comma, where no string can hold it. */
+static void keep_frame(struct chat_stream *s, struct str chunk, const json_val *root) {
+    const struct str key = STR("\"content\":\"");
+    const json_val *choice = yyjson_arr_get_first(json_get(root, "choices"));
+    json_val *content = json_get(json_get(choice, "delta"), "content");
+    struct str text = json_str(content);
+    size_t at = str_find(chunk, key);
+    s->frame_head = s->frame_tail = 0;
+    if (!yyjson_is_str(content) || at == SIZE_MAX || at == 0 || chunk.n - text.n > FRAME_MAX)
+        return;
+    size_t head = at + key.n;
+    struct str tail = str_sub(chunk, head + text.n, SIZE_MAX);
+    bool bare = (chunk.p[at - 1] == '{' || chunk.p[at - 1] == ',') && tail.n && tail.p[0] == '"' &&
+                str_eq(str_sub(chunk, head, text.n), text) && str_find(tail, key) == SIZE_MAX;
+    if (!bare || json_get_str(choice, "finish_reason").n || json_get(root, "error") ||
+        yyjson_is_obj(json_get(root, "usage")))
+        return;
+    buf_clear(&s->frame);
+    buf_add(&s->frame, chunk.p, head);
+    buf_adds(&s->frame, tail);
+    if (buf_err(&s->frame))
+        return;
+    s->frame_head = head;
+    s->frame_tail = tail.n;
+}
+
+static bool in_frame(struct chat_stream *s, struct str chunk) {
+    size_t around = s->frame_head + s->frame_tail;
+    if (!around || chunk.n < around || memcmp(chunk.p, s->frame.p, s->frame_head) != 0 ||
+        memcmp(chunk.p + chunk.n - s->frame_tail, s->frame.p + s->frame_head, s->frame_tail) != 0)
+        return false;
+    struct str text = {chunk.p + s->frame_head, chunk.n - around};
+    for (size_t i = 0; i < text.n; i++)
+        if (text.p[i] == '"' || text.p[i] == '\\' || (unsigned char)text.p[i] < ' ')
+            return false;
+    add_text(s, text, false);
+    return true;
+}
+
 /* Servers that cut a character in two send bytes that are no UTF-8 inside the strings: these are
  * let through here, to be joined. */
 static void take_json(struct chat_stream *s, struct str text) {
     yyjson_read_err e;
+    if (in_frame(s, text))
+        return;
     yyjson_doc *doc =
         yyjson_read_opts((char *)text.p, text.n, YYJSON_READ_ALLOW_INVALID_UNICODE, NULL, &e);
-    if (!doc || !yyjson_is_obj(yyjson_doc_get_root(doc)))
+    if (!doc || !yyjson_is_obj(yyjson_doc_get_root(doc))) {
         fail(s, ERR_UPSTREAM, "the model server sent what is no chat answer");
-    else
+    } else {
         take_object(s, yyjson_doc_get_root(doc));
+        keep_frame(s, text, yyjson_doc_get_root(doc));
+    }
     yyjson_doc_free(doc);
 }
 
@@ -233,6 +288,7 @@ static void feed(struct chat_stream *s, struct str bytes) {
 enum err chat_stream_feed(struct chat_stream *s, struct str bytes, struct errinfo *ei) {
     if (!s->err && !s->done)
         feed(s, bytes);
+    give_text(s);
     if (s->err && ei)
         *ei = s->ei;
     return s->err;
@@ -244,7 +300,8 @@ enum err chat_stream_end(struct chat_stream *s, struct errinfo *ei) {
     if (!s->err && s->form == FORM_WHOLE && !s->done)
         take_json(s, buf_str(&s->whole));
     if (!s->err && s->n_cut)
-        give_text(s, STR_NULL, true);
+        add_text(s, STR_NULL, true);
+    give_text(s);
     if (!s->err && !s->done && !s->finish_reason[0])
         fail(s, ERR_UPSTREAM, "the model server broke off in the middle of the answer");
     if (s->err && ei)

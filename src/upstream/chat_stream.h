@@ -18,7 +18,8 @@
 
 struct chat_stream;
 
-/* on_text gets whole characters, borrowed for the call. NULL when out of memory. */
+/* on_text gets whole characters, borrowed for the call: once for each call of chat_stream_feed()
+ * that brought some, at its end. NULL when out of memory. */
 struct chat_stream *chat_stream_new(void (*on_text)(void *ctx, struct str text), void *ctx);
 /* The request waits: so many are before it. Told by our own engine in comments. */
 void chat_stream_on_queued(struct chat_stream *s, void (*fn)(void *ctx, int position));

@@ -149,6 +149,15 @@ void upstream_client_free(struct upstream_client *c) {
     free(c);
 }
 
+void upstream_client_pace(struct upstream_client *c, int ms) {
+    http_client_pace(c->http, ms);
+}
+
+void upstream_pace(struct upstream_call *call) {
+    if (call->legs[call->leg].http)
+        http_call_pace(call->legs[call->leg].http);
+}
+
 /* ---- health: asking every server for its models ---- */
 
 struct round { /* one upstream_refresh() */

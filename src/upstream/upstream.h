@@ -139,7 +139,7 @@ struct chat_result {
 struct chat_callbacks { /* never run inside upstream_chat() */
     void (*on_queued)(void *ctx,
                       int position); /* others before it; may be NULL; 0 also while it loads */
-    void (*on_token)(void *ctx, struct str text); /* whole UTF-8 characters */
+    void (*on_token)(void *ctx, struct str text); /* whole UTF-8 characters; what came at once */
     /* continue_last, and the server began anew and said something else: what follows belongs behind
      * the first `same` bytes of the start. May be NULL: then that is an error. */
     void (*on_parted)(void *ctx, size_t same);
@@ -153,6 +153,11 @@ enum err upstream_chat(struct upstream_client *c, const struct chat_request *r,
                        struct errinfo *ei) ERR_CHECK;
 void upstream_cancel(
     struct upstream_call *call); /* any kind of call; closes its connection; no callback follows */
+
+/* Under load pieces of an answer may wait for each other (net/http_client.h): for so many ms, once
+ * upstream_pace() was called for it. */
+void upstream_client_pace(struct upstream_client *c, int ms);
+void upstream_pace(struct upstream_call *call);
 
 /* ---- token counts; a server without /tokens/count or /tokenize gives ERR_NOT_FOUND: estimate with
  * UPSTREAM_BYTES_PER_TOKEN ---- */

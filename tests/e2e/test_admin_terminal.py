@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from harness import BINARY, ApiError, Client
+from harness import BINARY, ApiError, Client, wait_for
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_conversations_are_shown_exported_and_deleted(program, parley, user):
     assert len(whole["messages"]) == 4 and whole["conversation_id"] == conversation
     lines = parley("conversation", "export", "--user", name).splitlines()
     assert [json.loads(line)["conversation_id"] for line in lines] == [conversation]
-    found = json.loads(parley("conversation", "list", "--user", name, "--search", "branch", "--json"))
-    assert [c["conversation_id"] for c in found] == [conversation]
+    wait_for(lambda: [c["conversation_id"] for c in json.loads(parley("conversation", "list", "--user", name, "--search", "branch", "--json"))]
+             == [conversation], "the words in the index", 20)
     parley("conversation", "show", conversation, "--user", "admin", code=3)  # not the administrator's
     parley("conversation", "show", "not-an-id", "--user", name, code=2)
     parley("conversation", "delete", conversation, "--user", name, "--yes")

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "base/clock.h"
 #include "net/http_client.h"
 
 static struct loop *loop;
@@ -23,6 +24,7 @@ struct seen {
     enum err err;
     struct errinfo ei;
     int pieces;
+    bool paced;
     enum { TAKE_ALL, REFUSE_DATA, CANCEL_IN_DATA, CANCEL_IN_STATUS } mood;
     struct seen *cancel_too; /* another call, cancelled from on_data */
     bool keep_running;       /* on_done does not stop the loop */
@@ -116,6 +118,8 @@ static bool on_data(void *ctx, struct str bytes) {
     assert_int_equal(s->statuses, 1);
     s->pieces++;
     buf_adds(&s->body, bytes);
+    if (s->paced)
+        http_call_pace(s->call);
     if (s->cancel_too && s->cancel_too->call) {
         http_call_cancel(s->cancel_too->call);
         s->cancel_too->call = NULL;
@@ -403,6 +407,112 @@ static void client_broken_answers_are_errors(void **state) {
     }
 }
 
+/* ---- paced reading ---- */
+
+#define PIECES 40
+static int sent;
+static struct timer *pen;
+
+/* The pieces of the held answer, one by one; with the last one, much later, its end. */
+static void write_on(void *arg) {
+    (void)arg;
+    if (!held)
+        return;
+    char text[16];
+    int n = snprintf(text, sizeof text, "%d;", ++sent);
+    assert_int_equal(http_stream_write(held, (struct str){text, (size_t)n}), ERR_OK);
+    if (sent < PIECES) {
+        timer_start(pen, 1, false);
+        return;
+    }
+    http_stream_end(held);
+    held = NULL;
+    clock_test_advance(1000);
+}
+
+static void stop_loop(void *arg) {
+    (void)arg;
+    loop_stop(loop);
+}
+
+static void begin_paced(struct seen *s, int ms) {
+    clock_test_set(1000000000, 1000);
+    sent = 0;
+    pen = timer_new(loop, write_on, NULL);
+    s->paced = true;
+    http_client_pace(client, ms);
+    struct http_call_spec spec = {.method = "GET", .url = url("/stream")};
+    begin(s, &spec);
+    timer_start(pen, 1, false);
+}
+
+static void end_paced(struct seen *s) {
+    timer_free(pen);
+    clock_test_end();
+    buf_deinit(&s->body);
+}
+
+static void expect_pieces(const struct seen *s) {
+    struct buf all;
+    buf_init(&all, 1000);
+    buf_addz(&all, "data: 1\n\n");
+    for (int i = 1; i <= PIECES; i++)
+        buf_addf(&all, "%d;", i);
+    assert_true(str_eq(buf_str(&s->body), buf_str(&all)));
+    buf_deinit(&all);
+}
+
+/* The clock stands still until the last piece: what comes after the first ones waits for it. */
+static void client_paced_call_reads_many_pieces_at_once(void **state) {
+    (void)state;
+    struct seen s = {0};
+    begin_paced(&s, 20);
+    loop_run(loop);
+    assert_int_equal(s.err, ERR_OK);
+    assert_in_range(s.pieces, 1, 4);
+    expect_pieces(&s);
+    end_paced(&s);
+}
+
+static void client_without_a_pace_reads_what_comes(void **state) {
+    (void)state;
+    struct seen s = {0};
+    begin_paced(&s, 0);
+    loop_run(loop);
+    assert_int_equal(s.err, ERR_OK);
+    assert_true(s.pieces > PIECES / 2);
+    expect_pieces(&s);
+    end_paced(&s);
+}
+
+/* Cancelled, or its client freed, while its socket waits for the clock. */
+static void client_paced_call_may_be_cancelled_while_it_waits(void **state) {
+    (void)state;
+    struct errinfo ei;
+    for (int i = 0; i < 2; i++) {
+        struct seen s = {0};
+        begin_paced(&s, 20);
+        while (sent < PIECES / 2) {
+            struct timer *t = timer_new(loop, stop_loop, NULL);
+            timer_start(t, 2, false);
+            loop_run(loop);
+            timer_free(t);
+        }
+        assert_int_equal(s.dones, 0);
+        if (i == 0) {
+            http_call_cancel(s.call);
+            loop_run(loop); /* until the server sees it */
+        } else {
+            http_client_free(client);
+            assert_int_equal(http_client_new(loop, &client, &ei), ERR_OK);
+            loop_run(loop);
+        }
+        assert_int_equal(s.dones, 0);
+        assert_null(held);
+        end_paced(&s);
+    }
+}
+
 #define WITH_BOTH(t) cmocka_unit_test_setup_teardown(t, start, stop)
 
 int main(void) {
@@ -419,6 +529,9 @@ int main(void) {
         WITH_BOTH(client_freed_with_calls_calls_nobody),
         WITH_BOTH(client_speaks_over_a_unix_socket),
         WITH_BOTH(client_broken_answers_are_errors),
+        WITH_BOTH(client_paced_call_reads_many_pieces_at_once),
+        WITH_BOTH(client_without_a_pace_reads_what_comes),
+        WITH_BOTH(client_paced_call_may_be_cancelled_while_it_waits),
     };
     return crypto_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,6 +74,13 @@ static UNUSED int fixture_close(void **state) {
     return 0;
 }
 
+/* What the store's writer does a moment after a write. */
+static UNUSED void index_messages(struct fixture *f) {
+    int n = 1;
+    while (n)
+        assert_ok(message_index(f->tx, 100, &n));
+}
+
 static UNUSED struct uuid make_user(struct store_tx *tx, const char *name, bool is_admin) {
     char email[80];
     snprintf(email, sizeof email, "%s@example.org", name);

@@ -14,6 +14,7 @@ static size_t list_of(struct fixture *f, struct uuid user, int status, const cha
                       struct conversation_hit **ret) {
     struct page p = {.limit = 50};
     size_t n = 0;
+    index_messages(f);
     assert_ok(conversation_list(f->tx, &user, status, str_from(query), &p, f->arena, ret, &n));
     return n;
 }
@@ -217,6 +218,7 @@ static void search_pages_and_follows_changes(void **state) {
     struct page page = {.limit = 2};
     struct conversation_hit *hits;
     size_t n, seen = 0;
+    index_messages(f);
     do {
         assert_ok(conversation_list(f->tx, &p.ada, -1, STR("needle"), &page, f->arena, &hits, &n));
         for (size_t i = 0; i < n; i++, seen++) {

@@ -14,6 +14,7 @@ static struct talk talk(struct fixture *f) {
 
 static int64_t found(struct fixture *f, const char *word) {
     char sql[100];
+    index_messages(f);
     snprintf(sql, sizeof sql, "SELECT count(*) FROM messages_fts('%s')", word);
     return count(f->conn, sql);
 }

@@ -478,6 +478,59 @@ static void writer_checkpoints_when_idle(void **state) {
     check_intact(f);
 }
 
+/* ---- search follows writing ---- */
+
+static enum err write_message(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    const char *text = arg;
+    struct uuid user = make_user(tx, text, false);
+    struct uuid c = make_conversation(tx, user, make_role(tx, text), "", 1);
+    struct message m = message_of(c, no_id, SENDER_USER, text);
+    return message_append(tx, &m, ei);
+}
+
+static enum err count_words(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct query q;
+    (void)ei;
+    query_begin(&q, tx,
+                "SELECT (SELECT count(*) FROM messages_fts('marmot')),"
+                " (SELECT count(*) FROM messages_to_index)");
+    if (query_next(&q)) {
+        ((int64_t *)arg)[0] = query_int(&q, 0);
+        ((int64_t *)arg)[1] = query_int(&q, 1);
+    }
+    return query_end(&q);
+}
+
+static void wait_for_index(struct fixture *f, struct store *s, int64_t found) {
+    int64_t n[2] = {0, 1};
+    while (n[0] != found || n[1]) /* a test that hangs has failed */
+        assert_ok(store_read_wait(s, count_words, n, &f->ei));
+}
+
+static void written_words_are_found_without_another_write(void **state) {
+    struct fixture *f = *state;
+    struct store *s = open_store(f, 0);
+    assert_ok(store_write_wait(s, write_message, "marmot", &f->ei));
+    wait_for_index(f, s, 1);
+    store_close(s);
+    check_intact(f);
+}
+
+/* The process died between the message and its place in the index. */
+static void words_of_a_process_that_died_are_found_after_the_start(void **state) {
+    struct fixture *f = *state;
+    struct store *s = open_store(f, 0);
+    int64_t n[2];
+    assert_ok(store_write_wait(s, write_message, "marmot", &f->ei));
+    store_close(s); /* at once */
+    s = open_store(f, 0);
+    assert_ok(store_read_wait(s, count_words, n, &f->ei));
+    assert_int_equal(n[0] + n[1], 1);
+    wait_for_index(f, s, 1);
+    store_close(s);
+    check_intact(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_dir, fixture_close)
 
 int main(void) {
@@ -498,6 +551,8 @@ int main(void) {
         TEST(open_fails_plainly_when_the_disk_does),
         TEST(lock_of_another_is_busy_until_released),
         TEST(writer_checkpoints_when_idle),
+        TEST(written_words_are_found_without_another_write),
+        TEST(words_of_a_process_that_died_are_found_after_the_start),
     };
     fault_install();
     return cmocka_run_group_tests(tests, NULL, NULL);

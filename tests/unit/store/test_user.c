@@ -140,6 +140,7 @@ static void user_deleted_takes_all_that_is_theirs(void **state) {
         assert_ok(api_key_create(f->tx, &k));
         assert_ok(session_create(f->tx, uuid_str(&users[i]), &users[i], INT64_MAX));
     }
+    index_messages(f);
     assert_ok(user_delete(f->tx, &a, &f->ei));
     static const char *const tables[] = {"users",         "sessions", "api_keys",
                                          "conversations", "feedback", "documents"};
