@@ -235,8 +235,9 @@ static uint32_t mix(uint32_t h) { /* the finaliser of MurmurHash3 (Appleby) */
 }
 
 static void add_row(const struct classifier *c, uint32_t hash, int32_t *sum) {
-    const int8_t *row = c->table + (size_t)(mix(hash) >> (32 - c->bits)) * c->dim;
-    for (uint32_t d = 0; d < c->dim; d++)
+    const uint32_t dim = c->dim; /* here and below: a sum may not be taken for a size */
+    const int8_t *row = c->table + (size_t)(mix(hash) >> (32 - c->bits)) * dim;
+    for (uint32_t d = 0; d < dim; d++)
         sum[d] += row[d];
 }
 
@@ -283,25 +284,27 @@ static void bag(const struct classifier *c, const uint8_t *p, size_t n, float *z
 /* ---- the network ---- */
 
 static void run_network(const struct classifier *c, const float *x, float *ret) {
-    float h[HIDDEN_MAX];
-    memcpy(h, c->b1, c->hidden * sizeof *h);
-    memcpy(ret, c->b2, c->heads * sizeof *ret);
+    float h[HIDDEN_MAX], out[CLASSIFIER_HEADS_MAX];
+    const uint32_t hidden = c->hidden, heads = c->heads;
+    memcpy(h, c->b1, hidden * sizeof *h);
+    memcpy(out, c->b2, heads * sizeof *out);
     for (uint32_t i = 0; i < c->inputs; i++) {
         if (x[i] == 0)
             continue;
-        const float *w1 = c->w1 + (size_t)i * c->hidden, *w3 = c->w3 + (size_t)i * c->heads;
-        for (uint32_t j = 0; j < c->hidden; j++)
+        const float *w1 = c->w1 + (size_t)i * hidden, *w3 = c->w3 + (size_t)i * heads;
+        for (uint32_t j = 0; j < hidden; j++)
             h[j] += x[i] * w1[j];
-        for (uint32_t j = 0; j < c->heads; j++)
-            ret[j] += x[i] * w3[j];
+        for (uint32_t j = 0; j < heads; j++)
+            out[j] += x[i] * w3[j];
     }
-    for (uint32_t i = 0; i < c->hidden; i++) {
+    for (uint32_t i = 0; i < hidden; i++) {
         if (h[i] <= 0)
             continue;
-        const float *w2 = c->w2 + (size_t)i * c->heads;
-        for (uint32_t j = 0; j < c->heads; j++)
-            ret[j] += h[i] * w2[j];
+        const float *w2 = c->w2 + (size_t)i * heads;
+        for (uint32_t j = 0; j < heads; j++)
+            out[j] += h[i] * w2[j];
     }
+    memcpy(ret, out, heads * sizeof *ret);
 }
 
 static void set_flags(const struct classifier *c, float *x, const float *embedding,
