@@ -44,13 +44,18 @@ static uint64_t measure(const char *z) {
     return words_hash(str_from(z));
 }
 
-/* "What is the deadline", "when is the deadline": what the thing is says the kind. */
-static bool what_asks(const struct question_form *what, uint64_t kind) {
+/* "What is the deadline", "when is the deadline": what the thing is says the kind; "what does it
+ * cost". But "what does the fee cover" is not "how much does the fee cover". */
+static bool what_asks(const struct question_form *what, const struct question_form *other) {
     static const char *const spans[] = {"period", "duration", "length", "time", NULL};
     static const char *const sizes[] = {"limit", "rate",   "price",       "cost",    "fee", "size",
                                         "tax",   "salary", "temperature", "deposit", NULL};
     static const char *const dates[] = {"date", "deadline", NULL};
     static const char *const places[] = {"address", "location", NULL};
+    static const char *const costs[] = {"cost", NULL};
+    uint64_t kind = other->kind;
+    if (!what->be || !other->be)
+        return kind == measure("much") && says(what, costs);
     if (kind == measure("long"))
         return says(what, spans);
     if (kind == measure("high") || kind == measure("much") || kind == measure("large"))
@@ -62,15 +67,18 @@ static bool what_asks(const struct question_form *what, uint64_t kind) {
 
 static bool kinds_agree(const struct question_form *a, const struct question_form *b) {
     if (a->kind == KIND_WHAT && b->kind != KIND_WHAT)
-        return what_asks(a, b->kind);
+        return what_asks(a, b);
     if (b->kind == KIND_WHAT && a->kind != KIND_WHAT)
-        return what_asks(b, a->kind);
+        return what_asks(b, a);
     if (a->kind != b->kind || (a->when && b->when && a->when != b->when))
         return false;
     if (a->kind == KIND_WHO && a->who_suffers != b->who_suffers && !a->subject && !b->subject)
         return false;
     /* "Does it have", "is it": but "is there" is "do you have" */
     if (a->kind == KIND_WHETHER && a->has != b->has && !(a->has ? b->there : a->there))
+        return false;
+    bool get = a->gets && !a->has, have = a->has && !a->gets; /* "points do I get", "do I have" */
+    if ((get && b->has && !b->gets) || (have && b->gets && !b->has))
         return false;
     return a->acts == b->acts;
 }
@@ -119,6 +127,9 @@ static bool describes(const struct question_word *w) {
 static bool form_agrees(const struct question_form *fa, const struct question_word *a,
                         enum ending ea, const struct question_form *fb,
                         const struct question_word *b, enum ending eb) {
+    bool mean = str_eqz(a->text, "mean"), meaning = str_eqz(b->text, "mean"); /* "does it mean" */
+    if (mean != meaning && !(mean ? fa : fb)->does)
+        return false;
     if (ea == eb)
         return true;
     if (ea != ENDING_NONE && eb != ENDING_NONE)
@@ -126,8 +137,8 @@ static bool form_agrees(const struct question_form *fa, const struct question_wo
     const struct question_form *bent_in = ea ? fa : fb, *base_in = ea ? fb : fa;
     const struct question_word *base = ea ? b : a;
     enum ending e = ea ? ea : eb;
-    if (e == ENDING_ED) /* was done */
-        return bent_in->be;
+    if (e == ENDING_ED) /* was done; but "can I be sued" is not "can I sue" */
+        return bent_in->be && !bent_in->subject;
     if (e == ENDING_ING)
         return base->what & WORD_VERB;
     if (base_in->does && !bent_in->does) /* "when it leaves", "when does it leave" */
@@ -260,6 +271,26 @@ static bool has_it(const struct question_form *a, const struct question_form *b,
     return (with->kind == KIND_WHETHER) != (prep == PREP_OF || prep == PREP_FOR);
 }
 
+/* In one the verb stands behind what it is done to, in the other before it, or a person does it:
+ * "who can be sued" is not "who can sue". */
+static bool passive_agrees(const struct question_form *a, const struct question_form *b,
+                           const struct pairing *p, size_t verb) {
+    if (a->subject || b->subject)
+        return true;
+    for (size_t i = 0; i < a->n; i++)
+        if (i != verb && weighs(&a->words[i]) && (i < verb) != (p->partner[i] < p->partner[verb]))
+            return true;
+    return false;
+}
+
+static bool passives_agree(const struct question_form *a, const struct question_form *b,
+                           const struct pairing *p) {
+    for (size_t i = 0; i < a->n; i++)
+        if (weighs(&a->words[i]) && is_passive(p, i) && !passive_agrees(a, b, p, i))
+            return false;
+    return true;
+}
+
 /* The words in the order of their places, or as they are written. */
 static bool order_agrees(const struct question_form *a, const struct question_form *b,
                          const struct pairing *p, bool written) {
@@ -305,7 +336,8 @@ const char *approved_difference(const struct question_form *a, const struct ques
         return "words";
     if (!ends_agree(a, b) || !words_stand_alike(a, b, &p) || !numbers_stand_alike(a, b))
         return "direction";
-    if (!order_agrees(a, b, &p, false) && !order_agrees(a, b, &p, true))
+    if (!passives_agree(a, b, &p) ||
+        (!order_agrees(a, b, &p, false) && !order_agrees(a, b, &p, true)))
         return "order";
     return "same";
 }

@@ -12,6 +12,7 @@ enum role { /* of words that do not weigh by themselves */
             NOTHING, /* says nothing */
             THE,
             A,
+            ANY,
             OWNS, /* "'s" */
             BE,
             WAS,
@@ -19,6 +20,7 @@ enum role { /* of words that do not weigh by themselves */
             DID,
             HAVE,
             HAD,
+            GET,
             BEEN,
             CAN,
             MUST,
@@ -50,7 +52,7 @@ static const struct {
     {"the", THE},
     {"a", A},
     {"an", A},
-    {"any", A},
+    {"any", ANY},
     {"'s", OWNS},
     {"is", BE},
     {"are", BE},
@@ -115,8 +117,8 @@ static const struct {
     {"kindly", NOTHING},
     {"exactly", NOTHING},
     {"actually", NOTHING},
-    {"get", NOTHING},
-    {"got", NOTHING},
+    {"get", GET},
+    {"got", GET},
     {"also", NOTHING},
     {"thanks", NOTHING},
 };
@@ -398,6 +400,9 @@ static void read_helper(struct question_form *f, size_t i, enum role r) {
     case HAD:
         read_have(f, i, r);
         break;
+    case GET:
+        f->gets = true;
+        break;
     case CAN:
         f->force |= FORCE_CAN;
         break;
@@ -459,8 +464,11 @@ static void read_weighty(struct reading *r) {
     r->waits = false;
 }
 
-/* Words that weigh only beside some others. */
+/* Words that weigh only beside some others. "Is there any", but "does any plan". */
 static bool is_light(const struct question_form *f, size_t i) {
+    static const char *const having[] = {"there", "have", "has", "need", "get", "got"};
+    if (role_at(f, i) == ANY)
+        return i && AMONG(having, f->words[i - 1].text);
     bool how_long = f->kind == words_hash(STR("long"));
     struct str w = f->words[i].text;
     if (how_long && (str_eqz(w, "take") || str_eqz(w, "takes")))
@@ -480,7 +488,7 @@ static void read_word(struct reading *r) {
         r->run = r->waits = false;
         return;
     }
-    if (role == WEIGHS && !is_light(f, r->i)) {
+    if ((role == WEIGHS || role == ANY) && !is_light(f, r->i)) {
         read_weighty(r);
         return;
     }

@@ -70,6 +70,7 @@ struct question_form {
     bool cut;         /* there is more than is compared */
     bool be, does;    /* a form of "be", of "do" helps a verb */
     bool has, there;  /* "have" and "there is" */
+    bool gets;        /* "get" */
     bool acts;        /* "do" is what is done: "what does it do" */
     bool who_suffers; /* "who does she call", not "who calls her" */
 };
