@@ -23,7 +23,6 @@ static bool is_order(const struct safety_finding *f) {
 static void note(struct looking *l, const struct safety_finding *f, const char *place,
                  const struct chunk_row *row) {
     l->counts[f->category]++;
-    l->orders = l->orders || is_order(f);
     if (l->n_findings == DOCUMENT_FINDINGS_MAX)
         return;
     buf_addf(&l->findings, "%s{\"category\":\"%s\",\"action\":\"%s\",\"score\":%.3f,\"source\":\"",
@@ -41,7 +40,8 @@ static void note(struct looking *l, const struct safety_finding *f, const char *
              (long long)row->char_from + (long long)doc_characters(str_sub(row->text, 0, to)));
 }
 
-/* *ret_found: a prompt would not have the text as it is. */
+/* *ret_found: a prompt may not have the text as it is. What a model merely suspects of the whole (a
+ * warning) leaves nothing out: it is noted, and no order. */
 static enum err look(struct looking *l, struct str text, const char *place,
                      const struct chunk_row *row, bool *ret_found) {
     struct safety_passage p;
@@ -54,6 +54,7 @@ static enum err look(struct looking *l, struct str text, const char *place,
     for (size_t i = 0; i < p.verdict.n; i++)
         if (p.verdict.findings[i].action >= SAFETY_REDACT) {
             note(l, &p.verdict.findings[i], place, row);
+            l->orders = l->orders || (p.removed && is_order(&p.verdict.findings[i]));
             *ret_found = true;
         }
     l->left_out += p.removed;

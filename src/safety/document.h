@@ -18,7 +18,7 @@
 #define DOCUMENT_FINDINGS_MAX 16
 
 /* Marks rows (CHUNK_FLAG_GUARD) and fills d->safety ("" = nothing was found) and d->safety_stamp,
- * in the arena. *ret_orders: it gives orders to a model. CPU work, some tenths of a millisecond for
- * a piece; never on a loop. On an error the document counts as not judged. */
+ * in the arena. *ret_orders: it gives orders to a model, which are left out. CPU work, some tenths
+ * of a millisecond for a piece; never on a loop. On an error the document counts as not judged. */
 enum err safety_judge_document(struct safety *g, struct document *d, struct chunk_row *rows,
                                size_t n, struct arena *a, bool *ret_orders) ERR_CHECK;

@@ -14,6 +14,16 @@ static const char policy_text[] =
     "{\"id\":\"noted\",\"category\":\"illicit\",\"score\":0.3,\"on\":[\"passage\"],"
     "\"match\":[\"zebra\"]}]}";
 
+/* Suspects what has a gnu in it. */
+static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]) {
+    (void)ctx;
+    memset(ret, 0, SAFETY_CATEGORIES * sizeof *ret);
+    if (str_find(t->text, STR("gnu")) != SIZE_MAX)
+        ret[SAFETY_PROMPT_INJECTION] = 0.7f;
+}
+
+static const struct safety_scorer scorer = {.name = "test", .score = score};
+
 struct judged {
     struct safety *g;
     struct arena *a;
@@ -26,7 +36,8 @@ struct judged {
 
 static void judge(struct judged *j, const char *title, const char *const texts[4]) {
     struct errinfo ei;
-    struct safety_options o = {.policy = str_from(policy_text), .policy_version = 7};
+    struct safety_options o = {
+        .policy = str_from(policy_text), .policy_version = 7, .scorer = &scorer};
     memset(j, 0, sizeof *j);
     assert_int_equal(safety_new(&o, &j->g, &ei), ERR_OK);
     j->a = arena_new(1 << 20);
@@ -116,6 +127,19 @@ static void orders_in_a_title_or_heading_concern_its_pieces(void **state) {
     judged_free(&j);
 }
 
+static void what_is_suspected_of_the_whole_is_noted_and_no_order(void **state) {
+    (void)state;
+    struct judged j;
+    judge(&j, "Rivers",
+          (const char *const[]){"It rises.", "A gnu drinks.", "It bends.", "It ends."});
+    assert_int_equal(marked(&j),
+                     2); /* a part of it may be judged otherwise: again before a prompt */
+    assert_int_equal(json_get_int(j.root, "left_out", -1), 0);
+    assert_int_equal(json_get_int(json_get(j.root, "counts"), "prompt_injection", 0), 1);
+    assert_false(j.orders);
+    judged_free(&j);
+}
+
 static void another_policy_has_another_stamp(void **state) {
     (void)state;
     struct errinfo ei;
@@ -139,6 +163,7 @@ int main(void) {
         cmocka_unit_test(clean_document_has_a_stamp_and_nothing_else),
         cmocka_unit_test(orders_and_secrets_are_marked_with_their_places),
         cmocka_unit_test(orders_in_a_title_or_heading_concern_its_pieces),
+        cmocka_unit_test(what_is_suspected_of_the_whole_is_noted_and_no_order),
         cmocka_unit_test(another_policy_has_another_stamp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
