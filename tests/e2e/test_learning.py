@@ -7,7 +7,8 @@ import os
 import subprocess
 
 import pytest
-from harness import ApiError, wait_for
+from harness import ApiError, Program, wait_for
+from mock_upstream import MODELS, MockUpstream, embed_words
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,48 @@ def test_approved_answer_is_served_for_the_same_question_only(program, admin, us
     admin.call("PATCH", f"/api/v1/learning/answers/{made['answer_id']}", {"state": "retired"})
     _, gone = user.say(user.conversation("general-assistant"), "When does the shop in Bonn open?")
     assert gone["finish_reason"] != "approved"
+
+
+def test_with_room_for_one_passage_the_second_best_is_tried_at_times():
+    mock = MockUpstream()
+    mock.embed = embed_words
+    chat, embedding = MODELS
+    mock.models = [{**chat, "parley": {**chat["parley"], "prefill_per_second": 120}}, embedding]  # a slow machine
+    try:
+        with Program(upstream=mock.url) as p:
+            explores(p.setup())
+    finally:
+        mock.close()
+
+
+def explores(admin):
+    docs = [admin.post("/api/v1/documents", {"source_name": f"{season}.md", "shared": True, "content":
+            f"# Waves in {season}\n\nThe waves of Nazare are {height} metres high in {season}, as the harbour has measured at the lighthouse."})["doc_id"]
+            for season, height in (("winter", "thirty"), ("summer", "twenty"))]
+    for doc in docs:
+        wait_for(lambda: admin.get(f"/api/v1/documents/{doc}")["indexed_at"], "the index")
+
+    def ask(i):
+        _, m = admin.say(admin.conversation("general-assistant"), f"How high are the waves of Nazare, {i}?")
+        record = admin.get(f"/api/v1/messages/{m['message_id']}/record")["record"]
+        return m, record["passages"], record.get("pair")
+    for i in range(20):  # it begins when people rate
+        message, passages, pair = ask(i)
+        assert len(passages) == 1 and pair is None
+        rate(admin, message, "thumbs_up")
+    assert admin.call("PATCH", "/api/v1/learning", {"explore": True})["explore"]
+    seen = {}
+    for i in range(150):
+        _, passages, pair = ask(i)
+        if pair:
+            assert {passages[0]["doc_id"], pair["other"]["doc_id"]} == set(docs)
+            assert pair["chance"] == (0.1 if pair["swapped"] else 0.9) and len(pair["other"]["signals"]) == 8
+            seen[pair["swapped"]] = passages[0]["doc_id"]
+        if len(seen) == 2:
+            break
+    assert seen[True] != seen[False]
+    assert not admin.call("PATCH", "/api/v1/learning", {"explore": False})["explore"]
+    assert ask(1)[2] is None
 
 
 def test_private_documents_cannot_carry_an_approved_answer(user, admin):

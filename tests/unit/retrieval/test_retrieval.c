@@ -27,7 +27,8 @@ struct fixture {
     struct retrieval_hit hits[4];
     struct retrieval_trace trace;
     bool relevant;
-    char judged[4][16];
+    char judged[4][16], other[64]; /* other: the name of the hit that was not given */
+    bool swapped;
 };
 
 /* The guard of these tests finds orders in texts with a walrus. Where a test wants it, it says that
@@ -195,6 +196,10 @@ static void found(void *ctx, const struct retrieval_result *r) {
     f->n = r->n;
     f->trace = r->trace;
     f->relevant = r->relevant;
+    f->swapped = r->swapped;
+    f->other[0] = 0;
+    if (r->other)
+        snprintf(f->other, sizeof f->other, "%.*s", STR_ARG(r->other->source_name));
     for (size_t i = 0; i < r->n && i < 4; i++) {
         f->hits[i] = r->hits[i];
         snprintf(f->text[i], sizeof f->text[i], "%.*s", STR_ARG(r->hits[i].text));
@@ -565,6 +570,40 @@ static void retrieval_uses_the_weights_of_ratings(void **state) {
     assert_string_equal(f->name[0], "a.txt");
 }
 
+/* Where there is room for one of two that are nearly as good, either may be given. */
+static void retrieval_with_room_for_one_swaps_what_is_nearly_as_good(void **state) {
+    struct fixture *f = *state;
+    static const char *const question = "How high are the waves of Nazare?";
+    submit(f, f->ada, NULL, "one.txt", "The waves of Nazare are thirty metres high in winter.", 0);
+    submit(f, f->ada, NULL, "two.txt", "The waves of Nazare are twenty metres high in summer.", 0);
+    submit(f, f->ada, NULL, "far.txt", "The waves of Peniche are small, the night train is late.",
+           3);
+    struct retrieval_request q = {.k = 4, .max_bytes = 60};
+    assert_int_equal(search_as(f, f->ada, q, question), 1);
+    assert_string_equal(f->other, ""); /* nobody asked for it */
+    char best[64], second[64];
+    snprintf(best, sizeof best, "%s", f->name[0]);
+    q.pairs = true;
+    assert_int_equal(search_as(f, f->ada, q, question), 1);
+    assert_string_equal(f->name[0], best);
+    assert_true(f->other[0] && !f->swapped && strcmp(f->other, best) != 0);
+    snprintf(second, sizeof second, "%s", f->other);
+    q.swaps = true;
+    assert_int_equal(search_as(f, f->ada, q, question), 1);
+    assert_true(f->swapped);
+    assert_string_equal(f->name[0], second);
+    assert_string_equal(f->other, best);
+    assert_non_null(strstr(f->text[0], "Nazare"));
+    q.max_bytes = 4000; /* room for all: there is an order to learn from */
+    assert_int_equal(search_as(f, f->ada, q, question), 3);
+    assert_true(!f->swapped && !f->other[0]);
+    assert_string_equal(f->name[0], best);
+    q.max_bytes = 60;
+    assert_int_equal(search_as(f, f->ada, q, "When is the night train?"), 1);
+    assert_string_equal(f->name[0], "far.txt"); /* the others do not speak of it */
+    assert_true(!f->swapped && !f->other[0]);
+}
+
 static void retrieval_another_model_takes_over_with_its_vectors(void **state) {
     struct fixture *f = *state;
     struct retrieval_state s;
@@ -601,6 +640,7 @@ int main(void) {
         TEST(retrieval_tells_passages_that_were_found_clean),
         TEST(retrieval_says_what_is_stored_and_not_found_yet),
         TEST(retrieval_uses_the_weights_of_ratings),
+        TEST(retrieval_with_room_for_one_swaps_what_is_nearly_as_good),
         TEST(retrieval_another_model_takes_over_with_its_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
