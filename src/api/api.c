@@ -31,9 +31,12 @@ static bool path_matches(const char *pattern, struct str path, struct str *ret_v
         return false;
     while (want.p && path.p) {
         struct str w = str_cut(&want, '/');
-        if (str_ends(w, STR("*}"))) {
-            var = path;
-            path = STR_NULL;
+        if (str_ends(w, STR("*}"))) { /* all but what the pattern ends in */
+            struct str tail = want.p ? (struct str){want.p - 1, want.n + 1} : STR("");
+            if (!str_ends(path, tail))
+                return false;
+            var = str_sub(path, 0, path.n - tail.n);
+            path = want = STR_NULL;
             rest = true;
             break;
         }

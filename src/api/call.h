@@ -68,7 +68,8 @@ enum route_auth {
 
 struct route {
     enum http_method method;
-    const char *path; /* "/api/v1/users/{user_id}"; "{model*}" takes the rest, with slashes */
+    const char *path; /* "/api/v1/users/{user_id}"; "{model*}" takes the rest, with slashes, but for
+                         what follows it */
     const char *id;   /* operationId */
     const char *summary;
     enum route_auth auth;

@@ -340,12 +340,9 @@ void api_response_start(struct call *c) {
 
 /* ---- reading, following, cancelling, deleting ---- */
 
-/* "resp_…" or "resp_…/cancel" of the path. */
-static enum err read_id(struct call *c, const char *ending, struct errinfo *ei) {
-    struct str rest = c->rest;
-    struct str id = str_cut(&rest, '/');
-    bool good = ending[0] ? str_eqz(rest, ending) : !rest.p;
-    if (!good || !response_id_parse(id, &c->id))
+/* "resp_…" of the path. */
+static enum err read_id(struct call *c, struct errinfo *ei) {
+    if (!response_id_parse(c->rest, &c->id))
         return err_set(ei, ERR_NOT_FOUND, "there is no such response");
     return ERR_OK;
 }
@@ -381,7 +378,7 @@ static enum err read_into(struct call *c, struct store_tx *tx, struct errinfo *e
 }
 
 enum err api_response_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
-    enum err e = read_id(c, "", ei);
+    enum err e = read_id(c, ei);
     return e ? e : read_into(c, tx, ei);
 }
 
@@ -428,7 +425,7 @@ static void stopped(void *ctx, enum err err, const struct errinfo *ei) {
 enum err api_response_cancel_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct message m;
     struct uuid previous;
-    enum err e = read_id(c, "cancel", ei);
+    enum err e = read_id(c, ei);
     return e ? e : load(c, tx, &m, &previous, ei);
 }
 
@@ -447,7 +444,7 @@ void api_response_reply(struct call *c) {
 }
 
 enum err api_response_delete_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
-    enum err e = read_id(c, "", ei);
+    enum err e = read_id(c, ei);
     if (!e)
         e = message_delete_answer(tx, &c->user.user_id, &c->id, ei);
     if (e)

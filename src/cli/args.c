@@ -20,21 +20,22 @@ static void try_key(void *ctx, const char *key, const char *value, const char *h
     nearest_try(ctx, key);
 }
 
-static enum err unknown(const struct command *c, struct str name, struct errinfo *ei) {
+static enum err unknown(const struct args *a, struct str name, struct errinfo *ei) {
+    const struct command *c = a->command;
     struct nearest near;
     nearest_init(&near, name);
     for (const struct arg_option *o = c->options; o && o->name; o++)
         nearest_try(&near, o->name);
     config_each_flag(try_key, &near);
     if (!near.best)
-        return err_set(ei, ERR_INVALID, "%s has no option --%.*s; see `parley help %s`", c->name,
-                       STR_ARG(name), c->name);
+        return err_set(ei, ERR_INVALID, "%s has no option --%.*s; see `parley %s --help`", a->path,
+                       STR_ARG(name), a->path);
     char shown[64];
     size_t n = strlen(near.best);
     assert(n < sizeof shown);
     for (size_t i = 0; i <= n; i++)
         shown[i] = near.best[i] == '_' ? '-' : near.best[i];
-    return err_set(ei, ERR_INVALID, "%s has no option --%.*s; did you mean --%s?", c->name,
+    return err_set(ei, ERR_INVALID, "%s has no option --%.*s; did you mean --%s?", a->path,
                    STR_ARG(name), shown);
 }
 
@@ -64,12 +65,12 @@ static enum err take_option(struct args *a, const char *text, const char *next, 
         name = str_sub(rest, 1, 1);
         own = text[2] ? NULL : find(a->command, name, text[1]);
         if (!own)
-            return err_set(ei, ERR_INVALID, "%s has no option %s; see `parley help %s`",
-                           a->command->name, text, a->command->name);
+            return err_set(ei, ERR_INVALID, "%s has no option %s; see `parley %s --help`", a->path,
+                           text, a->path);
     }
     bool flag = !own && (str_eqz(name, "config") || config_option_key(name));
     if (!own && !flag)
-        return unknown(a->command, name, ei);
+        return unknown(a, name, ei);
     if (own && !own->value) {
         if (inline_value)
             return err_set(ei, ERR_INVALID, "--%s takes no value", own->name);
@@ -90,17 +91,17 @@ static enum err take_option(struct args *a, const char *text, const char *next, 
 static enum err check_operands(const struct args *a, struct errinfo *ei) {
     const struct command *c = a->command;
     if (a->n_operands < c->min_operands)
-        return err_set(ei, ERR_INVALID, "%s needs %s; see `parley help %s`", c->name, c->operands,
-                       c->name);
+        return err_set(ei, ERR_INVALID, "%s needs %s; see `parley %s --help`", a->path, c->operands,
+                       a->path);
     if (a->n_operands > c->max_operands)
-        return err_set(ei, ERR_INVALID, "%s: what is \"%s\"? It takes %s", c->name,
+        return err_set(ei, ERR_INVALID, "%s: what is \"%s\"? It takes %s", a->path,
                        a->operands[c->max_operands], c->operands[0] ? c->operands : "no operands");
     return ERR_OK;
 }
 
-enum err args_parse(const struct command *c, int argc, char **argv, struct args *ret,
-                    struct errinfo *ei) {
-    struct args a = {.command = c};
+enum err args_parse(const struct command *c, const char *path, int argc, char **argv,
+                    struct args *ret, struct errinfo *ei) {
+    struct args a = {.command = c, .path = path};
     bool only_operands = false;
     for (int i = 1; i < argc; i++) {
         const char *text = argv[i];

@@ -28,6 +28,7 @@ struct arg_option {
 
 struct args {
     const struct command *command;
+    const char *path; /* the command with those that it is under, "user add"; borrowed */
     const char *values[ARGS_OPTIONS_MAX]; /* by the option's row; switches: "" */
     const char *operands[ARGS_OPERANDS_MAX];
     int n_operands;
@@ -38,8 +39,8 @@ struct args {
 };
 
 /* argv[0] is the command's name. ERR_INVALID says what is wrong; --help ends the parsing. */
-enum err args_parse(const struct command *c, int argc, char **argv, struct args *ret,
-                    struct errinfo *ei) ERR_CHECK;
+enum err args_parse(const struct command *c, const char *path, int argc, char **argv,
+                    struct args *ret, struct errinfo *ei) ERR_CHECK;
 
 const char *args_get(const struct args *a, const char *name); /* NULL when not given */
 static inline bool args_has(const struct args *a, const char *name) {

@@ -44,7 +44,8 @@ int cli_config(const struct args *a, struct config **ret) {
     enum err e = config_load(a->config_file, a->flags, a->n_flags, ret, &ei);
     if (!e)
         return CLI_OK;
-    return cli_fail(e, &ei);
+    cli_fail(e, &ei);
+    return e == ERR_NOMEM ? CLI_FAILED : CLI_USAGE;
 }
 
 void cli_url(const char *listen, char *out, size_t size) {
@@ -191,8 +192,8 @@ static int unknown(const struct command *table, const char *prefix, const char *
         if (!c->hidden)
             nearest_try(&near, c->name);
     if (near.best)
-        return cli_say(CLI_USAGE, "there is no command \"%s%s\"; did you mean %s?", prefix, name,
-                       near.best);
+        return cli_say(CLI_USAGE, "there is no command \"%s%s\"; did you mean `parley %s%s`?",
+                       prefix, name, prefix, near.best);
     return cli_say(CLI_USAGE, "there is no command \"%s%s\"; see `parley %s--help`", prefix, name,
                    prefix);
 }
@@ -215,7 +216,7 @@ static int run(const char *path, const struct command *c, int argc, char **argv)
     }
     struct args a;
     struct errinfo ei = {0};
-    if (args_parse(c, argc, argv, &a, &ei))
+    if (args_parse(c, path, argc, argv, &a, &ei))
         return cli_say(CLI_USAGE, "%s", ei.message);
     if (a.help) {
         help_command(path, c);

@@ -1,4 +1,5 @@
 /* parley config, backup and restore. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,10 +137,12 @@ int cmd_restore(const struct args *a) {
         return status;
     struct arena *arena = arena_new(BACKUPS_ARENA);
     const char *from = a->operands[0];
-    enum err e = config_make_dirs(c, &ei);
     bool before = access(c->db_path, F_OK) == 0;
-    if (!e && args_has(a, "at"))
-        e = find_backup(c, args_get(a, "at"), arena, &from, &ei);
+    enum err e = args_has(a, "at") ? find_backup(c, args_get(a, "at"), arena, &from, &ei) : ERR_OK;
+    if (!e && access(from, R_OK) != 0) /* before a folder is made for it */
+        e = err_set(&ei, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", from, strerror(errno));
+    if (!e)
+        e = config_make_dirs(c, &ei);
     if (!e)
         e = store_restore(c->db_path, from, &ei);
     if (e)

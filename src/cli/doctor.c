@@ -2,6 +2,7 @@
  * to do. It changes nothing. Checks are a table; each says one line. */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,19 @@ static void check_config(struct doctor *d) {
         say(d, "config", FINE, "%s%s", c->file, c->file_read ? "" : " is not there: defaults");
 }
 
+/* Whether the nearest folder above that is there takes new ones. */
+static bool can_be_made(const char *path, char above[PATH_MAX]) {
+    snprintf(above, PATH_MAX, "%s", path);
+    do {
+        char *slash = strrchr(above, '/');
+        if (!slash)
+            snprintf(above, PATH_MAX, ".");
+        else
+            slash[slash == above] = 0;
+    } while (access(above, F_OK) != 0 && strcmp(above, "/") != 0 && strcmp(above, ".") != 0);
+    return access(above, W_OK | X_OK) == 0;
+}
+
 static bool reads_only(const struct doctor *d) {
     return access(d->config->data_dir, W_OK) != 0 && errno == EROFS;
 }
@@ -87,7 +101,12 @@ static bool reads_only(const struct doctor *d) {
 static void check_data_dir(struct doctor *d) {
     const struct config *c = d->config;
     struct stat st;
-    if (stat(c->data_dir, &st) != 0)
+    char above[PATH_MAX];
+    if (stat(c->data_dir, &st) != 0 && !can_be_made(c->data_dir, above))
+        say(d, "data", WRONG,
+            "%s is not there and cannot be made: %s cannot be written to; use --data-dir",
+            c->data_dir, above);
+    else if (stat(c->data_dir, &st) != 0)
         say(d, "data", WARN, "%s is not there yet; `parley serve` makes it", c->data_dir);
     else if (reads_only(d))
         say(d, "data", WRONG,
@@ -113,7 +132,9 @@ static void check_disk(struct doctor *d) {
     }
     uint64_t left = (uint64_t)v.f_bavail * v.f_frsize;
     enum verdict verdict = left < DISK_LOW_BYTES ? WRONG : left < DISK_WARN_BYTES ? WARN : FINE;
-    say(d, "disk", verdict, "%.1f GiB free%s", (double)left / (1 << 30),
+    bool little = left < (uint64_t)1 << 30;
+    say(d, "disk", verdict, "%.*f %s free%s", little ? 0 : 1,
+        (double)left / (little ? 1 << 20 : 1 << 30), little ? "MiB" : "GiB",
         verdict == FINE ? "" : "; free some: messages are refused when it is full");
 }
 
@@ -148,10 +169,7 @@ static void check_database(struct doctor *d) {
     if (lock >= 0)
         close(lock);
     e = store_check(d->config->db_path, &ei);
-    if (e == ERR_CORRUPT)
-        say(d, "database", WRONG, "%s; stop Parley and `parley restore` the latest backup",
-            ei.message);
-    else if (e)
+    if (e)
         say(d, "database", WRONG, "%s", ei.message);
     else
         say(d, "database", FINE, "whole%s", d->running ? ", in use by a running server" : "");

@@ -132,4 +132,4 @@ def test_help_of_every_command_is_there():
             done = subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=60, check=False)
             assert done.returncode == 0 and " ".join(sub) in done.stdout, done
     close = subprocess.run([BINARY, "conversatoin"], capture_output=True, text=True, timeout=60, check=False)
-    assert close.returncode == 2 and "did you mean conversation?" in close.stderr
+    assert close.returncode == 2 and "did you mean `parley conversation`?" in close.stderr

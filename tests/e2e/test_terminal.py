@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 
 from harness import BINARY, Program, wait_for
@@ -105,3 +106,39 @@ def test_help_config_and_usage_errors(program):
 def test_doctor_finds_the_program_well(program):
     done = parley("doctor", program=program)
     assert done.stdout.strip()
+
+
+def test_mistakes_are_told_with_the_whole_command(tmp_path):
+    for args, told in [(["user", "add"], "user add needs NAME; see `parley user add --help`"),
+                       (["user", "lst"], "did you mean `parley user list`?"),
+                       (["chat", "--nope"], "see `parley chat --help`"),
+                       (["serve", "more"], 'what is "more"'),
+                       (["config", "--config", str(tmp_path / "none.conf")], "cannot be read")]:
+        done = parley(*args)
+        assert done.returncode == 2 and told in done.stderr and done.stdout == "", (args, done)
+    done = parley("restore", str(tmp_path / "no.db"), "--data-dir", str(tmp_path / "new"))
+    assert done.returncode == 3 and not (tmp_path / "new").exists()
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    weights = tmp_path / "broken.gguf"
+    weights.write_bytes(b"not a model at all" * 100)
+    (tmp_path / "file").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for args, check, told in [(["--model", str(weights)], "model", "no GGUF file"),
+                                  (["--model", "nosuch"], "model", "model list"),
+                                  (["--models-dir", str(tmp_path / "models")], "model", "model pull"),
+                                  (["--port", str(taken.getsockname()[1])], "address", "choose another port")]:
+            done = parley("doctor", "--json", "--data-dir", str(data), *args)
+            wrong = {c["check"]: c["text"] for c in json.loads(done.stdout) if c["verdict"] == "wrong"}
+            assert done.returncode == 1 and told in wrong.get(check, ""), (args, done.stdout)
+    (data / "parley.db").write_bytes(b"garbage" * 1000)
+    done = parley("doctor", "--data-dir", str(data), "--upstream", "http://127.0.0.1:9/v1")
+    assert done.returncode == 1 and "parley restore FILE" in done.stdout
+    (data / "parley.conf").write_text("listne = 127.0.0.1:1\n")
+    done = parley("doctor", "--data-dir", str(data))
+    assert done.returncode == 2 and "parley.conf:1" in done.stderr and "did you mean listen?" in done.stderr

@@ -23,7 +23,7 @@ static const struct command command = {
 
 static enum err parse(struct args *ret, struct errinfo *ei, char **argv, int argc) {
     *ei = (struct errinfo){0};
-    return args_parse(&command, argc, argv, ret, ei);
+    return args_parse(&command, "user list", argc, argv, ret, ei);
 }
 
 static void parse_takes_every_spelling(void **state) {
@@ -77,7 +77,7 @@ static void parse_refuses_with_what_is_meant(void **state) {
     assert_int_equal(PARSE(&a, &ei, "--data-dri", "x"), ERR_INVALID);
     assert_non_null(strstr(ei.message, "did you mean --data-dir?"));
     assert_int_equal(PARSE(&a, &ei, "--zzzzzzzz"), ERR_INVALID);
-    assert_non_null(strstr(ei.message, "parley help list"));
+    assert_non_null(strstr(ei.message, "parley user list --help"));
     assert_int_equal(PARSE(&a, &ei, "-x"), ERR_INVALID);
     assert_int_equal(PARSE(&a, &ei, "--user"), ERR_INVALID);
     assert_non_null(strstr(ei.message, "needs a value"));
