@@ -1,6 +1,6 @@
 /* bench_learn [--quick] [--data FOLDER] [--questions FILE] [--held-out FILE] [--served FILE]
- * [--cache FOLDER]: see docs/learning.md. FOLDER holds cranfield/ and cacm/ in BEIR's layout; the
- * file of --served is learn_served.py's. */
+ * [--cut BYTES] [--cache FOLDER]: see docs/learning.md. FOLDER holds cranfield/ and cacm/ in BEIR's
+ * layout; the file of --served is learn_served.py's. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +78,7 @@ int main(int argc, char **argv) {
     struct errinfo ei = {0};
     const char *data = option(argc, argv, "--data", NULL);
     const char *cache = option(argc, argv, "--cache", "bench-learn-cache");
+    size_t cut = strtoul(option(argc, argv, "--cut", "4000"), NULL, 10);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--quick") == 0)
             o = (struct bench_options){.quick = true, .seeds = 2, .ratings = 1000};
@@ -88,7 +89,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; data && i < 2; i++) {
         char dir[500];
         snprintf(dir, sizeof dir, "%s/%s", data, names[i]);
-        bench_retrieval(pool_open(names[i], dir, m, cache), &o);
+        bench_retrieval(pool_open(names[i], dir, m, cache, cut), &o);
         fflush(stdout);
     }
     if (!data)

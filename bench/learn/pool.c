@@ -13,9 +13,8 @@
 #include "retrieval/fuse.h"
 #include "world.h"
 
-#define DEPTH    200
-#define TEXT_MAX 4000
-#define BATCH    16
+#define DEPTH 200
+#define BATCH 16
 
 void *need(void *p) {
     if (!p)
@@ -131,7 +130,7 @@ static void read_judgements(const char *dir, struct pool *p, const struct eval_r
     fclose(f);
 }
 
-static struct str *doc_texts(const struct eval_rows *docs) {
+static struct str *doc_texts(const struct eval_rows *docs, size_t cut) {
     struct str *t = need(calloc(docs->n + 1, sizeof *t));
     for (size_t i = 0; i < docs->n; i++) {
         struct str title = json_get_str(docs->row[i], "title");
@@ -141,7 +140,7 @@ static struct str *doc_texts(const struct eval_rows *docs) {
         both[title.n] = ' ';
         memcpy(both + title.n + 1, text.p ? text.p : "", text.n);
         t[i] = str_trim((struct str){both, title.n + 1 + text.n});
-        t[i].n = utf8_cut(t[i], t[i].n < TEXT_MAX ? t[i].n : TEXT_MAX);
+        t[i].n = utf8_cut(t[i], t[i].n < cut ? t[i].n : cut);
         if (!t[i].n)
             t[i] = STR("-");
     }
@@ -222,7 +221,8 @@ static void search(struct pool *p, struct pool_query *q, const struct index_view
     vector_query_free(vq);
 }
 
-struct pool *pool_open(const char *name, const char *dir, struct embedder *m, const char *cache) {
+struct pool *pool_open(const char *name, const char *dir, struct embedder *m, const char *cache,
+                       size_t cut) {
     struct pool *p = need(calloc(1, sizeof *p));
     struct eval_rows docs, queries;
     struct uuid collection = uuid_new();
@@ -235,7 +235,8 @@ struct pool *pool_open(const char *name, const char *dir, struct embedder *m, co
     p->n_docs = docs.n;
     p->n_queries = queries.n;
     p->queries = need(calloc(queries.n + 1, sizeof *p->queries));
-    struct str *texts = need(calloc(queries.n + 1, sizeof *texts)), *of_docs = doc_texts(&docs);
+    struct str *texts = need(calloc(queries.n + 1, sizeof *texts)),
+               *of_docs = doc_texts(&docs, cut);
     for (size_t i = 0; i < queries.n; i++) {
         struct str s = json_get_str(queries.row[i], "text");
         p->queries[i].text = need(strndup(s.p, s.n));

@@ -35,8 +35,10 @@ struct pool {
 };
 bool pool_is_relevant(const struct pool_query *q, uint32_t doc);
 double pool_ndcg(const struct pool_query *q, const size_t *order, size_t n); /* at 10 */
-/* dir: corpus.jsonl.gz, queries.jsonl.gz, qrels.tsv. Ends the program on an error. */
-struct pool *pool_open(const char *name, const char *dir, struct embedder *m, const char *cache);
+/* dir: corpus.jsonl.gz, queries.jsonl.gz, qrels.tsv. cut: bytes of a document that are embedded.
+ * Ends the program on an error. */
+struct pool *pool_open(const char *name, const char *dir, struct embedder *m, const char *cache,
+                       size_t cut);
 /* n rows of *ret_dims numbers, of length 1; from the cache when they are there. */
 float *embed_cached(struct embedder *m, const char *cache, const struct str *texts, size_t n,
                     size_t *ret_dims);
