@@ -43,7 +43,10 @@
 
 struct llama_pool {
     struct ggml_threadpool *threads;
+    struct ggml_threadpool
+        *alone; /* of one thread: in a larger pool the others would spin beside */
     int n;
+    int best; /* threads, as the chat model's steps say */
 };
 
 struct llama_weights { /* the implementation of struct model */
@@ -64,6 +67,7 @@ struct llama_weights { /* the implementation of struct model */
     float *logits;           /* rows kept while a step goes on with another adapter */
     int outputs;             /* items of a step that may have logits */
     struct pace pace;
+    struct llama_pool *pool; /* borrowed */
 };
 
 static struct llama_weights *weights(struct model *m) {
@@ -81,10 +85,12 @@ struct llama_pool *llama_pool_new(int threads, int poll) {
     llama_library_init();
     struct ggml_threadpool_params params = ggml_threadpool_params_default(threads);
     params.poll = (uint32_t)poll;
-    p->n = threads;
+    p->n = p->best = threads;
     p->threads = ggml_threadpool_new(&params);
-    if (!p->threads) {
-        free(p);
+    params.n_threads = 1;
+    p->alone = ggml_threadpool_new(&params);
+    if (!p->threads || !p->alone) {
+        llama_pool_free(p);
         return NULL;
     }
     return p;
@@ -94,6 +100,7 @@ void llama_pool_free(struct llama_pool *p) {
     if (!p)
         return;
     ggml_threadpool_free(p->threads);
+    ggml_threadpool_free(p->alone);
     free(p);
 }
 
@@ -131,13 +138,20 @@ static int decoding_items(const struct llama_weights *w) {
     return n;
 }
 
+static void use_threads(struct llama_weights *w, int threads) {
+    struct ggml_threadpool *pool = threads == 1 ? w->pool->alone : w->pool->threads;
+    llama_set_n_threads(w->context, threads, threads);
+    llama_attach_threadpool(w->context, pool, pool); /* one that is left sleeps */
+}
+
 static enum err decode(struct llama_weights *w, struct errinfo *ei) {
     int items = decoding_items(w), threads = pace_threads(&w->pace, items);
-    llama_set_n_threads(w->context, threads, threads);
+    use_threads(w, threads);
     int64_t begin = clock_mono_ns();
     int rc = llama_decode(w->context, w->batch);
     if (rc == 0) {
         pace_learn(&w->pace, items, threads, (double)(clock_mono_ns() - begin));
+        w->pool->best = w->pace.threads;
         return ERR_OK;
     }
     if (rc == 2)
@@ -248,6 +262,7 @@ static enum err embed(struct model *m, const struct tokens *texts, int n, float 
     llama_memory_t memory = llama_get_memory(w->context);
     if (memory)
         llama_memory_clear(memory, false);
+    use_threads(w, w->pool->best);
     int rc = llama_encode(w->context, w->batch);
     if (rc != 0)
         return err_set(ei, ERR_INTERNAL, "the embedding model's computation failed (%d)", rc);
@@ -661,6 +676,7 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
     w->context = llama_init_from_model(w->model, cp);
     if (!w->context)
         return err_set(ei, ERR_NOMEM, "no memory for the conversations of %s", o->path);
+    w->pool = o->pool;
     pace_init(&w->pace, o->pool->n, o->pool->n);
     llama_attach_threadpool(w->context, o->pool->threads, o->pool->threads);
     int room = o->embedding ? EMBED_TOKENS : STEP_TOKENS;
@@ -780,4 +796,5 @@ enum err llama_model_open(const struct llama_open_options *o, struct model **ret
 void llama_model_set_threads(struct model *m, int threads) {
     struct llama_weights *w = weights(m);
     pace_init(&w->pace, threads, w->pace.most);
+    w->pool->best = w->pace.threads;
 }

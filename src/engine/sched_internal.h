@@ -43,6 +43,7 @@ struct job {
     int64_t token_ns;    /* when it got its last token */
     int64_t deadline_ns; /* without a first token then it is refused; 0 = none */
     double predicted_ns; /* from submission to the first token */
+    bool at_once;        /* a slot was free for it when it came */
     int fresh;           /* tokens of the prompt that had to be computed when it came */
     int told;            /* the position it was last told, -1 = none */
     int64_t told_ns;
