@@ -194,6 +194,7 @@ enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     char why[256];
     j->submitted_ns = now;
     j->fresh = fresh_tokens(s, j);
+    j->at_once = slots_idle(s->slots) > 0 && !s->waiting;
     double ns = j->predicted_ns = predict(s, j, now);
     if (s->n_waiting >= (int64_t)s->o.max_queued * (j->chat.wait ? SCHED_PATIENT : 1)) {
         snprintf(why, sizeof(why), "the model is busy: %d requests are waiting already",
@@ -262,10 +263,12 @@ void sched_refuse_late(struct sched *s) {
         }
 }
 
-/* Those that wait, too, as long as theirs is a time that is promised. */
+/* Those that wait, too, as long as theirs is a time that is promised, and not the likely end of an
+ * answer that has the slot. */
 bool sched_was_promised(const struct sched *s, const struct job *j) {
     double usual = (double)(s->o.deadline_ms * MS);
-    return j->deadline_ns || (!j->chat.background && j->predicted_ns * s->forecast.margin <= usual);
+    return j->deadline_ns ||
+           (!j->chat.background && j->at_once && j->predicted_ns * s->forecast.margin <= usual);
 }
 
 /* ---- getting a slot ---- */
