@@ -333,6 +333,11 @@ static void simulate(const struct pool *p, const struct learner *l, uint64_t see
     close_world(&w);
 }
 
+/* A quick run has what the results are made of. */
+static bool is_run(size_t l, const struct bench_options *o) {
+    return !o->quick || l == BOTH || l == HONEST || l == EXPLORING;
+}
+
 static void print_row(const char *what, const char *learner, const struct interval *v, size_t n) {
     printf("  %-24s %-9s", learner, what);
     for (size_t i = 0; i < n; i++)
@@ -356,7 +361,8 @@ static void gather(const struct bench_options *o, const struct outcome *out, str
     }
 }
 
-static void table(const struct pool *p, size_t cols, const struct gains *g) {
+static void table(const struct pool *p, size_t cols, const struct gains *g,
+                  const struct bench_options *o) {
     printf("\n%s, nDCG@10 (real search; first column: before any rating, then what is gained) "
            "after",
            p->name);
@@ -364,6 +370,8 @@ static void table(const struct pool *p, size_t cols, const struct gains *g) {
         printf("%s%zu", i ? ", " : " ", measured[i]);
     printf(" ratings; ± 95 %% over the seeds\n");
     for (size_t l = 0; l < N_LEARNERS; l++) {
+        if (!is_run(l, o))
+            continue;
         print_row("unseen", learners[l].name, g[l].unseen, cols);
         print_row("repeated", learners[l].name, g[l].seen, cols);
     }
@@ -417,10 +425,12 @@ void bench_retrieval(struct pool *p, const struct bench_options *o) {
     while (cols < N_MEASURED && measured[cols] <= o->ratings)
         cols++;
     for (size_t l = 0; l < N_LEARNERS; l++) {
+        if (!is_run(l, o))
+            continue;
         for (size_t s = 0; s < o->seeds; s++)
             simulate(p, &learners[l], s + 1, o, &out[l][s]);
         gather(o, out[l], &g[l]);
     }
-    table(p, cols, g);
+    table(p, cols, g, o);
     results(p, cols - 1, g, out, o->seeds);
 }
