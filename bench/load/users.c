@@ -153,9 +153,11 @@ static bool post(struct user *u, const char *path, const char *accept, const cha
 static void ask(struct user *u) {
     char body[1024], path[128], question[160];
     const char *accept = options.plain ? "application/json" : "text/event-stream";
+    /* The classifier takes one in 5,000 of "what should I know about item 13 of user 9" for what it
+     * is not; this is about load. */
     int n = snprintf(question, sizeof question,
-                     "Question %u of user %d: what should I know about item %llu?", u->asked++,
-                     u->id, (unsigned long long)(u->random % 100000));
+                     "Request %u by desk %d: what does the manual say about part number %llu?",
+                     u->asked++, u->id, (unsigned long long)(u->random % 100000));
     u->question = text_hash(question, (size_t)n);
     u->state = ASKING;
     open_answers++;
