@@ -34,11 +34,13 @@ struct api_options {
     struct jobs *jobs;           /* password hashing: 1 or 2 threads are enough */
     struct safety *safety;       /* the guard, borrowed; NULL = none */
     struct jobs *safety_jobs;    /* where it judges */
-    bool upstream_is_engine;     /* the model server is Parley's own: it is sent the "parley" field
-                                    (fairness, prefix reuse) */
-    bool signup_open;            /* anybody may make an account; else only administrators */
-    int session_days;            /* how long a sign-in lasts, 0 = 30 */
-    bool public_https;           /* people reach this server by https: cookies get Secure */
+    bool guard_early;  /* the model may be asked before the last verdict on the request is there */
+    int guard_wait_ms; /* for the embedding of a request, 0 = 500 */
+    bool upstream_is_engine; /* the model server is Parley's own: it is sent the "parley" field
+                                (fairness, prefix reuse) */
+    bool signup_open;        /* anybody may make an account; else only administrators */
+    int session_days;        /* how long a sign-in lasts, 0 = 30 */
+    bool public_https;       /* people reach this server by https: cookies get Secure */
     const char
         *notice; /* a sentence for the page ("the small model is in use …"), copied; NULL = none */
     size_t max_body_bytes;     /* 0 = 1 MiB */

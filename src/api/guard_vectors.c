@@ -15,9 +15,8 @@ static void on_embedded(void *ctx, const struct embed_result *r) {
     const struct safety_scorer *s = safety_get_scorer(v->owner->api->o.safety);
     if (!r->err && r->n == v->n && safety_scorer_reads(s, r->model, (size_t)r->dimensions)) {
         v->dims = (size_t)r->dimensions;
-        v->vectors = arena_array(v->owner->arena, v->n * v->dims, sizeof *v->vectors);
-        if (v->vectors)
-            memcpy(v->vectors, r->vectors, v->n * v->dims * sizeof *v->vectors);
+        v->vectors = v->room;
+        memcpy(v->vectors, r->vectors, v->n * v->dims * sizeof *v->vectors);
     }
     finish(v);
 }
@@ -41,15 +40,25 @@ bool guard_vectors_ask(struct call *c, const struct str *texts, size_t n, struct
     struct errinfo ei;
     *v = (struct guard_vectors){.texts = texts, .n = n, .then = then, .owner = c};
     if (!s || !s->embedding_dims || !c->client || n == 0 || n > UPSTREAM_EMBED_MAX ||
-        !may_fit(c, s) || !(v->patience = timer_new(c->loop, on_late, v)))
+        !may_fit(c, s) ||
+        !(v->room = arena_array(c->arena, n * s->embedding_dims, sizeof *v->room)) ||
+        !(v->patience = timer_new(c->loop, on_late, v)))
         return false;
-    timer_start(v->patience, GUARD_VECTORS_MS, false);
+    int ms = c->api->o.guard_wait_ms;
+    timer_start(v->patience, ms > 0 ? ms : GUARD_VECTORS_MS, false);
     if (upstream_embed(c->client, STR_NULL, texts, n, false, on_embedded, v, &v->call, &ei) ==
         ERR_OK)
         return true;
     timer_free(v->patience);
     v->patience = NULL;
     return false;
+}
+
+void guard_vectors_cancel(struct guard_vectors *v) {
+    upstream_cancel(v->call);
+    timer_free(v->patience);
+    v->call = NULL;
+    v->patience = NULL;
 }
 
 const float *guard_vectors_of(const struct guard_vectors *v, struct str text) {

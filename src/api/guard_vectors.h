@@ -8,7 +8,8 @@
 struct guard_vectors { /* of one call, in its arena */
     const struct str *texts;
     size_t n;
-    float *vectors; /* n rows; NULL = none were had */
+    float *vectors; /* n rows, in room; NULL = none were had */
+    float *room;    /* made beforehand: when they come a job may be using the arena */
     size_t dims;
     struct upstream_call *call; /* while it is asked */
     struct timer *patience;
@@ -23,6 +24,9 @@ struct guard_vectors { /* of one call, in its arena */
  * is no embedding to be had, then is not called, and the texts are judged without. */
 bool guard_vectors_ask(struct call *c, const struct str *texts, size_t n, struct guard_vectors *v,
                        loop_fn then);
+
+/* They are not wanted any more; then is not called. */
+void guard_vectors_cancel(struct guard_vectors *v);
 
 /* The embedding of text, when it is one that was asked for; else NULL. Any thread, after then. */
 const float *guard_vectors_of(const struct guard_vectors *v, struct str text);

@@ -4,6 +4,9 @@
  * end │                                └─ breaks off ──→ data: {"error":…} ──→ end └─ anything else
  * ──→ collected ──→ renamed JSON, or the error with its status
  *
+ * Where the guard's last word on the request is made beside the model's work, what comes before it
+ * is kept as it is and passes afterwards; after a refusal it is forgotten.
+ *
  * The head of a stream goes out with its first event, so that an error before it still has its own
  * status. When the client goes away, the upstream call is cancelled. All on one loop. */
 #include "api/openai.h"
@@ -27,6 +30,8 @@ struct relay {
     bool begun, done_seen;
     struct answer_guard *guard; /* what a streamed answer passes through; NULL = none */
     bool in_data;               /* the upstream's bytes are being taken */
+    bool early, early_over;     /* before the last verdict; the upstream has ended meanwhile */
+    struct buf kept;            /* what came of the answer before it */
     bool ends;                  /* under the guard, once in_data is over */
     enum err err;               /* how the upstream's answer ended */
     struct errinfo ei;
@@ -38,6 +43,7 @@ static void relay_free(struct relay *x) {
     sse_parser_free(x->parser);
     buf_deinit(&x->in);
     buf_deinit(&x->out);
+    buf_deinit(&x->kept);
     api_call_free(x->c);
 }
 
@@ -63,6 +69,7 @@ static struct call *release(struct relay *x) {
     x->guard = NULL;
     buf_deinit(&x->in);
     buf_deinit(&x->out);
+    buf_deinit(&x->kept);
     return c;
 }
 
@@ -305,8 +312,9 @@ static void on_status(void *ctx, int status, struct str content_type, int64_t re
         sse_parser_on_comment(x->parser, on_comment);
 }
 
-static bool on_data(void *ctx, struct str bytes) {
-    struct relay *x = ctx;
+enum taken { TAKEN, TAKEN_LAST /* no more is wanted */, TAKEN_OVER /* x is gone */ };
+
+static enum taken take(struct relay *x, struct str bytes) {
     if (x->parser) {
         x->in_data = true;
         enum err e = sse_parser_feed(x->parser, bytes, on_event, x);
@@ -316,18 +324,32 @@ static bool on_data(void *ctx, struct str bytes) {
                 finish_guarded(x);
             else
                 relay_free(x);
-            return false;
+            return TAKEN_OVER;
         }
-        return e == ERR_OK;
+        return e ? TAKEN_LAST : TAKEN;
     }
     buf_adds(&x->in, bytes);
-    return buf_err(&x->in) == ERR_OK;
+    return buf_err(&x->in) ? TAKEN_LAST : TAKEN;
+}
+
+static bool on_data(void *ctx, struct str bytes) {
+    struct relay *x = ctx;
+    if (!x->early)
+        return take(x, bytes) == TAKEN;
+    buf_adds(&x->kept, bytes);
+    return buf_err(&x->kept) == ERR_OK;
 }
 
 static void on_done(void *ctx, enum err err, const struct errinfo *ei) {
     struct relay *x = ctx;
     struct errinfo large;
     x->up = NULL;
+    if (x->early) {
+        x->early_over = true;
+        x->err = err;
+        x->ei = ei ? *ei : (struct errinfo){0};
+        return;
+    }
     if (!x->r) {
         relay_free(x);
         return;
@@ -344,16 +366,47 @@ static void on_done(void *ctx, enum err err, const struct errinfo *ei) {
         finish_whole(x);
 }
 
+/* The last verdict on the request is there: what came before it passes now, or is forgotten. */
+static void on_settled(void *arg) {
+    struct call *c = arg;
+    struct openai_guard *g = ((struct openai_state *)c->state)->guard;
+    struct relay *x = g->relay;
+    x->early = false;
+    if (g->error || g->verdict.action == SAFETY_BLOCK) {
+        upstream_cancel(x->up);
+        x->up = NULL;
+        (void)openai_guard_refuses(release(x));
+        return;
+    }
+    struct buf kept = x->kept;
+    struct errinfo ei = x->ei;
+    enum err err = x->err;
+    bool over = x->early_over;
+    buf_init(&x->kept, 0);
+    x->err = ERR_OK;
+    enum taken t = kept.n ? take(x, buf_str(&kept)) : TAKEN;
+    buf_deinit(&kept);
+    if (t == TAKEN_LAST) {
+        upstream_cancel(x->up);
+        on_done(x, ERR_CANCELLED, NULL);
+    } else if (t == TAKEN && over) {
+        on_done(x, err, err ? &ei : NULL);
+    }
+}
+
 void openai_forward(struct call *c, const char *path) {
     static const struct forward_callbacks callbacks = {on_status, on_data, on_done};
     struct errinfo ei = {0};
     struct openai_state *o = c->state;
+    if (openai_guard_refuses(c)) /* after all */
+        return;
     struct relay *x = arena_alloc(c->arena, sizeof *x);
     enum err e = x ? turns_enter(c->api->o.turns, &c->user.user_id, &ei) : ERR_NOMEM;
     if (!e) {
         *x = (struct relay){.c = c, .r = api_call_request(c), .o = o, .retry_after_ms = -1};
         buf_init(&x->in, ANSWER_CAP);
         buf_init(&x->out, EVENT_CAP);
+        buf_init(&x->kept, EVENT_CAP);
         e = upstream_forward(c->client, path, o->body, &callbacks, x, &x->up, &ei);
         if (e)
             turns_leave(c->api->o.turns, &c->user.user_id);
@@ -365,4 +418,7 @@ void openai_forward(struct call *c, const char *path) {
     http_guard_free(c->guard);
     c->guard = NULL;
     http_on_close(x->r, on_client_gone, x);
+    if (o->guard)
+        o->guard->relay = x;
+    x->early = openai_guard_wait(c, on_settled);
 }

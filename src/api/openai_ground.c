@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "api/openai.h"
+#include "api/openai_guard.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -178,6 +179,12 @@ static void passages_put(void *arg) {
 
 /* ---- searching ---- */
 
+static void nothing_found(void *arg) {
+    struct call *c = arg;
+    if (!openai_guard_wait(c, nothing_found) && !openai_guard_refuses(c))
+        openai_answer(c, STR(PASSAGES_NOTHING_FOUND), "stop");
+}
+
 /* Documents and search services have answered, or are not asked. */
 static void settle(struct call *c) {
     struct openai_state *s = c->state;
@@ -192,7 +199,7 @@ static void settle(struct call *c) {
         g->err = passages_web_add(s->docs, g->n_found, g->web_hits, g->n_web, c->arena, &s->docs);
     if (!g->err && g->n_found + g->n_web == 0) {
         if (g->role.grounded_only && g->looked)
-            openai_answer(c, STR(PASSAGES_NOTHING_FOUND), "stop");
+            nothing_found(c);
         else
             openai_forward(c, g->path);
         return;

@@ -6,6 +6,15 @@
 #include "api/guard_vectors.h"
 #include "safety/stream.h"
 
+/* The request, where the model may be asked before the last verdict (api_options.guard_early):
+ *
+ *   GUARD_FIRST ─→ judged without the embedding ─┬→ refused by a rule
+ *                                                ├→ suspected by the classifier ─→ GUARD_WHOLE
+ *                                                └→ GUARD_BESIDE: forwarded; nothing goes out yet
+ *                                                      └→ the last verdict ─→ GUARD_SETTLED
+ * GUARD_WHOLE waits for the embedding and judges once; so does every request elsewhere. */
+enum openai_guard_state { GUARD_WHOLE, GUARD_FIRST, GUARD_BESIDE, GUARD_SETTLED };
+
 struct openai_guard { /* of one call, in its arena; what it holds goes with the call */
     struct policy *policy;
     struct pii_vault *vault;
@@ -16,14 +25,21 @@ struct openai_guard { /* of one call, in its arena; what it holds goes with the 
     char canary[SAFETY_CANARY_SIZE];
     const char *path;
     struct guard_vectors vectors; /* of the person's newest message, and the request in its frame */
-    struct openai_case *cases;    /* that are being written (openai_guard_case.c) */
-    loop_fn then;                 /* once they are; NULL = nobody waits */
-    void *relay;                  /* of then */
+    enum openai_guard_state state;
+    bool vectors_there;
+    loop_fn settled;           /* who waits for the last verdict; NULL = nobody */
+    struct openai_case *cases; /* that are being written (openai_guard_case.c) */
+    loop_fn then;              /* once they are; NULL = nobody waits */
+    void *relay;               /* of then */
     enum err error;
 };
 
 /* Judges the request of c->state on the guard's pool, then forwards it to path or refuses it. */
 void openai_guard_request(struct call *c, const char *path);
+/* True: the last verdict is being made; then(c) runs when it is there. */
+bool openai_guard_wait(struct call *c, loop_fn then);
+/* Once it is: true when the request is refused after all; it is answered so, and the call ends. */
+bool openai_guard_refuses(struct call *c);
 /* Counts and logs a block. */
 void openai_guard_note(const struct openai_guard *g, const struct safety_verdict *v,
                        enum safety_direction d);

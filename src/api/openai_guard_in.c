@@ -23,6 +23,7 @@ static struct openai_guard *guard_of(struct call *c) {
 static void guard_free(void *state) {
     struct openai_guard *g = ((struct openai_state *)state)->guard;
     openai_cases_forget(g);
+    guard_vectors_cancel(&g->vectors);
     pii_vault_free(g->vault);
     policy_unref(g->policy);
 }
@@ -158,7 +159,8 @@ static enum err judge_message(struct judging *j, yyjson_mut_doc *d, yyjson_mut_v
                                .direction = SAFETY_INPUT,
                                .role = j->g->role,
                                .policy = j->g->policy};
-    r.embedding = guard_vectors_of(&j->g->vectors, r.text);
+    if (j->g->state == GUARD_WHOLE) /* else they may just be coming */
+        r.embedding = guard_vectors_of(&j->g->vectors, r.text);
     if (r.embedding)
         r.core_embedding = guard_vectors_of(&j->g->vectors, safety_view_core(r.text));
     if (!e && text.n)
@@ -289,17 +291,102 @@ static void recorded(void *arg, enum err e, const struct errinfo *ei) {
     refuse(arg);
 }
 
+static void submit_judging(void *arg);
+
+static void record_and_refuse(struct call *c) {
+    if (!guard_of(c)->refusal.p)
+        choose_refusal(c, guard_of(c));
+    note_block(c);
+    if (store_write(c->api->o.store, record, c, c->loop, recorded))
+        recorded(c, ERR_OVERLOADED, NULL);
+}
+
+/* ---- the last verdict, beside the model's work ---- */
+
+/* The newest message by itself, with its embedding; without one nothing new would be found. What
+ * came before it has had its say in the first verdict. It is short: judged on the loop, without the
+ * call's arena, which a job that looks for passages may be using. */
+static void judge_beside(struct call *c, struct openai_guard *g) {
+    struct safety_verdict v = {.action = SAFETY_ALLOW};
+    struct safety_request r = {.text = g->vectors.texts[0],
+                               .context = STR(""),
+                               .direction = SAFETY_INPUT,
+                               .role = g->role,
+                               .policy = g->policy,
+                               .embedding = guard_vectors_of(&g->vectors, g->vectors.texts[0])};
+    g->state = GUARD_SETTLED;
+    if (!r.embedding)
+        return;
+    r.core_embedding = guard_vectors_of(&g->vectors, safety_view_core(r.text));
+    g->error = safety_judge(c->api->o.safety, &r, &v);
+    if (g->error || v.action <= g->verdict.action)
+        return;
+    g->verdict = v;
+    g->text = r.text;
+}
+
+bool openai_guard_wait(struct call *c, loop_fn then) {
+    struct openai_guard *g = guard_of(c);
+    if (!g || g->state != GUARD_BESIDE)
+        return false;
+    g->settled = then;
+    return true;
+}
+
+bool openai_guard_refuses(struct call *c) {
+    struct openai_guard *g = guard_of(c);
+    if (!g || g->state != GUARD_SETTLED || (!g->error && g->verdict.action != SAFETY_BLOCK))
+        return false;
+    if (g->error)
+        api_call_fail(c, g->error, NULL);
+    else
+        record_and_refuse(c);
+    return true;
+}
+
+static void vectors_came(void *arg) {
+    struct call *c = arg;
+    struct openai_guard *g = guard_of(c);
+    g->vectors_there = true;
+    if (g->state == GUARD_WHOLE) {
+        submit_judging(c);
+    } else if (g->state == GUARD_BESIDE) {
+        judge_beside(c, g);
+        if (g->settled)
+            g->settled(c);
+    }
+}
+
+/* Judged without the embedding. True: all is judged again with it, as nothing but the classifier
+ * speaks against it yet. */
+static bool wait_for_whole(struct call *c, struct openai_guard *g) {
+    bool blocked = g->verdict.action == SAFETY_BLOCK;
+    if (g->state != GUARD_FIRST || g->error)
+        return false;
+    if (!blocked && g->vectors_there)
+        judge_beside(c, g);
+    else if (!blocked)
+        g->state = GUARD_BESIDE;
+    if (!blocked || !str_starts(str_from(g->verdict.findings[0].source), STR("model:")))
+        return false;
+    g->state = GUARD_WHOLE;
+    g->verdict = (struct safety_verdict){.action = SAFETY_ALLOW};
+    if (g->vectors_there)
+        submit_judging(c);
+    return true;
+}
+
 static void judged(void *arg) {
     struct call *c = arg;
     struct openai_guard *g = guard_of(c);
+    if (wait_for_whole(c, g))
+        return;
     metric_add(M_GUARD_JUDGED, 1);
     metric_add(M_GUARD_REDACTED, g->vault != NULL);
     if (g->error) {
         api_call_fail(c, g->error, NULL);
     } else if (g->verdict.action == SAFETY_BLOCK) {
-        note_block(c);
-        if (store_write(c->api->o.store, record, c, c->loop, recorded))
-            recorded(c, ERR_OVERLOADED, NULL);
+        record_and_refuse(c);
     } else if (!api_call_request(c)) {
         api_call_free(c);
     } else {
@@ -358,7 +445,7 @@ static bool ask_vectors(struct call *c, struct openai_guard *g) {
         return false;
     texts[0] = text;
     texts[1] = safety_view_core(text);
-    return guard_vectors_ask(c, texts, texts[1].n ? 2 : 1, &g->vectors, submit_judging);
+    return guard_vectors_ask(c, texts, texts[1].n ? 2 : 1, &g->vectors, vectors_came);
 }
 
 void openai_guard_request(struct call *c, const char *path) {
@@ -372,8 +459,12 @@ void openai_guard_request(struct call *c, const char *path) {
     g->policy = safety_get_policy(c->api->o.safety);
     s->guard = g;
     c->state_free = guard_free;
-    if (!ask_vectors(c, g))
+    if (!ask_vectors(c, g)) {
         submit_judging(c);
+    } else if (c->api->o.guard_early && g->vectors.texts[0].n <= INLINE_MAX) {
+        g->state = GUARD_FIRST;
+        submit_judging(c);
+    }
 }
 
 /* ---- whole answers ---- */

@@ -580,6 +580,11 @@ static enum err open_care(struct server *s, struct errinfo *ei) {
     return care_new(&o, &s->care, ei);
 }
 
+static bool guard_begins_early(const struct config *c) {
+    return c->guard_early == GUARD_EARLY_ALWAYS ||
+           (c->guard_early == GUARD_EARLY_ENGINE && !c->upstream[0]);
+}
+
 static enum err judge_document(void *ctx, struct document *d, struct chunk_row *rows, size_t n,
                                struct arena *a, bool *ret_orders) {
     return safety_judge_document(ctx, d, rows, n, a, ret_orders);
@@ -616,9 +621,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                               .retrieval = s->retrieval,
                               .safety = s->guard.safety,
                               .safety_jobs = s->guard.jobs,
-                              .guard_early =
-                                  c->guard_early == GUARD_EARLY_ALWAYS ||
-                                  (c->guard_early == GUARD_EARLY_ENGINE && !c->upstream[0]),
+                              .guard_early = guard_begins_early(c),
                               .guard_upstream = s->guard.upstream,
                               .guard_model = or_null(c->guard_model),
                               .guard_format = (enum guard_format)c->guard_format,
@@ -653,6 +656,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                             .learn = s->learn.learn,
                             .safety = s->guard.safety,
                             .safety_jobs = s->guard.jobs,
+                            .guard_early = guard_begins_early(c),
                             .turns = s->turns,
                             .upstream = s->upstream,
                             .jobs = s->jobs,

@@ -361,7 +361,8 @@ void turn_guard_embed(struct turn *t, struct str text) {
     if (!s || !s->embedding_dims || !s->embedding_model || text.n > SAFETY_TEXT_MAX ||
         !(t->guard.embedding_patience = timer_new(t->tl->loop, on_embedding_late, t)))
         return;
-    timer_start(t->guard.embedding_patience, EMBEDDING_MS, false);
+    int ms = t->t->o.guard_wait_ms;
+    timer_start(t->guard.embedding_patience, ms > 0 ? ms : EMBEDDING_MS, false);
     const struct str texts[] = {text, safety_view_core(text)};
     t->guard.has_core = texts[1].n > 0;
     t->guard.embedded =

@@ -35,7 +35,8 @@ struct turns_options {
     const struct turn_learn *learn; /* borrowed; NULL = roles answer as they are */
     struct safety *safety;          /* the guard, borrowed; NULL = none */
     struct jobs *safety_jobs;       /* where it judges */
-    bool guard_early; /* the model may be asked before the last verdict on the question is there */
+    bool guard_early;  /* the model may be asked before the last verdict on the question is there */
+    int guard_wait_ms; /* for the embedding of a question, 0 = 500 */
     struct upstream *guard_upstream; /* a guard model's server, borrowed; NULL = none */
     const char *guard_model;         /* its name there; NULL = the first one */
     enum guard_format guard_format;

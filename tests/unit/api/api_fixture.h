@@ -38,13 +38,15 @@ struct script {
     pthread_mutex_t lock;
     char last_chat[1 << 16]; /* the newest body of /chat/completions */
     char last_embeddings[1 << 14];
-    atomic_int chats;          /* how many came */
-    atomic_int cancelled;      /* how many were broken off by us */
-    int status;                /* of the next chats; 200 */
-    bool hold;                 /* after the first token, wait for script_release() */
-    bool break_off;            /* end without [DONE] */
-    const char *error_body;    /* for a status other than 200 */
-    struct http_request *held; /* loop only */
+    atomic_int chats;                /* how many came */
+    atomic_int cancelled;            /* how many were broken off by us */
+    int status;                      /* of the next chats; 200 */
+    bool hold;                       /* after the first token, wait for script_release() */
+    bool break_off;                  /* end without [DONE] */
+    const char *error_body;          /* for a status other than 200 */
+    struct http_request *held;       /* loop only */
+    bool hold_embeds;                /* embeddings wait for script_release_embed() */
+    struct http_request *held_embed; /* loop only */
 };
 
 struct fixture {
@@ -145,6 +147,43 @@ static void script_chat(struct http_request *r) {
     }
 }
 
+static void script_embed_gone(void *arg) {
+    (void)arg;
+    fx.script.held_embed = NULL;
+}
+
+/* One number for each text. */
+static void script_embed(struct http_request *r) {
+    yyjson_doc *d = NULL;
+    struct buf b;
+    assert_int_equal(json_parse(http_body(r), &d, NULL), ERR_OK);
+    json_val *input = json_get(yyjson_doc_get_root(d), "input");
+    size_t n = yyjson_is_arr(input) ? yyjson_arr_size(input) : 1;
+    yyjson_doc_free(d);
+    buf_init(&b, 1 << 16);
+    buf_addz(&b, "{\"object\":\"list\",\"model\":\"embed\",\"data\":[");
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&b, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":[0.5]}", i ? "," : "",
+                 i);
+    buf_addz(&b, "],\"usage\":{\"prompt_tokens\":1,\"total_tokens\":1}}");
+    http_reply(r, 200, "application/json", buf_str(&b));
+    buf_deinit(&b);
+}
+
+static void script_release_embed_now(void *arg) {
+    struct http_request *r = fx.script.held_embed;
+    (void)arg;
+    fx.script.held_embed = NULL;
+    if (r) {
+        http_on_close(r, NULL, NULL);
+        script_embed(r);
+    }
+}
+
+static void script_release_embed(void) {
+    assert_int_equal(loop_post(fx.loop, script_release_embed_now, NULL), ERR_OK);
+}
+
 static void script_handle(struct http_request *r, void *ctx) {
     struct str path = http_path(r);
     (void)ctx;
@@ -163,10 +202,12 @@ static void script_handle(struct http_request *r, void *ctx) {
         script_chat(r);
     else if (str_eq(path, STR("/v1/embeddings"))) {
         keep(fx.script.last_embeddings, sizeof fx.script.last_embeddings, http_body(r));
-        http_reply(r, 200, "application/json",
-                   STR("{\"object\":\"list\",\"model\":\"embed\",\"data\":[{\"object\":"
-                       "\"embedding\",\"index\":0,\"embedding\":[0.5]}],"
-                       "\"usage\":{\"prompt_tokens\":1,\"total_tokens\":1}}"));
+        if (fx.script.hold_embeds) {
+            fx.script.held_embed = r;
+            http_on_close(r, script_embed_gone, NULL);
+        } else {
+            script_embed(r);
+        }
     } else
         http_reply(r, 404, "application/json", STR("{\"error\":{\"message\":\"no\"}}"));
 }
@@ -224,6 +265,7 @@ struct fx_options {
     bool not_engine;
     size_t max_body_bytes;
     struct safety *safety; /* the guard of the compatible API; borrowed */
+    bool guard_early;
 };
 
 static void fx_start(const struct fx_options *fo) {
@@ -272,7 +314,9 @@ static void fx_start(const struct fx_options *fo) {
                              .upstream_is_engine = !(fo && fo->not_engine),
                              .max_body_bytes = fo ? fo->max_body_bytes : 0,
                              .safety = fo ? fo->safety : NULL,
-                             .safety_jobs = fx.jobs};
+                             .safety_jobs = fx.jobs,
+                             .guard_early = fo && fo->guard_early,
+                             .guard_wait_ms = 20000};
     assert_int_equal(api_new(&ao, &fx.api, &ei), ERR_OK);
     assert_int_equal(loop_post(fx.loop, fx_begin_on_loop, NULL), ERR_OK);
     assert_int_equal(pthread_create(&fx.thread, NULL, fx_thread, NULL), 0);

@@ -1,5 +1,6 @@
 /* Blocked answers on the compatible API: whoever goes away, and whatever else is answered beside
- * them, their cases are written. */
+ * them, their cases are written. And requests whose last verdict is made beside the model's work.
+ */
 #include "unit/api/api_fixture.h"
 
 #include "api/openai.h"
@@ -113,14 +114,156 @@ static void blockedChoice_besideOneThatEnds_hasItsCase(void **state) {
     assert_int_equal(t.ends, 1);
 }
 
-static int guarded_setup(void **state) {
-    struct errinfo ei;
-    struct safety_options o = {.policy = str_from(policy_text)};
+/* ---- the model is asked before the last verdict ---- */
+
+#define CHAT "/v1/chat/completions"
+
+/* Finds "striped" in a question with its embedding only. */
+static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]) {
+    (void)ctx;
+    memset(ret, 0, SAFETY_CATEGORIES * sizeof *ret);
+    if (t->direction == SAFETY_INPUT && t->embedding &&
+        str_find(t->text, STR("striped")) != SIZE_MAX)
+        ret[SAFETY_ILLICIT] = 0.99f;
+}
+
+static const struct safety_scorer scorer = {
+    .name = "test", .embedding_dims = 1, .embedding_model = "embed", .score = score};
+
+struct asking {
+    int fd;
+    char headers[400];
+};
+
+static struct asking ask(const char *question, bool stream) {
+    struct asking a;
+    char body[400];
+    struct person p = make_admin();
+    struct reply r = call("POST", "/api/v1/keys", p.who, "{\"name\":\"k\"}");
+    expect(r, 201);
+    snprintf(a.headers, sizeof a.headers,
+             "Authorization: Bearer %s\r\nContent-Type: application/json\r\n", text_at(&r, "key"));
+    reply_free(&r);
+    snprintf(
+        body, sizeof body,
+        "{\"model\":\"tiny\",\"stream\":%s,\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}",
+        stream ? "true" : "false", question);
+    fx.script.hold_embeds = true;
+    a.fd = client_connect();
+    client_send(a.fd, "POST", CHAT, a.headers, body, strlen(body));
+    return a;
+}
+
+/* Each look asks the loop once. */
+static void until(const atomic_int *what, int n) {
+    for (int i = 0; i < 5000 && atomic_load(what) < n; i++) {
+        struct reply r = call("GET", "/healthz", NULL, NULL);
+        reply_free(&r);
+    }
+    assert_int_equal(atomic_load(what), n);
+}
+
+static bool said_something(int fd) {
+    char c;
+    return recv(fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+static void look_some(void) {
+    for (int i = 0; i < 20; i++) {
+        struct reply r = call("GET", "/healthz", NULL, NULL);
+        reply_free(&r);
+    }
+}
+
+static void beginsEarly_harmless_isSeenAfterTheVerdict(void **state) {
     (void)state;
+    for (int stream = 0; stream < 2; stream++) {
+        if (stream) {
+            fx_stop();
+            fx_start(&(struct fx_options){.safety = safety, .guard_early = true});
+        }
+        struct asking a = ask("What is a marmot?", stream);
+        until(&fx.script.chats, 1);
+        look_some(); /* the whole answer has come */
+        assert_false(said_something(a.fd));
+        script_release_embed();
+        struct reply r = client_read(a.fd);
+        expect(r, 200);
+        assert_non_null(strstr(r.body, "Hello"));
+        assert_non_null(strstr(r.body, "there"));
+        if (stream)
+            assert_non_null(strstr(r.body, "[DONE]"));
+        reply_free(&r);
+        assert_int_equal(cases(), 0);
+    }
+}
+
+static void beginsEarly_refused_leavesNothing(void **state) {
+    (void)state;
+    for (int stream = 0; stream < 2; stream++) {
+        if (stream) {
+            fx_stop();
+            fx_start(&(struct fx_options){.safety = safety, .guard_early = true});
+        }
+        fx.script.hold = stream; /* the model still speaks when it is refused */
+        struct asking a = ask("Tell me about the striped horse.", stream);
+        until(&fx.script.chats, 1);
+        look_some();
+        assert_false(said_something(a.fd));
+        script_release_embed();
+        struct reply r = client_read(a.fd);
+        expect(r, 200);
+        assert_null(strstr(r.body, "Hello"));
+        assert_non_null(strstr(r.body, "content_filter"));
+        assert_non_null(strstr(r.body, "No."));
+        reply_free(&r);
+        assert_int_equal(cases(), 1);
+        if (stream)
+            until(&fx.script.cancelled, 1);
+    }
+}
+
+static void beginsEarly_clientLeaves_upstreamCancelled(void **state) {
+    (void)state;
+    fx.script.hold = true;
+    struct asking a = ask("What is a marmot?", true);
+    until(&fx.script.chats, 1);
+    close(a.fd);
+    until(&fx.script.cancelled, 1);
+    script_release_embed();
+    look_some();
+}
+
+static void notEarly_modelIsAskedAfterTheVerdict(void **state) {
+    (void)state;
+    struct asking a = ask("Tell me about the striped horse.", true);
+    look_some();
+    assert_int_equal(atomic_load(&fx.script.chats), 0);
+    script_release_embed();
+    struct reply r = client_read(a.fd);
+    expect(r, 200);
+    assert_non_null(strstr(r.body, "content_filter"));
+    reply_free(&r);
+    assert_int_equal(atomic_load(&fx.script.chats), 0);
+}
+
+static int guarded_setup_with(bool is_early) {
+    struct errinfo ei;
+    struct safety_options o = {.policy = str_from(policy_text), .scorer = &scorer};
     assert_int_equal(crypto_init(), ERR_OK);
     assert_int_equal(safety_new(&o, &safety, &ei), ERR_OK);
-    fx_start(&(struct fx_options){.safety = safety});
+    fx_start(&(struct fx_options){.safety = safety, .guard_early = is_early});
     return 0;
+}
+
+static int guarded_setup(void **state) {
+    (void)state;
+    return guarded_setup_with(false);
+}
+
+static int early_setup(void **state) {
+    (void)state;
+    return guarded_setup_with(true);
 }
 
 static int guarded_teardown(void **state) {
@@ -131,10 +274,12 @@ static int guarded_teardown(void **state) {
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, guarded_setup, guarded_teardown)
+#define E(name) cmocka_unit_test_setup_teardown(name, early_setup, guarded_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(blockedAnswer_clientGoneThen_hasItsCase),
-        T(blockedChoice_besideOneThatEnds_hasItsCase),
+        T(blockedAnswer_clientGoneThen_hasItsCase), T(blockedChoice_besideOneThatEnds_hasItsCase),
+        T(notEarly_modelIsAskedAfterTheVerdict),    E(beginsEarly_harmless_isSeenAfterTheVerdict),
+        E(beginsEarly_refused_leavesNothing),       E(beginsEarly_clientLeaves_upstreamCancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,7 @@ struct guarded_options {
     bool guard_model;
     int guard_timeout_ms;
     bool guard_blocks;
+    int guard_wait_ms; /* 0 = longer than any test */
 };
 
 /* The guard model's server is on the loop that bench_init() makes, so the turns know it by its
@@ -84,6 +85,7 @@ static inline void guarded_init(struct guarded *g, const struct guarded_options 
     struct turns_options to = {.safety = g->safety,
                                .safety_jobs = g->jobs,
                                .guard_early = o->early,
+                               .guard_wait_ms = o->guard_wait_ms ? o->guard_wait_ms : 60000,
                                .titles = o->titles,
                                .guard_format = GUARD_LLAMA,
                                .guard_timeout_ms = o->guard_timeout_ms,

@@ -223,7 +223,7 @@ static void a_question_whose_embedding_is_late_is_answered(void **state) {
     for (int is_early = 0; is_early < 2; is_early++) {
         struct guarded g;
         struct seen s;
-        guarded_init(&g, &(struct guarded_options){.early = is_early});
+        guarded_init(&g, &(struct guarded_options){.early = is_early, .guard_wait_ms = 1});
         guarded_start(&g, "What is a marmot?", &s);
         pump_until(g.b.loop, &s.over);
         assert_false(s.failed);
