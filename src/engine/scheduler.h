@@ -8,7 +8,8 @@
  *   3. give waiting requests a slot: people before the background, then those of the user who was
  *      served least
  *   4. one step: a token for every running answer (and guesses of the next ones where that pays),
- *      and as much prefill as keeps their pace: short prompts first
+ *      or, where a prompt is a pass over the weights of its own (info.rows), a piece of a prompt;
+ *      elsewhere both together. Prompts get as much as keeps the answers' pace, short ones first
  *   5. sample, and tell each request's owner
  *
  * A request:  waiting ─▶ prefilling ─▶ generating ─▶ done
