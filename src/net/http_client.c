@@ -31,7 +31,7 @@
 #define POOL_MAX             64 /* easy handles kept for the next calls */
 #define CONNECT_TIMEOUT_MS   3000
 #define MAX_KEPT_CONNECTIONS 1024L
-#define RECEIVE_BUFFER       16384L
+#define RECEIVE_BUFFER       8192L     /* for each running answer */
 #define PACE_SLACK_NS        2000000ll /* who is due so soon is read at once with the others */
 #define GATHER_MAX           ((size_t)64 << 10)
 #define PACE_READS           128 /* by the clock, before other events have their turn */
