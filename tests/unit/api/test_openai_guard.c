@@ -135,23 +135,32 @@ struct asking {
     char headers[400];
 };
 
-static struct asking ask(const char *question, bool stream) {
+/* before: bytes of a system message before the question. */
+static struct asking ask_behind(size_t before, const char *question, bool stream) {
     struct asking a;
-    char body[400];
+    static char body[8192], system[4096];
     struct person p = make_admin();
     struct reply r = call("POST", "/api/v1/keys", p.who, "{\"name\":\"k\"}");
     expect(r, 201);
     snprintf(a.headers, sizeof a.headers,
              "Authorization: Bearer %s\r\nContent-Type: application/json\r\n", text_at(&r, "key"));
     reply_free(&r);
-    snprintf(
-        body, sizeof body,
-        "{\"model\":\"tiny\",\"stream\":%s,\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}",
-        stream ? "true" : "false", question);
+    assert_true(before < sizeof system);
+    memset(system, '.', before);
+    system[before] = 0;
+    snprintf(body, sizeof body,
+             "{\"model\":\"tiny\",\"stream\":%s,\"messages\":[{\"role\":\"system\",\"content\":"
+             "\"Be kind%s\"},"
+             "{\"role\":\"user\",\"content\":\"%s\"}]}",
+             stream ? "true" : "false", system, question);
     fx.script.hold_embeds = true;
     a.fd = client_connect();
     client_send(a.fd, "POST", CHAT, a.headers, body, strlen(body));
     return a;
+}
+
+static struct asking ask(const char *question, bool stream) {
+    return ask_behind(0, question, stream);
 }
 
 /* Each look asks the loop once. */
@@ -223,6 +232,29 @@ static void beginsEarly_refused_leavesNothing(void **state) {
     }
 }
 
+/* A request that is judged on the pool: the embedding may come while that is done. */
+static void beginsEarly_longRequest_isRefusedWheneverTheEmbeddingComes(void **state) {
+    (void)state;
+    for (int at_once = 0; at_once < 2; at_once++) {
+        if (at_once) {
+            fx_stop();
+            fx_start(&(struct fx_options){.safety = safety, .guard_early = true});
+        }
+        struct asking a = ask_behind(3000, "Tell me about the striped horse.", true);
+        if (!at_once)
+            until(&fx.script.chats, 1);
+        script_release_embed();
+        for (int i = 0; at_once && i < 20000 && !said_something(a.fd); i++)
+            script_release_embed(); /* it may only just have been asked for */
+        struct reply r = client_read(a.fd);
+        expect(r, 200);
+        assert_null(strstr(r.body, "Hello"));
+        assert_non_null(strstr(r.body, "content_filter"));
+        reply_free(&r);
+        assert_int_equal(cases(), 1);
+    }
+}
+
 static void beginsEarly_clientLeaves_upstreamCancelled(void **state) {
     (void)state;
     fx.script.hold = true;
@@ -277,9 +309,13 @@ static int guarded_teardown(void **state) {
 #define E(name) cmocka_unit_test_setup_teardown(name, early_setup, guarded_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(blockedAnswer_clientGoneThen_hasItsCase), T(blockedChoice_besideOneThatEnds_hasItsCase),
-        T(notEarly_modelIsAskedAfterTheVerdict),    E(beginsEarly_harmless_isSeenAfterTheVerdict),
-        E(beginsEarly_refused_leavesNothing),       E(beginsEarly_clientLeaves_upstreamCancelled),
+        T(blockedAnswer_clientGoneThen_hasItsCase),
+        T(blockedChoice_besideOneThatEnds_hasItsCase),
+        T(notEarly_modelIsAskedAfterTheVerdict),
+        E(beginsEarly_harmless_isSeenAfterTheVerdict),
+        E(beginsEarly_refused_leavesNothing),
+        E(beginsEarly_longRequest_isRefusedWheneverTheEmbeddingComes),
+        E(beginsEarly_clientLeaves_upstreamCancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
