@@ -48,7 +48,7 @@ def folder(tmp_path):
 
 
 def model(folder, *args):
-    return subprocess.run([BINARY, "model", *args, "--models-dir", str(folder)], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([BINARY, "model", *args, "--models-dir", str(folder)], capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_what_is_no_model_is_not_added(folder, tmp_path):
@@ -59,6 +59,23 @@ def test_what_is_no_model_is_not_added(folder, tmp_path):
     assert model(folder, "add", "/nowhere/x.gguf").returncode == 1
     assert {model(folder, verb, "nothing").returncode for verb in ("remove", "use", "pull", "verify")} == {3}
     assert sorted(p.name for p in folder.iterdir() if p.suffix == ".json") == [SMALL_MODEL + ".json"]
+
+
+def test_added_weights_forms_are_measured_shown_and_kept(folder, tmp_path):
+    record = json.loads((folder / f"{SMALL_MODEL}.json").read_text())
+    name = record["file"].removesuffix(".gguf").lower()
+    done = model(folder, "add", str(folder / record["file"]))
+    assert done.returncode == 0, done
+    shown = [line for line in done.stderr.splitlines() if "perplexity" in line or "shipped" in line or "Q4_0  " in line]
+    assert [line.removeprefix("[models] ").split()[0] for line in shown] == ["form", "Q8_0", "Q4_0"], done.stderr
+    assert "as shipped" in shown[1] and sum("<- taken" in line for line in shown) == 1
+    kept = json.loads((folder / "forms.json").read_text())
+    assert [[form["form"] for form in forms] for forms in kept.values()] == [["Q8_0", "Q4_0"]]
+    told = model(folder, "forms", name)
+    assert told.returncode == 0 and all(line in told.stderr + told.stdout for line in shown), told
+    assert model(folder, "remove", name).returncode == 0
+    again = model(folder, "add", str(folder / record["file"]))
+    assert again.returncode == 0 and "measured on this machine before" in again.stderr, again
 
 
 def test_a_role_answers_with_its_adapter(folder, tmp_path):
