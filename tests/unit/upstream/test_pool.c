@@ -226,6 +226,27 @@ static void pool_refused_key_is_rotated(void **state) {
     pool_close(&p);
 }
 
+static void pool_change_stored_last_is_in_force_whichever_comes_last(void **state) {
+    (void)state;
+    struct pool p;
+    struct errinfo ei;
+    pool_open(&p, 0, NULL);
+    struct upstream_server_change c = {
+        .enabled = -1, .weight = 5, .max_concurrent = -1, .order = 2};
+    assert_int_equal(upstream_server_change(p.u, STR("zero"), &c, &ei), ERR_OK);
+    c.weight = 3;
+    c.order = 1; /* stored before it, heard of after it */
+    assert_int_equal(upstream_server_change(p.u, STR("zero"), &c, &ei), ERR_OK);
+    assert_int_equal(state_of(&p, 0).weight, 5);
+    c.order = 3;
+    assert_int_equal(upstream_server_change(p.u, STR("zero"), &c, &ei), ERR_OK);
+    assert_int_equal(state_of(&p, 0).weight, 3);
+    assert_int_equal(upstream_server_check(p.u, STR("two"), &c, &ei), ERR_NOT_FOUND);
+    c.key = STR("two\nlines");
+    assert_int_equal(upstream_server_check(p.u, STR("zero"), &c, &ei), ERR_INVALID);
+    pool_close(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pool_conversations_stay_and_spread),
@@ -233,6 +254,7 @@ int main(void) {
         cmocka_unit_test(pool_failing_and_busy_servers_are_passed_over),
         cmocka_unit_test(pool_slow_server_is_raced),
         cmocka_unit_test(pool_refused_key_is_rotated),
+        cmocka_unit_test(pool_change_stored_last_is_in_force_whichever_comes_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
