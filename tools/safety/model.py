@@ -4,11 +4,12 @@
     x = [embedding (zeros when there is none), z, 1 when there is an embedding, 1 when it is an answer, 1 when a passage]
     h = relu(W1 x + b1);   logits = W2 h + b2
 
-Trained with Adam (Kingma and Ba 2014) on weighted binary cross-entropy; unknown labels are left out of the loss. Texts with an
-embedding and texts without have nets of their own (few epochs do best where the embedding carries most, more where the hashed
-features must do alone); merge() makes one of them.
+Trained with Adam (Kingma and Ba 2014) on weighted binary cross-entropy; unknown labels are left out of the loss. There are several
+nets: some read all of x, some no z, the last one no embedding (few epochs do best where the embedding carries most, more where
+the hashed features must do alone). merge() makes one net of them.
 """
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +20,17 @@ import features
 CATEGORIES = ("hate", "harassment", "violence", "self_harm", "sexual", "sexual_minors", "illicit", "privacy", "prompt_injection",
               "jailbreak")
 HEADS = CATEGORIES + ("harmful",)
-DIM, HIDDEN, EMBEDDING = 16, 64, 384
-INPUTS = EMBEDDING + DIM + 3
+DIM, EMBEDDING = 16, 384
 LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 PIECES_MAX = 12300
 
 
-def init(rng):
+def init(rng, dim, hidden):
     def normal(*shape, scale):
         return jnp.asarray(rng.normal(0, scale, shape), jnp.float32)
-    return {"table": normal(1 << features.BITS, DIM, scale=0.02), "w1": normal(INPUTS, HIDDEN, scale=INPUTS ** -0.5),
-            "b1": jnp.zeros(HIDDEN), "w2": normal(HIDDEN, len(HEADS), scale=HIDDEN ** -0.5),
+    inputs = EMBEDDING + dim + 3
+    return {"table": normal(1 << features.BITS, dim, scale=0.02), "w1": normal(inputs, hidden, scale=inputs ** -0.5),
+            "b1": jnp.zeros(hidden), "w2": normal(hidden, len(HEADS), scale=hidden ** -0.5),
             "b2": jnp.full(len(HEADS), -2.0)}
 
 
@@ -99,65 +100,83 @@ class Bags:
         return ids, scale
 
 
-def train(bags, embedding, flags, labels, weights, rows, with_embedding=True, epochs=3, batch=256, rate=2e-3, decay=1e-5,
-          dropout=0.2, keep=0.6, smooth=0.02, seed=1):
-    rng = np.random.default_rng(seed)
-    params = init(rng)
+def chunks_of(rows, lengths, batch, rng):
+    """Batches of rows of like length, in mixed order."""
+    order = rng.permutation(len(rows))
+    chunks = []
+    for start in range(0, len(order), batch * 16):
+        part = order[start:start + batch * 16]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        chunks += [rows[part[i:i + batch]] for i in range(0, len(part) - batch + 1, batch)]
+    rng.shuffle(chunks)
+    return chunks
+
+
+def read(net, bags, embedding, flags, chunk, cap, rng=None):
+    """What a net reads of rows: ids, scale, embedding, flags."""
+    ids, scale = bags.batch(chunk, cap, rng) if net.words else (np.zeros((len(chunk), 1), np.int32), np.zeros((len(chunk), 1), np.float32))
+    e, f = embedding[chunk], flags[chunk].copy()
+    if not net.embedding:
+        e, f[:, 0] = np.zeros_like(e), 0
+    return ids, scale, e, f
+
+
+def train(net, bags, embedding, flags, labels, weights, rows, batch=256, rate=2e-3, decay=1e-5):
+    rng = np.random.default_rng(net.seed)
+    params = init(rng, DIM if net.words else 0, net.hidden)
+    inputs = len(params["w1"])
     m = jax.tree.map(jnp.zeros_like, params)
     v = jax.tree.map(jnp.zeros_like, params)
     lengths = np.array([len(bags.ids[i]) for i in rows])
-    t, total = 0, epochs * (len(rows) // batch)
-    for epoch in range(epochs):
-        order = rng.permutation(len(rows))
-        chunks = []
-        for start in range(0, len(order), batch * 16):  # batches of like length, in mixed order
-            part = order[start:start + batch * 16]
-            part = part[np.argsort(lengths[part], kind="stable")]
-            chunks += [rows[part[i:i + batch]] for i in range(0, len(part) - batch + 1, batch)]
-        rng.shuffle(chunks)
-        for chunk in chunks:
+    t, total = 0, net.epochs * (len(rows) // batch)
+    for _ in range(net.epochs):
+        for chunk in chunks_of(rows, lengths, batch, rng):
             t += 1
-            ids, scale = bags.batch(chunk, 1024, rng)
-            scale = scale * (rng.random(scale.shape) < keep) / keep
-            e, f = embedding[chunk].copy(), flags[chunk].copy()
-            if not with_embedding:
-                e[:], f[:, 0] = 0, 0
-            drop = ((rng.random((len(chunk), INPUTS)) > 0.05).astype(np.float32) / 0.95,
-                    (rng.random((len(chunk), HIDDEN)) > dropout).astype(np.float32) / (1 - dropout))
-            soft = labels[chunk] * (1 - 2 * smooth) + smooth
+            ids, scale, e, f = read(net, bags, embedding, flags, chunk, 1024, rng)
+            scale = scale * (rng.random(scale.shape) < net.keep) / net.keep
+            drop = ((rng.random((len(chunk), inputs)) > 0.05).astype(np.float32) / 0.95,
+                    (rng.random((len(chunk), net.hidden)) > net.dropout).astype(np.float32) / (1 - net.dropout))
+            soft = labels[chunk] * (1 - 2 * net.smooth) + net.smooth
             params, m, v = step(params, m, v, float(t), (ids, scale.astype(np.float32), e, f, soft, weights[chunk]), drop,
                                 rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * t / max(total, 1)))), decay)
     return params
 
 
-def predict(params, bags, embedding, flags, rows, with_embedding=True, batch=256):
+def predict(net, params, bags, embedding, flags, rows, batch=256):
     out = np.zeros((len(rows), len(HEADS)), np.float32)
     order = np.argsort([len(bags.ids[i]) for i in rows], kind="stable")
     for start in range(0, len(rows), batch):
         part = order[start:start + batch]
         padded = np.concatenate([part, np.full(batch - len(part), part[0])])
-        chunk = np.asarray(rows)[padded]
-        ids, scale = bags.batch(chunk, PIECES_MAX)
-        e, f = embedding[chunk], flags[chunk]
-        if not with_embedding:
-            e, f = np.zeros_like(e), np.concatenate([np.zeros((len(f), 1), np.float32), f[:, 1:]], 1)
-        out[part] = np.asarray(forward(params, ids, scale, e, f))[:len(part)]
+        out[part] = np.asarray(forward(params, *read(net, bags, embedding, flags, np.asarray(rows)[padded], PIECES_MAX)))[:len(part)]
     return out
 
 
+class Net(NamedTuple):
+    """share: of the logit where there is an embedding; without one the last net speaks alone."""
+    share: float
+    words: bool
+    embedding: bool
+    hidden: int
+    epochs: int
+    seed: int
+    dropout: float = 0.2
+    keep: float = 0.6     # of the features, at random, while training
+    smooth: float = 0.02  # of the labels
+
+
+NETS = (Net(0.425, True, True, 64, 3, 1), Net(0.425, True, True, 64, 3, 2),
+        Net(0.15, True, False, 64, 5, 3, keep=0.9, smooth=0.0))
+
+
 def train_nets(*data):
-    """The nets of a model: two for texts with an embedding, whose logits are averaged, and one for texts without."""
-    return [train(*data, seed=1), train(*data, seed=2), train(*data, with_embedding=False, epochs=5, keep=0.9, smooth=0.0, seed=3)]
-
-
-ALONE = 0.15  # of the logit that the net without embedding has where there is one: its numbers are about twice as large
+    return [train(net, *data) for net in NETS]
 
 
 def predict_nets(nets, bags, embedding, flags, rows, with_embedding=True):
-    alone = predict(nets[-1], bags, embedding, flags, rows, False)
     if not with_embedding:
-        return alone
-    return (1 - ALONE) / (len(nets) - 1) * sum(predict(p, bags, embedding, flags, rows) for p in nets[:-1]) + ALONE * alone
+        return predict(NETS[-1], nets[-1], bags, embedding, flags, rows)
+    return sum(n.share * predict(n, p, bags, embedding, flags, rows) for n, p in zip(NETS, nets))
 
 
 GATE = 64.0  # more than any unit's input comes to
@@ -166,21 +185,25 @@ GATE = 64.0  # more than any unit's input comes to
 def merge(nets):
     """One net that gives what predict_nets() does: the flag "has an embedding" shuts the units of the nets that are not meant. The last
     net's units are there twice: alone without an embedding, and as one voice of several with one."""
-    k, heads = len(nets), len(HEADS)
-    dim, hidden = DIM * k, HIDDEN * (k + 1)
+    heads, alone = len(HEADS), len(NETS) - 1
+    dim, hidden = DIM * sum(n.words for n in NETS), sum(n.hidden for n in NETS) + NETS[-1].hidden
     inputs = EMBEDDING + dim + 3
     out = {"table": np.concatenate([np.asarray(p["table"]) for p in nets], 1), "w1": np.zeros((inputs, hidden), np.float32),
            "b1": np.zeros(hidden, np.float32), "w2": np.zeros((hidden, heads), np.float32),
            "w3": np.zeros((inputs, heads), np.float32), "b2": np.asarray(nets[-1]["b2"]).copy()}
-    for block, i in enumerate([*range(k), k - 1]):
-        p, units = nets[i], slice(block * HIDDEN, (block + 1) * HIDDEN)
-        w1, has = np.asarray(p["w1"]), block < k
-        reads = i < k - 1  # the last net knows no embedding and no flag of one
-        out["w1"][:EMBEDDING, units] = w1[:EMBEDDING] if reads else 0
-        out["w1"][EMBEDDING + i * DIM:EMBEDDING + (i + 1) * DIM, units] = w1[EMBEDDING:EMBEDDING + DIM]
+    unit, column = 0, EMBEDDING
+    for block, i in enumerate([*range(len(NETS)), alone]):
+        n, p, has = NETS[i], nets[i], block < len(NETS)
+        units, words = slice(unit, unit + n.hidden), DIM if n.words else 0
+        at = column if has else column - words  # the last net's rows serve both its blocks
+        w1 = np.asarray(p["w1"])
+        out["w1"][:EMBEDDING, units] = w1[:EMBEDDING] if n.embedding else 0
+        out["w1"][at:at + words, units] = w1[EMBEDDING:EMBEDDING + words]
         out["w1"][-3:, units] = w1[-3:]
-        out["w1"][-3, units] = (w1[-3] if reads else 0) + GATE if has else -GATE
+        out["w1"][-3, units] = (w1[-3] if n.embedding else 0) + GATE if has else -GATE
         out["b1"][units] = np.asarray(p["b1"]) - (GATE if has else 0)
-        out["w2"][units] = np.asarray(p["w2"]) * ((1 - ALONE) / (k - 1) if reads else ALONE if has else 1)
-    out["w3"][-3] = (1 - ALONE) / (k - 1) * sum(np.asarray(p["b2"]) for p in nets[:-1]) + (ALONE - 1) * out["b2"]
+        out["w2"][units] = np.asarray(p["w2"]) * (n.share if has else 1)
+        unit += n.hidden
+        column = at + words
+    out["w3"][-3] = sum(n.share * np.asarray(p["b2"]) for n, p in zip(NETS, nets)) - out["b2"]
     return out
