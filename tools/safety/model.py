@@ -134,6 +134,8 @@ def train(net, bags, embedding, flags, labels, weights, rows, batch=256, rate=2e
             t += 1
             ids, scale, e, f = read(net, bags, embedding, flags, chunk, 1024, rng)
             scale = scale * (rng.random(scale.shape) < net.keep) / net.keep
+            if net.noise:
+                e = e + rng.normal(0, net.noise, e.shape).astype(np.float32)
             drop = ((rng.random((len(chunk), inputs)) > 0.05).astype(np.float32) / 0.95,
                     (rng.random((len(chunk), net.hidden)) > net.dropout).astype(np.float32) / (1 - net.dropout))
             soft = labels[chunk] * (1 - 2 * net.smooth) + net.smooth
@@ -163,10 +165,12 @@ class Net(NamedTuple):
     dropout: float = 0.2
     keep: float = 0.6     # of the features, at random, while training
     smooth: float = 0.02  # of the labels
+    noise: float = 0.0    # added to the embedding, whose numbers are about 1
 
 
-NETS = (Net(0.425, True, True, 64, 3, 1), Net(0.425, True, True, 64, 3, 2),
-        Net(0.15, True, False, 64, 5, 3, keep=0.9, smooth=0.0))
+NETS = (Net(0.4, True, True, 96, 4, 2, dropout=0.3, noise=0.7),
+        Net(0.5, False, True, 288, 12, 1, dropout=0.5, noise=1.0),
+        Net(0.1, True, False, 64, 5, 3, keep=0.9, smooth=0.0))
 
 
 def train_nets(*data):

@@ -2,6 +2,7 @@
 """Trains and measures the guard's classifier; see docs/safety-model-card.md.
 
     train.py --model FOLDER --shared FOLDER [--cache FOLDER] loo [SOURCE…]   leave one source out: the table of the model card
+    train.py …                                              policy           what the default policy blocks of unseen sources
     train.py …                                              final OUT.bin    train on everything, calibrate, write the model
 
 FOLDER of --model holds the published all-MiniLM-L6-v2 (tokenizer.json, model.safetensors); --shared is the folder of the public
@@ -18,12 +19,14 @@ import time
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+import bounds
 import data
 import features
 import model
 from minilm import Embedder
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+POLICY = os.path.join(ROOT, "src", "safety", "policy.json")
 SCALE = 16.0  # embeddings are of length 1; their numbers become about 1 with this, and the weights take it back at the end
 HARMFUL = model.HEADS.index("harmful")
 START = time.time()
@@ -164,9 +167,67 @@ def final(a, s):
     train_rows, dev = np.where(s.split == "train")[0], np.where(s.split == "dev")[0]
     params = s.train(train_rows)
     cal = calibration(s, params, dev)
+    at_policy(s, params, cal, dev, dev)
     q = quantise(params)
     write_model(a.out, q, cal, a.name)
     write_checks(os.path.splitext(a.out)[0] + "-check.jsonl", q)
+
+
+# ---- at the default policy ----
+
+EVERYDAY = ("mt_bench", "self_instruct_user", "nq_open_dev")
+
+
+def is_own(s, rows):
+    return np.array([s.source[i].startswith("own_") for i in rows])
+
+
+def kinds_of(s, rows):
+    """Masks of rows: what is measured apart."""
+    y, known = s.labels[rows, HARMFUL] == 1, s.known[rows, HARMFUL] > 0
+    answer, near = s.flags[rows, 1] > 0, np.array([s.rows[i].get("near", "-") != "-" for i in rows])
+    return {"harmful": known & y & ~answer, "harmless": known & ~y & ~answer & ~near, "look-alikes": known & ~y & ~answer & near,
+            "harmful answers": known & y & answer, "harmless answers": known & ~y & answer}
+
+
+def at_policy(s, params, cal, rows, choose_on):
+    """Prints what the default policy blocks of rows, and the bounds that would be chosen on others."""
+    limits = bounds.policy_bounds(POLICY), bounds.policy_bounds(POLICY, "output")
+    sources, own, lines = s.source[rows], is_own(s, rows), np.array([s.rows[i]["group"] for i in rows])
+    for mode in (1, 0):
+        score = bounds.scores(cal[mode], s.harm(params, rows, bool(mode)))
+        hit = np.where(s.flags[rows, 1] > 0, bounds.blocked(score, limits[1]), bounds.blocked(score, limits[0]))
+        print(f"{'with' if mode else 'without'} embedding, blocked at the default policy (own look-alikes: each line counts once):")
+        masks = kinds_of(s, rows)
+        for source in ["own", *sorted(set(sources[~own]))]:
+            of = own if source == "own" else sources == source
+            for what, m in masks.items():
+                if (m & of).sum() >= 8:
+                    share = bounds.by_line(m & of, lines)[hit].sum() if what == "look-alikes" else hit[m & of].mean()
+                    print(f"  {source:20s} {what:17s} {100 * share:5.1f} % of {(m & of).sum()}")
+        for c, name in enumerate(model.CATEGORIES[:bounds.HARMS]):
+            m = (s.labels[rows, c] == 1) & (s.known[rows, c] > 0) & (s.flags[rows, 1] == 0)
+            for what, part in (("own", m & own), ("public", m & ~own)):
+                if part.any():
+                    print(f"  {name:20s} {what:17s} {100 * hit[part].mean():5.1f} % of {part.sum()}")
+    choose_bounds(s, params, cal, choose_on)
+
+
+def choose_bounds(s, params, cal, rows):
+    masks, lines = kinds_of(s, rows), np.array([s.rows[i]["group"] for i in rows])
+    daily = masks["harmless"] & (is_own(s, rows) | np.isin(s.source[rows], EVERYDAY))
+    picked = bounds.choose(bounds.scores(cal[1], s.harm(params, rows)), calibration_weights(s, rows) * masks["harmful"],
+                           [(bounds.by_line(masks["look-alikes"], lines), 0.045), (daily / daily.sum(), 0.008)])
+    print("bounds chosen:", ", ".join(f"{c} {b:.2f}" for c, b in zip(model.CATEGORIES, picked)))
+
+
+def policy(a, s):
+    """The same with the sources of UNSEEN left out of training, calibration and choice."""
+    away = np.isin(s.source, UNSEEN)
+    train_rows, dev = np.where(~away & (s.split == "train"))[0], np.where(~away & (s.split == "dev"))[0]
+    rows = np.where((away | (s.split == "dev")) & (s.known[:, HARMFUL] > 0))[0]
+    params = s.train(train_rows)
+    at_policy(s, params, calibration(s, params, dev), rows, dev)
 
 
 # ---- leave one source out ----
@@ -177,6 +238,7 @@ FOLDS = {"questions that ask for harm": ("catqa", "harmfulqa", "dangerousqa", "d
          "comments": ("wiki_talk", "surge_toxicity"),
          "mixed": ("surge_toxicity", "wiki_talk", "ailuminate_demo", "donotanswer", "mitre_frr", "self_instruct_user", "mt_bench",
                    "nq_open_dev")}
+UNSEEN = FOLDS["mixed"] + ("catqa",)
 SINGLE = ("donotanswer", "ailuminate_demo", "catqa", "mitre_frr", "self_instruct_user", "nq_open_dev", "mt_bench", "surge_toxicity", "wiki_talk",
           "harmfulqa", "dangerousqa", "davidson", "edos")
 
@@ -253,12 +315,13 @@ def main():
     sub = p.add_subparsers(dest="command", required=True)
     f = sub.add_parser("final")
     f.add_argument("out")
-    f.add_argument("--name", default="parley-guard-2")
+    f.add_argument("--name", default="parley-guard-3")
+    sub.add_parser("policy")
     f = sub.add_parser("loo")
     f.add_argument("sources", nargs="*", help="names of sources or folds; default: all")
     f.add_argument("--baseline", action="store_true", help="train TF-IDF + logistic regression beside it")
     a = p.parse_args()
-    (final if a.command == "final" else leave_out)(a, Set(a))
+    {"final": final, "policy": policy, "loo": leave_out}[a.command](a, Set(a))
 
 
 if __name__ == "__main__":
