@@ -1,6 +1,6 @@
 """The classifier as trained: hashed features and the sentence's embedding in, one logit for each head out.
 
-    z = sum of table rows of the pieces / sqrt(their number) + the same of words and pairs      (DIM numbers)
+    z = sum of table rows of the pieces / sqrt(their number) + the same of words and pairs      (as many numbers as a row of the table has)
     x = [embedding (zeros when there is none), z, 1 when there is an embedding, 1 when it is an answer, 1 when a passage]
     h = relu(W1 x + b1);   logits = W2 h + b2
 
@@ -20,7 +20,7 @@ import features
 CATEGORIES = ("hate", "harassment", "violence", "self_harm", "sexual", "sexual_minors", "illicit", "privacy", "prompt_injection",
               "jailbreak")
 HEADS = CATEGORIES + ("harmful",)
-DIM, EMBEDDING = 16, 384
+EMBEDDING = 384
 LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 PIECES_MAX = 12300
 
@@ -123,7 +123,7 @@ def read(net, bags, embedding, flags, chunk, cap, rng=None):
 
 def train(net, bags, embedding, flags, labels, weights, rows, batch=256, rate=2e-3, decay=1e-5):
     rng = np.random.default_rng(net.seed)
-    params = init(rng, DIM if net.words else 0, net.hidden)
+    params = init(rng, net.words, net.hidden)
     inputs = len(params["w1"])
     m = jax.tree.map(jnp.zeros_like, params)
     v = jax.tree.map(jnp.zeros_like, params)
@@ -157,7 +157,7 @@ def predict(net, params, bags, embedding, flags, rows, batch=256):
 class Net(NamedTuple):
     """share: of the logit where there is an embedding; without one the last net speaks alone."""
     share: float
-    words: bool
+    words: int       # numbers in each row of the table; 0: no words are read
     embedding: bool
     hidden: int
     epochs: int
@@ -168,9 +168,9 @@ class Net(NamedTuple):
     noise: float = 0.0    # added to the embedding, whose numbers are about 1
 
 
-NETS = (Net(0.4, True, True, 96, 4, 2, dropout=0.3, noise=0.7),
-        Net(0.5, False, True, 288, 12, 1, dropout=0.5, noise=1.0),
-        Net(0.1, True, False, 64, 5, 3, keep=0.9, smooth=0.0))
+NETS = (Net(0.4, 16, True, 96, 4, 2, dropout=0.3, noise=0.7),
+        Net(0.5, 0, True, 288, 12, 1, dropout=0.5, noise=1.0),
+        Net(0.1, 32, False, 64, 8, 3, keep=0.9, smooth=0.0))
 
 
 def train_nets(*data):
@@ -190,7 +190,7 @@ def merge(nets):
     """One net that gives what predict_nets() does: the flag "has an embedding" shuts the units of the nets that are not meant. The last
     net's units are there twice: alone without an embedding, and as one voice of several with one."""
     heads, alone = len(HEADS), len(NETS) - 1
-    dim, hidden = DIM * sum(n.words for n in NETS), sum(n.hidden for n in NETS) + NETS[-1].hidden
+    dim, hidden = sum(n.words for n in NETS), sum(n.hidden for n in NETS) + NETS[-1].hidden
     inputs = EMBEDDING + dim + 3
     out = {"table": np.concatenate([np.asarray(p["table"]) for p in nets], 1), "w1": np.zeros((inputs, hidden), np.float32),
            "b1": np.zeros(hidden, np.float32), "w2": np.zeros((hidden, heads), np.float32),
@@ -198,7 +198,7 @@ def merge(nets):
     unit, column = 0, EMBEDDING
     for block, i in enumerate([*range(len(NETS)), alone]):
         n, p, has = NETS[i], nets[i], block < len(NETS)
-        units, words = slice(unit, unit + n.hidden), DIM if n.words else 0
+        units, words = slice(unit, unit + n.hidden), n.words
         at = column if has else column - words  # the last net's rows serve both its blocks
         w1 = np.asarray(p["w1"])
         out["w1"][:EMBEDDING, units] = w1[:EMBEDDING] if n.embedding else 0

@@ -185,7 +185,8 @@ def is_own(s, rows):
 def kinds_of(s, rows):
     """Masks of rows: what is measured apart."""
     y, known = s.labels[rows, HARMFUL] == 1, s.known[rows, HARMFUL] > 0
-    answer, near = s.flags[rows, 1] > 0, np.array([s.rows[i].get("near", "-") != "-" for i in rows])
+    answer = s.flags[rows, 1] > 0
+    near = np.array([s.rows[i].get("near", "-") != "-" or s.rows[i].get("kind") == "wrapped" for i in rows])
     return {"harmful": known & y & ~answer, "harmless": known & ~y & ~answer & ~near, "look-alikes": known & ~y & ~answer & near,
             "harmful answers": known & y & answer, "harmless answers": known & ~y & answer}
 
@@ -217,7 +218,7 @@ def choose_bounds(s, params, cal, rows):
     masks, lines = kinds_of(s, rows), np.array([s.rows[i]["group"] for i in rows])
     daily = masks["harmless"] & (is_own(s, rows) | np.isin(s.source[rows], EVERYDAY))
     picked = bounds.choose(bounds.scores(cal[1], s.harm(params, rows)), calibration_weights(s, rows) * masks["harmful"],
-                           [(bounds.by_line(masks["look-alikes"], lines), 0.045), (daily / daily.sum(), 0.008)])
+                           [(bounds.by_line(masks["look-alikes"], lines), 0.045), (bounds.by_line(daily, lines), 0.008)])
     print("bounds chosen:", ", ".join(f"{c} {b:.2f}" for c, b in zip(model.CATEGORIES, picked)))
 
 
