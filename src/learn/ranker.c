@@ -34,7 +34,7 @@ double ranker_dot(const float *a, const float *b, size_t n) {
 
 double ranker_question_kernel(double cosine, double words) {
     double like = (0.5 * cosine + 0.5 * words - KERNEL_FROM) / (1 - KERNEL_FROM);
-    return like <= 0 ? 0 : like >= 1 ? 1 : like * like;
+    return like <= 0 ? 0 : like >= 1 ? 1 : like * sqrt(like);
 }
 
 double ranker_passage_kernel(double cosine) {
