@@ -43,7 +43,10 @@ def ask(system, question):
     c.request("POST", f"/api/v1/conversations/{conversation['conversation_id']}/messages", json.dumps({"content": question}),
               {"Content-Type": "application/json", "Accept": "text/event-stream", "Cookie": system.cookie})
     start, first, served = time.perf_counter(), None, False
-    for event, data in sse_events(c.getresponse()):
+    response = c.getresponse()
+    if response.status != 200:
+        raise SystemExit(f"bench: the program answered {response.status}: {response.read()[:200]!r}")
+    for event, data in sse_events(response):
         if event == "token" and first is None:
             first = time.perf_counter() - start
         elif event == "done":
@@ -61,8 +64,8 @@ def main():
     p.add_argument("--parley", required=True)
     p.add_argument("--questions", required=True)
     p.add_argument("--model", default="smollm2-135m-instruct")
-    p.add_argument("--answers", type=int, default=200)
-    p.add_argument("--asked", type=int, default=200)
+    p.add_argument("--answers", type=int, default=100)
+    p.add_argument("--asked", type=int, default=100)
     p.add_argument("--out", required=True)
     o = p.parse_args()
     with open(o.questions, encoding="utf-8") as f:
@@ -76,8 +79,8 @@ def main():
         role = system.roles[ROLE]["role_id"]
         for a in known:
             api(system.port, "POST", "/api/v1/learning/answers", {"role_id": role, "question": a, "answer": f"The approved answer to: {a}"}, system.cookie)
-        last = list(known)[0]  # the newest are embedded first
-        wait_until(lambda: ask(system, last)[2], 180, "the vectors of the approved answers")
+        oldest = list(known)[:8]  # the newest are embedded first
+        wait_until(lambda: all(ask(system, q)[2] for q in oldest), 180, "the vectors of the approved answers")
         answered = [q for q in known.values() if ask(system, q)[2]]
         session, busy = system.process.child.pid, [0.0]
 
