@@ -261,7 +261,9 @@ static struct step build_step(struct sched *s) {
             n = add_own_prefill(s, 0, people);
         step.prefill = n - answers;
     }
+    pthread_mutex_lock(&s->lock); /* others cancel what takes part */
     step.sequences = s->n_live;
+    pthread_mutex_unlock(&s->lock);
     step.decodes = decodes;
     for (int i = 0; i < n; i++)
         step.with_logits += s->items[i].logits;

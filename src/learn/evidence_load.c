@@ -282,12 +282,14 @@ static enum err read_documents(struct loading *l) {
                                                   is_public(l, &seen[n])) n++;
         yyjson_doc_free(doc);
     }
-    qsort(seen, n, sizeof *seen, by_uuid);
+    if (n)
+        qsort(seen, n, sizeof *seen, by_uuid);
     for (size_t i = 0; !e && i < n; i++)
         if (i == 0 || !uuid_eq(&seen[i], &seen[i - 1]))
             e = load_document(l, &seen[i]);
     free(seen);
-    qsort(l->vectors, l->n_vectors, sizeof *l->vectors, by_key);
+    if (l->n_vectors)
+        qsort(l->vectors, l->n_vectors, sizeof *l->vectors, by_key);
     return e;
 }
 

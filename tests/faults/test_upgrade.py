@@ -60,17 +60,19 @@ def test_upgrade_refuses_nobody_and_breaks_no_stream(upstream):
         threads = [threading.Thread(target=ask_until, args=(p, over, answered, failed)) for _ in range(3)]
         for t in threads:
             t.start()
-        p.install(harness.BINARY)
-        done = p.upgrade()
-        assert done.returncode == 0, done.stderr
-        wait_for(lambda: '"supervisor.upgraded"' in p.log() and p.log().count('"server.listening"') == 2, "the new server")
-        _, message = admin.say(admin.conversation(), "[say: served by the new one]")
-        assert message["content"] == "served by the new one"
-        upstream.released.set()
-        events = list(stream)
-        over.set()
-        for t in threads:
-            t.join()
+        try:
+            p.install(harness.BINARY)
+            done = p.upgrade()
+            assert done.returncode == 0, done.stderr
+            wait_for(lambda: '"supervisor.upgraded"' in p.log() and p.log().count('"server.listening"') == 2, "the new server")
+            _, message = admin.say(admin.conversation(), "[say: it goes on after the upgrade]")
+            assert message["content"] == "it goes on after the upgrade"
+            upstream.released.set()
+            events = list(stream)
+        finally:
+            over.set()
+            for t in threads:
+                t.join()
         assert not failed and set(answered) == {200}
         assert events[-1]["event"] == "done"
         assert events[-1]["data"]["message"]["content"] == " ".join(f"word{i}" for i in range(20))

@@ -180,6 +180,16 @@ static void script_release_embed_now(void *arg) {
     }
 }
 
+/* From now on nothing is held; what is held is released. */
+static void script_embed_freely_now(void *arg) {
+    fx.script.hold_embeds = false;
+    script_release_embed_now(arg);
+}
+
+static inline void script_embed_freely(void) {
+    assert_int_equal(loop_post(fx.loop, script_embed_freely_now, NULL), ERR_OK);
+}
+
 static void script_release_embed(void) {
     assert_int_equal(loop_post(fx.loop, script_release_embed_now, NULL), ERR_OK);
 }
