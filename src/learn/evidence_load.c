@@ -95,7 +95,8 @@ static enum err load_document(struct loading *l, const struct uuid *doc) {
 
 static const float *vector_of(const struct loading *l, uint64_t passage) {
     struct vector_entry key = {passage, NULL};
-    struct vector_entry *at = bsearch(&key, l->vectors, l->n_vectors, sizeof key, by_key);
+    struct vector_entry *at =
+        l->n_vectors ? bsearch(&key, l->vectors, l->n_vectors, sizeof key, by_key) : NULL;
     return at ? at->vector : NULL;
 }
 
