@@ -263,6 +263,7 @@ static void search(void *arg) {
     for (size_t i = 1; i < g->n; i++)
         before[g->n - 1 - i] = g->questions[i];
     g->max_bytes = passages_budget(c->api->o.upstream, s->upstream, g->questions[0].n);
+    upstream_plans_chat(c->api->o.upstream);
     struct retrieval_request q = {
         .query = g->questions[0],
         .history = before,

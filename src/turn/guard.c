@@ -107,17 +107,10 @@ static void on_text(void *ctx, struct str text) {
 
 /* Of the answer, what stands before the finding stays. */
 static void cut_text(struct turn *t, size_t keep) {
-    struct stream *s = t->stream;
-    bool shown;
-    pthread_mutex_lock(&s->lock);
-    keep = utf8_cut(buf_str(&s->text), keep < s->text.n ? keep : s->text.n);
-    shown = s->published > keep;
-    if (s->text.p)
-        s->text.p[s->text.n = keep] = 0;
-    if (shown)
-        s->published = keep;
-    pthread_mutex_unlock(&s->lock);
-    if (shown)
+    struct str text = buf_str(&t->stream->text); /* only this loop changes it */
+    keep = utf8_cut(text, keep < text.n ? keep : text.n);
+    t->checkpointed = t->checkpointed < keep ? t->checkpointed : keep;
+    if (stream_cut(t->stream, keep))
         turn_publish_json(t, STREAM_RESET, fill_reset);
 }
 

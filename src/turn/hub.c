@@ -415,15 +415,32 @@ enum err stream_restore(struct stream *s, struct str text, const struct generati
     return e;
 }
 
-void stream_take_back(struct stream *s, size_t keep) {
+/* Under the lock. The numbers of a new generation follow those of more text that was published. */
+static void new_generation(struct stream *s, size_t keep) {
     struct generation *g = &s->generation;
-    pthread_mutex_lock(&s->lock);
     if (g->n + 1 < EVENT_GENERATIONS_MAX)
         g->n++;
     g->base_first = g->n == 1 || keep < g->base_first ? keep : g->base_first;
     g->base_last = keep;
     s->text.n = keep;
     s->published = s->published < keep ? s->published : keep;
+}
+
+bool stream_cut(struct stream *s, size_t keep) {
+    pthread_mutex_lock(&s->lock);
+    bool shown = s->published > keep;
+    if (shown)
+        new_generation(s, keep);
+    else if (keep < s->text.n)
+        s->text.n = keep;
+    pthread_mutex_unlock(&s->lock);
+    return shown;
+}
+
+void stream_take_back(struct stream *s, size_t keep) {
+    struct generation *g = &s->generation;
+    pthread_mutex_lock(&s->lock);
+    new_generation(s, keep);
     drop_events(s, s->n_events);
     s->last_id = s->forgotten_id = id_of(g->n, s->published, 1);
     post_to_all(s);

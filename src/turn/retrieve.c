@@ -157,6 +157,7 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         if (!e)
             return STEP_DONE;
     } else {
+        upstream_plans_chat(t->t->o.upstream);
         e = retrieval_search(t->t->o.retrieval, t->tl->loop, t->tl->client, &q, on_found, t,
                              &t->searching, ei);
         if (!e && (e = compose_history(t)) != ERR_OK)

@@ -129,6 +129,9 @@ void stream_publish(struct stream *s, enum stream_kind kind, struct str data);
 enum err stream_restore(struct stream *s, struct str text, const struct generation *g) ERR_CHECK;
 /* Takes back the text from byte `keep` on: those who have seen more get a reset. */
 void stream_take_back(struct stream *s, size_t keep);
+/* The same where the turn goes on in the order of its events: true when more was published than is
+ * kept, so that a RESET is to be published now. */
+bool stream_cut(struct stream *s, size_t keep);
 /* What of the text did not go out yet. at_once: a reader on the stream's loop is served inside the
  * call, which is not made from a callback of a reader then. */
 void stream_publish_text(struct stream *s, bool at_once);

@@ -6,11 +6,12 @@
 #include "base/clock.h"
 #include "upstream/upstream_internal.h"
 
-#define SECONDS     0.65 /* of reading */
-#define BESIDE      0.6  /* of the time that is reading's while others are answered */
+#define MS          1000000ll
+#define SECONDS     0.65       /* of reading */
+#define BESIDE      0.6        /* of the time that is reading's while others are answered */
+#define PLANNED_NS  (300 * MS) /* a chat that was planned and has not begun by then will not */
 #define READS_FIRST 400
 #define READS_MAX   2000
-#define MS          1000000ll
 #define EARLY_MS    650
 #define LATE_MS     1000
 #define UP          1.25 /* with a chat */
@@ -21,6 +22,21 @@ void reading_begin(struct upstream_call *call) {
     call->counted = call->server;
     call->counted_ns = clock_mono_ns();
     atomic_fetch_add(&call->counted->reading, 1);
+    pthread_mutex_lock(&call->server->pool->lock);
+    if (call->server->planned > 0)
+        call->server->planned--;
+    pthread_mutex_unlock(&call->server->pool->lock);
+}
+
+void upstream_plans_chat(struct upstream *u) {
+    int64_t now = clock_mono_ns();
+    pthread_mutex_lock(&u->lock);
+    for (int i = 0; i < u->n; i++) {
+        struct server *v = &u->servers[i];
+        v->planned = now - v->planned_ns < PLANNED_NS ? v->planned + 1 : 1;
+        v->planned_ns = now;
+    }
+    pthread_mutex_unlock(&u->lock);
 }
 
 void reading_learn(struct server *v, int tokens, int64_t ms) {
@@ -59,5 +75,6 @@ int reading_of(const struct server *v, const struct known_model *m) {
     if (!m || !m->prefill)
         return v->reads ? v->reads : READS_FIRST;
     double share = atomic_load(&v->answering) > 0 ? BESIDE : 1;
-    return (int)(m->prefill * SECONDS * share / (1 + atomic_load(&v->reading)));
+    int planned = clock_mono_ns() - v->planned_ns < PLANNED_NS ? v->planned : 0;
+    return (int)(m->prefill * SECONDS * share / (1 + atomic_load(&v->reading) + planned));
 }

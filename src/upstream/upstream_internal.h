@@ -64,6 +64,8 @@ struct server {
     atomic_bool no_counts; /* the server was found to count no tokens */
     atomic_int in_flight;
     atomic_int reading, answering; /* people's chats: before their first token, after it */
+    int planned;                   /* under the lock: chats that upstream_plans_chat() told of */
+    int64_t planned_ns;            /* when the last one was */
 
     /* under the pool's lock */
     char *keys[UPSTREAM_KEYS_MAX]; /* the header's lines, owned */

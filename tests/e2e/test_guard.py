@@ -93,6 +93,22 @@ def test_answer_is_blocked_in_its_middle_and_stored_without_it(guarded, mock, pe
     assert stored["content"] == answer["content"] and stored["safety"] == answer["safety"]
 
 
+def test_what_was_shown_before_a_block_is_taken_back(mock, person):
+    question = {"content": "[say: Harmless words and then the walrus knows everything] [hold]"}
+    mock.released.clear()
+    events, text = [], ""
+    for e in person.stream("POST", f"/api/v1/conversations/{person.conversation()}/messages", question):
+        events.append(e)
+        if e["event"] == "token":
+            mock.released.set()
+    answer = events[-1]["data"]["message"]
+    for e in events:
+        text = text + e["data"]["text"] if e["event"] == "token" else e["data"]["text"] if e["event"] == "reset" else text
+    assert "reset" in kinds(events) and text == answer["content"] == "That is refused."
+    ids = [e["id"] for e in events]
+    assert ids == sorted(set(ids))
+
+
 def test_warning_goes_beside_the_answer(person):
     _, answer = person.say(person.conversation(), "is juggling chainsaws fun?")
     assert answer["content"].startswith("You said")

@@ -116,6 +116,25 @@ static void reading_is_shared_with_those_who_wait(void **state) {
     one_close(&o);
 }
 
+static void reading_is_shared_with_those_who_search_still(void **state) {
+    (void)state;
+    struct one o;
+    one_open(&o, TELLS);
+    o.mock.mode = MOCK_SILENT;
+    upstream_plans_chat(o.u);
+    upstream_plans_chat(o.u);
+    assert_int_equal(reads(&o), 216);
+    struct upstream_call *first = ask(&o, STR("hi"), false); /* the first of them */
+    assert_int_equal(reads(&o), 216);
+    o.u->servers[0].planned_ns -= 400000000; /* the second never came */
+    assert_int_equal(reads(&o), 325);
+    upstream_plans_chat(o.u);
+    assert_int_equal(reads(&o), 216);
+    upstream_cancel(first);
+    assert_int_equal(reads(&o), 325);
+    one_close(&o);
+}
+
 static void reading_is_slower_beside_answers(void **state) {
     (void)state;
     struct one o;
@@ -163,6 +182,7 @@ static void reading_of_others_follows_their_first_tokens(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reading_is_shared_with_those_who_wait),
+        cmocka_unit_test(reading_is_shared_with_those_who_search_still),
         cmocka_unit_test(reading_is_slower_beside_answers),
         cmocka_unit_test(reading_of_others_follows_their_first_tokens),
     };
