@@ -226,7 +226,7 @@ static enum err judge_body(struct call *c, struct openai_state *s) {
     size_t n = yyjson_mut_arr_size(list);
     for (size_t i = 0; !e && i < n && g->verdict.action < SAFETY_BLOCK; i++)
         e = each_text(d, yyjson_mut_arr_get(list, i), redact_text, &j);
-    if (!e)
+    if (!e && g->verdict.action < SAFETY_BLOCK)
         add_canary(&j, d, list);
     if (!e && j.changed) {
         struct buf b;

@@ -106,6 +106,7 @@ struct server {
     int64_t refreshed_ns; /* when the upstream was asked last */
     struct care *care;
     int64_t probed_ns; /* when a store that could not be written was tried last */
+    bool caught_up;    /* the job's outcome */
     bool catching_up;  /* it was opened for reading only: what a start writes is still to come */
     struct timer *listen_timer, *before_timer, *drain_timer, *refresh_timer, *purge_timer;
 };
@@ -238,10 +239,16 @@ static void catch_up_job(void *arg) {
     enum err e = store_write_wait(s->store, api_seed, NULL, &ei);
     if (!e)
         e = first_account_link(s->store, s->config, s->address, link, sizeof link, &ei);
-    if (!e)
+    if (!e && !s->link.before_pid) /* else look_before() does */
         e = recover(s, &ei);
     if (e)
         log_event(LOG_ERROR, "server.not_recovered", LF_ERR(&ei));
+    s->caught_up = !e;
+}
+
+static void on_caught_up(void *arg) {
+    struct server *s = arg;
+    s->catching_up = !s->caught_up; /* tried again at the next look */
 }
 
 /* After an upgrade the former process goes on beside this one until its answers are written. What
@@ -308,7 +315,7 @@ static void look_at_link(struct server *s, int64_t now) {
 /* A store that could not be written is tried until it can: the page says so meanwhile. */
 static void look_at_store(struct server *s, int64_t now) {
     if (s->catching_up && !store_is_read_only(s->store) &&
-        jobs_submit(s->jobs, catch_up_job, NULL, NULL, s) == ERR_OK)
+        jobs_submit(s->jobs, catch_up_job, s->loops[0].loop, on_caught_up, s) == ERR_OK)
         s->catching_up = false;
     if (store_health(s->store, NULL) == ERR_OK || now - s->probed_ns < (int64_t)PROBE_MS * 1000000)
         return;

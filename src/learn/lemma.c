@@ -31,7 +31,6 @@ static const char *const synonyms[][5] = {
     {"deliver", "ship", "delivery"},
     {"photo", "picture"},
     {"meaning", "mean"},
-    {"take", "bring"},
     {"often", "frequently"},
     {"bike", "bicycle"},
     {"close", "shut"},

@@ -99,6 +99,7 @@ static bool join(struct retrieval_hit *h, size_t hit, const struct sentence *lis
         h->char_from = start + doc_characters(str_sub(h->text, 0, first));
         h->char_to = start + doc_characters(str_sub(h->text, 0, last));
         h->text = arena_str(a, buf_str(&b));
+        h->judged = STR(""); /* what was judged was the whole */
         *e = h->text.p ? *e : ERR_NOMEM;
     }
     buf_deinit(&b);

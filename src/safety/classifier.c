@@ -32,6 +32,7 @@ struct classifier {
     const int8_t *table;            /* these point into data */
     const float *row_scale, *w1, *b1, *w2, *w3, *b2, *calibration;
     char *data; /* owned; aligned for float */
+    char digest[13];
 };
 
 /* ---- the file ---- */
@@ -115,8 +116,8 @@ static bool read_weights(struct classifier *c, struct reader *r) {
     return r->left == 0;
 }
 
-static bool digest_fits(struct str bytes) {
-    char hex[SHA256_HEX_LEN + 1], stored[SHA256_HEX_LEN + 1];
+static bool digest_fits(struct str bytes, char hex[SHA256_HEX_LEN + 1]) {
+    char stored[SHA256_HEX_LEN + 1];
     const size_t body = bytes.n - SHA256_LEN;
     sha256_hex(str_sub(bytes, 0, body), hex);
     for (size_t i = 0; i < SHA256_LEN; i++)
@@ -128,7 +129,8 @@ enum err classifier_parse(struct str bytes, struct classifier **ret, struct erri
     if (bytes.n < sizeof MAGIC + SHA256_LEN || bytes.n > FILE_MAX ||
         memcmp(bytes.p, MAGIC, sizeof MAGIC - 1) != 0)
         return err_set(ei, ERR_CORRUPT, "this is no model of the safety classifier");
-    if (!digest_fits(bytes))
+    char hex[SHA256_HEX_LEN + 1];
+    if (!digest_fits(bytes, hex))
         return err_set(ei, ERR_CORRUPT,
                        "the safety classifier's model is damaged: its checksum "
                        "does not fit");
@@ -140,6 +142,7 @@ enum err classifier_parse(struct str bytes, struct classifier **ret, struct erri
         return err_set(ei, ERR_NOMEM, NULL);
     }
     memcpy(c->data, bytes.p, bytes.n);
+    memcpy(c->digest, hex, sizeof c->digest - 1);
     struct reader r = {c->data + sizeof MAGIC - 1, bytes.n - SHA256_LEN - (sizeof MAGIC - 1)};
     if (!read_sizes(c, &r) || !read_heads(c, &r) || !read_weights(c, &r)) {
         classifier_free(c);
@@ -481,6 +484,7 @@ static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY
 
 struct safety_scorer classifier_scorer(const struct classifier *c) {
     return (struct safety_scorer){.name = c->name,
+                                  .digest = c->digest,
                                   .embedding_dims = c->embedding,
                                   .embedding_model = "all-minilm-l6-v2",
                                   .score = score,

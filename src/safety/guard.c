@@ -13,6 +13,7 @@
 #define BENCH_KEPT_MAX ((size_t)1 << 20) /* bytes of text whose buffers are kept for the next */
 #define PIECE_OVERLAP  512
 #define EARLIER_SHARE  0.5f /* of the talk's score that the earlier messages may have alone */
+#define DETECTORS      1    /* raised with a change of what rules and detectors find in a passage */
 
 struct safety {
     const struct safety_scorer *scorer;
@@ -91,8 +92,12 @@ const struct safety_scorer *safety_get_scorer(const struct safety *g) {
 }
 
 void safety_stamp(const struct safety *g, const struct policy *p, char out[SAFETY_STAMP_SIZE]) {
-    snprintf(out, SAFETY_STAMP_SIZE, "%s %.40s %.20s", p->stamp, g->scorer ? g->scorer->name : "-",
-             PARLEY_VERSION);
+    const struct safety_scorer *scorer = g->scorer;
+    snprintf(out, SAFETY_STAMP_SIZE, "%s %.40s %s.%d", p->stamp,
+             !scorer          ? "-"
+             : scorer->digest ? scorer->digest
+                              : scorer->name,
+             PARLEY_VERSION, DETECTORS);
 }
 
 void safety_canary(const struct safety *g, struct str role_id, int version,

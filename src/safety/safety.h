@@ -87,6 +87,7 @@ struct safety_text {
  * block and allocates nothing. Implemented in classifier.h. */
 struct safety_scorer {
     const char *name;            /* "parley-guard-3"; stands in findings */
+    const char *digest;          /* tells it from others of that name; NULL = the name does */
     size_t embedding_dims;       /* 0 = it does without; else it works without one, but less well */
     const char *embedding_model; /* what an embedding must be from: a part of the model's name */
     void (*score)(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]);

@@ -467,6 +467,9 @@ static void withdraw(struct turn *t) {
     t->guard.blocked = t->approved = t->question_vector = t->question_vector_model = STR_NULL;
     t->answer.retrieved_docs = t->recorded_passages = STR_NULL;
     t->approved_id = (struct uuid){0};
+    t->pair = STR_NULL;
+    t->examples = (struct turn_examples){.chance = 1};
+    t->examples_n = 0;
     t->failure.code = ERR_OK;
     t->finish_reason[0] = 0;
     t->queued_position = t->prompt_tokens = t->completion_tokens = -1;
