@@ -168,6 +168,8 @@ int64_t sched_embed_awaits(struct sched *s, int64_t now) {
         if (!job_generating(j))
             return 0; /* a first word is waited for, and its prompt goes before */
     int64_t until = s->text_ns + (int64_t)(s->follow_ns * 2) + MS;
+    if (until > s->text_ns + FOLLOW_MOST)
+        until = s->text_ns + FOLLOW_MOST;
     return now < until ? until : 0;
 }
 

@@ -146,7 +146,7 @@ static int piece_of(const struct sched *s, const struct job *j, int answers) {
     int want = job_todo(j), most = sched_chunk(s, answers, is_short(j));
     int own = j->prompt_tokens - j->chat.partial - j->slot->computed; /* before the answer */
     if (s->model->info.rows && j->chat.exact && j->chat.partial && own < want)
-        want = own;
+        want = own > 0 ? own : 1; /* others' computing may have brought it into the answer */
     if (answers > 0 && j->drag > 1 && !is_short(j)) {
         most = (int)(most / j->drag);
         most = most < CHUNK_LEAST ? CHUNK_LEAST : most;

@@ -430,6 +430,8 @@ static bool gather(struct http_call *call, struct str bytes) {
     struct http_client *c = call->client;
     if (bytes.n > GATHER_MAX - c->gathered.n)
         give_gathered(c);
+    if (call->cancelled || call->finished)
+        return false;
     c->gathering = call;
     buf_adds(&c->gathered, bytes);
     if (buf_err(&c->gathered))
@@ -440,7 +442,7 @@ static bool gather(struct http_call *call, struct str bytes) {
 static size_t on_body(char *p, size_t size, size_t n, void *user) {
     (void)size; /* 1 by definition */
     struct http_call *call = user;
-    if (call->cancelled)
+    if (call->cancelled || call->finished)
         return 0;
     call->last_ns = clock_mono_ns();
     tell_status(call);

@@ -348,7 +348,8 @@ enum err store_health(struct store *s, struct errinfo *ei) {
 }
 
 /* Takes `first` and what else is queued through one transaction. */
-static void write_group(struct store *s, struct op *first) {
+/* True: the group held others behind the first, or failed. */
+static bool write_group(struct store *s, struct op *first) {
     struct errinfo ei = {0};
     struct op *op = first, **tail = &first->next;
     int64_t start = clock_mono_ns();
@@ -378,7 +379,9 @@ static void write_group(struct store *s, struct op *first) {
     }
     note_health(s, e);
     count_group(first, (double)(clock_mono_ns() - start) / 1e9);
+    bool others = e || first->next;
     deliver(first);
+    return others;
 }
 
 /* ---- the connections ---- */
@@ -509,7 +512,8 @@ static void index_messages(struct store *s) {
     op->own = true;
     op->fn = index_fn;
     op->arg = s;
-    write_group(s, op);
+    if (write_group(s, op) && !s->index_due_ns) /* what they wrote is noted and not indexed yet */
+        s->index_due_ns = clock_mono_ns() + INDEX_NS;
 }
 
 static void *writer_main(void *arg) {
@@ -521,7 +525,7 @@ static void *writer_main(void *arg) {
             continue;
         }
         if (op)
-            write_group(s, op);
+            (void)write_group(s, op);
         if (op && !s->index_due_ns)
             s->index_due_ns = clock_mono_ns() + INDEX_NS;
         if (!op || clock_mono_ns() >= s->index_due_ns)

@@ -3,6 +3,8 @@
  * first token, and with those that are answering. Of other servers nothing is known but how long
  * their first tokens took: from READS_FIRST the number follows those, up while they come early and
  * down when they come late. */
+#include <string.h>
+
 #include "base/clock.h"
 #include "upstream/upstream_internal.h"
 
@@ -17,28 +19,47 @@
 #define UP          1.25 /* with a chat */
 #define DOWN        0.5  /* at most */
 
+/* ---- plans; under the lock ---- */
+
+static void drop_plans(struct upstream *u, int n) {
+    u->n_plans -= n;
+    memmove(u->plans, u->plans + n, (size_t)u->n_plans * sizeof *u->plans);
+}
+
+static int planned(struct upstream *u) {
+    int64_t since = clock_mono_ns() - PLANNED_NS;
+    int old = 0;
+    while (old < u->n_plans && u->plans[old] < since)
+        old++;
+    drop_plans(u, old);
+    return u->n_plans;
+}
+
+void upstream_plans_chat(struct upstream *u) {
+    pthread_mutex_lock(&u->lock);
+    if (planned(u) < UPSTREAM_PLANS_MAX)
+        u->plans[u->n_plans++] = clock_mono_ns();
+    pthread_mutex_unlock(&u->lock);
+}
+
+/* ---- chats ---- */
+
 void reading_begin(struct upstream_call *call) {
+    struct upstream *u = call->server->pool;
+    if (call->starting_hedge)
+        return; /* the first server reads on */
     reading_end(call);
     call->counted = call->server;
     call->counted_ns = clock_mono_ns();
     atomic_fetch_add(&call->counted->reading, 1);
-    pthread_mutex_lock(&call->server->pool->lock);
-    if (call->server->planned > 0)
-        call->server->planned--;
-    pthread_mutex_unlock(&call->server->pool->lock);
-}
-
-void upstream_plans_chat(struct upstream *u) {
-    int64_t now = clock_mono_ns();
     pthread_mutex_lock(&u->lock);
-    for (int i = 0; i < u->n; i++) {
-        struct server *v = &u->servers[i];
-        v->planned = now - v->planned_ns < PLANNED_NS ? v->planned + 1 : 1;
-        v->planned_ns = now;
-    }
+    if (!call->begun && planned(u) > 0)
+        drop_plans(u, 1);
     pthread_mutex_unlock(&u->lock);
+    call->begun = true;
 }
 
+/* A chat says something about the server only when it had much to read. */
 void reading_learn(struct server *v, int tokens, int64_t ms) {
     pthread_mutex_lock(&v->pool->lock);
     double reads = v->reads ? v->reads : READS_FIRST;
@@ -60,8 +81,10 @@ void reading_spoke(struct upstream_call *call, int tokens) {
         return;
     call->spoke = true;
     atomic_fetch_sub(&v->reading, 1);
-    atomic_fetch_add(&v->answering, 1);
-    reading_learn(v, tokens, (clock_mono_ns() - call->counted_ns) / MS);
+    call->counted = call->server;
+    atomic_fetch_add(&call->counted->answering, 1);
+    if (call->counted == v) /* else a second server was asked later and was faster */
+        reading_learn(v, tokens, (clock_mono_ns() - call->counted_ns) / MS);
 }
 
 void reading_end(struct upstream_call *call) {
@@ -75,6 +98,5 @@ int reading_of(const struct server *v, const struct known_model *m) {
     if (!m || !m->prefill)
         return v->reads ? v->reads : READS_FIRST;
     double share = atomic_load(&v->answering) > 0 ? BESIDE : 1;
-    int planned = clock_mono_ns() - v->planned_ns < PLANNED_NS ? v->planned : 0;
-    return (int)(m->prefill * SECONDS * share / (1 + atomic_load(&v->reading) + planned));
+    return (int)(m->prefill * SECONDS * share / (1 + atomic_load(&v->reading) + planned(v->pool)));
 }

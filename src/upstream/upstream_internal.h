@@ -64,8 +64,6 @@ struct server {
     atomic_bool no_counts; /* the server was found to count no tokens */
     atomic_int in_flight;
     atomic_int reading, answering; /* people's chats: before their first token, after it */
-    int planned;                   /* under the lock: chats that upstream_plans_chat() told of */
-    int64_t planned_ns;            /* when the last one was */
 
     /* under the pool's lock */
     char *keys[UPSTREAM_KEYS_MAX]; /* the header's lines, owned */
@@ -87,10 +85,15 @@ struct server {
     int reads;            /* tokens, see reading.c; 0 = nothing was seen yet */
 };
 
+#define UPSTREAM_PLANS_MAX 64
+
 struct upstream {
     char *model, *embedding_model;
     int window, first_byte_ms, idle_ms, wait_ms, hedge_ms;
     pthread_mutex_t lock;
+    int64_t
+        plans[UPSTREAM_PLANS_MAX]; /* when chats were planned that have not begun; oldest first */
+    int n_plans;
     struct server servers[UPSTREAM_SERVERS_MAX];
     int n;
 };
@@ -153,7 +156,7 @@ struct upstream_call { /* the first member of each kind's own struct */
     int64_t give_up_ns;     /* 0 = nothing failed yet */
     int tries, failovers;
     struct server *counted; /* in whose reading or (spoke) answering the call is; NULL = in none */
-    bool spoke;
+    bool spoke, begun;      /* begun: was counted before */
     int64_t counted_ns;
     int first_byte_ms; /* 0 = the pool's */
     bool answering;    /* a good answer has begun */

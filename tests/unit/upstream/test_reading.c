@@ -126,7 +126,7 @@ static void reading_is_shared_with_those_who_search_still(void **state) {
     assert_int_equal(reads(&o), 216);
     struct upstream_call *first = ask(&o, STR("hi"), false); /* the first of them */
     assert_int_equal(reads(&o), 216);
-    o.u->servers[0].planned_ns -= 400000000; /* the second never came */
+    o.u->plans[0] -= 400000000; /* the second never came */
     assert_int_equal(reads(&o), 325);
     upstream_plans_chat(o.u);
     assert_int_equal(reads(&o), 216);
