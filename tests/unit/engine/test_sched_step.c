@@ -188,6 +188,35 @@ static void exact_answer_cut_anywhere_goes_on_as_it_would_have(void **state) {
     assert_true(differ > 30);
 }
 
+/* It catches up with what the other computed, which ends where its answer begins. */
+static void exact_continuation_beside_the_same_prompt_goes_on(void **state) {
+    (void)state;
+    const char *const prompt_text = "tell me a story>";
+    struct caller whole = {0}, anew = {0}, rest = {0};
+    struct errinfo ei;
+    char text[128];
+    int largest;
+    answer_rounded(prompt_text, 20, 0, true, &whole, &largest);
+    for (int cut = 1; cut < 4; cut++) {
+        struct fixture f;
+        fixture_init(&f, 4);
+        f.m.base.info.rows = f.m.rounds = true;
+        memset(&anew, 0, sizeof(anew));
+        memset(&rest, 0, sizeof(rest));
+        snprintf(text, sizeof(text), "%s%.*s", prompt_text, cut, whole.text);
+        struct sched_chat first = request(&f, &anew, prompt_text, 20);
+        struct sched_chat second = request(&f, &rest, text, 20 - cut);
+        second.partial = cut;
+        first.exact = second.exact = first.wait = second.wait = true;
+        assert_int_equal(submit(&f, &first, NULL, &ei), ERR_OK);
+        assert_int_equal(submit(&f, &second, NULL, &ei), ERR_OK);
+        run_all(&f);
+        assert_string_equal(anew.text, whole.text);
+        assert_string_equal(rest.text, whole.text + cut);
+        fixture_deinit(&f);
+    }
+}
+
 static char *letters(char *text, int n, char c) {
     memset(text, c, (size_t)n);
     text[n] = 0;
@@ -417,6 +446,7 @@ int main(void) {
         cmocka_unit_test(next_turn_starts_from_what_was_right),
         cmocka_unit_test(requests_that_come_together_compute_their_role_once),
         cmocka_unit_test(exact_answer_cut_anywhere_goes_on_as_it_would_have),
+        cmocka_unit_test(exact_continuation_beside_the_same_prompt_goes_on),
         cmocka_unit_test(same_prompt_again_is_computed_alike),
         cmocka_unit_test(short_prompt_beside_an_answer_is_a_step_of_its_own),
         cmocka_unit_test(small_prompts_go_one_after_another_for_as_long_as_two_steps),
