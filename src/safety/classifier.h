@@ -8,6 +8,7 @@
  *   z = sum of the pieces' rows / sqrt(their number) + the same of words and pairs
  *   x = [embedding or zeros, z, has embedding, is an answer, is a passage]
  *   logits = w2 relu(w1 x + b1) + w3 x + b2;   p = 1 / (1 + exp(-(a logit + b)))  (Platt 1999)
+ * An answer without embedding, which is judged again with each token: a logit + b - 1.5.
  *
  * The model file, little endian:
  *   "PARLEYG1"   u32 version = 1, bits, dim, embedding dims, hidden, heads   char name[32],

@@ -6,6 +6,7 @@ import numpy as np
 import model
 
 HARMS = 8  # the first heads: hate … privacy
+ANSWER_DOUBT = 1.5  # of an answer without embedding (src/safety/classifier.c)
 
 
 def policy_bounds(path, direction="input"):
@@ -20,9 +21,10 @@ def policy_bounds(path, direction="input"):
     return np.array(out)
 
 
-def scores(calibration, logits):
-    """The score of each category as classifier.c gives it: the strongest harm speaks for the whole, none is above the whole."""
-    p = 1 / (1 + np.exp(-(calibration[:, 0] * logits + calibration[:, 1])))
+def scores(calibration, logits, doubt=0.0):
+    """The score of each category as classifier.c gives it: the strongest harm speaks for the whole, none is above the whole. doubt: of
+    each text, taken off its log-odds."""
+    p = 1 / (1 + np.exp(np.reshape(doubt, (-1, 1)) - (calibration[:, 0] * logits + calibration[:, 1])))
     out, harmful = p[:, :len(model.CATEGORIES)].copy(), p[:, -1]
     strongest = out[:, :HARMS].argmax(1)
     out[:, :HARMS] = np.minimum(out[:, :HARMS], harmful[:, None])

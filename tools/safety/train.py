@@ -196,7 +196,8 @@ def at_policy(s, params, cal, rows, choose_on):
     limits = bounds.policy_bounds(POLICY), bounds.policy_bounds(POLICY, "output")
     sources, own, lines = s.source[rows], is_own(s, rows), np.array([s.rows[i]["group"] for i in rows])
     for mode in (1, 0):
-        score = bounds.scores(cal[mode], s.harm(params, rows, bool(mode)))
+        doubt = 0.0 if mode else bounds.ANSWER_DOUBT * (s.flags[rows, 1] > 0)
+        score = bounds.scores(cal[mode], s.harm(params, rows, bool(mode)), doubt)
         hit = np.where(s.flags[rows, 1] > 0, bounds.blocked(score, limits[1]), bounds.blocked(score, limits[0]))
         print(f"{'with' if mode else 'without'} embedding, blocked at the default policy (own look-alikes: each line counts once):")
         masks = kinds_of(s, rows)
