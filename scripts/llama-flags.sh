@@ -13,5 +13,9 @@ llama_flags=(
     -DLLAMA_BUILD_EXAMPLES=OFF
 )
 
+# Headers of ggml's own that are installed beside its public ones: by them our kernels for weights come in
+# where its own do (src/engine/panel_buffer.cpp).
+llama_inner_headers=(ggml-backend-impl.h ggml-impl.h ggml-cpu/ggml-cpu-impl.h ggml-cpu/traits.h)
+
 # The build is for this CPU: on another one (a moved disk, a new image) it must be made again.
 cpu_flags() { grep -m1 -E '^(flags|Features)' /proc/cpuinfo || uname -m; }

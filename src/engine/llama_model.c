@@ -645,7 +645,6 @@ static bool on_progress(float fraction, void *ctx) {
 static enum err load(struct llama_weights *w, const struct llama_open_options *o,
                      const struct plan *p, struct errinfo *ei) {
     struct llama_model_params mp = llama_model_default_params();
-    mp.use_extra_bufts = llama_library_tiles();
     mp.progress_callback = on_progress;
     mp.progress_callback_user_data = (void *)o;
     w->model = llama_model_load_from_file(o->path, mp);

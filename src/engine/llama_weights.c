@@ -1,20 +1,20 @@
 /* Work on weight files through llama.cpp: another form, and what a form costs and keeps. The
  * library's log and start are here too. */
 #include <math.h>
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <ggml-cpu.h>
 #include <llama.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/llama_library.h"
 #include "engine/model.h"
+#include "engine/panel_buffer.h"
 #include "engine/weights.h"
 
 /* The library's own messages may quote metadata of the file: they go no further than the debug
@@ -26,17 +26,15 @@ static void on_log(enum ggml_log_level level, const char *text, void *ctx) {
     log_event(LOG_DEBUG, "engine.library", LF_STR("text", str_trim(str_from(text))));
 }
 
-void llama_library_init(void) {
-    static atomic_bool done;
-    llama_log_set(on_log, NULL);
-    if (!atomic_exchange(&done, true))
-        llama_backend_init();
+static void start_library(void) {
+    llama_backend_init();
+    panel_buffer_register();
 }
 
-/* On CPUs with AMX ggml lays weights out in tiles, and loading the tiles' configuration is a
- * SIGSEGV in virtual machines that show AMX without letting it be used. */
-bool llama_library_tiles(void) {
-    return !ggml_cpu_has_amx_int8();
+void llama_library_init(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    llama_log_set(on_log, NULL);
+    pthread_once(&once, start_library);
 }
 
 /* ---- converting ---- */
@@ -199,7 +197,6 @@ static bool measure_perplexity(struct measuring *m, struct weights_speed *ret) {
 static enum err open_measuring(struct measuring *m, const char *path, struct str text, int threads,
                                struct errinfo *ei) {
     struct llama_model_params mp = llama_model_default_params();
-    mp.use_extra_bufts = llama_library_tiles();
     m->model = llama_model_load_from_file(path, mp);
     if (!m->model)
         return err_set(ei, ERR_CORRUPT, "%s cannot be loaded: it is damaged or of an unknown kind",
