@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "engine/q8_panels.h"
 
 #define FILE_MAX    4096
 #define TRIES       5          /* steps of each kind */
@@ -27,7 +28,8 @@ static void machine(char *out, size_t size, int threads, int64_t weights_bytes) 
     if (f)
         fclose(f);
     cpu[strcspn(cpu, "\n")] = 0;
-    snprintf(out, size, "%s, %d threads, %lld bytes", cpu, threads, (long long)weights_bytes);
+    snprintf(out, size, "%s, %d threads, %lld bytes, %s", cpu, threads, (long long)weights_bytes,
+             q8_panels_usable() ? "panels" : "rows");
 }
 
 bool rates_read(const char *path, int threads, int64_t weights_bytes, struct rates *ret) {

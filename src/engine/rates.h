@@ -1,7 +1,7 @@
 /* What a step costs on this machine and how many threads are best for it, remembered from run to
  * run: the first predictions after a start are then right, and nothing is measured again.
  *
- * The file: {"machine":"CPU model, n threads, n bytes of weights","threads":n,"base_us":x,
+ * The file: {"machine":"CPU, n threads, n bytes of weights, layout","threads":n,"base_us":x,
  * "answer_us":x,"prompt_us":x} (forecast.h has what these are). Of another machine, number of
  * threads or weights it counts as absent. */
 #pragma once
