@@ -232,6 +232,7 @@ class Bench:
         ttft = {self.engine: [], self.llama: []}
         for i in range(rounds):
             for s in (list(ttft) if i % 2 == 0 else list(reversed(ttft))):
+                ask(s.port, self.texts.chat(0, max_tokens=1, wait=True))  # after whoever the row before left there
                 answers = [ask(s.port, self.texts.chat(0, max_tokens=8)) for _ in range(each)]
                 complain(s.name, answers)
                 ttft[s].append([a.ttft * 1000 for a in answers if a.ttft])
