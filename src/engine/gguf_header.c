@@ -61,6 +61,8 @@ struct reader {
     size_t buffer_n;
     bool failed;
     uint32_t version;
+    int64_t embeddings; /* bytes of the tokens' */
+    bool output;        /* has weights of its own */
     unsigned char *buffer;
 };
 
@@ -248,10 +250,15 @@ static void read_tensor(struct reader *r, struct gguf_header *h, uint64_t *ret_e
     if (type >= sizeof(tensor_types) / sizeof(*tensor_types) || !tensor_types[type].elements)
         return; /* a newer type: the loader decides */
     uint64_t bytes = elements / tensor_types[type].elements * tensor_types[type].bytes, end;
-    if (__builtin_add_overflow(offset, bytes, &end))
+    if (__builtin_add_overflow(offset, bytes, &end)) {
         r->failed = true;
-    else if (end > *ret_end)
+        return;
+    }
+    if (end > *ret_end)
         *ret_end = end;
+    if (strcmp(name, "token_embd.weight") == 0)
+        r->embeddings = (int64_t)bytes;
+    r->output = r->output || strcmp(name, "output.weight") == 0;
 }
 
 static enum err read_header(struct reader *r, const char *path, struct gguf_header *h,
@@ -284,6 +291,7 @@ static enum err read_header(struct reader *r, const char *path, struct gguf_head
         return err_set(ei, ERR_CORRUPT,
                        "%s is cut short: %lld bytes, its tensors need %lld; fetch it again", path,
                        (long long)r->size, (long long)(data + (int64_t)end));
+    h->tied_bytes = r->output ? 0 : r->embeddings;
     return ERR_OK;
 }
 

@@ -15,6 +15,8 @@ struct gguf_header {
     int64_t file_type;            /* general.file_type, -1 when absent */
     int64_t file_bytes;
     int64_t parameters;
+    int64_t
+        tied_bytes; /* of the tokens' embeddings when they are the output's weights too; else 0 */
     int64_t context_length;
     int64_t embedding_length;
     int64_t block_count;

@@ -1,5 +1,5 @@
-/* The model that runs weights: llama.cpp behind model.h. This file, llama_kv.c and
- * llama_weights.c are the only includers of llama.h and ggml's headers.
+/* The model that runs weights: llama.cpp behind model.h. This file, llama_kv.c, llama_weights.c and
+ * panel_buffer.cpp are the only includers of llama.h and ggml's headers.
  *
  * KV is a row of cells for each slot, or one pool for all when there is not the memory for rows
  * (llama_kv.h; docs/scheduler.md has the measurements). With rows, attention is computed by matrix
@@ -10,6 +10,7 @@
  *
  * The pool is smaller than a window for every slot: the scheduler reserves what each request can
  * need at most before it starts, so a step does not fail for want of cells. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +18,6 @@
 
 #include <ggml-cpu.h>
 #include <llama.h>
-
-#include <math.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -30,6 +29,7 @@
 #include "engine/memory.h"
 #include "engine/model.h"
 #include "engine/pace.h"
+#include "engine/q8_panels.h"
 
 #define STEP_TOKENS     256
 #define EMBED_TOKENS    512
@@ -578,6 +578,7 @@ struct plan { /* sizes settled before anything is loaded */
     int cells;     /* of the slots */
     int cells_all; /* and of the prefixes, in a pool */
     int kept;      /* tokens of the prefixes, with rows: they are states beside the cells */
+    bool copied;   /* weights are laid out anew (q8_panels.h), so mapping the file saves nothing */
     int64_t bytes;
 };
 
@@ -617,7 +618,9 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
     if (!token)
         return err_set(ei, ERR_CORRUPT, "%s is damaged: its header makes no sense", o->path);
     int64_t available = memory_available("");
-    p.bytes = h->file_bytes;
+    p.copied = h->file_type == LLAMA_FTYPE_MOSTLY_Q8_0 && q8_panels_usable();
+    int64_t weights = h->file_bytes + (p.copied ? h->tied_bytes : 0);
+    p.bytes = weights;
     if (!o->embedding) {
         plan_cells(&p, o, available / 4 / token); /* a quarter of what is free */
         p.bytes += token * (p.cells_all + p.kept);
@@ -629,8 +632,8 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
             "%s does not fit: weights %lld MiB + conversations %lld MiB (%d tokens × "
             "%lld bytes) + work 128 MiB = %lld MiB, but %lld MiB are free; use a smaller "
             "model, fewer slots or a shorter context",
-            o->path, MIB(h->file_bytes), MIB(p.bytes - h->file_bytes), p.cells_all + p.kept,
-            (long long)token, MIB(p.bytes + reserve), MIB(available));
+            o->path, MIB(weights), MIB(p.bytes - weights), p.cells_all + p.kept, (long long)token,
+            MIB(p.bytes + reserve), MIB(available));
     *ret = p;
     return ERR_OK;
 }
@@ -645,6 +648,8 @@ static bool on_progress(float fraction, void *ctx) {
 static enum err load(struct llama_weights *w, const struct llama_open_options *o,
                      const struct plan *p, struct errinfo *ei) {
     struct llama_model_params mp = llama_model_default_params();
+    if (p->copied)
+        mp.load_mode = LLAMA_LOAD_MODE_NONE;
     mp.progress_callback = on_progress;
     mp.progress_callback_user_data = (void *)o;
     w->model = llama_model_load_from_file(o->path, mp);

@@ -33,11 +33,20 @@ static void add_pair_u32(struct buf *b, const char *key, uint32_t v) {
 }
 
 /* A small but whole file: six pairs and one tensor of 64 32-bit numbers. */
-static void make_file(struct buf *b) {
+static void add_tensor(struct buf *b, const char *name) {
+    add_string(b, name);
+    add_u32(b, 2);
+    add_u64(b, 32);
+    add_u64(b, 2);
+    add_u32(b, 0);
+    add_u64(b, 0);
+}
+
+static void make_file_with(struct buf *b, const char *tensor, const char *other) {
     buf_init(b, 1 << 16);
     buf_addz(b, "GGUF");
     add_u32(b, 3);
-    add_u64(b, 1);
+    add_u64(b, other ? 2 : 1);
     add_u64(b, 6);
     add_string(b, "general.architecture");
     add_u32(b, 8);
@@ -57,16 +66,17 @@ static void make_file(struct buf *b) {
     add_u64(b, 2);
     add_string(b, "a");
     add_string(b, "bc");
-    add_string(b, "weight");
-    add_u32(b, 2);
-    add_u64(b, 32);
-    add_u64(b, 2);
-    add_u32(b, 0);
-    add_u64(b, 0);
+    add_tensor(b, tensor);
+    if (other)
+        add_tensor(b, other);
     while (b->n % 32)
         buf_addc(b, 0);
     for (int i = 0; i < 64; i++)
         add_u32(b, 0);
+}
+
+static void make_file(struct buf *b) {
+    make_file_with(b, "weight", NULL);
 }
 
 static enum err read_bytes(const void *p, size_t n, struct gguf_header *h, struct errinfo *ei) {
@@ -93,6 +103,26 @@ static void read_whole_file_gives_its_fields(void **state) {
     assert_int_equal(h.head_count_kv, 5);
     assert_int_equal(h.parameters, 64);
     buf_deinit(&b);
+}
+
+static void embeddings_are_the_outputs_where_it_has_none(void **state) {
+    static const struct {
+        const char *tensor, *other;
+        int bytes;
+    } cases[] = {{"weight", NULL, 0},
+                 {"token_embd.weight", NULL, 256},
+                 {"token_embd.weight", "output.weight", 0},
+                 {"output.weight", "token_embd.weight", 0}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct buf b;
+        struct gguf_header h;
+        struct errinfo ei;
+        make_file_with(&b, cases[i].tensor, cases[i].other);
+        assert_int_equal(read_bytes(b.p, b.n, &h, &ei), ERR_OK);
+        assert_int_equal(h.tied_bytes, cases[i].bytes);
+        buf_deinit(&b);
+    }
 }
 
 static void read_file_cut_anywhere_is_corrupt(void **state) {
@@ -191,6 +221,7 @@ static void read_tensors_of_too_many_elements_is_corrupt(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(read_whole_file_gives_its_fields),
+        cmocka_unit_test(embeddings_are_the_outputs_where_it_has_none),
         cmocka_unit_test(read_file_cut_anywhere_is_corrupt),
         cmocka_unit_test(read_changed_bytes_never_crash),
         cmocka_unit_test(token_values_of_plain_header_are_counted),
