@@ -79,6 +79,7 @@ static void score(void *ctx, const struct retrieval_scoring *s, double *ret) {
     }
     for (size_t i = 0; i < s->n; i++) {
         p[i].key = s->keys[i];
+        p[i].source = learn_source_key(&s->docs[i]);
         p[i].vector = known ? s->vectors[i] : NULL;
         memcpy(&p[i].signals[RANKER_FUSED], s->signals[i], sizeof s->signals[i]);
     }

@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "learn/evidence.h"
+#include "learn/learn.h"
 #include "retrieval/retrieval.h"
 #include "store/chunk.h"
 
@@ -111,7 +112,8 @@ static bool read_passage(const struct loading *l, json_val *v, struct uuid *ret_
         return false;
     char hex[17] = {0};
     memcpy(hex, key.p, 16);
-    *ret = (struct ranker_passage){.key = strtoull(hex, NULL, 16)};
+    *ret = (struct ranker_passage){.key = strtoull(hex, NULL, 16),
+                                   .source = learn_source_key(ret_doc)};
     for (size_t i = 0; i < SIGNAL_COUNT; i++) {
         double s = yyjson_get_num(yyjson_arr_get(signals, i));
         ret->signals[RANKER_FUSED + i] = isfinite(s) ? s : 0;

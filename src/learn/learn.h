@@ -69,7 +69,8 @@ void learn_on_ranker(struct learn *l, void (*give)(void *ctx, struct learn_ranke
 struct learn_ranker *learn_hold_ranker(struct learn_ranker *r); /* until let go; NULL is fine */
 void learn_release_ranker(struct learn_ranker *r);
 const struct ranker *learn_ranker_get(const struct learn_ranker *r);
-uint64_t learn_role_key(const struct uuid *role_id); /* ranker_question.role */
+uint64_t learn_role_key(const struct uuid *role_id);  /* ranker_question.role */
+uint64_t learn_source_key(const struct uuid *doc_id); /* ranker_passage.source */
 
 /* ---- the pass ---- */
 struct learn_report {
@@ -78,7 +79,7 @@ struct learn_report {
     bool proved;
     int arms_stopped;
     bool rolled_back; /* what was in use was taken back */
-    int64_t stale;    /* approved answers whose documents changed */
+    int64_t stale;    /* approved answers that are not served any more since this pass */
     int proposed;     /* answers put up for approval */
     char words[1024]; /* what was done and why, for people */
 };
@@ -92,14 +93,19 @@ struct learn_report {
 enum err learn_run(struct store *s, bool force, struct learn_report *ret,
                    struct errinfo *ei) ERR_CHECK;
 /* The guard-rails alone: variants that do harm are stopped, a candidate that does is taken back,
- * answers whose documents changed become stale. Milliseconds; blocking. */
+ * answers that are old, disliked, or whose documents changed become stale. Milliseconds; blocking.
+ */
 enum err learn_guard(struct store *s, struct learn_report *ret, struct errinfo *ei) ERR_CHECK;
 /* Takes a candidate out of use by hand, or puts one back to all that was rolled back or replaced.
  */
 enum err learn_set_candidate(struct store_tx *tx, const struct uuid *id, bool in_use,
                              struct errinfo *ei) ERR_CHECK;
 
-/* ---- switches ---- */
+/* ---- switches, and how long an approved answer is served when nobody looks at it again ---- */
+#define LEARN_ANSWER_DAYS     180 /* where nothing is set */
+#define LEARN_ANSWER_DAYS_MAX 3650
+enum err learn_answer_days(struct store_tx *tx, int *ret) ERR_CHECK; /* 0 = for ever */
+enum err learn_set_answer_days(struct store_tx *tx, int days) ERR_CHECK;
 #define LEARNERS(X) X(ranker) X(approved) X(variants) X(examples) X(explore)
 const char *learn_learner(size_t i); /* NULL past the last */
 enum err learn_is_off(struct store_tx *tx, const char *learner, bool *ret) ERR_CHECK;

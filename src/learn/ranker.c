@@ -81,7 +81,7 @@ void ranker_fill_signals(struct ranker_passage *p, size_t n, size_t dims) {
     for (size_t i = 0; i < n; i++) {
         p[i].signals[RANKER_BIAS] = 1;
         p[i].signals[RANKER_ORDER] = ORDER_HALF / (ORDER_HALF + (double)i);
-        p[i].signals[RANKER_WEIGHT] = 0;
+        p[i].signals[RANKER_WEIGHT] = p[i].signals[RANKER_SOURCE] = 0;
     }
     if (dims <= RANKER_DIMS_MAX)
         echo(p, n, dims);
@@ -149,6 +149,7 @@ void ranker_score(const struct ranker *r, const struct ranker_question *q,
         struct ranker_passage *p = &passages[i];
         double z = 0;
         p->signals[RANKER_WEIGHT] = ranker_chunk_weight(r, q->role, p->key);
+        p->signals[RANKER_SOURCE] = p->source ? ranker_chunk_weight(r, q->role, p->source) : 0;
         for (size_t s = 0; s < RANKER_SIGNALS; s++)
             z += r->weights[s] * p->signals[s];
         ret[i] = logistic(z) + (kq ? remembered(r, kq, p) : 0);

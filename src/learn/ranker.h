@@ -9,8 +9,8 @@
  * the same passage for the same question, less about it for like questions (cosine of their
  * embeddings and shared words, weighted by rarity), and a little about passages like it. The noise
  * of a pair is divided by the weight of its ratings: that is the shrinkage by which one angry user
- * does not bury a document. The weight of a (role, chunk) is the same memory with the question left
- * open, and one of the signals.
+ * does not bury a document. The weights of a (role, chunk) and of a (role, document) are the same
+ * memory with the question left open, and two of the signals.
  *
  * Pure: no store, no clock. A ranker does not change after it is made; any thread may use it. */
 #pragma once
@@ -34,7 +34,8 @@
     X(RANKER_RECENCY,   "recency",      0,   false)                                                 \
     X(RANKER_LENGTH,    "length",       0,   false)                                                 \
     X(RANKER_ECHO,      "echo",         0,   true)  /* cosine to the middle of the three best (Rocchio, 1971) */ \
-    X(RANKER_WEIGHT,    "weight",       0,   true)  /* of the (role, chunk): its ratings above the usual */
+    X(RANKER_WEIGHT,    "weight",       0,   true)  /* of the (role, chunk): its ratings above the usual */ \
+    X(RANKER_SOURCE,    "source",       0,   true)  /* the same of the (role, document) that it is from */
 /* clang-format on */
 enum ranker_signal {
 #define X(id, name, prior, kept) id,
@@ -57,12 +58,13 @@ struct ranker_question {
 };
 struct ranker_passage {
     uint64_t key;        /* a hash of document, version and chunk */
+    uint64_t source;     /* a hash of the document; 0 = not known */
     const float *vector; /* of length 1; NULL = not known */
     double signals[RANKER_SIGNALS];
 };
 
 /* Fills the signals that are not the search's: bias, order (the passages stand in the search's
- * order), echo. WEIGHT is filled by training and scoring. dims of the vectors. */
+ * order), echo. WEIGHT and SOURCE are filled by training and scoring. dims of the vectors. */
 void ranker_fill_signals(struct ranker_passage *p, size_t n, size_t dims);
 
 struct ranker_rating {             /* one judgement of one passage for one question */
@@ -93,7 +95,8 @@ void ranker_score(const struct ranker *r, const struct ranker_question *q,
 const double *ranker_weights(const struct ranker *r);
 size_t ranker_pairs(const struct ranker *r);
 size_t ranker_dims(const struct ranker *r); /* of all vectors that it is given */
-double ranker_chunk_weight(const struct ranker *r, uint64_t role, uint64_t key); /* 0 = none */
+/* Of a passage's key, or of its source; 0 = none. */
+double ranker_chunk_weight(const struct ranker *r, uint64_t role, uint64_t key);
 
 /* As bytes, for the store: "PRNK", version, sizes, then the arrays, little-endian, vectors as int8.
  * ranker_load() checks everything: ERR_CORRUPT. */

@@ -11,9 +11,9 @@ struct ranker_word { /* sorted by hash */
     uint64_t hash;
     float weight;
 };
-struct ranker_chunk { /* sorted by role, then key */
-    uint64_t role, key;
-    float weight; /* -1 to 1 */
+struct ranker_chunk {   /* sorted by role, then key */
+    uint64_t role, key; /* of a passage, or of its source */
+    float weight;       /* -1 to 1 */
 };
 
 struct ranker {

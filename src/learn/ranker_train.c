@@ -174,13 +174,30 @@ static enum err copy_vectors(struct training *t) {
     return gather_words(t);
 }
 
-/* ---- (role, chunk) weights ---- */
+/* ---- (role, chunk) and (role, document) weights ---- */
 
 static int by_chunk(const void *a, const void *b) {
     const struct ranker_chunk *x = a, *y = b;
     if (x->role != y->role)
         return x->role < y->role ? -1 : 1;
     return x->key < y->key ? -1 : x->key > y->key;
+}
+
+struct vote { /* of a pair's ratings for the chunk, or for the document */
+    uint64_t role, key;
+    uint32_t question, cell;
+    double excess, weight;
+};
+
+static int by_vote(const void *a, const void *b) {
+    const struct vote *x = a, *y = b;
+    if (x->role != y->role)
+        return x->role < y->role ? -1 : 1;
+    if (x->key != y->key)
+        return x->key < y->key ? -1 : 1;
+    if (x->question != y->question)
+        return x->question < y->question ? -1 : 1;
+    return x->cell < y->cell ? -1 : x->cell > y->cell;
 }
 
 static double usual(const struct training *t) {
@@ -194,46 +211,66 @@ static double usual(const struct training *t) {
 
 /* Above the usual, shrunk; a question's ratings count for at most PAIR_FULL, so that one question
  * asked a hundred times does not decide what a passage is worth to all others. */
-static double excess(const struct cell *c, double mean) {
-    return (c->sum / c->weight - mean) * fmin(c->weight, PAIR_FULL);
+static size_t gather_votes(const struct training *t, bool of_source, struct vote *v) {
+    double mean = usual(t);
+    size_t n = 0;
+    for (size_t i = 0; i < t->n_cells; i++) {
+        const struct cell *c = &t->cells[i];
+        uint64_t source = t->in->ratings[c->newest].passage.source;
+        double full = fmin(c->weight, PAIR_FULL);
+        if (!of_source || source)
+            v[n++] = (struct vote){.role = t->in->questions[c->question].role,
+                                   .key = of_source ? source : t->r->passage_keys[c->passage],
+                                   .question = c->question,
+                                   .cell = (uint32_t)i,
+                                   .excess = (c->sum / c->weight - mean) * full,
+                                   .weight = full};
+    }
+    qsort(v, n, sizeof *v, by_vote);
+    return n;
 }
 
-static enum err weigh_chunks(struct training *t, double mean, double **ret_own) {
+/* What the other questions say of it: a question does not explain itself. */
+static void weigh_for_others(const struct training *t, const struct vote *v, size_t n, double sum,
+                             double weight, enum ranker_signal signal) {
+    for (size_t from = 0, to; from < n; from = to) {
+        double own = 0, own_weight = 0;
+        for (to = from; to < n && v[to].question == v[from].question; to++) {
+            own += v[to].excess;
+            own_weight += v[to].weight;
+        }
+        for (size_t i = from; i < to; i++)
+            t->x[v[i].cell * RANKER_SIGNALS + signal] =
+                (sum - own) / (weight - own_weight + WEIGHT_PRIOR);
+    }
+}
+
+static enum err weigh_chunks(struct training *t) {
     struct ranker *r = t->r;
-    struct ranker_chunk *c = r->chunks = calloc(t->n_cells + 1, sizeof *c);
-    double *n = calloc(2 * t->n_cells + 1, sizeof *n), *sum = n + t->n_cells;
-    double *own = calloc(t->n_cells + 1, sizeof *own);
-    if (!c || !n || !own) {
-        free(n);
-        free(own);
+    struct vote *v = calloc(t->n_cells + 1, sizeof *v);
+    r->chunks = calloc(2 * t->n_cells + 1, sizeof *r->chunks);
+    if (!v || !r->chunks) {
+        free(v);
         return ERR_NOMEM;
     }
-    for (size_t i = 0; i < t->n_cells; i++)
-        c[i] = (struct ranker_chunk){t->in->questions[t->cells[i].question].role,
-                                     r->passage_keys[t->cells[i].passage], 0};
-    qsort(c, t->n_cells, sizeof *c, by_chunk);
-    for (size_t i = 0; i < t->n_cells; i++)
-        if (r->n_chunks == 0 || by_chunk(&c[r->n_chunks - 1], &c[i]) != 0)
-            c[r->n_chunks++] = c[i];
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t i = 0; i < t->n_cells; i++) {
-            struct ranker_chunk key = {t->in->questions[t->cells[i].question].role,
-                                       r->passage_keys[t->cells[i].passage], 0};
-            struct ranker_chunk *at = bsearch(&key, c, r->n_chunks, sizeof *c, by_chunk);
-            size_t k = (size_t)(at - c);
-            double e = excess(&t->cells[i], mean), w = fmin(t->cells[i].weight, PAIR_FULL);
-            if (pass == 0) {
-                sum[k] += e;
-                n[k] += w;
-            } else { /* what the other questions say: a pair does not explain itself */
-                own[i] = (sum[k] - e) / (n[k] - w + WEIGHT_PRIOR);
+    for (int of_source = 0; of_source < 2; of_source++) {
+        size_t n = gather_votes(t, of_source, v);
+        for (size_t from = 0, to; from < n; from = to) {
+            double sum = 0, weight = 0;
+            for (to = from; to < n && v[to].role == v[from].role && v[to].key == v[from].key;
+                 to++) {
+                sum += v[to].excess;
+                weight += v[to].weight;
             }
+            r->chunks[r->n_chunks++] = (struct ranker_chunk){
+                v[from].role, v[from].key, (float)(sum / (weight + WEIGHT_PRIOR))};
+            weigh_for_others(t, v + from, to - from, sum, weight,
+                             of_source ? RANKER_SOURCE : RANKER_WEIGHT);
         }
     }
-    for (size_t k = 0; k < r->n_chunks; k++)
-        c[k].weight = (float)(sum[k] / (n[k] + WEIGHT_PRIOR));
-    free(n);
-    *ret_own = own;
+    if (r->n_chunks)
+        qsort(r->chunks, r->n_chunks, sizeof *r->chunks, by_chunk);
+    free(v);
     return ERR_OK;
 }
 
@@ -253,21 +290,21 @@ static const bool nonnegative[RANKER_SIGNALS] = {
 
 static enum err fit_linear(struct training *t) {
     size_t n = t->n_cells;
-    double *own = NULL, mean = usual(t);
     t->x = calloc(n * RANKER_SIGNALS + 1, sizeof *t->x);
     t->y = calloc(n + 1, sizeof *t->y);
     t->w = calloc(n + 1, sizeof *t->w);
-    enum err e = t->x && t->y && t->w ? weigh_chunks(t, mean, &own) : ERR_NOMEM;
-    if (e)
-        return e;
+    if (!t->x || !t->y || !t->w)
+        return ERR_NOMEM;
     for (size_t i = 0; i < n; i++) {
         double *x = t->x + i * RANKER_SIGNALS;
         memcpy(x, t->in->ratings[t->cells[i].newest].passage.signals, sizeof prior);
-        x[RANKER_WEIGHT] = own[i];
+        x[RANKER_WEIGHT] = x[RANKER_SOURCE] = 0;
         t->y[i] = t->cells[i].sum / t->cells[i].weight;
         t->w[i] = fmin(t->cells[i].weight, PAIR_FULL);
     }
-    free(own);
+    enum err e = weigh_chunks(t);
+    if (e)
+        return e;
     memcpy(t->r->weights, prior, sizeof prior);
     struct logistic_problem p = {.x = t->x,
                                  .y = t->y,

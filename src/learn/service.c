@@ -106,6 +106,10 @@ uint64_t learn_role_key(const struct uuid *role_id) {
     return words_hash(uuid_str(role_id));
 }
 
+uint64_t learn_source_key(const struct uuid *doc_id) {
+    return words_hash(uuid_str(doc_id));
+}
+
 enum err learn_new(struct store *s, uint64_t seed, struct learn **ret) {
     struct learn *l = calloc(1, sizeof *l);
     if (!l)

@@ -208,6 +208,7 @@ struct retrieval_scoring { /* the passages of one search, best first by `fused`;
     int dimensions;
     size_t n;
     const uint64_t *keys;
+    const struct uuid *docs;
     const double (*signals)[SIGNAL_COUNT];
     const float *const *vectors; /* of each passage, of length 1; NULL = it has none */
 };

@@ -271,16 +271,19 @@ static const float *unpacked(struct retrieval_call *c, const struct index_hit *h
     return out;
 }
 
-/* What learning scores by itself: all passages at once. at: their places in f. */
+/* What learning scores by itself: all passages at once. at: their places in f and hits. */
 static void score_all(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
-                      const size_t *at, double (*x)[SIGNAL_COUNT], size_t n) {
+                      const struct chunk_hit *hits, const size_t *at, double (*x)[SIGNAL_COUNT],
+                      size_t n) {
     uint64_t *keys = arena_array(c->arena, n + 1, sizeof *keys);
+    struct uuid *docs = arena_array(c->arena, n + 1, sizeof *docs);
     const float **vectors = arena_array(c->arena, n + 1, sizeof *vectors);
     double *score = arena_array(c->arena, n + 1, sizeof *score);
-    if (!keys || !vectors || !score)
+    if (!keys || !docs || !vectors || !score)
         return;
     for (size_t i = 0; i < n; i++) {
         keys[i] = f[at[i]].row.key;
+        docs[i] = hits[at[i]].doc_id;
         vectors[i] = c->vector ? unpacked(c, &f[at[i]].at, c->dimensions) : NULL;
     }
     struct retrieval_scoring s = {.query = c->q.query,
@@ -289,6 +292,7 @@ static void score_all(struct retrieval_call *c, const struct held_weights *w, st
                                   .dimensions = c->dimensions,
                                   .n = n,
                                   .keys = keys,
+                                  .docs = docs,
                                   .signals = (const double(*)[SIGNAL_COUNT])x,
                                   .vectors = vectors};
     w->w->score(w->w->ctx, &s, score);
@@ -312,7 +316,7 @@ static void rerank(struct retrieval_call *c, const struct held_weights *w, struc
         at[m++] = i;
     }
     if (w->w->score && m)
-        score_all(c, w, f, at, x, m);
+        score_all(c, w, f, hits, at, x, m);
     for (size_t i = 1; i < n; i++) /* few, and nearly in order */
         for (size_t k = i; k > 0 && f[k].score > f[k - 1].score; k--) {
             struct fused t = f[k];

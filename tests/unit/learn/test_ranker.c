@@ -114,6 +114,38 @@ static void one_rating_does_not_bury_a_document(void **state) {
     ranker_free(r);
 }
 
+/* Each question was shown four passages that no other was: two of document 7, which help nobody,
+ * and two of document 8. */
+static struct ranker *trained_on_documents(size_t asked) {
+    static struct ranker_rating r[ASKED * 4];
+    struct ranker *ret = NULL;
+    for (size_t i = 0; i < asked * 4; i++)
+        r[i] = (struct ranker_rating){
+            .question = i / 4,
+            .passage = {.key = 1000 + i, .source = i % 4 < 2 ? 7 : 8, .signals = {1, 1, 0.5}},
+            .value = i % 4 >= 2,
+            .weight = 3};
+    struct ranker_input in = {questions, ASKED, r, asked * 4, DIMS, true, false};
+    assert_ok(ranker_train(&in, &ret));
+    return ret;
+}
+
+static void passages_share_what_is_said_of_their_document(void **state) {
+    struct ranker_passage p[3] = {
+        {.key = 1, .source = 7}, {.key = 2}, {.key = 3, .source = 8}}; /* never rated */
+    double s[3];
+    struct ranker *r = trained_on_documents(ASKED);
+    (void)state;
+    ranker_fill_signals(p, 3, 0);
+    ranker_score(r, &questions[0], p, 3, s);
+    assert_true(s[2] > s[1] + 0.05 && s[1] > s[0] + 0.05);
+    assert_true(ranker_chunk_weight(r, 1, 8) > 0.3 && ranker_chunk_weight(r, 1, 7) < -0.3);
+    ranker_free(r);
+    r = trained_on_documents(1); /* a question does not explain itself */
+    assert_true(ranker_weights(r)[RANKER_SOURCE] == 0);
+    ranker_free(r);
+}
+
 /* More pairs than are kept, long ago and by many; then some that are new. */
 static void beyond_its_cap_it_remembers_what_is_new(void **state) {
     enum { OLD = RANKER_PAIRS_MAX + 200, NEW = 50 };
@@ -328,6 +360,7 @@ int main(void) {
         cmocka_unit_test(ranker_without_ratings_keeps_the_order),
         cmocka_unit_test(ranker_remembers_and_carries_over_to_like_questions),
         cmocka_unit_test(one_rating_does_not_bury_a_document),
+        cmocka_unit_test(passages_share_what_is_said_of_their_document),
         cmocka_unit_test(beyond_its_cap_it_remembers_what_is_new),
         cmocka_unit_test(ranker_saved_and_loaded_orders_the_same),
         cmocka_unit_test(replay_proves_what_is_better_and_catches_reversed_weights),
