@@ -67,6 +67,10 @@ static enum err write_state(struct call *c, struct store_tx *tx, struct errinfo 
             return err_set(ei, e, NULL);
         out_bool(&c->out, learn_learner(i), !off);
     }
+    int days = 0;
+    if ((e = learn_answer_days(tx, &days)))
+        return err_set(ei, e, NULL);
+    out_int(&c->out, "answer_days", days);
     out_id(&c->out, "candidate_id", &active.candidate_id);
     out_num(&c->out, "share", state < 0 ? 0 : rollout_share((enum rollout)state));
     out_open(&c->out, "learners", '[');
@@ -88,7 +92,9 @@ enum err api_learning_patch_write(struct call *c, struct store_tx *tx, struct er
         if (e)
             return e;
     }
-    return write_state(c, tx, ei);
+    int64_t days = json_get_int(c->body, "answer_days", -1);
+    enum err e = days >= 0 ? learn_set_answer_days(tx, (int)days) : ERR_OK;
+    return e ? err_set(ei, e, NULL) : write_state(c, tx, ei);
 }
 
 /* What was written is in use from now on, not only after the next look. */
@@ -324,7 +330,11 @@ enum err api_variant_patch_write(struct call *c, struct store_tx *tx, struct err
 
 /* ---- approved answers ---- */
 
-static void entity_approved(struct buf *b, const struct approved_answer *p) {
+/* rated: what people think of it; NULL = nobody said. */
+static void entity_approved(struct buf *b, const struct approved_answer *p,
+                            const struct approved_rating *rated) {
+    double people = rated ? (double)rated->people : 0;
+    struct interval s = interval_of_share(rated ? rated->liked : 0, people);
     out_open(b, NULL, '{');
     out_id(b, "answer_id", &p->answer_id);
     out_id(b, "role_id", &p->role_id);
@@ -337,22 +347,38 @@ static void entity_approved(struct buf *b, const struct approved_answer *p) {
     out_time(b, "created_at", p->created_at);
     out_time(b, "changed_at", p->changed_at);
     out_int(b, "served", p->served);
+    out_text_or_null(b, "why", p->why);
+    out_int(b, "rated", (int64_t)people);
+    out_num_or_null(b, "satisfaction", s.mean, people <= 0);
+    out_num_or_null(b, "low", s.low, people <= 0);
+    out_num_or_null(b, "high", s.high, people <= 0);
     out_close(b, '}');
+}
+
+static const struct approved_rating *rating_of(const struct approved_rating *r, size_t n,
+                                               const struct uuid *id) {
+    for (size_t i = 0; i < n; i++)
+        if (uuid_eq(&r[i].answer_id, id))
+            return &r[i];
+    return NULL;
 }
 
 enum err api_answers_list(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct approved_answer *p;
+    struct approved_rating *rated;
     char state[16] = {0};
-    size_t n;
+    size_t n, n_rated;
     struct str s = api_call_query(c, "state");
     if (s.p)
         memcpy(state, s.p, s.n < sizeof state ? s.n : sizeof state - 1);
     enum err e = approved_list(tx, s.p ? state : NULL, &c->page, c->arena, &p, &n);
+    if (!e)
+        e = approved_ratings(tx, c->arena, &rated, &n_rated);
     if (e)
         return err_set(ei, e, NULL);
     entity_list_open(&c->out);
     for (size_t i = 0; i < n; i++)
-        entity_approved(&c->out, &p[i]);
+        entity_approved(&c->out, &p[i], rating_of(rated, n_rated, &p[i].answer_id));
     struct uuid next = entity_next(&c->page, n, n ? &p[n - 1].answer_id : NULL);
     entity_list_close(&c->out, &next);
     return ERR_OK;
@@ -407,7 +433,7 @@ enum err api_answer_create_write(struct call *c, struct store_tx *tx, struct err
         return e;
     if ((e = approved_put(tx, &p)))
         return err_set(ei, e, NULL);
-    entity_approved(&c->out, &p);
+    entity_approved(&c->out, &p, NULL);
     return ERR_OK;
 }
 
@@ -422,8 +448,10 @@ enum err api_answer_patch_write(struct call *c, struct store_tx *tx, struct erri
     if ((s = json_get_str(c->body, "answer")).p)
         p.answer = s;
     bool renewed = str_eqz(p.state, "stale");
-    if ((s = json_get_str(c->body, "state")).p)
+    if ((s = json_get_str(c->body, "state")).p) {
         p.state = s;
+        p.why = STR("");
+    }
     renewed = renewed && str_eqz(p.state, "approved");
     p.changed_at = clock_wall_ms();
     e = approved_put(tx, &p);
@@ -433,7 +461,7 @@ enum err api_answer_patch_write(struct call *c, struct store_tx *tx, struct erri
         e = approved_get(tx, &c->id, c->arena, &p);
     if (e)
         return err_set(ei, e, NULL);
-    entity_approved(&c->out, &p);
+    entity_approved(&c->out, &p, NULL);
     return ERR_OK;
 }
 

@@ -1,5 +1,6 @@
 /* Schemas of learning and analytics; see schemas.c. */
 #include "api/schemas_define.h"
+#include "learn/learn.h"
 
 static const char *const signal_kinds[] = {"copied", NULL};
 static const char *const arm_states[] = {"running", "stopped", "kept", NULL};
@@ -22,13 +23,16 @@ SCHEMA(feedback_source, "FeedbackSource", false, "Whether a source of the answer
        {"key", TEXT, REQ, .min = 16, .max = 16,
         .about = "of the passage, as retrieved_docs has it"},
        {"helpful", BOOL, REQ});
-SCHEMA(learning_patch, "LearningPatch", false, "Switches of the learners.",
-       {"ranker", BOOL, .about = "the order of passages"},
-       {"approved", BOOL, .about = "approved answers are served"},
-       {"variants", BOOL, .about = "variants of roles are tried"},
-       {"examples", BOOL, .about = "approved answers to like questions are shown to the model"},
-       {"explore", BOOL,
-        .about = "one answer in ten shows the second best passage where there is room for one"});
+SCHEMA(
+    learning_patch, "LearningPatch", false, "Switches of the learners.",
+    {"ranker", BOOL, .about = "the order of passages"},
+    {"approved", BOOL, .about = "approved answers are served"},
+    {"variants", BOOL, .about = "variants of roles are tried"},
+    {"examples", BOOL, .about = "approved answers to like questions are shown to the model"},
+    {"explore", BOOL,
+     .about = "one answer in ten shows the second best passage where there is room for one"},
+    {"answer_days", INT, .min = 0, .max = LEARN_ANSWER_DAYS_MAX,
+     .about = "an approved answer that nobody looked at for so long is not served; 0 = for ever"});
 SCHEMA(candidate_patch, "CandidatePatch", false, NULL,
        {"in_use", BOOL, REQ, .about = "false takes it out of use, true puts it to use for all"});
 SCHEMA(variant_create_request, "VariantCreateRequest", false,
@@ -71,7 +75,7 @@ QUERY(complaints, SINCE);
 
 SCHEMA(learning_answer, "Learning", false, "What is learnt and what is in use.",
        {"ranker", BOOL, REQ}, {"approved", BOOL, REQ}, {"variants", BOOL, REQ},
-       {"examples", BOOL, REQ}, {"explore", BOOL, REQ},
+       {"examples", BOOL, REQ}, {"explore", BOOL, REQ}, {"answer_days", INT, REQ},
        {"candidate_id", ID, REQNULL, .about = "of the order of passages in use"},
        {"share", NUM, REQ, .about = "of the conversations that have it"},
        {"learners", LIST, REQ, .item = F_STRING, .about = "the names of the switches"});
@@ -100,7 +104,11 @@ SCHEMA(approved_entity, "ApprovedAnswer", false, NULL, {"answer_id", ID, REQ}, {
        {"question", TEXT, REQ}, {"answer", TEXT, REQ}, {"sources", LIST, REQ},
        {"state", TEXT, REQ, .values = answer_states}, {"message_id", ID, REQNULL},
        {"made_by", ID, REQNULL}, {"created_at", TIME, REQ}, {"changed_at", TIME, REQ},
-       {"served", INT, REQ});
+       {"served", INT, REQ},
+       {"why", TEXT, REQNULL, .about = "of a stale one: changed (a document), old, disliked"},
+       {"rated", INT, REQ,
+        .about = "people who rated it where it was served, since it was changed"},
+       {"satisfaction", NUM, REQNULL}, {"low", NUM, REQNULL}, {"high", NUM, REQNULL});
 LIST_OF(approved_list_answer, "ApprovedAnswerList", schema_approved_entity);
 SCHEMA(theme_entity, "Theme", false, "Complaints about one thing.", {"count", INT, REQ},
        {"words", TEXT, REQ}, {"advice", TEXT, REQ}, {"examples", LIST, REQ, .item = F_OBJECT});

@@ -28,6 +28,13 @@ enum err trial_examples(struct trial *t, struct errinfo *ei) ERR_CHECK;
 enum err learn_newest_candidate(struct store_tx *tx, const char *kind, struct arena *a,
                                 struct candidate *ret) ERR_CHECK;
 
+/* watch.c: approved answers that are too old, or whose documents changed; and, by their ratings,
+ * those that people do not like. The latter reads on a reader and writes only when there are some.
+ */
+enum err learn_check_answers(struct store_tx *tx, struct learn_report *r) ERR_CHECK;
+enum err learn_watch_answers(struct store *s, struct arena *a, struct learn_report *report,
+                             struct errinfo *ei) ERR_CHECK;
+
 /* propose.c: a store_fn; arg is the struct learn_report. */
 enum err learn_propose_fn(struct store_tx *tx, void *arg, struct errinfo *ei);
 

@@ -70,7 +70,7 @@ static enum err guard_arms(struct store_tx *tx, void *arg, struct errinfo *ei) {
             e = stop_arm(tx, p, &arms[i], stop);
     }
     if (!e)
-        e = approved_check_sources(tx, &p->report->stale);
+        e = learn_check_answers(tx, p->report);
     return e ? err_set(ei, e, NULL) : ERR_OK;
 }
 
@@ -160,11 +160,13 @@ static void write_proof(const struct pass *p, const struct proof *proof, char *r
              "{\"ratings\":%lld,\"questions\":%zu,\"replayed_turns\":%zu,\"replayed_questions\":"
              "%zu,\"gain\":%.5f,\"low\":%.5f,\"high\":%.5f,\"before\":%.5f,\"after\":%.5f,"
              "\"new_questions\":%.0f,\"gain_new\":%.5f,\"choices\":%zu,\"choices_gain\":%.5f,"
-             "\"choices_low\":%.5f,\"choices_high\":%.5f}",
+             "\"choices_low\":%.5f,\"choices_high\":%.5f,\"choices_dr\":%.5f,"
+             "\"choices_dr_low\":%.5f,\"choices_dr_high\":%.5f}",
              (long long)p->set.rated, p->set.n_questions, r->turns, r->questions, r->gain.mean,
              finite_or(r->gain.low, -1), finite_or(r->gain.high, 1), r->before.mean, r->after.mean,
              r->gain_new.n, r->gain_new.n >= 2 ? r->gain_new.mean : 0, c->turns, c->gain.mean,
-             finite_or(c->gain.low, -1), finite_or(c->gain.high, 1));
+             finite_or(c->gain.low, -1), finite_or(c->gain.high, 1), c->gain_dr.mean,
+             finite_or(c->gain_dr.low, -1), finite_or(c->gain_dr.high, 1));
 }
 
 static void describe(const struct pass *p, const struct proof *proof, bool proved, bool refresh,
@@ -186,9 +188,10 @@ static void describe(const struct pass *p, const struct proof *proof, bool prove
         m += (size_t)snprintf(
             words + m, n - m,
             " Of the newest %zu answers that showed one of two passages by chance, and where it "
-            "would choose the other, people were %+.3f (%+.3f to %+.3f) more satisfied with its "
-            "choice.",
-            c->turns, c->gain.mean, finite_or(c->gain.low, -1), finite_or(c->gain.high, 1));
+            "would choose the other, people were %+.3f (%+.3f to %+.3f; doubly robust %+.3f) more "
+            "satisfied with its choice.",
+            c->turns, c->gain.mean, finite_or(c->gain.low, -1), finite_or(c->gain.high, 1),
+            c->gain_dr.mean);
     snprintf(words + m, n - m, " %s",
              !proved ? "That is no proof: nobody is given it."
              : refresh
@@ -215,7 +218,7 @@ static enum err make_candidate(struct pass *p, struct errinfo *ei) {
     struct proof proof = {.choices = {.turns = 0}};
     struct ranker *whole = NULL;
     struct buf body;
-    char words[1000], numbers[700];
+    char words[1000], numbers[900];
     size_t from = p->set.n_turns - p->set.n_turns / HELD_BACK;
     buf_init(&body, (size_t)64 << 20);
     enum err e = prove(p, from, &proof);
@@ -316,6 +319,8 @@ static int64_t ratings_since(const struct pass *p) {
 static enum err run(struct pass *p, struct errinfo *ei) {
     enum err e = store_write_wait(p->store, guard_arms, p, ei);
     if (!e)
+        e = learn_watch_answers(p->store, p->a, p->report, ei);
+    if (!e)
         e = store_write_wait(p->store, learn_propose_fn, p->report, ei);
     if (!e)
         e = store_write_wait(p->store, take_mark, p, ei);
@@ -381,6 +386,8 @@ enum err learn_guard(struct store *s, struct learn_report *ret, struct errinfo *
         .store = s, .a = p.a, .report = &report, .kind = "ranker", .only_back = true};
     struct trial examples = p.ranker;
     enum err e = p.a ? store_write_wait(s, guard_arms, &p, ei) : err_set(ei, ERR_NOMEM, NULL);
+    if (!e)
+        e = learn_watch_answers(s, p.a, &report, ei);
     if (!e)
         e = store_read_wait(s, read_active, &p, ei);
     if (!e && uuid_is_set(&p.ranker.active.candidate_id))

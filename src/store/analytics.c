@@ -211,7 +211,14 @@ enum err training_list(struct store_tx *tx, const struct uuid *after, int limit,
         &q, tx,
         "SELECT m.message_id, m.parent_id, m.conversation_id, f.rating,"
         " coalesce(arm.system_prompt, v.system_prompt, ''), m.model, m.role_version,"
-        " parent.content, m.content"
+        " parent.content, m.content,"
+        " (WITH RECURSIVE up (parent_id, sender, content, n) AS ("
+        "   SELECT parent_id, sender, content, 1 FROM messages"
+        "   WHERE message_id = parent.parent_id UNION ALL"
+        "   SELECT b.parent_id, b.sender, b.content, n + 1 FROM messages b"
+        "   JOIN up ON b.message_id = up.parent_id WHERE n < ?3)"
+        "  SELECT json_group_array(json_object('role', sender, 'content', content))"
+        "  FROM (SELECT sender, content FROM up WHERE content <> '' ORDER BY n DESC))"
         " FROM messages m JOIN feedback f ON f.message_id = m.message_id AND f.user_id = m.user_id"
         " JOIN users u ON u.user_id = m.user_id"
         " JOIN messages parent ON parent.message_id = m.parent_id"
@@ -226,6 +233,7 @@ enum err training_list(struct store_tx *tx, const struct uuid *after, int limit,
         " ORDER BY m.message_id LIMIT ?2");
     query_bind_id(&q, after);
     query_bind_int(&q, limited(limit));
+    query_bind_int(&q, TRAINING_HISTORY_MAX);
     while (query_next(&q)) {
         struct training_row *r = rows_add(&rows, a, sizeof *r, &q);
         if (r)
@@ -233,7 +241,7 @@ enum err training_list(struct store_tx *tx, const struct uuid *after, int limit,
                                        query_id(&q, 2),       rating_from_name(query_str(&q, 3, a)),
                                        query_str(&q, 4, a),   query_str(&q, 5, a),
                                        (int)query_int(&q, 6), query_str(&q, 7, a),
-                                       query_str(&q, 8, a)};
+                                       query_str(&q, 8, a),   query_str(&q, 9, a)};
     }
     enum err e = query_end(&q);
     if (e)

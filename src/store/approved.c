@@ -6,7 +6,7 @@
 
 #define COLUMNS                                                                                    \
     "answer_id, role_id, question, answer, sources, state, message_id, made_by, created_at,"       \
-    " changed_at, served, vector_model, vector"
+    " changed_at, served, vector_model, vector, why"
 
 /* A source is as it was when its document is still there and was not indexed anew. */
 #define CHANGED                                                                                    \
@@ -29,6 +29,7 @@ static void approved_read(struct query *q, struct arena *a, struct approved_answ
         .served = query_int(q, 10),
         .vector_model = query_str(q, 11, a),
         .vector = query_blob(q, 12, a),
+        .why = query_str(q, 13, a),
     };
 }
 
@@ -36,11 +37,11 @@ enum err approved_put(struct store_tx *tx, const struct approved_answer *p) {
     struct query q;
     query_begin(&q, tx,
                 "INSERT INTO approved_answers (answer_id, role_id, question, answer, sources,"
-                " state, message_id, made_by, created_at, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (answer_id) DO UPDATE SET"
+                " state, message_id, made_by, created_at, changed_at, why)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (answer_id) DO UPDATE SET"
                 " vector_model = CASE WHEN question = excluded.question THEN vector_model ELSE ''"
                 " END, question = excluded.question, answer = excluded.answer,"
-                " sources = excluded.sources, state = excluded.state,"
+                " sources = excluded.sources, state = excluded.state, why = excluded.why,"
                 " changed_at = excluded.changed_at");
     query_bind_id(&q, &p->answer_id);
     query_bind_id(&q, &p->role_id);
@@ -52,6 +53,7 @@ enum err approved_put(struct store_tx *tx, const struct approved_answer *p) {
     query_bind_id(&q, &p->made_by);
     query_bind_int(&q, p->created_at);
     query_bind_int(&q, p->changed_at);
+    query_bind_str(&q, p->why.p ? p->why : STR(""));
     return query_run(&q);
 }
 
@@ -144,21 +146,65 @@ enum err approved_delete(struct store_tx *tx, const struct uuid *id) {
     return query_run_one(&q);
 }
 
-enum err approved_check_sources(struct store_tx *tx, int64_t *ret_stale) {
+enum err approved_check(struct store_tx *tx, int64_t looked_at_since, struct approved_gone *ret) {
+    struct query q;
+    struct approved_gone gone = {0, 0};
+    query_begin(&q, tx,
+                "SELECT coalesce(sum(" CHANGED "), 0), count(*) FROM approved_answers"
+                " WHERE state = 'approved' AND (changed_at < ? OR " CHANGED ")");
+    query_bind_int(&q, looked_at_since);
+    if (query_next(&q)) {
+        gone.changed = query_int(&q, 0);
+        gone.old = query_int(&q, 1) - gone.changed;
+    }
+    enum err e = query_end(&q);
+    if (!e && gone.changed + gone.old > 0) {
+        query_begin(&q, tx,
+                    "UPDATE approved_answers SET state = 'stale', changed_at = ?1,"
+                    " why = CASE WHEN " CHANGED " THEN 'changed' ELSE 'old' END"
+                    " WHERE state = 'approved' AND (changed_at < ?2 OR " CHANGED ")");
+        query_bind_int(&q, clock_wall_ms());
+        query_bind_int(&q, looked_at_since);
+        e = query_run(&q);
+    }
+    if (!e)
+        *ret = gone;
+    return e;
+}
+
+enum err approved_set_stale(struct store_tx *tx, const struct uuid *id, const char *why) {
     struct query q;
     query_begin(&q, tx,
-                "UPDATE approved_answers SET state = 'stale', changed_at = ?"
-                " WHERE state = 'approved' AND " CHANGED);
+                "UPDATE approved_answers SET state = 'stale', why = ?, changed_at = ?"
+                " WHERE answer_id = ? AND state = 'approved'");
+    query_bind_str(&q, str_from(why));
     query_bind_int(&q, clock_wall_ms());
-    enum err e = query_run(&q);
+    query_bind_id(&q, id);
+    return query_run_one(&q);
+}
+
+enum err approved_ratings(struct store_tx *tx, struct arena *a, struct approved_rating **ret,
+                          size_t *ret_n) {
+    struct query q;
+    struct rows rows = {0};
+    query_begin(&q, tx,
+                "SELECT answer_id, count(*), sum(liked) FROM (SELECT p.answer_id, avg(CASE f.rating"
+                "  WHEN 'thumbs_up' THEN 1.0 WHEN 'neutral' THEN 0.5 ELSE 0 END) AS liked"
+                "  FROM approved_answers p JOIN turn_records t ON t.answer_id = p.answer_id"
+                "  JOIN feedback f ON f.message_id = t.message_id AND f.user_id = t.user_id"
+                "  WHERE t.at >= p.changed_at AND NOT EXISTS"
+                "   (SELECT 1 FROM flagged_users g WHERE g.user_id = t.user_id)"
+                "  GROUP BY p.answer_id, t.user_id) GROUP BY answer_id");
+    while (query_next(&q)) {
+        struct approved_rating *r = rows_add(&rows, a, sizeof *r, &q);
+        if (r)
+            *r = (struct approved_rating){query_id(&q, 0), query_int(&q, 1), query_num(&q, 2)};
+    }
+    enum err e = query_end(&q);
     if (e)
         return e;
-    query_begin(&q, tx, "SELECT count(*) FROM approved_answers WHERE state = 'stale'");
-    bool found = query_next(&q);
-    int64_t n = found ? query_int(&q, 0) : 0;
-    if ((e = query_end(&q)))
-        return e;
-    *ret_stale = n;
+    *ret = rows.p;
+    *ret_n = rows.n;
     return ERR_OK;
 }
 

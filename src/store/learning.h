@@ -142,6 +142,7 @@ struct approved_answer {
     struct str question, answer;
     struct str sources; /* JSON: [{"doc_id":…,"indexed_at":…}] */
     struct str state;   /* "proposed", "approved", "stale", "retired" */
+    struct str why;     /* of a stale one: "changed" (a document), "old", "disliked"; else "" */
     struct uuid message_id, made_by;
     int64_t created_at, changed_at, served;
     struct str vector_model, vector;
@@ -161,8 +162,25 @@ enum err approved_count_served(struct store_tx *tx, const struct uuid *id) ERR_C
 /* How many are approved, of documents that are as they were. */
 enum err approved_count(struct store_tx *tx, int64_t *ret) ERR_CHECK;
 enum err approved_delete(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
-/* Approved ones whose documents were changed or deleted since become stale. */
-enum err approved_check_sources(struct store_tx *tx, int64_t *ret_stale) ERR_CHECK;
+/* Approved ones whose documents were changed or deleted since become stale, and those that nobody
+ * has looked at since a time. */
+struct approved_gone {
+    int64_t changed, old; /* how many became so */
+};
+enum err approved_check(struct store_tx *tx, int64_t looked_at_since,
+                        struct approved_gone *ret) ERR_CHECK;
+enum err
+approved_set_stale(struct store_tx *tx, const struct uuid *id,
+                   const char *why) ERR_CHECK; /* ERR_NOT_FOUND: it is not approved, or gone */
+/* What people think of approved answers where they were served, since each was last changed: one
+ * voice for each person, flagged ones have none. Those that nobody rated are left out. */
+struct approved_rating {
+    struct uuid answer_id;
+    int64_t people;
+    double liked; /* sum of each person's mean: 1, 0.5 or 0 of a rating */
+};
+enum err approved_ratings(struct store_tx *tx, struct arena *a, struct approved_rating **ret,
+                          size_t *ret_n) ERR_CHECK; /* by answer_id */
 /* What a person has looked at again rests on the documents as they are now, without those that are
  * gone. */
 enum err approved_renew_sources(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
@@ -227,6 +245,8 @@ struct training_row {
     struct str system_prompt, model;
     int role_version;
     struct str question, answer;
+    struct str history; /* JSON: [{"role":…,"content":…}] of the newest messages before them */
 };
+#define TRAINING_HISTORY_MAX 20
 enum err training_list(struct store_tx *tx, const struct uuid *after, int limit, struct arena *a,
                        struct training_row **ret, size_t *ret_n) ERR_CHECK;

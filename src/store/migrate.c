@@ -218,6 +218,7 @@ static const struct migration migrations[] = {
     {10, 1, "which turns had approved answers as examples", {sql_examples}},
     {11, 1, "what the guard finds in documents", {sql_judged}},
     {12, 1, "messages enter the search index a moment later", {sql_index_later}},
+    {13, 1, "why an approved answer is not served any more", {sql_answers_why}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

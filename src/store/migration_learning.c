@@ -140,3 +140,10 @@ const char sql_feedback_changed[] =
     " WHEN old.rating <> new.rating OR (old.sources <> '[]' AND old.sources <> new.sources) BEGIN"
     " INSERT INTO settings VALUES ('learn.unlearn', 'feedback')"
     "  ON CONFLICT (name) DO UPDATE SET value = excluded.value; END;";
+
+/* Migration 13: why an approved answer is stale; and the answers that served one, whose ratings say
+ * what people think of it. */
+const char sql_answers_why[] =
+    "ALTER TABLE approved_answers ADD COLUMN why TEXT NOT NULL DEFAULT '';"
+    "UPDATE approved_answers SET why = 'changed' WHERE state = 'stale';"
+    "CREATE INDEX turn_records_answer ON turn_records (answer_id) WHERE answer_id IS NOT NULL;";

@@ -67,6 +67,39 @@ def test_approved_answer_is_served_for_the_same_question_only(program, admin, us
     assert gone["finish_reason"] != "approved"
 
 
+def test_approved_answer_that_people_dislike_is_not_served_any_more(program, admin):
+    question = "When does the museum in Trier open?"
+    made = admin.post("/api/v1/learning/answers", {"role_id": role_id(admin), "question": question, "answer": "At midnight."})
+    people = [program.sign_up(f"visitor{i}") for i in range(5)]
+
+    def ask(person):
+        return person.say(person.conversation("general-assistant"), question)[1]
+
+    def state():
+        return next(a for a in admin.get("/api/v1/learning/answers?limit=200")["data"] if a["answer_id"] == made["answer_id"])
+    wait_for(lambda: ask(admin)["finish_reason"] == "approved", "the approved answer")
+    for person in people:
+        message = ask(person)
+        assert message["finish_reason"] == "approved" and state()["state"] == "approved"
+        rate(person, message, "thumbs_down")
+        rate(person, message, "thumbs_down")  # one voice for each person
+    assert (state()["rated"], state()["satisfaction"]) == (5, 0)
+    done = admin.post("/api/v1/learning/run")  # or the server's own look, if it was first
+    assert "not served any more" in done["words"] or done["answers_stale"] == 0
+    assert (state()["state"], state()["why"], state()["rated"]) == ("stale", "disliked", 0)
+    assert ask(people[0])["finish_reason"] != "approved"
+    assert any("of 5 people" in e["words"] for e in admin.get("/api/v1/learning/events?limit=200")["data"])
+    again = admin.call("PATCH", f"/api/v1/learning/answers/{made['answer_id']}", {"state": "approved", "answer": "At ten."})
+    assert (again["state"], again["why"]) == ("approved", None)
+    wait_for(lambda: ask(people[0])["content"] == "At ten.", "the mended answer")
+    assert admin.get("/api/v1/learning")["answer_days"] == 180
+    assert admin.call("PATCH", "/api/v1/learning", {"answer_days": 90})["answer_days"] == 90
+    with pytest.raises(ApiError) as e:
+        admin.call("PATCH", "/api/v1/learning", {"answer_days": -1})
+    assert e.value.status == 400
+    admin.call("PATCH", f"/api/v1/learning/answers/{made['answer_id']}", {"state": "retired"})
+
+
 def test_with_room_for_one_passage_the_second_best_is_tried_at_times():
     mock = MockUpstream()
     mock.embed = embed_words
@@ -174,6 +207,23 @@ def test_export_needs_consent_and_hides_personal_data(admin, user):
     lines = [json.loads(x) for x in export(admin, "sft").splitlines()]
     assert any("[EMAIL_1]" in x["messages"][-2]["content"] for x in lines)
     assert "ada@example.org" not in export(admin, "kto")
+    # a follow-up question comes with what it follows, and a better answer to the same question makes a pair
+    conversation = user.conversation()
+    _, first = user.say(conversation, "When does the bakery open?")
+    _, disliked = user.say(conversation, "And on Sundays?")
+    rate(user, disliked, "thumbs_down", reasons=["wrong"])
+    stream = user.stream("POST", f"/api/v1/messages/{disliked['message_id']}/regenerate", {})
+    liked = next(e["data"]["message"] for e in stream if e["event"] == "done")
+    stream.close()
+    rate(user, liked, "thumbs_up")
+    asked = ["When does the bakery open?", first["content"], "And on Sundays?"]
+    sft = [json.loads(x)["messages"] for x in export(admin, "sft").splitlines()]
+    assert [m["content"] for m in next(x for x in sft if x[-2]["content"] == asked[-1]) if m["role"] != "system"] == [*asked, liked["content"]]
+    (pair,) = [x for x in map(json.loads, export(admin, "dpo").splitlines()) if x["prompt"][-1]["content"] == asked[-1]]
+    assert [m["content"] for m in pair["prompt"] if m["role"] != "system"] == asked
+    assert (pair["chosen"], pair["rejected"]) == ([{"role": "assistant", "content": liked["content"]}],
+                                                  [{"role": "assistant", "content": disliked["content"]}])
+    assert sorted(x["label"] for x in map(json.loads, export(admin, "kto").splitlines()) if x["prompt"][-1]["content"] == asked[-1]) == [False, True]
 
 
 def export(admin, form):

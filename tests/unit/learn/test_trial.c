@@ -27,8 +27,8 @@ static enum err make_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
                                 .answer = STR("At nine."),
                                 .sources = STR("[]"),
                                 .state = STR("approved"),
-                                .created_at = 1,
-                                .changed_at = 1};
+                                .created_at = clock_wall_ms(),
+                                .changed_at = clock_wall_ms()};
     return approved_put(tx, &a);
 }
 

@@ -182,18 +182,21 @@ static void approved_answer_goes_stale_with_its_document(void **state) {
                                      .sources = str_from(sources),
                                      .state = STR("approved"),
                                      .made_by = m.ada};
-    int64_t stale;
+    struct approved_gone gone;
     bool public;
     assert_ok(approved_put(f->tx, &p));
-    assert_ok(approved_check_sources(f->tx, &stale));
-    assert_int_equal(stale, 0);
+    assert_ok(approved_check(f->tx, 0, &gone));
+    assert_int_equal(gone.changed + gone.old, 0);
     assert_ok(sources_are_public(f->tx, p.sources, &public));
     assert_true(public);
     assert_ok(conn_exec(f->conn, "UPDATE documents SET indexed_at = 7"));
-    assert_ok(approved_check_sources(f->tx, &stale));
-    assert_int_equal(stale, 1);
+    assert_ok(approved_check(f->tx, 1, &gone)); /* it is old, too: the document comes first */
+    assert_int_equal(gone.changed, 1);
+    assert_int_equal(gone.old, 0);
     assert_ok(approved_get(f->tx, &p.answer_id, f->arena, &got));
     assert_str(got.state, "stale");
+    assert_str(got.why, "changed");
+    assert_err(approved_set_stale(f->tx, &p.answer_id, "disliked"), ERR_NOT_FOUND);
     assert_ok(conn_exec(f->conn, "UPDATE documents SET shared = 0, collection_id = user_id"));
     assert_ok(sources_are_public(f->tx, p.sources, &public));
     assert_false(public);

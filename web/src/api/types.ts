@@ -365,6 +365,7 @@ export interface LearningState {
   variants: boolean;
   examples: boolean;
   explore: boolean;
+  answer_days: number;
   candidate_id: string | null;
   share: number;
 }
@@ -408,4 +409,9 @@ export interface ApprovedAnswer {
   created_at: string;
   changed_at: string;
   served: number;
+  why: 'changed' | 'old' | 'disliked' | null;
+  rated: number;
+  satisfaction: number | null;
+  low: number | null;
+  high: number | null;
 }

@@ -1,18 +1,20 @@
 /* Approved answers: written by hand, or approved of what people liked; edited, withdrawn, approved again. */
 import type { JSX } from 'preact';
-import { useState } from 'preact/hooks';
-import { del, patch, post } from '../../api/client.ts';
-import type { ApprovedAnswer } from '../../api/types.ts';
+import { useEffect, useState } from 'preact/hooks';
+import { del, get, patch, post } from '../../api/client.ts';
+import type { ApprovedAnswer, LearningState } from '../../api/types.ts';
 import { defaultRole, roleOf } from '../../state/roles.ts';
 import { confirmation, reportError, toast } from '../../state/ui.ts';
 import { fullTime, plural } from '../../text/format.ts';
 import { Area, Field, FormError, FormFoot, useSubmit } from '../form.tsx';
+import { IntervalBar } from './plot.tsx';
 import { RoleField } from './role-field.tsx';
 import { ListView, useList } from './use-list.tsx';
 
 type State = ApprovedAnswer['state'];
 const FILTERS: Record<State | '', string> = { '': 'All', proposed: 'Proposed', approved: 'Approved', stale: 'Stale', retired: 'Withdrawn' };
-const STATES: Record<State, string> = { proposed: 'Proposed', approved: 'Approved', stale: 'Stale: a document changed', retired: 'Withdrawn' };
+const STATES: Record<State, string> = { proposed: 'Proposed', approved: 'Approved', stale: 'Stale', retired: 'Withdrawn' };
+const WHY: Record<string, string> = { changed: 'a document changed', old: 'nobody looked at it for long', disliked: 'people disliked it' };
 
 function AnswerForm({ item, onClose }: { item: ApprovedAnswer | null; onClose: () => void }): JSX.Element {
   const [role, setRole] = useState(item?.role_id ?? defaultRole()?.role_id ?? '');
@@ -70,10 +72,12 @@ function AnswerRow({ item, onEdit, reload }: { item: ApprovedAnswer; onEdit: () 
       <div class="row-text">
         <strong>{item.question}</strong>
         <small>
-          <span class={`tag first ${item.state === 'stale' ? 'danger' : ''}`}>{STATES[item.state]}</span> {roleOf(item.role_id)?.name} · served{' '}
+          <span class={`tag first ${item.state === 'stale' ? 'danger' : ''}`}>{[STATES[item.state], item.why && WHY[item.why]].filter(Boolean).join(': ')}</span>{' '}
+          {roleOf(item.role_id)?.name} · served{' '}
           {plural(item.served, 'time')} · {item.message_id ? 'from a liked answer' : 'written by hand'}
           {item.sources.length > 0 && ` · rests on ${plural(item.sources.length, 'document')}`} · {fullTime(item.changed_at)}
         </small>
+        {item.rated > 0 && <IntervalBar value={item.satisfaction} low={item.low} high={item.high} n={item.rated} />}
         <p class="feedback-text">{item.answer}</p>
       </div>
       <div class="row-actions">
@@ -102,6 +106,35 @@ function AnswerRow({ item, onEdit, reload }: { item: ApprovedAnswer; onEdit: () 
   );
 }
 
+/** For how many days an answer is served when nobody looks at it again. */
+function Age(): JSX.Element | null {
+  const [days, setDays] = useState<string | null>(null);
+  useEffect(() => void get<LearningState>('/api/v1/learning').then((s) => setDays(String(s.answer_days)), reportError), []);
+  const { busy, error, submit } = useSubmit(async () => {
+    const s = await patch<LearningState>('/api/v1/learning', { answer_days: Number(days) });
+    setDays(String(s.answer_days));
+    toast('Saved.');
+  });
+  if (days === null) return null;
+  return (
+    <form class="plot-head" onSubmit={submit}>
+      <Field
+        label="Days until an answer must be looked at again (0: never)"
+        type="number"
+        required
+        min={0}
+        max={3650}
+        value={days}
+        onInput={setDays}
+      />
+      <button class="button small" disabled={busy}>
+        Save
+      </button>
+      <FormError error={error} />
+    </form>
+  );
+}
+
 export function Answers(): JSX.Element {
   const [filter, setFilter] = useState<State | ''>('');
   const [editing, setEditing] = useState<ApprovedAnswer | null | undefined>(undefined); // null: a new one
@@ -125,7 +158,7 @@ export function Answers(): JSX.Element {
           Write one
         </button>
       </div>
-      <p class="hint">What people liked is proposed here; only what you approve is ever served.</p>
+      <p class="hint">What people liked is proposed here; only what you approve is ever served, until a document it rests on changes or people dislike it.</p>
       <div class="segments" role="group" aria-label="Which answers">
         {(Object.keys(FILTERS) as (State | '')[]).map((s) => (
           <button key={s} type="button" aria-pressed={filter === s} onClick={() => setFilter(s)}>
@@ -138,6 +171,7 @@ export function Answers(): JSX.Element {
         empty="There are no answers here."
         row={(item) => <AnswerRow key={item.answer_id} item={item} onEdit={() => setEditing(item)} reload={list.reload} />}
       />
+      <Age />
     </>
   );
 }
