@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "safety/pii.h"
 
 #define HITS_MAX 256
@@ -41,6 +42,25 @@ static enum err add_message(struct line *l, const char *role, struct str text) {
     return buf_err(l->out);
 }
 
+/* What was said before in the conversation: without it "and on Sundays?" teaches nothing. */
+static enum err add_history(struct line *l, struct str history) {
+    yyjson_doc *doc;
+    size_t i, n;
+    json_val *v;
+    enum err e = ERR_OK;
+    if (!history.n || json_parse(history, &doc, NULL))
+        return ERR_OK;
+    json_val *list = yyjson_doc_get_root(doc);
+    if (yyjson_is_arr(list))
+        yyjson_arr_foreach(list, i, n, v) {
+            bool is_user = str_eqz(json_get_str(v, "role"), "user");
+            if (!e)
+                e = add_message(l, is_user ? "user" : "assistant", json_get_str(v, "content"));
+        }
+    yyjson_doc_free(doc);
+    return e;
+}
+
 static enum err add_list(struct line *l, const char *key, const struct training_row *r, bool prompt,
                          bool answer) {
     enum err e = ERR_OK;
@@ -48,6 +68,8 @@ static enum err add_list(struct line *l, const char *key, const struct training_
     l->comma = false;
     if (prompt && r->system_prompt.n)
         e = add_message(l, "system", r->system_prompt);
+    if (!e && prompt)
+        e = add_history(l, r->history);
     if (!e && prompt)
         e = add_message(l, "user", r->question);
     if (!e && answer)

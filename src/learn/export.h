@@ -1,13 +1,16 @@
 /* Rated turns as training data, in the conversational forms that public trainers read (TRL,
  * axolotl, LLaMA-Factory): one JSON object a line.
  *
- *   sft  {"messages":[{"role":"system",…},{"role":"user",…},{"role":"assistant",…}]}      liked
- * ones kto  {"prompt":[…],"completion":[…],"label":true|false}                               each
- *   dpo  {"prompt":[…],"chosen":[…],"rejected":[…]}     a liked and a disliked answer to one
- * question
+ *   sft  {"messages":[{"role":"system",…},{"role":"user",…},{"role":"assistant",…}]}
+ *        of each liked answer
+ *   kto  {"prompt":[…],"completion":[…],"label":true|false}
+ *        of each rated answer
+ *   dpo  {"prompt":[…],"chosen":[…],"rejected":[…]}
+ *        of each pair of a liked and a disliked answer to one question
  *
- * The rows are of people who agreed (store/learning.h). Personal data and secrets are replaced by
- * placeholders, the same value by the same placeholder within a line. Pure. */
+ * Before the question stands what was said in the conversation until then. The rows are of people
+ * who agreed (store/learning.h). Personal data and secrets are replaced by placeholders, the same
+ * value by the same placeholder within a line. Pure. */
 #pragma once
 
 #include "base/buf.h"

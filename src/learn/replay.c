@@ -156,6 +156,7 @@ enum err replay_choices(const struct ranker *candidate, const struct ranker *cur
         ret->questions += i == 0 || asked[i] != asked[i - 1];
     ret->turns = m;
     ret->gain = e.snips;
+    ret->gain_dr = e.dr;
     free(log);
     free(asked);
     return err;
@@ -164,7 +165,7 @@ enum err replay_choices(const struct ranker *candidate, const struct ranker *cur
 bool replay_choices_are_proof(const struct replay_choices *r) {
     return r->turns >= REPLAY_CHOICES_MIN && r->its >= REPLAY_CHOICES_ITS &&
            r->turns - r->its >= REPLAY_CHOICES_ITS && r->questions >= REPLAY_QUESTIONS_MIN &&
-           r->gain.low > 0;
+           r->gain.low > 0 && r->gain_dr.mean > 0;
 }
 
 bool replay_is_proof(const struct replay_result *r) {

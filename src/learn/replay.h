@@ -51,7 +51,9 @@ struct replay_choice { /* a turn that showed one of two passages */
     double value, weight;              /* what it was judged */
 };
 struct replay_choices {
-    struct interval gain; /* candidate − current, of what people said, where the two differ */
+    /* candidate − current, of what people said, where the two differ: self-normalised, and doubly
+     * robust (estimate.h) */
+    struct interval gain, gain_dr;
     size_t turns, questions;
     size_t its; /* of the turns: those that showed what the candidate would */
 };
@@ -64,7 +66,7 @@ enum err replay_choices(const struct ranker *candidate, const struct ranker *cur
  * and no sign that new questions fare worse. */
 #define REPLAY_QUESTIONS_MIN 5
 bool replay_is_proof(const struct replay_result *r);
-/* The same of choices, of which there are more than a few. */
+/* The same of choices, of which there are more than a few; both estimates must agree. */
 #define REPLAY_CHOICES_MIN 20
 #define REPLAY_CHOICES_ITS 5 /* and of the others */
 bool replay_choices_are_proof(const struct replay_choices *r);

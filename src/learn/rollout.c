@@ -42,6 +42,7 @@ static enum err with_all(const struct rollout_seen *s, struct rollout_step *ret)
     enum arm_stop stop = b->turns > 0 ? bandit_guard(s->sides, 2, 1) : ARM_RUNNING;
     ret->difference = (struct interval){now.mean - before.mean, now.low - before.mean,
                                         now.high - before.mean, now.n};
+    ret->difference_dr = ret->difference.mean;
     if (stop != ARM_RUNNING) {
         ret->to = ROLLOUT_BACK;
         ret->why = reason(stop);
@@ -71,6 +72,7 @@ enum err rollout_decide(enum rollout now, const struct rollout_seen *s, struct r
     if (err)
         return err;
     ret->difference = e.snips;
+    ret->difference_dr = e.dr.mean;
     if (rated(&s->sides[0]) < ROLLOUT_RATED_MIN || rated(&s->sides[1]) < ROLLOUT_RATED_MIN)
         return ERR_OK;
     if (e.snips.high < 0) {

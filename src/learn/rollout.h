@@ -45,6 +45,7 @@ struct rollout_step {
     const char *why; /* "worse rated", "unsafe", "slow", "failing", "as good or better", "too few
                         ratings yet"; static */
     struct interval difference; /* of satisfaction, with − without */
+    double difference_dr; /* the same, doubly robust; with all of the traffic nothing is drawn */
 };
 /* ERR_NOMEM, ERR_INVALID. now is TRIAL, HALF or ALL. */
 enum err rollout_decide(enum rollout now, const struct rollout_seen *s,

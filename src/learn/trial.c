@@ -61,15 +61,16 @@ static enum err tell_step(struct store_tx *tx, struct trial *t) {
     char text[500];
     if (s->to == ROLLOUT_BACK)
         snprintf(text, sizeof text,
-                 "%s was taken back: %s. Satisfaction with it was %+.3f (%+.3f to %+.3f) against "
-                 "without. Answers are as they were before it.",
-                 subject(t), s->why, s->difference.mean, s->difference.low, s->difference.high);
+                 "%s was taken back: %s. Satisfaction with it was %+.3f (%+.3f to %+.3f; doubly "
+                 "robust %+.3f) against without. Answers are as they were before it.",
+                 subject(t), s->why, s->difference.mean, s->difference.low, s->difference.high,
+                 s->difference_dr);
     else
         snprintf(text, sizeof text,
-                 "%s now answers %.0f %% of conversations: it is %s, %+.3f (%+.3f to %+.3f) of "
-                 "satisfaction against without.",
+                 "%s now answers %.0f %% of conversations: it is %s, %+.3f (%+.3f to %+.3f; doubly "
+                 "robust %+.3f) of satisfaction against without.",
                  subject(t), 100 * rollout_share(s->to), s->why, s->difference.mean,
-                 s->difference.low, s->difference.high);
+                 s->difference.low, s->difference.high, s->difference_dr);
     enum err e = candidate_set_state(tx, &t->active.candidate_id, rollout_name(s->to));
     if (!e)
         e = learn_event_add(tx, rollout_name(s->to), &t->active.candidate_id, str_from(text));
