@@ -1,6 +1,8 @@
 /* bench_learn [--quick] [--data FOLDER] [--questions FILE] [--held-out FILE] [--served FILE]
  * [--cut BYTES] [--cache FOLDER]: see docs/learning.md. FOLDER holds cranfield/ and cacm/ in BEIR's
- * layout; the file of --served is learn_served.py's. */
+ * layout; the file of --served is learn_served.py's.
+ * bench_learn --tune cranfield [--first-seed N] [--seeds N]: only the complete learner on one
+ * collection, with other seeds than the bench's 1 to 5. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,22 +74,32 @@ int main(int argc, char **argv) {
     static const char *const names[] = {"cranfield", "cacm"};
     if (argc > 1 && strcmp(argv[1], "engine") == 0)
         return cli_main(argc, argv); /* the embedder starts this program again as its engine */
-    struct bench_options o = {.seeds = SEEDS, .ratings = 5000};
+    struct bench_options o = {.seeds = SEEDS, .first_seed = 1, .ratings = 5000};
     struct config *c;
     struct embedder *m;
     struct errinfo ei = {0};
     const char *data = option(argc, argv, "--data", NULL);
     const char *cache = option(argc, argv, "--cache", "bench-learn-cache");
     size_t cut = strtoul(option(argc, argv, "--cut", "4000"), NULL, 10);
+    const char *tune = option(argc, argv, "--tune", NULL);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--quick") == 0)
-            o = (struct bench_options){.quick = true, .seeds = 2, .ratings = 1000};
+            o = (struct bench_options){.quick = true, .seeds = 2, .first_seed = 1, .ratings = 1000};
+    if (tune) {
+        o.main_only = true;
+        o.first_seed = strtoul(option(argc, argv, "--first-seed", "101"), NULL, 10);
+        o.seeds = strtoul(option(argc, argv, "--seeds", "4"), NULL, 10);
+        if (o.seeds < 1 || o.seeds > SEEDS_MAX)
+            die("--seeds is 1 to 32");
+    }
     log_init("bench", LOG_ERROR);
     if (net_init(&ei) || crypto_init() || config_load(NULL, NULL, 0, &c, &ei) ||
         embedder_open(c, &m, &ei))
         die(ei.message[0] ? ei.message : "the embedding model cannot be opened");
     for (size_t i = 0; data && i < 2; i++) {
         char dir[500];
+        if (tune && strcmp(tune, names[i]) != 0)
+            continue;
         snprintf(dir, sizeof dir, "%s/%s", data, names[i]);
         bench_retrieval(pool_open(names[i], dir, m, cache, cut), &o);
         fflush(stdout);
@@ -96,11 +108,14 @@ int main(int argc, char **argv) {
         printf(
             "No collections were given (--data FOLDER with cranfield/ and cacm/): retrieval is not "
             "measured.\n");
-    bench_bandit(&o);
-    bench_approved(m, option(argc, argv, "--questions", "bench/learn/questions.tsv"), cache, false);
-    bench_approved(m, option(argc, argv, "--held-out", "bench/learn/questions-held-out.tsv"), cache,
-                   true);
-    add_served(option(argc, argv, "--served", NULL));
+    if (!tune) {
+        bench_bandit(&o);
+        bench_approved(m, option(argc, argv, "--questions", "bench/learn/questions.tsv"), cache,
+                       false);
+        bench_approved(m, option(argc, argv, "--held-out", "bench/learn/questions-held-out.tsv"),
+                       cache, true);
+        add_served(option(argc, argv, "--served", NULL));
+    }
     embedder_close(m);
     config_free(c);
     print_results();

@@ -335,7 +335,8 @@ static void simulate(const struct pool *p, const struct learner *l, uint64_t see
 
 /* A quick run has what the results are made of. */
 static bool is_run(size_t l, const struct bench_options *o) {
-    return !o->quick || l == BOTH || l == HONEST || l == EXPLORING;
+    bool is_main = l == BOTH || l == HONEST;
+    return o->main_only ? is_main : !o->quick || is_main || l == EXPLORING;
 }
 
 static void print_row(const char *what, const char *learner, const struct interval *v, size_t n) {
@@ -351,7 +352,7 @@ struct gains { /* over the seeds, of each learner: at 0 the value itself, then t
 
 static void gather(const struct bench_options *o, const struct outcome *out, struct gains *g) {
     for (size_t c = 0; c < N_MEASURED; c++) {
-        double u[SEEDS], s[SEEDS];
+        double u[SEEDS_MAX], s[SEEDS_MAX];
         for (size_t k = 0; k < o->seeds; k++) {
             u[k] = out[k].unseen[c] - (c ? out[k].unseen[0] : 0);
             s[k] = out[k].seen[c] - (c ? out[k].seen[0] : 0);
@@ -385,7 +386,7 @@ static void add(const struct pool *p, const char *what, double value, const char
 }
 
 static void results(const struct pool *p, size_t last, const struct gains *g,
-                    struct outcome out[N_LEARNERS][SEEDS], size_t seeds) {
+                    struct outcome out[N_LEARNERS][SEEDS_MAX], size_t seeds) {
     char what[100];
     double low = 0;
     size_t damaged = 0, caught = 0;
@@ -419,8 +420,8 @@ static void results(const struct pool *p, size_t last, const struct gains *g,
 }
 
 void bench_retrieval(struct pool *p, const struct bench_options *o) {
-    static struct outcome out[N_LEARNERS][SEEDS];
-    struct gains g[N_LEARNERS];
+    static struct outcome out[N_LEARNERS][SEEDS_MAX];
+    static struct gains g[N_LEARNERS]; /* of what is not run: zero */
     size_t cols = 0;
     while (cols < N_MEASURED && measured[cols] <= o->ratings)
         cols++;
@@ -428,7 +429,7 @@ void bench_retrieval(struct pool *p, const struct bench_options *o) {
         if (!is_run(l, o))
             continue;
         for (size_t s = 0; s < o->seeds; s++)
-            simulate(p, &learners[l], s + 1, o, &out[l][s]);
+            simulate(p, &learners[l], o->first_seed + s, o, &out[l][s]);
         gather(o, out[l], &g[l]);
     }
     table(p, cols, g, o);

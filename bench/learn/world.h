@@ -9,12 +9,13 @@
 #include "learn/replay.h"
 #include "learn/stats.h"
 
-#define POOL   50 /* passages that a search hands to the re-ranker */
-#define SHOWN  10 /* passages that a rater sees */
-#define RATERS 200
-#define SEEDS  5
-#define NOISE  0.2 /* of all judgements are turned around */
-#define LIARS  0.1 /* of the raters always say the opposite */
+#define POOL      50 /* passages that a search hands to the re-ranker */
+#define SHOWN     10 /* passages that a rater sees */
+#define RATERS    200
+#define SEEDS     5
+#define SEEDS_MAX 32
+#define NOISE     0.2 /* of all judgements are turned around */
+#define LIARS     0.1 /* of the raters always say the opposite */
 
 struct embedder;
 
@@ -45,7 +46,8 @@ float *embed_cached(struct embedder *m, const char *cache, const struct str *tex
 
 struct bench_options {
     bool quick;
-    size_t seeds, ratings;
+    size_t seeds, first_seed, ratings;
+    bool main_only; /* the complete learner, with and without liars */
 };
 
 void *need(void *p); /* ends the program when p is NULL */
