@@ -23,9 +23,11 @@ constexpr int CHUNKS_EACH = 4; /* pieces of the work for each thread: the faster
 
 ggml_backend_buffer_type_t buffer_type();
 
+/* Whole panels. A view of some of a tensor's rows is, too, when it begins with one. */
 bool fits(const ggml_tensor *w) {
     return w->type == GGML_TYPE_Q8_0 && ggml_n_dims(w) == 2 && w->ne[0] % Q8_BLOCK == 0 &&
-           w->ne[1] % Q8_PANEL_ROWS == 0;
+           w->ne[1] % Q8_PANEL_ROWS == 0 && ggml_is_contiguous(w) &&
+           w->view_offs % (Q8_PANEL_ROWS * w->nb[1]) == 0;
 }
 
 size_t columns_of(const ggml_tensor *x) {

@@ -140,18 +140,22 @@ static void backend_computes_with_panels_what_it_computes_without(void **state) 
 
 static void rows_that_fill_no_panel_are_left_to_the_library(void **state) {
     (void)state;
-    struct ggml_init_params some = {4 * ggml_tensor_overhead(), NULL, true};
+    struct ggml_init_params some = {32 * ggml_tensor_overhead(), NULL, true};
     struct ggml_context *c = ggml_init(some);
     ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     static const struct {
         enum ggml_type type;
-        int64_t rows;
+        int64_t rows, first, seen; /* of `rows`, `seen` from the first on are multiplied with */
         bool taken;
-    } cases[] = {
-        {GGML_TYPE_Q8_0, 32, true}, {GGML_TYPE_Q8_0, 24, false}, {GGML_TYPE_F16, 32, false}};
+    } cases[] = {{GGML_TYPE_Q8_0, 32, 0, 32, true},
+                 {GGML_TYPE_Q8_0, 24, 0, 24, false},
+                 {GGML_TYPE_F16, 32, 0, 32, false},
+                 {GGML_TYPE_Q8_0, 48, 16, 32, true},
+                 {GGML_TYPE_Q8_0, 48, 8, 16, false}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        ggml_reset(c);
-        struct ggml_tensor *w = ggml_new_tensor_2d(c, cases[i].type, 64, cases[i].rows);
+        struct ggml_tensor *all = ggml_new_tensor_2d(c, cases[i].type, 64, cases[i].rows);
+        struct ggml_tensor *w = ggml_view_2d(c, all, 64, cases[i].seen, all->nb[1],
+                                             (size_t)cases[i].first * all->nb[1]);
         struct ggml_tensor *x = ggml_new_tensor_2d(c, GGML_TYPE_F32, 64, 2);
         struct ggml_tensor *op = ggml_mul_mat(c, w, x);
         w->buffer = ggml_backend_buft_alloc_buffer(panel_type(), 0); /* as llama.cpp asks */
