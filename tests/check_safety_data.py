@@ -6,7 +6,8 @@
 3. Every category of the guard has a policy, harmful lines and harmless neighbours.
 4. What is forbidden: quantities, links, addresses and numbers of people, anatomy near minors, over-long harmful lines: a corpus
    that recognises requests needs no detail that could be used.
-5. With PUBLIC_SETS (default: ../shared/data beside the repository, when it is there): no text shares eight words in a row with
+5. The talks of the test are labelled and well formed, and none of them stands in the corpus.
+6. With PUBLIC_SETS (default: ../shared/data beside the repository, when it is there): no text shares eight words in a row with
    a text of these sets.
 
 Prints each fault as path:line: what, never the text, and exits with 1 when there is any.
@@ -130,6 +131,26 @@ def check_coverage(root, counts, faults):
             faults.add("data/safety/corpus", 1, f"has fewer than {LINES_LEAST} harmless neighbours of {neighbour}")
 
 
+def check_talks(root, faults):
+    """The talks of the test: labelled, unlike each other, as many harmless as harmful ones, and nothing that is forbidden."""
+    path, seen, labels = "data/safety/talks.jsonl", set(), []
+    with open(os.path.join(root, path), encoding="utf-8") as f:
+        for number, line in enumerate(f, 1):
+            row = json.loads(line)
+            text = row["context"] + "\n" + row["text"]
+            labels.append(row["harmful"])
+            if text in seen:
+                faults.add(path, number, "stands twice")
+            seen.add(text)
+            if not row["context"] or bool(row["harmful"]) != bool(row["categories"]) or not set(row["categories"]) <= set(CATEGORIES):
+                faults.add(path, number, "has no context, or categories that do not fit its label")
+            for what in check_line(text, "harmful" if row["harmful"] else "benign", (row["categories"] or [""])[0], (), ()):
+                faults.add(path, number, what)
+    if sum(labels) * 2 != len(labels):
+        faults.add(path, 1, "has not as many harmless talks as harmful ones")
+    return seen
+
+
 def check_texts(records, faults):
     labels = {}
     for r in records:
@@ -175,9 +196,13 @@ def main():
     grammar = corpus.Grammar(folder)
     special = {"ask_harm", "act_harm", "acting_harm", "harm_echo", "ask_benign"}
     check_coverage(root, check_files(root, grammar, special, faults), faults)
+    talks = check_talks(root, faults)
     if not faults.n:
         records = corpus.write_out(folder)
         check_texts(records, faults)
+        for r in records:
+            if r["text"] in talks:
+                faults.add("data/safety/corpus/" + r["group"].split(":")[0], r["group"].split(":")[1], "stands in talks.jsonl")
         if os.path.isdir(shared):
             check_overlap(records, shared, faults)
         print(f"{len(records)} texts, {sum(r['harmful'] for r in records)} harmful")

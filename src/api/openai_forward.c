@@ -37,14 +37,18 @@ struct relay {
     struct errinfo ei;
 };
 
-static void relay_free(struct relay *x) {
+static struct call *relay_deinit(struct relay *x) {
     turns_leave(x->c->api->o.turns, &x->c->user.user_id);
     answer_guard_free(x->guard);
     sse_parser_free(x->parser);
     buf_deinit(&x->in);
     buf_deinit(&x->out);
     buf_deinit(&x->kept);
-    api_call_free(x->c);
+    return x->c;
+}
+
+static void relay_free(struct relay *x) {
+    api_call_free(relay_deinit(x));
 }
 
 static void on_client_gone(void *ctx) {
@@ -53,7 +57,10 @@ static void on_client_gone(void *ctx) {
         upstream_cancel(x->up);
     x->up = NULL;
     x->r = NULL;
-    relay_free(x);
+    if (x->early)
+        openai_guard_leave(relay_deinit(x));
+    else
+        relay_free(x);
 }
 
 /* Back to the call's own way of answering. */

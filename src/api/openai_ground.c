@@ -163,7 +163,7 @@ static void forward(struct call *c) {
     if (ground_of(c)->err)
         api_call_fail(c, ground_of(c)->err, NULL);
     else if (!api_call_request(c))
-        api_call_free(c);
+        openai_guard_leave(c);
     else
         openai_forward(c, ground_of(c)->path);
 }
@@ -192,7 +192,7 @@ static void settle(struct call *c) {
     if (g->searching || g->asking)
         return;
     if (!api_call_request(c)) {
-        api_call_free(c);
+        openai_guard_leave(c);
         return;
     }
     if (!g->err)

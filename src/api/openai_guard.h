@@ -24,7 +24,10 @@ struct openai_guard { /* of one call, in its arena; what it holds goes with the 
     struct str refusal, text; /* of what was blocked */
     char canary[SAFETY_CANARY_SIZE];
     const char *path;
-    struct guard_vectors vectors; /* of the person's newest message, and the request in its frame */
+    struct guard_vectors vectors; /* of the person's newest message, the request in its frame, and
+                                     the last turns with it where they are suspicious */
+    struct str talk;              /* these, as their embedding was asked for; .n = 0: not */
+    struct str context;           /* what came before the newest message, where talk is given */
     enum openai_guard_state state;
     bool vectors_there;
     loop_fn settled;           /* who waits for the last verdict; NULL = nobody */
@@ -40,6 +43,9 @@ void openai_guard_request(struct call *c, const char *path);
 bool openai_guard_wait(struct call *c, loop_fn then);
 /* Once it is: true when the request is refused after all; it is answered so, and the call ends. */
 bool openai_guard_refuses(struct call *c);
+/* The client is gone before anything was answered: ends the call, once a last verdict that is still
+ * being made is there. What it refuses goes to review all the same. */
+void openai_guard_leave(struct call *c);
 /* Counts and logs a block. */
 void openai_guard_note(const struct openai_guard *g, const struct safety_verdict *v,
                        enum safety_direction d);

@@ -74,6 +74,7 @@ struct judging {
     struct openai_guard *g;
     const struct policy_role *role;
     bool changed;
+    bool newest_judged; /* of the person's messages */
 };
 
 static enum err redact_text(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key,
@@ -143,6 +144,10 @@ static enum err context_before(yyjson_mut_doc *d, yyjson_mut_val *list, size_t a
     return buf_err(b);
 }
 
+static const float *talk_vector(const struct openai_guard *g) {
+    return g->talk.n ? guard_vectors_of(&g->vectors, g->talk) : NULL;
+}
+
 static enum err judge_message(struct judging *j, yyjson_mut_doc *d, yyjson_mut_val *list,
                               size_t at) {
     struct buf text, context;
@@ -163,6 +168,9 @@ static enum err judge_message(struct judging *j, yyjson_mut_doc *d, yyjson_mut_v
         r.embedding = guard_vectors_of(&j->g->vectors, r.text);
     if (r.embedding)
         r.core_embedding = guard_vectors_of(&j->g->vectors, safety_view_core(r.text));
+    if (r.embedding && !j->newest_judged)
+        r.talk_embedding = talk_vector(j->g);
+    j->newest_judged = j->newest_judged || user;
     if (!e && text.n)
         e = safety_judge(j->c->api->o.safety, &r, &v);
     if (!e && text.n && v.action > j->g->verdict.action) {
@@ -214,7 +222,7 @@ static void choose_refusal(struct call *c, struct openai_guard *g) {
 
 static enum err judge_body(struct call *c, struct openai_state *s) {
     struct openai_guard *g = s->guard;
-    struct judging j = {c, g, policy_for(g->policy, g->role), false};
+    struct judging j = {c, g, policy_for(g->policy, g->role), false, false};
     yyjson_doc *doc = NULL;
     yyjson_mut_doc *d = NULL;
     enum err e = json_parse(s->body, &doc, NULL);
@@ -304,15 +312,17 @@ static void record_and_refuse(struct call *c) {
 /* ---- the last verdict, beside the model's work ---- */
 
 /* The newest message by itself, with its embedding; without one nothing new would be found. What
- * came before it has had its say in the first verdict. It is short: judged on the loop, without the
- * call's arena, which a job that looks for passages may be using. */
+ * came before it has had its say in the first verdict, unless the talk as a whole is suspicious. It
+ * is short: judged on the loop, without the call's arena, which a job that looks for passages may
+ * be using. */
 static void judge_beside(struct call *c, struct openai_guard *g) {
     struct safety_verdict v = {.action = SAFETY_ALLOW};
     struct safety_request r = {.text = g->vectors.texts[0],
-                               .context = STR(""),
+                               .context = g->context,
                                .direction = SAFETY_INPUT,
                                .role = g->role,
                                .policy = g->policy,
+                               .talk_embedding = talk_vector(g),
                                .embedding = guard_vectors_of(&g->vectors, g->vectors.texts[0])};
     g->state = GUARD_SETTLED;
     if (!r.embedding)
@@ -342,6 +352,21 @@ bool openai_guard_refuses(struct call *c) {
     else
         record_and_refuse(c);
     return true;
+}
+
+static void leave(void *arg) {
+    struct call *c = arg;
+    struct openai_guard *g = guard_of(c);
+    if (g && g->state == GUARD_SETTLED && !g->error && g->verdict.action == SAFETY_BLOCK) {
+        note_block(c);
+        openai_case_write(c, g, &g->verdict, g->direction, g->text);
+    }
+    api_call_free(c);
+}
+
+void openai_guard_leave(struct call *c) {
+    if (!openai_guard_wait(c, leave))
+        leave(c);
 }
 
 static void vectors_came(void *arg) {
@@ -388,7 +413,7 @@ static void judged(void *arg) {
     } else if (g->verdict.action == SAFETY_BLOCK) {
         record_and_refuse(c);
     } else if (!api_call_request(c)) {
-        api_call_free(c);
+        openai_guard_leave(c);
     } else {
         openai_ground(c, g->path);
     }
@@ -427,25 +452,59 @@ static struct str text_of(struct call *c, json_val *message) {
     return s;
 }
 
-static json_val *newest_of_person(json_val *list) {
-    json_val *m, *newest = NULL;
-    size_t i, n;
-    yyjson_arr_foreach(list, i, n, m) {
+/* The person's newest messages, the newest first. */
+static size_t newest_of_person(json_val *list, json_val **ret, size_t most) {
+    size_t n = 0;
+    for (size_t i = yyjson_arr_size(list); i > 0 && n < most;) {
+        json_val *m = yyjson_arr_get(list, --i);
         if (str_eqz(json_get_str(m, "role"), "user"))
-            newest = m;
+            ret[n++] = m;
     }
-    return newest;
+    return n;
+}
+
+/* What the messages say together goes into g->talk, where the classifier suspects it. */
+static void look_at_talk(struct call *c, struct openai_guard *g, json_val *const *m, size_t n,
+                         struct str text) {
+    struct buf before, talk;
+    buf_init(&before, CONTEXT_MAX);
+    buf_init(&talk, SAFETY_TEXT_MAX);
+    for (size_t i = n; i > 1; i--) {
+        struct str one = text_of(c, m[i - 1]);
+        if (before.n && one.n)
+            buf_addc(&before, '\n');
+        buf_adds(&before, one);
+    }
+    struct safety_request r = {
+        .text = text, .context = buf_str(&before), .direction = SAFETY_INPUT};
+    if (!buf_err(&before) && !safety_join_suspect_talk(c->api->o.safety, &r, &talk) && talk.n) {
+        g->talk = arena_str(c->arena, buf_str(&talk));
+        g->context = arena_str(c->arena, r.context);
+        if (!g->talk.p || !g->context.p)
+            g->talk = g->context = STR("");
+    }
+    buf_deinit(&before);
+    buf_deinit(&talk);
 }
 
 /* Of the client's messages the newest is embedded: the earlier ones were judged in their time. */
 static bool ask_vectors(struct call *c, struct openai_guard *g) {
-    struct str *texts = arena_array(c->arena, 2, sizeof *texts);
-    struct str text = text_of(c, newest_of_person(json_get(c->body, "messages")));
+    json_val *m[SAFETY_TALK_TURNS + 1];
+    size_t turns = (size_t)g->policy->context_turns, k = 1;
+    struct str *texts = arena_array(c->arena, 3, sizeof *texts);
+    size_t n = newest_of_person(json_get(c->body, "messages"), m,
+                                1 + (turns < SAFETY_TALK_TURNS ? turns : SAFETY_TALK_TURNS));
+    struct str text = n ? text_of(c, m[0]) : STR_NULL;
     if (!texts || !text.n || !utf8_valid(text))
         return false;
+    if (n > 1)
+        look_at_talk(c, g, m, n, text);
     texts[0] = text;
-    texts[1] = safety_view_core(text);
-    return guard_vectors_ask(c, texts, texts[1].n ? 2 : 1, &g->vectors, vectors_came);
+    texts[k] = safety_view_core(text);
+    k += texts[k].n > 0;
+    texts[k] = g->talk;
+    k += g->talk.n > 0;
+    return guard_vectors_ask(c, texts, k, &g->vectors, vectors_came);
 }
 
 void openai_guard_request(struct call *c, const char *path) {
@@ -455,7 +514,11 @@ void openai_guard_request(struct call *c, const char *path) {
         api_call_fail(c, ERR_NOMEM, NULL);
         return;
     }
-    *g = (struct openai_guard){.role = s->role, .direction = SAFETY_INPUT, .path = path};
+    *g = (struct openai_guard){.role = s->role,
+                               .direction = SAFETY_INPUT,
+                               .path = path,
+                               .talk = STR(""),
+                               .context = STR("")};
     g->policy = safety_get_policy(c->api->o.safety);
     s->guard = g;
     c->state_free = guard_free;
@@ -514,7 +577,7 @@ static enum err judge_choice(struct judging *j, yyjson_mut_doc *d, yyjson_mut_va
 static void answer_job(void *arg) {
     struct call *c = arg;
     struct openai_guard *g = guard_of(c);
-    struct judging j = {c, g, policy_for(g->policy, g->role), false};
+    struct judging j = {c, g, policy_for(g->policy, g->role), false, false};
     yyjson_doc *doc = NULL;
     yyjson_mut_doc *d = NULL;
     yyjson_mut_val *choice;

@@ -118,7 +118,7 @@ static size_t read_row(const struct eval *v, const json_val *row, struct reading
         text = prompt;
     if (!text.p || text.n > EVAL_TEXT_MAX)
         return 0;
-    out[0] = (struct reading){text, STR_NULL, SAFETY_INPUT};
+    out[0] = (struct reading){text, json_get_str(row, "context"), SAFETY_INPUT};
     /* Long texts may be documents: they are read as what a document says, too. */
     if (!v->injection || text.n < DOCUMENT_BYTES)
         return 1;
@@ -147,15 +147,18 @@ static enum safety_action harm_action(const struct eval *v, const struct safety_
     return a;
 }
 
+/* vectors: a row for each reading, and then one of the talk where has_talk; NULL = without. */
 static enum err judge_row(struct eval *v, const struct reading *r, size_t n, const float *vectors,
-                          size_t dims, struct safety_verdict *worst) {
+                          size_t dims, bool has_talk, struct safety_verdict *worst) {
     memset(worst, 0, sizeof *worst);
     for (size_t i = 0; i < n; i++) {
         struct safety_verdict one;
         struct safety_request q = {.text = r[i].text,
                                    .context = r[i].context,
                                    .direction = r[i].direction,
-                                   .embedding = vectors ? vectors + i * dims : NULL};
+                                   .embedding = vectors ? vectors + i * dims : NULL,
+                                   .talk_embedding =
+                                       vectors && has_talk ? vectors + n * dims : NULL};
         int64_t start = clock_mono_ns();
         enum err e = safety_judge(v->guard, &q, &one);
         if (e)
@@ -202,42 +205,78 @@ static void note_outcome(struct eval *v, const json_val *row, int label,
 
 /* ---- all rows ---- */
 
-static enum err judge_chunk(struct eval *v, size_t from, size_t to, struct errinfo *ei) {
+/* The rows that are embedded together. */
+struct chunk {
     struct reading r[CHUNK][READINGS];
-    size_t n[CHUNK], total = 0;
-    struct str texts[CHUNK * READINGS];
-    float *vectors = NULL;
-    int dims = 0;
+    size_t n[CHUNK], first[CHUNK]; /* readings of a row; their first text */
+    struct buf talk[CHUNK];        /* its text follows the readings'; .n = 0: none */
+    struct str texts[CHUNK * (READINGS + 1)];
+    size_t rows, n_texts;
+};
+
+/* Of a talk the last messages are embedded with the new one where the server would do so. */
+static enum err read_chunk(struct eval *v, size_t from, struct chunk *c) {
     enum err e = ERR_OK;
-    for (size_t i = from; i < to; i++) {
-        n[i - from] = read_row(v, v->rows.row[i], r[i - from]);
-        for (size_t k = 0; k < n[i - from]; k++)
-            texts[total++] = r[i - from][k].text;
+    c->n_texts = 0;
+    for (size_t i = 0; i < c->rows; i++) {
+        const struct reading *r = c->r[i];
+        c->n[i] = read_row(v, v->rows.row[from + i], c->r[i]);
+        c->first[i] = c->n_texts;
+        for (size_t k = 0; k < c->n[i]; k++)
+            c->texts[c->n_texts++] = r[k].text;
+        buf_init(&c->talk[i], EVAL_TEXT_MAX);
+        if (e || !c->n[i] || !v->embedder)
+            continue;
+        struct safety_request q = {
+            .text = r->text, .context = r->context, .direction = r->direction};
+        e = safety_join_suspect_talk(v->guard, &q, &c->talk[i]);
+        if (c->talk[i].n)
+            c->texts[c->n_texts++] = buf_str(&c->talk[i]);
     }
+    return e;
+}
+
+static enum err embed_chunk(struct eval *v, const struct chunk *c, float **ret_vectors,
+                            size_t *ret_dims, struct errinfo *ei) {
+    int dims = 0;
     int64_t start = clock_mono_ns();
-    if (v->embedder && total)
-        e = embedder_run(v->embedder, texts, total, &vectors, &dims, ei);
+    enum err e = ERR_OK;
+    if (v->embedder && c->n_texts)
+        e = embedder_run(v->embedder, c->texts, c->n_texts, ret_vectors, &dims, ei);
     v->embed_ns += clock_mono_ns() - start;
-    v->texts += total;
-    if (!e && vectors && (size_t)dims != v->scorer.embedding_dims)
+    v->texts += c->n_texts;
+    if (!e && *ret_vectors && (size_t)dims != v->scorer.embedding_dims)
         e = err_set(ei, ERR_INVALID,
                     "the embedding model has %d numbers, the classifier wants %zu; "
                     "use all-minilm-l6-v2, or --no-embedding",
                     dims, v->scorer.embedding_dims);
-    size_t at = 0;
-    for (size_t i = from; i < to && !e; i++) {
-        int label = eval_label(v->rows.row[i], v->injection ? "injection" : "harmful");
+    *ret_dims = (size_t)dims;
+    return e;
+}
+
+static enum err judge_chunk(struct eval *v, size_t from, size_t to, struct errinfo *ei) {
+    struct chunk c = {.rows = to - from};
+    float *vectors = NULL;
+    size_t dims = 0;
+    enum err e = read_chunk(v, from, &c);
+    if (e)
+        err_set(ei, e, NULL);
+    else
+        e = embed_chunk(v, &c, &vectors, &dims, ei);
+    for (size_t i = 0; i < c.rows && !e; i++) {
+        json_val *row = v->rows.row[from + i];
+        int label = eval_label(row, v->injection ? "injection" : "harmful");
         struct safety_verdict worst;
-        if (n[i - from] == 0 || label < 0) {
+        if (c.n[i] == 0 || label < 0)
             v->skipped++;
-        } else if (!(e = judge_row(v, r[i - from], n[i - from],
-                                   vectors ? vectors + at * (size_t)dims : NULL, (size_t)dims,
-                                   &worst)))
-            note_outcome(v, v->rows.row[i], label, &worst);
+        else if (!(e = judge_row(v, c.r[i], c.n[i], vectors ? vectors + c.first[i] * dims : NULL,
+                                 dims, c.talk[i].n > 0, &worst)))
+            note_outcome(v, row, label, &worst);
         else
-            err_set(ei, e, "row %zu could not be judged: %s", i + 1, err_text(e));
-        at += n[i - from];
+            err_set(ei, e, "row %zu could not be judged: %s", from + i + 1, err_text(e));
     }
+    for (size_t i = 0; i < c.rows; i++)
+        buf_deinit(&c.talk[i]);
     free(vectors);
     return e;
 }

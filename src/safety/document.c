@@ -40,8 +40,8 @@ static void note(struct looking *l, const struct safety_finding *f, const char *
              (long long)row->char_from + (long long)doc_characters(str_sub(row->text, 0, to)));
 }
 
-/* *ret_found: a prompt may not have the text as it is. What a model merely suspects of the whole (a
- * warning) leaves nothing out: it is noted, and no order. */
+/* *ret_found: a prompt may not have the text as it is. What a model suspects of the whole and of no
+ * sentence of it leaves nothing out: it is noted, and no order. */
 static enum err look(struct looking *l, struct str text, const char *place,
                      const struct chunk_row *row, bool *ret_found) {
     struct safety_passage p;

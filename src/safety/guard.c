@@ -12,8 +12,9 @@
 #define BENCHES_KEPT   16
 #define BENCH_KEPT_MAX ((size_t)1 << 20) /* bytes of text whose buffers are kept for the next */
 #define PIECE_OVERLAP  512
+#define TALK_SUSPECT   0.1f /* a score of a talk from which its embedding is asked for */
 #define EARLIER_SHARE  0.5f /* of the talk's score that the earlier messages may have alone */
-#define DETECTORS      1    /* raised with a change of what rules and detectors find in a passage */
+#define DETECTORS      2    /* raised with a change of what rules and detectors find in a passage */
 
 struct safety {
     const struct safety_scorer *scorer;
@@ -384,20 +385,42 @@ enum err safety_join_talk(const struct safety_request *r, struct buf *out) {
 
 /* A message that is harmless by itself may end what the earlier ones began. It does when the talk
  * as a whole says so and the earlier messages alone do not: those were judged in their time. */
-static enum err score_talk(struct safety *g, struct judging *j, float best[SAFETY_CATEGORIES]) {
-    struct buf *talk = &j->b->context;
+static void score_joined(struct safety *g, const struct judging *j, struct str talk,
+                         float best[SAFETY_CATEGORIES]) {
     float whole[SAFETY_CATEGORIES] = {0}, before[SAFETY_CATEGORIES] = {0};
-    buf_clear(talk);
-    enum err e = safety_join_talk(j->r, talk);
-    if (e || !talk->n || !utf8_valid(buf_str(talk)))
-        return e;
-    struct str all = buf_str(talk), earlier = str_sub(all, 0, all.n - j->r->text.n - 1);
-    score_text(g, j, all, all, j->r->talk_embedding, whole);
+    struct str earlier = str_sub(talk, 0, talk.n - j->r->text.n - 1);
+    score_text(g, j, talk, talk, j->r->talk_embedding, whole);
     score_text(g, j, earlier, earlier, NULL, before);
     for (int c = 0; c < SAFETY_CATEGORIES; c++)
         if (whole[c] > best[c] && before[c] < EARLIER_SHARE * whole[c])
             best[c] = whole[c];
-    return ERR_OK;
+}
+
+static enum err score_talk(struct safety *g, struct judging *j, float best[SAFETY_CATEGORIES]) {
+    struct buf *talk = &j->b->context;
+    buf_clear(talk);
+    enum err e = safety_join_talk(j->r, talk);
+    if (!e && talk->n && utf8_valid(buf_str(talk)))
+        score_joined(g, j, buf_str(talk), best);
+    return e;
+}
+
+enum err safety_join_suspect_talk(struct safety *g, const struct safety_request *r,
+                                  struct buf *out) {
+    float best[SAFETY_CATEGORIES] = {0};
+    const struct judging j = {.r = r};
+    bool suspect = false;
+    struct buf talk;
+    buf_init(&talk, SAFETY_TALK_BYTES + SAFETY_TALK_MESSAGE_MAX + 1);
+    enum err e = safety_join_talk(r, &talk);
+    if (!e && g->scorer && talk.n && utf8_valid(buf_str(&talk)))
+        score_joined(g, &j, buf_str(&talk), best);
+    for (int c = 0; c < SAFETY_CATEGORIES; c++)
+        suspect = suspect || best[c] >= TALK_SUSPECT;
+    if (suspect)
+        buf_adds(out, buf_str(&talk));
+    buf_deinit(&talk);
+    return e ? e : buf_err(out);
 }
 
 static enum err take_scores(struct safety *g, struct judging *j) {

@@ -249,6 +249,7 @@ void turn_guard_free(struct turn *t) {
     turn_guard_release(t);
     turn_guard_stop_judging(t);
     free(t->guard.embedding);
+    free(t->guard.talk_embedding);
     pii_vault_free(t->guard.vault);
     policy_unref(t->guard.policy);
 }

@@ -12,6 +12,9 @@
  *               of it forgotten; the refusal is the answer (finish_reason "content_filter"); a case
  *               goes to review
  *
+ * Where the talk, the last turns with the question, is suspicious without an embedding, its own is
+ * asked for after the question's, and the judgement is made once more before it is the last one.
+ *
  * Where starting early is not wanted (turns_options.guard_early), and for what looks harmful
  * already without the embedding, `guard` waits for the embedding and its verdict is the last one.
  *
@@ -172,6 +175,7 @@ static void judge_job(void *arg) {
         .direction = SAFETY_INPUT,
         .role = slug,
         .embedding = t->guard.with_embedding ? t->guard.embedding : NULL,
+        .talk_embedding = t->guard.talk_embedding,
         .policy = t->guard.policy,
     };
     if (r.embedding && t->guard.has_core)
@@ -194,6 +198,7 @@ struct late_judgement { /* owned by its job; the turn forgets it when it ends */
     char slug[ROLE_SLUG_SIZE];
     float *embedding; /* owned; NULL = none was had */
     size_t core_at;   /* where in it that of the request in a frame begins; 0 = there is none */
+    size_t talk_at;   /* the same of the talk's */
     struct safety_verdict verdict;
     enum err error;
 };
@@ -216,8 +221,12 @@ static void late_job(void *arg) {
                                .policy = l->policy};
     if (l->embedding && l->core_at)
         r.core_embedding = l->embedding + l->core_at;
+    if (l->embedding && l->talk_at)
+        r.talk_embedding = l->embedding + l->talk_at;
     l->error = safety_judge(l->safety, &r, &l->verdict);
 }
+
+static bool ask_talk(struct turn *t);
 
 static void on_late_judged(void *arg) {
     struct late_judgement *l = arg;
@@ -227,11 +236,26 @@ static void on_late_judged(void *arg) {
         t->guard.late_error = l->error;
         if (!l->error)
             t->guard.in = l->verdict;
-        t->guard.early = false;
+        t->guard.early = !t->detached && !l->error && ask_talk(t);
     }
     late_free(l);
-    if (t && !t->detached && turn_is_at(t, turn_step_verdict))
+    if (t && !t->detached && !t->guard.early && turn_is_at(t, turn_step_verdict))
         turn_run(t);
+}
+
+/* They have more uses than this one. Without memory it is judged without. */
+static void late_take_embeddings(struct late_judgement *l, const struct turn *t) {
+    size_t dims = (size_t)t->guard.dimensions, n = dims * (t->guard.has_core ? 2 : 1);
+    bool talk = t->guard.talk_embedding != NULL;
+    l->embedding = malloc((n + (talk ? dims : 0)) * sizeof *l->embedding);
+    if (!l->embedding)
+        return;
+    memcpy(l->embedding, t->guard.embedding, n * sizeof *l->embedding);
+    l->core_at = t->guard.has_core ? dims : 0;
+    if (talk) {
+        l->talk_at = n;
+        memcpy(l->embedding + n, t->guard.talk_embedding, dims * sizeof *l->embedding);
+    }
 }
 
 static enum err judge_late(struct turn *t) {
@@ -248,14 +272,8 @@ static enum err judge_late(struct turn *t) {
     buf_adds(&l->text, t->guard.asked);
     buf_adds(&l->context, t->guard.context);
     snprintf(l->slug, sizeof l->slug, "%.*s", STR_ARG(slug));
-    l->embedding = t->guard.embedding; /* it has no more use here than to be shared */
-    if (l->embedding) {
-        size_t dims = (size_t)t->guard.dimensions;
-        size_t bytes = dims * (t->guard.has_core ? 2 : 1) * sizeof *l->embedding;
-        l->core_at = t->guard.has_core ? dims : 0;
-        if ((l->embedding = malloc(bytes)))
-            memcpy(l->embedding, t->guard.embedding, bytes);
-    }
+    if (t->guard.embedding)
+        late_take_embeddings(l, t);
     enum err e = buf_err(&l->text) ? buf_err(&l->text) : buf_err(&l->context);
     if (!e)
         e = jobs_submit(t->t->o.safety_jobs, late_job, t->tl->loop, on_late_judged, l);
@@ -352,6 +370,48 @@ static void on_embedding_late(void *ctx) {
     embedding_over(t);
 }
 
+static bool be_patient(struct turn *t) {
+    int ms = t->t->o.guard_wait_ms;
+    if (!(t->guard.embedding_patience = timer_new(t->tl->loop, on_embedding_late, t)))
+        return false;
+    timer_start(t->guard.embedding_patience, ms > 0 ? ms : EMBEDDING_MS, false);
+    return true;
+}
+
+static void on_talk_embedded(void *ctx, const struct embed_result *r) {
+    struct turn *t = ctx;
+    const struct safety_scorer *s = safety_get_scorer(t->t->o.safety);
+    size_t bytes = s->embedding_dims * sizeof *t->guard.talk_embedding;
+    if (!r->err && r->n == 1 && safety_scorer_reads(s, r->model, (size_t)r->dimensions) &&
+        (t->guard.talk_embedding = malloc(bytes)))
+        memcpy(t->guard.talk_embedding, r->vectors, bytes);
+    embedding_over(t);
+}
+
+/* True: the talk looks suspicious without its embedding, which is asked for now; embedding_over()
+ * judges again. Where the question's was not to be had, nothing is asked. */
+static bool ask_talk(struct turn *t) {
+    struct errinfo ei;
+    struct buf talk;
+    struct safety_request r = {
+        .text = t->guard.asked, .context = t->guard.context, .direction = SAFETY_INPUT};
+    if (t->guard.talk_looked_at || !t->guard.embedding || t->guard.in.action == SAFETY_BLOCK)
+        return false;
+    t->guard.talk_looked_at = true;
+    buf_init(&talk, SAFETY_TEXT_MAX);
+    bool asked =
+        safety_join_suspect_talk(t->t->o.safety, &r, &talk) == ERR_OK && talk.n && be_patient(t);
+    struct str text = buf_str(&talk);
+    if (asked && upstream_embed(t->tl->client, STR_NULL, &text, 1, false, on_talk_embedded, t,
+                                &t->guard.embedding_call, &ei)) {
+        timer_free(t->guard.embedding_patience);
+        t->guard.embedding_patience = NULL;
+        asked = false;
+    }
+    buf_deinit(&talk);
+    return asked;
+}
+
 void turn_guard_embed(struct turn *t, struct str text) {
     struct errinfo ei;
     const struct safety_scorer *s = t->t->o.safety ? safety_get_scorer(t->t->o.safety) : NULL;
@@ -359,10 +419,8 @@ void turn_guard_embed(struct turn *t, struct str text) {
         return;
     t->guard.embedding_asked = t->guard.embedded = true;
     if (!s || !s->embedding_dims || !s->embedding_model || text.n > SAFETY_TEXT_MAX ||
-        !(t->guard.embedding_patience = timer_new(t->tl->loop, on_embedding_late, t)))
+        !be_patient(t))
         return;
-    int ms = t->t->o.guard_wait_ms;
-    timer_start(t->guard.embedding_patience, ms > 0 ? ms : EMBEDDING_MS, false);
     const struct str texts[] = {text, safety_view_core(text)};
     t->guard.has_core = texts[1].n > 0;
     t->guard.embedded =
@@ -398,6 +456,8 @@ static void on_judged(void *arg) {
         struct errinfo ei;
         err_set(&ei, t->guard.error, NULL);
         turn_fail(t, &ei);
+    } else if (last && ask_talk(t)) {
+        t->guard.waits = true;
     } else if (last) {
         if (!turn_guard_ask(t))
             turn_guard_settled(t);

@@ -286,6 +286,8 @@ struct turn {
         struct upstream_call *embedding_call;
         struct timer *embedding_patience;
         bool has_core; /* behind it stands that of the request in its frame (safety/views.h) */
+        float *talk_embedding; /* of the last turns with the question; owned; NULL = none was had */
+        bool talk_looked_at;   /* whether it is worth asking for */
         bool embedding_asked, embedded; /* embedded: it is there, or there will be none */
         bool waits;                     /* the guard for the embedding */
         bool step_waits;                /* a later step for it (turn_guard_vector) */

@@ -45,7 +45,7 @@ struct script {
     bool break_off;                  /* end without [DONE] */
     const char *error_body;          /* for a status other than 200 */
     struct http_request *held;       /* loop only */
-    bool hold_embeds;                /* embeddings wait for script_release_embed() */
+    bool hold_embeds;                /* embeddings wait for script_embed_freely() */
     struct http_request *held_embed; /* loop only */
 };
 
@@ -188,10 +188,6 @@ static void script_embed_freely_now(void *arg) {
 
 static inline void script_embed_freely(void) {
     assert_int_equal(loop_post(fx.loop, script_embed_freely_now, NULL), ERR_OK);
-}
-
-static void script_release_embed(void) {
-    assert_int_equal(loop_post(fx.loop, script_release_embed_now, NULL), ERR_OK);
 }
 
 static void script_handle(struct http_request *r, void *ctx) {

@@ -80,6 +80,17 @@ static int64_t cases(void) {
     return n;
 }
 
+static enum err nothing_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)tx, (void)arg, (void)ei;
+    return ERR_OK;
+}
+
+/* What was queued before is written: writes keep their order. */
+static void wait_for_writes(void) {
+    struct errinfo ei;
+    assert_int_equal(store_write_wait(fx.store, nothing_fn, NULL, &ei), ERR_OK);
+}
+
 #define CHUNK(index, text, finish)                                                                 \
     "{\"id\":\"c1\",\"created\":1,\"model\":\"tiny\",\"choices\":[{\"index\":" index               \
     ",\"delta\":{\"content\":\"" text "\"},\"finish_reason\":" finish "}]}"
@@ -91,8 +102,7 @@ static void answer(struct answer *t) {
     sem_init(&t->done, 0, 0);
     assert_int_equal(loop_post(fx.loop, answer_now, t), ERR_OK);
     sem_wait(&t->done);
-    for (int i = 0; i < 20000 && cases() == 0; i++)
-        sched_yield();
+    wait_for_writes();
     assert_int_equal(cases(), 1);
 }
 
@@ -118,13 +128,17 @@ static void blockedChoice_besideOneThatEnds_hasItsCase(void **state) {
 
 #define CHAT "/v1/chat/completions"
 
-/* Finds "striped" in a question with its embedding only. */
+/* Finds "striped" in a question with its embedding only, and "red" and "blue" together, which it
+ * suspects a little without. */
 static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]) {
     (void)ctx;
     memset(ret, 0, SAFETY_CATEGORIES * sizeof *ret);
     if (t->direction == SAFETY_INPUT && t->embedding &&
         str_find(t->text, STR("striped")) != SIZE_MAX)
         ret[SAFETY_ILLICIT] = 0.99f;
+    if (t->direction == SAFETY_INPUT && str_find(t->text, STR("red")) != SIZE_MAX &&
+        str_find(t->text, STR("blue")) != SIZE_MAX)
+        ret[SAFETY_ILLICIT] = t->embedding ? 0.99f : 0.15f;
 }
 
 static const struct safety_scorer scorer = {
@@ -135,28 +149,35 @@ struct asking {
     char headers[400];
 };
 
-/* before: bytes of a system message before the question. */
-static struct asking ask_behind(size_t before, const char *question, bool stream) {
+static struct asking ask_messages(const char *messages, bool stream) {
     struct asking a;
-    static char body[8192], system[4096];
+    static char body[8192];
     struct person p = make_admin();
     struct reply r = call("POST", "/api/v1/keys", p.who, "{\"name\":\"k\"}");
     expect(r, 201);
     snprintf(a.headers, sizeof a.headers,
              "Authorization: Bearer %s\r\nContent-Type: application/json\r\n", text_at(&r, "key"));
     reply_free(&r);
-    assert_true(before < sizeof system);
-    memset(system, '.', before);
-    system[before] = 0;
-    snprintf(body, sizeof body,
-             "{\"model\":\"tiny\",\"stream\":%s,\"messages\":[{\"role\":\"system\",\"content\":"
-             "\"Be kind%s\"},"
-             "{\"role\":\"user\",\"content\":\"%s\"}]}",
-             stream ? "true" : "false", system, question);
+    snprintf(body, sizeof body, "{\"model\":\"tiny\",\"stream\":%s,\"messages\":[%s]}",
+             stream ? "true" : "false", messages);
     fx.script.hold_embeds = true;
     a.fd = client_connect();
     client_send(a.fd, "POST", CHAT, a.headers, body, strlen(body));
     return a;
+}
+
+#define USER(text)  "{\"role\":\"user\",\"content\":\"" text "\"}"
+#define MODEL(text) "{\"role\":\"assistant\",\"content\":\"" text "\"}"
+
+/* before: bytes of a system message before the question. */
+static struct asking ask_behind(size_t before, const char *question, bool stream) {
+    static char messages[8000], system[4096];
+    assert_true(before < sizeof system);
+    memset(system, '.', before);
+    system[before] = 0;
+    snprintf(messages, sizeof messages,
+             "{\"role\":\"system\",\"content\":\"Be kind%s\"}," USER("%s"), system, question);
+    return ask_messages(messages, stream);
 }
 
 static struct asking ask(const char *question, bool stream) {
@@ -195,7 +216,7 @@ static void beginsEarly_harmless_isSeenAfterTheVerdict(void **state) {
         until(&fx.script.chats, 1);
         look_some(); /* the whole answer has come */
         assert_false(said_something(a.fd));
-        script_release_embed();
+        script_embed_freely();
         struct reply r = client_read(a.fd);
         expect(r, 200);
         assert_non_null(strstr(r.body, "Hello"));
@@ -219,7 +240,7 @@ static void beginsEarly_refused_leavesNothing(void **state) {
         until(&fx.script.chats, 1);
         look_some();
         assert_false(said_something(a.fd));
-        script_release_embed();
+        script_embed_freely();
         struct reply r = client_read(a.fd);
         expect(r, 200);
         assert_null(strstr(r.body, "Hello"));
@@ -260,8 +281,32 @@ static void beginsEarly_clientLeaves_upstreamCancelled(void **state) {
     until(&fx.script.chats, 1);
     close(a.fd);
     until(&fx.script.cancelled, 1);
-    script_release_embed();
+    script_embed_freely();
     look_some();
+}
+
+/* What is refused after the client has gone goes to review, and nothing else does. */
+static void beginsEarly_clientLeaves_caseIsWrittenAllTheSame(void **state) {
+    (void)state;
+    static const char *const questions[] = {"What is a marmot?",
+                                            "Tell me about the striped horse."};
+    for (int i = 0; i < 2; i++) {
+        if (i) {
+            fx_stop();
+            fx_start(&(struct fx_options){.safety = safety, .guard_early = true});
+        }
+        fx.script.hold = true;
+        struct asking a = ask(questions[i], true);
+        until(&fx.script.chats, 1);
+        close(a.fd);
+        until(&fx.script.cancelled, 1);
+        script_embed_freely();
+        for (int n = 0; n < (i ? 1000 : 1) && cases() == 0; n++) {
+            look_some(); /* the loop and the store go on */
+            wait_for_writes();
+        }
+        assert_int_equal(cases(), i);
+    }
 }
 
 static void notEarly_modelIsAskedAfterTheVerdict(void **state) {
@@ -269,12 +314,34 @@ static void notEarly_modelIsAskedAfterTheVerdict(void **state) {
     struct asking a = ask("Tell me about the striped horse.", true);
     look_some();
     assert_int_equal(atomic_load(&fx.script.chats), 0);
-    script_release_embed();
+    script_embed_freely();
     struct reply r = client_read(a.fd);
     expect(r, 200);
     assert_non_null(strstr(r.body, "content_filter"));
     reply_free(&r);
     assert_int_equal(atomic_load(&fx.script.chats), 0);
+}
+
+/* What the last messages say together is judged with its embedding where it is suspicious. */
+static void suspiciousTalk_isJudgedWithItsEmbedding(void **state) {
+    static const char *const talks[] = {
+        USER("One is red.") "," MODEL("So.") "," USER("The other is blue."),
+        USER("One is red.") "," MODEL("So.") "," USER("What is a marmot?")};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        bool refused = i % 2 == 0;
+        fx_stop();
+        fx_start(&(struct fx_options){.safety = safety, .guard_early = i >= 2});
+        struct asking a = ask_messages(talks[i % 2], true);
+        script_embed_freely();
+        struct reply r = client_read(a.fd);
+        expect(r, 200);
+        assert_int_equal(strstr(r.body, "content_filter") != NULL, refused);
+        assert_int_equal(strstr(r.body, "Hello") == NULL, refused);
+        assert_int_equal(strstr(fx.script.last_embeddings, "red.\\nThe other") != NULL, refused);
+        reply_free(&r);
+        assert_int_equal(cases(), refused);
+    }
 }
 
 static int guarded_setup_with(bool is_early) {
@@ -314,6 +381,8 @@ int main(void) {
         E(beginsEarly_refused_leavesNothing),
         E(beginsEarly_longRequest_isRefusedWheneverTheEmbeddingComes),
         E(beginsEarly_clientLeaves_upstreamCancelled),
+        E(beginsEarly_clientLeaves_caseIsWrittenAllTheSame),
+        T(suspiciousTalk_isJudgedWithItsEmbedding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,11 +14,12 @@ static const char policy_text[] =
     "{\"id\":\"noted\",\"category\":\"illicit\",\"score\":0.3,\"on\":[\"passage\"],"
     "\"match\":[\"zebra\"]}]}";
 
-/* Suspects what has a gnu in it. */
+/* Suspects what has a gnu in it, and long texts with a hippo. */
 static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]) {
     (void)ctx;
     memset(ret, 0, SAFETY_CATEGORIES * sizeof *ret);
-    if (str_find(t->text, STR("gnu")) != SIZE_MAX)
+    if (str_find(t->text, STR("gnu")) != SIZE_MAX ||
+        (t->text.n > 20 && str_find(t->text, STR("hippo")) != SIZE_MAX))
         ret[SAFETY_PROMPT_INJECTION] = 0.7f;
 }
 
@@ -127,11 +128,29 @@ static void orders_in_a_title_or_heading_concern_its_pieces(void **state) {
     judged_free(&j);
 }
 
+static void what_is_suspected_of_a_sentence_is_left_out(void **state) {
+    (void)state;
+    struct judged j;
+    judge(&j, "Rivers",
+          (const char *const[]){"It rises.", "It widens. A gnu drinks. It rains.", "It bends.",
+                                "It ends."});
+    assert_int_equal(marked(&j), 2);
+    assert_int_equal(json_get_int(j.root, "left_out", -1), 1);
+    assert_int_equal(json_get_int(json_get(j.root, "counts"), "prompt_injection", 0), 1);
+    json_val *first = yyjson_arr_get_first(json_get(j.root, "findings"));
+    int64_t from = json_get_int(first, "char_from", -1);
+    assert_int_equal(json_get_int(first, "char_to", -1) - from, (int)strlen(" A gnu drinks."));
+    assert_true(j.orders);
+    judged_free(&j);
+}
+
 static void what_is_suspected_of_the_whole_is_noted_and_no_order(void **state) {
     (void)state;
     struct judged j;
     judge(&j, "Rivers",
-          (const char *const[]){"It rises.", "A gnu drinks.", "It bends.", "It ends."});
+          (const char *const[]){"It rises.",
+                                "A hippo. A hippo. A hippo. A hippo. A hippo. A hippo.",
+                                "It bends.", "It ends."});
     assert_int_equal(marked(&j),
                      2); /* a part of it may be judged otherwise: again before a prompt */
     assert_int_equal(json_get_int(j.root, "left_out", -1), 0);
@@ -163,6 +182,7 @@ int main(void) {
         cmocka_unit_test(clean_document_has_a_stamp_and_nothing_else),
         cmocka_unit_test(orders_and_secrets_are_marked_with_their_places),
         cmocka_unit_test(orders_in_a_title_or_heading_concern_its_pieces),
+        cmocka_unit_test(what_is_suspected_of_a_sentence_is_left_out),
         cmocka_unit_test(what_is_suspected_of_the_whole_is_noted_and_no_order),
         cmocka_unit_test(another_policy_has_another_stamp),
     };

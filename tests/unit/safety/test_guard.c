@@ -233,6 +233,105 @@ static void passages_lose_sentences_that_give_orders(void **state) {
     safety_free(g);
 }
 
+/* Suspects what says "walrus", unless that is lost in much else, and a little what says "red", the
+ * more the more often. */
+static void score_walrus(const void *ctx, const struct safety_text *t,
+                         float ret[SAFETY_CATEGORIES]) {
+    float reds = 0;
+    (void)ctx;
+    for (size_t i = 0; i + 3 <= t->text.n; i++)
+        reds += memcmp(t->text.p + i, "red", 3) == 0;
+    bool walrus = t->text.n < 1200 && str_find(t->text, STR("walrus")) != SIZE_MAX;
+    ret[SAFETY_JAILBREAK] = walrus || reds > 3 ? 0.9f : 0.25f * reds;
+}
+
+static void what_the_classifier_suspects_of_a_passage_is_looked_for_in_its_sentences(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *kept;
+        size_t removed;
+        bool warns;
+    } cases[] = {
+        {"It rains. Obey the walrus now. Take a coat.", "It rains. Take a coat.", 1, true},
+        {"Walls\nThe walrus asks you so.\nIs that so? walrus", "Walls\n\nIs that so?", 2, true},
+        /* of no sentence by itself: the fewest without which the rest is calm */
+        {"A red hat. A red and red coat. A red shoe.", "A red hat. A red shoe.", 1, true},
+        {"red. red. red. red. red.", "red. red.", 3, true},
+        /* of too many: it is noted, and all stays */
+        {"red. red. red. red. red. red. red. red.", "red. red. red. red. red. red. red. red.", 0,
+         true},
+        {"A red hat. A red shoe.", "A red hat. A red shoe.", 0, false},
+    };
+    const struct safety_scorer walrus = {.name = "walrus", .score = score_walrus};
+    struct safety *g = NULL;
+    struct errinfo ei;
+    struct safety_options o = {
+        .policy = STR("{\"categories\":{\"jailbreak\":{\"passage\":{\"warn\":0.6}}}}"),
+        .scorer = &walrus};
+    assert_int_equal(safety_new(&o, &g, &ei), ERR_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct safety_passage p;
+        assert_int_equal(safety_scan_passage(g, str_from(cases[i].text), STR(""), &p), ERR_OK);
+        struct str kept = str_trim(buf_str(&p.kept));
+        if (!str_eqz(kept, cases[i].kept) || p.removed != cases[i].removed)
+            fail_msg("case %zu: %zu removed, left \"%.*s\"", i, p.removed, STR_ARG(kept));
+        assert_int_equal(p.verdict.action == SAFETY_WARN, cases[i].warns);
+        for (size_t k = 0; k < p.verdict.n; k++)
+            assert_true(!p.removed || p.verdict.findings[k].to > 0);
+        buf_deinit(&p.kept);
+    }
+    safety_free(g);
+}
+
+/* n times "It rains." with the order before number `at`, `orders` times. */
+static void write_long(struct buf *b, size_t n, size_t at, size_t orders) {
+    buf_clear(b);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; i == at && k < orders; k++)
+            buf_addz(b, "Obey the walrus now. ");
+        buf_addz(b, "It rains. ");
+    }
+}
+
+static void an_order_in_a_long_passage_is_found(void **state) {
+    (void)state;
+    const struct safety_scorer walrus = {.name = "walrus", .score = score_walrus};
+    struct safety *g = NULL;
+    struct errinfo ei;
+    struct safety_options o = {
+        .policy = STR("{\"categories\":{\"jailbreak\":{\"passage\":{\"warn\":0.6}}}}"),
+        .scorer = &walrus};
+    struct safety_passage p;
+    struct buf text, calm;
+    buf_init(&text, 1 << 20);
+    buf_init(&calm, 1 << 20);
+    assert_int_equal(safety_new(&o, &g, &ei), ERR_OK);
+    write_long(&calm, 400, 0, 0);
+    for (size_t at = 0; at < 400; at += 7) {
+        write_long(&text, 400, at, 1);
+        assert_int_equal(safety_scan_passage(g, buf_str(&text), STR(""), &p), ERR_OK);
+        assert_int_equal(p.removed, 1);
+        assert_int_equal(str_trim(buf_str(&p.kept)).n, str_trim(buf_str(&calm)).n);
+        assert_null(strstr(p.kept.p, "walrus"));
+        buf_deinit(&p.kept);
+    }
+    write_long(&text, 400, 200, 40); /* more than are told apart: nothing is left */
+    assert_int_equal(safety_scan_passage(g, buf_str(&text), STR(""), &p), ERR_OK);
+    assert_int_equal(p.kept.n, 0);
+    assert_int_equal(p.verdict.action, SAFETY_BLOCK);
+    buf_deinit(&p.kept);
+    buf_clear(&text); /* without sentences */
+    for (size_t i = 0; i < 5000; i++)
+        buf_addz(&text, i == 3000 ? "obey the walrus now " : "äöü ");
+    assert_int_equal(safety_scan_passage(g, buf_str(&text), STR(""), &p), ERR_OK);
+    assert_true(p.removed >= 1);
+    assert_true(p.kept.n == 0 || !strstr(p.kept.p, "walrus"));
+    buf_deinit(&p.kept);
+    buf_deinit(&text);
+    buf_deinit(&calm);
+    safety_free(g);
+}
+
 static void damaged_policies_are_refused_with_their_place(void **state) {
     (void)state;
     static const struct {
@@ -300,6 +399,8 @@ int main(void) {
         cmocka_unit_test(what_was_judged_is_not_found_again),
         cmocka_unit_test(canary_is_found_in_answers_only),
         cmocka_unit_test(passages_lose_sentences_that_give_orders),
+        cmocka_unit_test(what_the_classifier_suspects_of_a_passage_is_looked_for_in_its_sentences),
+        cmocka_unit_test(an_order_in_a_long_passage_is_found),
         cmocka_unit_test(damaged_policies_are_refused_with_their_place),
         cmocka_unit_test(without_a_classifier_verdicts_say_so),
         cmocka_unit_test(help_is_named_by_country),

@@ -1,6 +1,7 @@
 /* The turn under a guard whose scorer finds what it is told: in a question "striped" (with its
- * embedding only), "maybe" (uncertain; the guard model is asked where there is one) and "careful"
- * (a warning); in an answer or a title "striped", "odd" (noted only). */
+ * embedding only), "red" and "blue" together (the same, and a little without), "maybe" (uncertain;
+ * the guard model is asked where there is one) and "careful" (a warning); in an answer or a title
+ * "striped", "odd" (noted only). */
 #pragma once
 
 #include "unit/turn/bench_turn.h"
@@ -26,6 +27,8 @@ static float guarded_scored(struct str text, enum safety_direction d, bool embed
     bool out = d == SAFETY_OUTPUT;
     if ((out || embedded) && str_find(text, STR("striped")) != SIZE_MAX)
         return 0.99f;
+    if (!out && str_find(text, STR("red")) != SIZE_MAX && str_find(text, STR("blue")) != SIZE_MAX)
+        return embedded ? 0.99f : 0.15f;
     if (!out && str_find(text, STR("maybe")) != SIZE_MAX)
         return 0.25f;
     if (!out && str_find(text, STR("careful")) != SIZE_MAX)

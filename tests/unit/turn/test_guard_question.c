@@ -236,6 +236,33 @@ static void a_question_whose_embedding_is_late_is_answered(void **state) {
     }
 }
 
+/* Its embedding is asked for where the classifier suspects the talk without it, and only there. */
+static void a_suspicious_talk_is_judged_with_its_embedding(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        bool refused;
+        int embeds; /* so far */
+    } said[] = {{"One is red.", false, 1},
+                {"What is a marmot?", false, 2},
+                {"The other is blue.", true, 4},
+                {"And a whale?", false, 5}};
+    for (int is_early = 0; is_early < 2; is_early++) {
+        struct guarded g;
+        struct seen s;
+        guarded_init(&g, &(struct guarded_options){.early = is_early});
+        g.b.mock.hold_embeds = false;
+        for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+            bench_say(&g.b, said[i].text, &s);
+            assert_int_equal(seen_has(&s, STREAM_BLOCKED), said[i].refused);
+            assert_text(&s.text, said[i].refused ? "No." : "Hello there, friend.");
+            assert_int_equal(g.b.mock.n_embeds, said[i].embeds);
+            seen_deinit(&s);
+        }
+        guarded_deinit(&g);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_begun_early_is_seen_after_the_verdict),
@@ -248,6 +275,7 @@ int main(void) {
         cmocka_unit_test(a_late_verdict_leaves_what_was_found_in_the_answer),
         cmocka_unit_test(what_is_redacted_is_the_readers_only),
         cmocka_unit_test(a_question_whose_embedding_is_late_is_answered),
+        cmocka_unit_test(a_suspicious_talk_is_judged_with_its_embedding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
