@@ -1,6 +1,6 @@
-/* Answers that people liked are put up for approval: an administrator decides, and only what is
- * approved is ever served. An answer is put up when its person liked it, the question stood alone,
- * nothing was unsafe, and all its sources may be read by everybody. */
+/* Answers that people liked are put up for approval, one for each question: an administrator
+ * decides, and only what is approved is ever served. An answer is put up when its person liked it,
+ * the question stood alone, nothing was unsafe, and all its sources may be read by everybody. */
 #include "base/clock.h"
 #include "base/json.h"
 #include "learn/learn_internal.h"
@@ -39,7 +39,7 @@ static enum err propose(struct store_tx *tx, const struct evidence_row *r, struc
     struct buf sources;
     bool public = false, known = true;
     buf_init(&sources, 65536);
-    enum err e = approved_knows_message(tx, &r->r.message_id, &known);
+    enum err e = approved_knows(tx, &r->r.message_id, &r->r.role_id, r->question, &known);
     if (!e && !known)
         e = message_get(tx, &r->r.user_id, &r->r.message_id, a, &m);
     if (!e && !known)

@@ -32,7 +32,7 @@ static enum err tell(struct store_tx *tx, struct learn_report *r, int64_t n, con
     char text[300];
     if (n == 0)
         return ERR_OK;
-    snprintf(text, sizeof text, "%lld approved answer%s not served any more: %s.", (long long)n,
+    snprintf(text, sizeof text, "%lld approved answer%s not served any more, as %s.", (long long)n,
              n == 1 ? " is" : "s are", why);
     learn_say(r, "%s", text);
     r->stale += n;
@@ -44,11 +44,11 @@ enum err learn_check_answers(struct store_tx *tx, struct learn_report *r) {
     char old[80];
     int days = 0;
     enum err e = learn_answer_days(tx, &days);
-    snprintf(old, sizeof old, "nobody has looked at them for %d days", days);
+    snprintf(old, sizeof old, "nobody has looked again for %d days", days);
     if (!e)
         e = approved_check(tx, days ? clock_wall_ms() - days * DAY_MS : 0, &gone);
     if (!e)
-        e = tell(tx, r, gone.changed, "a document that they rest on changed or is gone");
+        e = tell(tx, r, gone.changed, "documents changed or are gone");
     if (!e)
         e = tell(tx, r, gone.old, old);
     return e;

@@ -262,10 +262,15 @@ static enum err exists(struct query *q, bool *ret) {
     return e;
 }
 
-enum err approved_knows_message(struct store_tx *tx, const struct uuid *message_id, bool *ret) {
+enum err approved_knows(struct store_tx *tx, const struct uuid *message_id,
+                        const struct uuid *role_id, struct str question, bool *ret) {
     struct query q;
-    query_begin(&q, tx, "SELECT 1 FROM approved_answers WHERE message_id = ?");
+    query_begin(&q, tx,
+                "SELECT 1 FROM approved_answers WHERE message_id = ?1 UNION ALL SELECT 1 FROM"
+                " approved_answers WHERE role_id = ?2 AND question = ?3 LIMIT 1");
     query_bind_id(&q, message_id);
+    query_bind_id(&q, role_id);
+    query_bind_str(&q, question);
     return exists(&q, ret);
 }
 

@@ -187,8 +187,10 @@ enum err approved_renew_sources(struct store_tx *tx, const struct uuid *id) ERR_
 /* True when every doc_id of the JSON list is of a document that more than one person may read. */
 enum err sources_are_public(struct store_tx *tx, struct str sources, bool *ret) ERR_CHECK;
 
-enum err approved_knows_message(struct store_tx *tx, const struct uuid *message_id,
-                                bool *ret) ERR_CHECK;
+/* The message was put up before, or another answer of the role to the very question was, in
+ * whatever state that is now. */
+enum err approved_knows(struct store_tx *tx, const struct uuid *message_id,
+                        const struct uuid *role_id, struct str question, bool *ret) ERR_CHECK;
 /* The answer is to a question that began its conversation. */
 enum err message_is_first_answer(struct store_tx *tx, const struct uuid *message_id,
                                  bool *ret) ERR_CHECK;

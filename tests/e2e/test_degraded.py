@@ -16,7 +16,7 @@ def crowded():
     mock = MockUpstream()
     mock.models, mock.embed = [*MODELS, SMALL], lambda text: embed_words(text)
     args = ("--max-running", str(PLACES), "--max-running-per-user", str(PLACES), "--fallback-model", "mock-small", "--titles", "off")
-    with Program(upstream=mock.url, args=args) as program:
+    with Program(upstream=mock.url, args=args, degrade=True) as program:
         admin = program.setup()
         held = []
 

@@ -118,6 +118,8 @@ def test_ratings_become_a_candidate_only_with_proof(world):
     (made,) = world.candidates()
     assert made["state"] == "trial" and made["proof"]["low"] > 0 and made["proof"]["gain"] > 0
     assert "10 % of conversations" in world.words()[0]
+    proposed = world.admin.get("/api/v1/learning/answers?state=proposed&limit=200")["data"]
+    assert sorted(a["question"] for a in proposed) == sorted(map(question, TOPICS))  # once each, though five people liked each
 
 
 def test_trial_half_all_and_a_search_that_changed(world):

@@ -159,6 +159,7 @@ export function Answers(): JSX.Element {
         </button>
       </div>
       <p class="hint">What people liked is proposed here; only what you approve is ever served, until a document it rests on changes or people dislike it.</p>
+      <Age />
       <div class="segments" role="group" aria-label="Which answers">
         {(Object.keys(FILTERS) as (State | '')[]).map((s) => (
           <button key={s} type="button" aria-pressed={filter === s} onClick={() => setFilter(s)}>
@@ -171,7 +172,6 @@ export function Answers(): JSX.Element {
         empty="There are no answers here."
         row={(item) => <AnswerRow key={item.answer_id} item={item} onEdit={() => setEditing(item)} reload={list.reload} />}
       />
-      <Age />
     </>
   );
 }
