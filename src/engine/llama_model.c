@@ -618,7 +618,7 @@ static enum err make_plan(const struct llama_open_options *o, const struct gguf_
     if (!token)
         return err_set(ei, ERR_CORRUPT, "%s is damaged: its header makes no sense", o->path);
     int64_t available = memory_available("");
-    p.copied = h->file_type == LLAMA_FTYPE_MOSTLY_Q8_0 && q8_panels_usable();
+    p.copied = h->file_type == LLAMA_FTYPE_MOSTLY_Q8_0 && q8_kernel_get(0);
     int64_t weights = h->file_bytes + (p.copied ? h->tied_bytes : 0);
     p.bytes = weights;
     if (!o->embedding) {

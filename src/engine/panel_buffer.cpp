@@ -23,6 +23,8 @@ constexpr int CHUNKS_EACH = 4; /* pieces of the work for each thread: the faster
 
 ggml_backend_buffer_type_t buffer_type();
 
+const q8_kernel *kernel; /* set before the first weights are loaded, then never */
+
 /* Whole panels. A view of some of a tensor's rows is, too, when it begins with one. */
 bool fits(const ggml_tensor *w) {
     return w->type == GGML_TYPE_Q8_0 && ggml_n_dims(w) == 2 && w->ne[0] % Q8_BLOCK == 0 &&
@@ -61,7 +63,7 @@ void take_activations(const ggml_compute_params *p, const ggml_tensor *x, q8_act
                 for (int64_t b = begin; b < end; b += TAKE) {
                     int64_t n = end - b < TAKE ? end - b : TAKE;
                     quantize(row + b * Q8_BLOCK, q8, n * Q8_BLOCK);
-                    q8_activations_take((size_t)n, q8, a + column * blocks + b,
+                    kernel->take((size_t)n, q8, a + column * blocks + b,
                                         scales + column * blocks + b);
                 }
             }
@@ -88,7 +90,7 @@ bool traits::compute_forward(ggml_compute_params *p, ggml_tensor *op) {
          chunk = ggml_threadpool_chunk_add(p->threadpool, 1)) {
         const int end = (chunk + 1) * each < panels ? (chunk + 1) * each : panels;
         for (int i = chunk * each; i < end; i++)
-            q8_panel_multiply(blocks, static_cast<const char *>(w->data) + (size_t)i * panel_bytes,
+            kernel->multiply(blocks, static_cast<const char *>(w->data) + (size_t)i * panel_bytes,
                               columns, a, scales,
                               static_cast<float *>(op->data) + i * Q8_PANEL_ROWS, (size_t)w->ne[1]);
     }
@@ -109,7 +111,7 @@ void set_tensor(ggml_backend_buffer_t, ggml_tensor *t, const void *data, size_t 
     const size_t blocks = (size_t)(t->ne[0] / Q8_BLOCK);
     const size_t panel_bytes = blocks * Q8_BLOCK_BYTES * Q8_PANEL_ROWS;
     for (size_t at = 0; at < size; at += panel_bytes)
-        q8_panel_pack(blocks, static_cast<const char *>(data) + at,
+        q8_panel_pack(kernel, blocks, static_cast<const char *>(data) + at,
                       static_cast<char *>(t->data) + at);
 }
 
@@ -177,6 +179,7 @@ void panel_buffer_register(void) {
     for (size_t i = types.size(); i-- > 0;)
         if (strcmp(ggml_backend_buft_name(types[i]), "AMX") == 0)
             types.erase(types.begin() + (std::ptrdiff_t)i);
-    if (q8_panels_usable())
+    kernel = q8_kernel_get(0);
+    if (kernel)
         types.insert(types.begin(), buffer_type());
 }

@@ -1,14 +1,18 @@
 /* See q8_panels.h. A panel holds the scales first (for each block those of 16 rows), then for each
- * block eight vectors of 64 bytes: the j-th has weights 4 j to 4 j + 3 of each row. Weights are
- * stored + 128, because VPDPBUSD multiplies unsigned bytes by signed ones; its sums then begin at
- * -128 times the activations' sum (q8_activation.start). */
+ * block eight vectors of 64 bytes: the j-th has weights 4 j to 4 j + 3 of each row.
+ *
+ * VPDPBUSD multiplies unsigned bytes by signed ones. For the kernels that have it weights are
+ * stored
+ * + 128, and its sums begin at -128 times the activations' sum (q8_activation.start). The others
+ * multiply what a weight is without its sign by activations that got it. */
 #include "engine/q8_panels.h"
 
 #include <string.h>
 
 #define GROUPS 8 /* of four weights in a block */
 
-void q8_panel_pack(size_t blocks, const void *rows, void *ret_panel) {
+void q8_panel_pack(const struct q8_kernel *k, size_t blocks, const void *rows, void *ret_panel) {
+    const uint32_t offset = k->offset * 0x01010101u;
     const unsigned char *from = rows;
     unsigned char *scales = ret_panel, *weights = scales + 2 * Q8_PANEL_ROWS * blocks;
     for (size_t b = 0; b < blocks; b++)
@@ -18,7 +22,7 @@ void q8_panel_pack(size_t blocks, const void *rows, void *ret_panel) {
             for (size_t j = 0; j < GROUPS; j++) {
                 uint32_t four;
                 memcpy(&four, block + 2 + 4 * j, 4);
-                four ^= 0x80808080u; /* + 128 for each byte */
+                four ^= offset; /* 128 or 0: without a carry */
                 memcpy(weights + 4 * ((b * GROUPS + j) * Q8_PANEL_ROWS + r), &four, 4);
             }
         }
@@ -28,29 +32,10 @@ void q8_panel_pack(size_t blocks, const void *rows, void *ret_panel) {
 
 #include <immintrin.h>
 
-#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,f16c,fma")))
-
-bool q8_panels_usable(void) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-}
-
-VNNI void q8_activations_take(size_t blocks, const void *q8, struct q8_activation *ret,
-                              float *ret_scales) {
-    const __m256i zero = _mm256_setzero_si256(), offset = _mm256_set1_epi8((char)0x80);
-    for (size_t b = 0; b < blocks; b++) {
-        const unsigned char *block = (const unsigned char *)q8 + b * Q8_BLOCK_BYTES;
-        uint16_t half;
-        memcpy(&half, block, 2);
-        __m256i values = _mm256_loadu_si256((const void *)(block + 2));
-        __m256i sums = _mm256_dpbusd_epi32(zero, offset, values);
-        _mm256_storeu_si256((void *)ret[b].values, values);
-        _mm256_storeu_si256((void *)ret[b].start, _mm256_sub_epi32(zero, sums));
-        ret_scales[b] = _cvtsh_ss(half);
-    }
-}
-
-#define COLUMNS 3 /* at a time: 24 of the 32 registers are sums */
+#define INLINE  static inline __attribute__((always_inline))
+#define AVX2    __attribute__((target("avx2,f16c,fma")))
+#define VNNI512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,f16c,fma")))
+#define COLUMNS 3 /* at a time: their sums fill the registers */
 
 /* Four values of a group, as the number that a vector is filled with. */
 static inline int32_t four_of(const struct q8_activation *a, size_t group) {
@@ -59,10 +44,27 @@ static inline int32_t four_of(const struct q8_activation *a, size_t group) {
     return four;
 }
 
+AVX2 static void take(size_t blocks, const void *q8, struct q8_activation *ret, float *ret_scales) {
+    const __m256i ones = _mm256_set1_epi8(1), wide_ones = _mm256_set1_epi16(1);
+    for (size_t b = 0; b < blocks; b++) {
+        const unsigned char *block = (const unsigned char *)q8 + b * Q8_BLOCK_BYTES;
+        uint16_t half;
+        memcpy(&half, block, 2);
+        __m256i values = _mm256_loadu_si256((const void *)(block + 2));
+        __m256i sums = _mm256_madd_epi16(_mm256_maddubs_epi16(ones, values), wide_ones);
+        _mm256_storeu_si256((void *)ret[b].values, values);
+        _mm256_storeu_si256((void *)ret[b].start,
+                            _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(sums, 7)));
+        ret_scales[b] = _cvtsh_ss(half);
+    }
+}
+
+/* ---- vectors of 512 bits ---- */
+
 /* `n` is a constant where this is inlined, so that the sums stay in registers. */
-VNNI static inline __attribute__((always_inline)) void
-multiply(size_t n, size_t blocks, const unsigned char *panel, const struct q8_activation *a,
-         const float *scales, float *ret, size_t stride) {
+VNNI512 INLINE void multiply16(size_t n, size_t blocks, const unsigned char *panel,
+                               const struct q8_activation *a, const float *scales, float *ret,
+                               size_t stride) {
     const unsigned char *weights = panel + 2 * Q8_PANEL_ROWS * blocks;
     __m512 sums[COLUMNS][GROUPS];
 #pragma GCC unroll 3
@@ -100,37 +102,113 @@ multiply(size_t n, size_t blocks, const unsigned char *panel, const struct q8_ac
     }
 }
 
-VNNI void q8_panel_multiply(size_t blocks, const void *panel, size_t columns,
-                            const struct q8_activation *activations, const float *scales,
-                            float *ret, size_t stride) {
+VNNI512 static void multiply_vnni512(size_t blocks, const void *panel, size_t columns,
+                                     const struct q8_activation *a, const float *scales, float *ret,
+                                     size_t stride) {
     size_t c = 0;
     for (; c + 3 <= columns; c += 3)
-        multiply(3, blocks, panel, activations + c * blocks, scales + c * blocks, ret + c * stride,
-                 stride);
+        multiply16(3, blocks, panel, a + c * blocks, scales + c * blocks, ret + c * stride, stride);
     if (columns - c == 2)
-        multiply(2, blocks, panel, activations + c * blocks, scales + c * blocks, ret + c * stride,
-                 stride);
+        multiply16(2, blocks, panel, a + c * blocks, scales + c * blocks, ret + c * stride, stride);
     else if (columns - c == 1)
-        multiply(1, blocks, panel, activations + c * blocks, scales + c * blocks, ret + c * stride,
-                 stride);
+        multiply16(1, blocks, panel, a + c * blocks, scales + c * blocks, ret + c * stride, stride);
+}
+
+/* ---- vectors of 256 bits ---- */
+
+/* Eight rows, those of the panel's first or second half, and n columns; the sums of `groups` groups
+ * from `from` on go to ret[c][from …]. */
+AVX2 INLINE void sum8(size_t n, size_t from, size_t groups, size_t half, size_t blocks,
+                      const unsigned char *panel, const struct q8_activation *a,
+                      const float *scales, __m256 ret[COLUMNS][GROUPS]) {
+    const unsigned char *weights = panel + 2 * Q8_PANEL_ROWS * blocks + 32 * half;
+    const __m256i wide_ones = _mm256_set1_epi16(1);
+    __m256 sums[COLUMNS][GROUPS];
+#pragma GCC unroll 3
+    for (size_t c = 0; c < n; c++)
+#pragma GCC unroll 8
+        for (size_t j = 0; j < groups; j++)
+            sums[c][j] = _mm256_setzero_ps();
+    for (size_t b = 0; b < blocks; b++) {
+        __m256 scale[COLUMNS], of_weights = _mm256_cvtph_ps(_mm_loadu_si128(
+                                   (const void *)(panel + 2 * Q8_PANEL_ROWS * b + 16 * half)));
+#pragma GCC unroll 3
+        for (size_t c = 0; c < n; c++)
+            scale[c] = _mm256_mul_ps(of_weights, _mm256_set1_ps(scales[c * blocks + b]));
+#pragma GCC unroll 8
+        for (size_t j = 0; j < groups; j++) {
+            __m256i w = _mm256_loadu_si256((const void *)(weights + 64 * (b * GROUPS + from + j)));
+            __m256i without_sign = _mm256_abs_epi8(w);
+#pragma GCC unroll 3
+            for (size_t c = 0; c < n; c++) {
+                int32_t four = four_of(a + c * blocks + b, from + j);
+                __m256i with_sign = _mm256_sign_epi8(_mm256_set1_epi32(four), w);
+                __m256i pairs = _mm256_maddubs_epi16(without_sign, with_sign);
+                __m256 products = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, wide_ones));
+                sums[c][j] = _mm256_fmadd_ps(scale[c], products, sums[c][j]);
+            }
+        }
+    }
+#pragma GCC unroll 3
+    for (size_t c = 0; c < n; c++)
+#pragma GCC unroll 8
+        for (size_t j = 0; j < groups; j++)
+            ret[c][from + j] = sums[c][j];
+}
+
+/* There are 16 registers: with several columns the groups are taken four at a time. */
+AVX2 INLINE void multiply8(size_t n, size_t blocks, const unsigned char *panel,
+                           const struct q8_activation *a, const float *scales, float *ret,
+                           size_t stride) {
+    for (size_t half = 0; half < 2; half++) {
+        __m256 sums[COLUMNS][GROUPS];
+        if (n == 1) {
+            sum8(n, 0, 8, half, blocks, panel, a, scales, sums);
+        } else {
+            sum8(n, 0, 4, half, blocks, panel, a, scales, sums);
+            sum8(n, 4, 4, half, blocks, panel, a, scales, sums);
+        }
+        for (size_t c = 0; c < n; c++) { /* in the order in which ggml adds them */
+            __m256 s[GROUPS / 2];
+            for (size_t j = 0; j < GROUPS / 2; j++)
+                s[j] = _mm256_add_ps(sums[c][j + 4], sums[c][j]);
+            _mm256_storeu_ps(ret + c * stride + 8 * half,
+                             _mm256_add_ps(_mm256_add_ps(s[0], s[2]), _mm256_add_ps(s[1], s[3])));
+        }
+    }
+}
+
+AVX2 static void multiply_avx2(size_t blocks, const void *panel, size_t columns,
+                               const struct q8_activation *a, const float *scales, float *ret,
+                               size_t stride) {
+    size_t c = 0;
+    for (; c + 2 <= columns; c += 2)
+        multiply8(2, blocks, panel, a + c * blocks, scales + c * blocks, ret + c * stride, stride);
+    if (c < columns)
+        multiply8(1, blocks, panel, a + c * blocks, scales + c * blocks, ret + c * stride, stride);
+}
+
+/* ---- which there are ---- */
+
+const struct q8_kernel *q8_kernel_get(size_t i) {
+    static const struct q8_kernel vnni512 = {"AVX-512 VNNI", 0x80, take, multiply_vnni512};
+    static const struct q8_kernel avx2 = {"AVX2", 0, take, multiply_avx2};
+    const struct q8_kernel *usable[2];
+    size_t n = 0;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+        usable[n++] = &vnni512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c"))
+        usable[n++] = &avx2;
+    return i < n ? usable[i] : NULL;
 }
 
 #else
 
-bool q8_panels_usable(void) {
-    return false;
-}
-
-void q8_activations_take(size_t blocks, const void *q8, struct q8_activation *ret,
-                         float *ret_scales) {
-    (void)blocks, (void)q8, (void)ret, (void)ret_scales;
-}
-
-void q8_panel_multiply(size_t blocks, const void *panel, size_t columns,
-                       const struct q8_activation *activations, const float *scales, float *ret,
-                       size_t stride) {
-    (void)blocks, (void)panel, (void)columns, (void)activations, (void)scales, (void)ret,
-        (void)stride;
+const struct q8_kernel *q8_kernel_get(size_t i) {
+    (void)i;
+    return NULL;
 }
 
 #endif

@@ -20,6 +20,7 @@
 /* ---- the file ---- */
 
 static void machine(char *out, size_t size, int threads, int64_t weights_bytes) {
+    const struct q8_kernel *kernel = q8_kernel_get(0);
     char line[512], cpu[256] = "";
     FILE *f = fopen("/proc/cpuinfo", "re");
     while (f && !cpu[0] && fgets(line, sizeof(line), f))
@@ -29,7 +30,7 @@ static void machine(char *out, size_t size, int threads, int64_t weights_bytes) 
         fclose(f);
     cpu[strcspn(cpu, "\n")] = 0;
     snprintf(out, size, "%s, %d threads, %lld bytes, %s", cpu, threads, (long long)weights_bytes,
-             q8_panels_usable() ? "panels" : "rows");
+             kernel ? kernel->name : "rows");
 }
 
 bool rates_read(const char *path, int threads, int64_t weights_bytes, struct rates *ret) {

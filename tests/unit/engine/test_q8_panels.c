@@ -46,31 +46,35 @@ static unsigned char *random_activations(size_t columns, size_t blocks) {
     return all;
 }
 
+static void compare_products(const struct q8_kernel *k, size_t blocks, size_t columns) {
+    const struct ggml_type_traits_cpu *q8 = ggml_get_type_traits_cpu(GGML_TYPE_Q8_0);
+    size_t row = blocks * Q8_BLOCK_BYTES;
+    unsigned char *w = random_rows(Q8_PANEL_ROWS, blocks);
+    unsigned char *x = random_activations(columns, blocks);
+    unsigned char *panel = malloc(Q8_PANEL_ROWS * row);
+    struct q8_activation *a = calloc(columns * blocks, sizeof(*a));
+    float *scales = calloc(columns * blocks, sizeof(float));
+    float *got = calloc(columns * Q8_PANEL_ROWS, sizeof(float));
+    q8_panel_pack(k, blocks, w, panel);
+    k->take(columns * blocks, x, a, scales);
+    k->multiply(blocks, panel, columns, a, scales, got, Q8_PANEL_ROWS);
+    for (size_t c = 0; c < columns; c++)
+        for (size_t r = 0; r < Q8_PANEL_ROWS; r++) {
+            float want;
+            q8->vec_dot((int)(blocks * Q8_BLOCK), &want, 0, w + r * row, 0, x + c * row, 0, 1);
+            assert_memory_equal(&got[c * Q8_PANEL_ROWS + r], &want, sizeof(want));
+        }
+    free(w), free(x), free(panel), free(a), free(scales), free(got);
+}
+
 static void products_equal_the_librarys_to_the_bit(void **state) {
     (void)state;
-    static const size_t many_blocks[] = {1, 3, 18, 28, 152};
-    const struct ggml_type_traits_cpu *q8 = ggml_get_type_traits_cpu(GGML_TYPE_Q8_0);
-    for (size_t k = 0; k < sizeof(many_blocks) / sizeof(*many_blocks); k++)
-        for (size_t columns = 1; columns <= 8; columns++) {
-            size_t blocks = many_blocks[k], row = blocks * Q8_BLOCK_BYTES;
-            unsigned char *w = random_rows(Q8_PANEL_ROWS, blocks);
-            unsigned char *x = random_activations(columns, blocks);
-            unsigned char *panel = malloc(Q8_PANEL_ROWS * row);
-            struct q8_activation *a = calloc(columns * blocks, sizeof(*a));
-            float *scales = calloc(columns * blocks, sizeof(float));
-            float *got = calloc(columns * Q8_PANEL_ROWS, sizeof(float));
-            q8_panel_pack(blocks, w, panel);
-            q8_activations_take(columns * blocks, x, a, scales);
-            q8_panel_multiply(blocks, panel, columns, a, scales, got, Q8_PANEL_ROWS);
-            for (size_t c = 0; c < columns; c++)
-                for (size_t r = 0; r < Q8_PANEL_ROWS; r++) {
-                    float want;
-                    q8->vec_dot((int)(blocks * Q8_BLOCK), &want, 0, w + r * row, 0, x + c * row, 0,
-                                1);
-                    assert_memory_equal(&got[c * Q8_PANEL_ROWS + r], &want, sizeof(want));
-                }
-            free(w), free(x), free(panel), free(a), free(scales), free(got);
-        }
+    static const size_t blocks[] = {1, 3, 18, 28, 152};
+    const struct q8_kernel *k;
+    for (size_t i = 0; (k = q8_kernel_get(i)); i++)
+        for (size_t b = 0; b < sizeof(blocks) / sizeof(*blocks); b++)
+            for (size_t columns = 1; columns <= 8; columns++)
+                compare_products(k, blocks[b], columns);
 }
 
 static ggml_backend_buffer_type_t panel_type(void) {
@@ -172,7 +176,7 @@ int main(void) {
         cmocka_unit_test(rows_that_fill_no_panel_are_left_to_the_library),
     };
     llama_library_init();
-    if (!q8_panels_usable())
+    if (!q8_kernel_get(0))
         return panel_type() ? 1 : NO_CPU;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
