@@ -168,10 +168,11 @@ class Load:
             now = time.perf_counter()
             if until and now >= until:
                 break
-            for entry in [e for e in self.later if e[0] <= now]:
-                self.later.remove(entry)
-                entry[1]()
-            for key, mask in self.selector.select(0.01 if self.later or until else 1.0):
+            due = [e for e in self.later if e[0] <= now]
+            if due:  # one at a time: what comes meanwhile is received when it comes
+                self.later.remove(due[0])
+                due[0][1]()
+            for key, mask in self.selector.select(0 if due else 0.01 if self.later or until else 1.0):
                 c, on_end, on_piece = key.data
                 if mask & selectors.EVENT_WRITE:
                     c.send()
@@ -222,6 +223,6 @@ def closed_loop(port, users, seconds, make_body):
             again(answer.user)
 
     for user in range(users):
-        again(user)
+        load.later.append((begin, lambda user=user: again(user)))
     load.run(begin + seconds)
     return ended, list(running.values()), time.perf_counter() - begin

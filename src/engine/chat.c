@@ -13,9 +13,11 @@
 #include "engine/json_schema.h"
 #include "engine/render.h"
 
-#define ARENA_MAX  (16u << 20)
-#define ANSWER_MAX (8u << 20)
-#define CHUNK_MAX  (256u << 10)
+#define ARENA_MAX       (16u << 20)
+#define ANSWER_MAX      (8u << 20)
+#define CHUNK_MAX       (256u << 10)
+#define GLANCE_BYTES    (64u << 10)
+#define BYTES_PER_TOKEN 3 /* seldom fewer; see glance() */
 
 struct chat {
     struct engine *engine;
@@ -274,17 +276,24 @@ static void force_last_word(const struct model *m, struct sched_chat *job, struc
 
 /* How many of the prompt's tokens others of the role share: those of the system message, and of the
  * opening of what the user says. */
-static enum err shared_tokens(const struct model *m, const struct chat_request *r,
+static enum err shared_tokens(struct engine *en, const struct chat_request *r,
                               const struct tokens *prompt, int *ret) {
     const struct model_message other[2] = {r->messages[0], {STR("user"), STR("~")}};
-    int with_user = r->n_messages > 1 && str_eqz(r->messages[1].role, "user");
-    struct tokens head = {0};
+    bool with_user = r->n_messages > 1 && str_eqz(r->messages[1].role, "user");
+    struct tokens made = {0};
     struct errinfo ei;
-    enum err e = m->ops->prompt(m, other, 1 + with_user, false, STR_NULL, &head, &ei);
+    enum err e = ERR_OK;
+    const struct tokens *head = openings_find(en->openings, other[0].content, with_user);
+    if (!head) {
+        e = en->chat->ops->prompt(en->chat, other, 1 + with_user, false, STR_NULL, &made, &ei);
+        head = &made;
+        if (!e)
+            openings_keep(en->openings, other[0].content, with_user, &made);
+    }
     int n = 0;
-    while (!e && n < head.n && n < prompt->n && head.p[n] == prompt->p[n])
+    while (!e && n < head->n && n < prompt->n && head->p[n] == prompt->p[n])
         n++;
-    tokens_deinit(&head);
+    tokens_deinit(&made);
     *ret = n;
     return e;
 }
@@ -306,7 +315,7 @@ static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errin
         force_last_word(m, job, partial);
     if (e || !str_eqz(r->messages[0].role, "system"))
         return e;
-    e = shared_tokens(m, r, &job->prompt, &job->prefix);
+    e = shared_tokens(c->engine, r, &job->prompt, &job->prefix);
     return e ? err_set(ei, e, NULL) : e;
 }
 
@@ -333,6 +342,22 @@ static enum err set_format(struct chat *c, struct sched_chat *job, struct errinf
     return e;
 }
 
+/* When all are busy most requests are refused: that is seen before the template and the tokeniser
+ * have worked on them, which takes longer than all else about a refusal. What a role's requests
+ * share is held when others of it came lately. */
+static enum err glance(struct chat *c, const struct sched_chat *job, struct errinfo *ei) {
+    const struct chat_request *r = &c->request;
+    size_t bytes = 0;
+    bool with_user = r->n_messages > 1 && str_eqz(r->messages[1].role, "user");
+    bool known = str_eqz(r->messages[0].role, "system") &&
+                 openings_find(c->engine->openings, r->messages[0].content, with_user);
+    for (int i = known; i < r->n_messages; i++)
+        bytes += r->messages[i].content.n;
+    if (bytes > GLANCE_BYTES)
+        return ERR_OK;
+    return sched_chat_glance(c->engine->sched, job, 1, (int)(bytes / BYTES_PER_TOKEN) + 1, ei);
+}
+
 static enum err submit(struct chat *c, struct errinfo *ei) {
     struct sched_chat job = {
         .sampling = c->request.sampling,
@@ -346,7 +371,8 @@ static enum err submit(struct chat *c, struct errinfo *ei) {
         .on_event = on_event,
         .ctx = c,
     };
-    enum err e = make_prompt(c, &job, ei);
+    enum err e = glance(c, &job, ei);
+    e = e ? e : make_prompt(c, &job, ei);
     e = e ? e : set_format(c, &job, ei);
     job.adapter = c->adapter;
     for (int i = 0; i < job.prompt.n; i++)

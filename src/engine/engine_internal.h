@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "engine/model.h"
+#include "engine/openings.h"
 #include "engine/rates.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
@@ -29,6 +30,7 @@ struct engine {
     struct errinfo error, embed_error; /* code ERR_OK = none */
     struct model *chat, *embedding;    /* NULL = not loaded */
     struct sched *sched;               /* set with READY */
+    struct openings *openings;         /* of the chat model's prompts; owned */
     struct waiter *waiters;            /* requests that came while loading */
     int template_overhead, answer_overhead;
     int64_t created;

@@ -15,6 +15,7 @@
 #define MARGIN_STEP 0.08
 #define HOLDS       0.98 /* the share of predictions that the margin is to make good */
 #define SMOOTH      0.05
+#define WEIGHT      1
 #define SPREAD      1.3 /* of an exponential: nine in ten stay below 2.3 times the mean */
 
 void forecast_init(struct forecast *f, double base_ns, double answer_ns, double prompt_ns) {
@@ -22,6 +23,7 @@ void forecast_init(struct forecast *f, double base_ns, double answer_ns, double 
                            .answer_ns = answer_ns,
                            .prompt_ns = prompt_ns,
                            .margin = 1.25,
+                           .weight = WEIGHT,
                            .answer_tokens = 128,
                            .ends = 0.5};
 }
@@ -129,7 +131,7 @@ static double ends_after(const struct forecast *f, const struct forecast_state *
  * not count. */
 static double prompt_takes(const struct forecast *f, const struct forecast_state *s, int fresh,
                            int answers) {
-    int piece = fresh <= s->short_prompt ? s->short_chunk : s->chunk;
+    int piece = fresh <= s->quick ? s->quick_chunk : s->chunk;
     int pieces = answers && piece > 0 && fresh > piece ? (fresh + piece - 1) / piece : 1;
     double step = answers ? forecast_step_ns(f, answers, 0) : f->base_ns;
     if (s->rows)
@@ -137,44 +139,61 @@ static double prompt_takes(const struct forecast *f, const struct forecast_state
     return pieces * step + fresh * f->prompt_ns;
 }
 
+double forecast_order_ns(const struct forecast *f, double came_ns, int tokens) {
+    return came_ns + f->weight * tokens * f->prompt_ns;
+}
+
+struct places { /* that were given so far to those who wait */
+    double pace;
+    int ended;   /* of the running ones */
+    double slot; /* when the last one was free */
+};
+
+/* When the next one that waits has its slot. */
+static double take_place(const struct forecast *f, struct forecast_state *s, struct places *p,
+                         const struct forecast_request *q) {
+    while ((s->idle == 0 || s->cells < q->reserve) && p->ended < s->n_running) {
+        p->slot = p->pace * ends_after(f, s, p->ended);
+        s->cells += s->running[p->ended++].reserved;
+        s->idle++;
+    }
+    if (s->idle == 0 || s->cells < q->reserve) {
+        /* All that run now have ended; those that followed them are taken for alike. */
+        p->slot += p->pace * fmin(f->answer_tokens, q->most) / (s->n_running ? s->n_running : 1);
+        s->idle = 1;
+        s->cells = q->reserve;
+    }
+    s->idle--;
+    s->cells -= q->reserve;
+    return p->slot;
+}
+
 double forecast_first_token(const struct forecast *f, struct forecast_state *s,
                             const struct forecast_request *r) {
-    double prefill = s->ahead_ns, slot = 0;
-    int answers = 0, ended = 0, whole = s->short_prompt, most = s->n_running + s->idle;
+    int answers = 0, most = s->n_running + s->idle;
+    double prefill = s->ahead_ns, order = forecast_order_ns(f, 0, r->fresh);
     for (int i = 0; i < s->n_running; i++)
         answers += s->running[i].todo == 0;
-    double pace = fmax(forecast_step_ns(f, answers, 0), f->pace_ns);
+    struct places places = {.pace = fmax(forecast_step_ns(f, answers, 0), f->pace_ns)};
     for (int i = 0; i < s->n_running; i++) {
-        int todo = s->running[i].todo;
-        if (!todo || (todo > whole && todo > r->fresh))
+        const struct forecast_running *q = &s->running[i];
+        if (!q->todo || forecast_order_ns(f, -q->age_ns, q->todo) > order)
             continue;
-        prefill += prompt_takes(f, s, todo, answers++);
+        prefill += prompt_takes(f, s, q->todo, answers++);
         prefill += s->rows ? forecast_step_ns(f, answers, 0) : 0;
     }
     if (s->n_running > 1)
         qsort(s->running, (size_t)s->n_running, sizeof(*s->running), by_left);
-    for (int i = 0; i <= s->n_ahead; i++) {
-        const struct forecast_request *q = i < s->n_ahead ? &s->ahead[i] : r;
-        while ((s->idle == 0 || s->cells < q->reserve) && ended < s->n_running) {
-            slot = pace * ends_after(f, s, ended);
-            s->cells += s->running[ended++].reserved;
-            s->idle++;
-        }
-        if (s->idle == 0 || s->cells < q->reserve) {
-            /* All that run now have ended; those that followed them are taken for alike. */
-            slot += pace * fmin(f->answer_tokens, q->most) / (s->n_running ? s->n_running : 1);
-            s->idle = 1;
-            s->cells = q->reserve;
-        }
-        s->idle--;
-        s->cells -= q->reserve;
-        if (q != r && q->fresh > whole && q->fresh > r->fresh)
+    for (int i = 0; i < s->n_ahead; i++) {
+        const struct forecast_request *q = &s->ahead[i];
+        double slot = take_place(f, s, &places, q);
+        if (forecast_order_ns(f, -q->age_ns, q->fresh) > order)
             continue;
         prefill = fmax(prefill, slot) + prompt_takes(f, s, q->fresh, answers);
         if (answers < most)
             answers++;
-        if (q != r && s->rows)
-            prefill += forecast_step_ns(f, answers, 0);
+        prefill += s->rows ? forecast_step_ns(f, answers, 0) : 0;
     }
-    return prefill + f->answer_ns;
+    double slot = take_place(f, s, &places, r);
+    return fmax(prefill, slot) + prompt_takes(f, s, r->fresh, answers) + f->answer_ns;
 }

@@ -20,6 +20,7 @@ struct forecast {
         known; /* the costs it began with were measured: outliers are told from the first step on */
     /* A prediction times margin held in all but a fiftieth of the cases so far. */
     double margin;
+    double weight;        /* see forecast_order_ns() */
     double answer_tokens; /* of an answer, smoothed */
     double ends;          /* the share of answers that end before they must, smoothed */
     double pace_ns;       /* from token to token of running answers, with what is computed between;
@@ -34,6 +35,13 @@ double forecast_step_ns(const struct forecast *f, int with_logits, int without);
 void forecast_paced(struct forecast *f, double took_ns);
 /* What a step took, but for what held the machine up: some times what was predicted at most. */
 double forecast_bounded(double took_ns, double predicted_ns);
+/* The place in the order in which prompts are computed, of one that came at came_ns and has so many
+ * tokens left: the time at which it would have been computed, were it alone (a virtual finish, as
+ * in Demers, Keshav and Shenker, "Analysis and Simulation of a Fair Queueing Algorithm", 1989).
+ * Least first: a short prompt goes before a long one that came a little earlier, and nobody is
+ * overtaken by those who come later than that time of his. weight is how much a prompt's own length
+ * counts: with 0 prompts would go in order of arrival, with very much the shortest first. */
+double forecast_order_ns(const struct forecast *f, double came_ns, int tokens);
 /* A first token that was predicted after predicted_ns came after took_ns. */
 void forecast_check(struct forecast *f, double predicted_ns, double took_ns);
 /* An answer of so many tokens has ended: by itself, or because it could not be longer. */
@@ -43,12 +51,14 @@ struct forecast_running { /* a request that has its slot */
     int left;             /* tokens that it may still say at most */
     int reserved;         /* tokens that its slot may come to hold */
     int todo;             /* tokens of its prompt still to be computed, 0 = it is answering */
+    double age_ns;        /* since it came */
 };
 
 struct forecast_request { /* one that waits, or asks */
     int fresh;            /* tokens of its prompt that must be computed */
     int most;             /* of its answer */
     int reserve;
+    double age_ns; /* since it came; of one that asks 0 */
 };
 
 struct forecast_state {
@@ -56,12 +66,11 @@ struct forecast_state {
     int n_running;
     const struct forecast_request *ahead; /* those that go before, in their order */
     int n_ahead;
-    int idle;         /* slots */
-    int64_t cells;    /* tokens of room beside what the running ones have reserved */
-    int short_prompt; /* prompts up to so many tokens are computed in order of arrival, before
-                         longer ones */
-    int short_chunk;  /* tokens of such a prompt that are computed at once beside answers */
-    int chunk;        /* the same of a longer one */
+    int idle;        /* slots */
+    int64_t cells;   /* tokens of room beside what the running ones have reserved */
+    int quick;       /* prompts up to so many tokens are computed in larger pieces */
+    int quick_chunk; /* tokens of such a prompt that are computed at once beside answers */
+    int chunk;       /* the same of a longer one */
     bool rows;       /* each piece of a prompt is a step of its own, and one of the answers follows;
                         else it is a part of theirs */
     bool likely;     /* by when it likely comes; else by when it very likely does */

@@ -22,6 +22,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "engine/chat_template.h"
 #include "engine/gguf_header.h"
 #include "engine/llama_kv.h"
@@ -151,7 +152,7 @@ static enum err decode(struct llama_weights *w, struct errinfo *ei) {
     int rc = llama_decode(w->context, w->batch);
     if (rc == 0) {
         pace_learn(&w->pace, items, threads, (double)(clock_mono_ns() - begin));
-        w->pool->best = w->pace.threads;
+        metric_set(M_ENGINE_THREADS, w->pool->best = w->pace.threads);
         return ERR_OK;
     }
     if (rc == 2)

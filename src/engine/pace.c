@@ -1,10 +1,13 @@
 #include "engine/pace.h"
 
-#define INTERVAL_MIN 8 /* decoding steps from try to try */
-#define INTERVAL_MAX 1024
-#define WIN          0.8 /* of the other way's time */
-#define SLOWED       2.5 /* a step that takes so many times the usual: the machine has changed */
-#define SMOOTH       0.1
+#define INTERVAL_MIN   8 /* decoding steps from try to try */
+#define INTERVAL_MAX   1024
+#define INTERVAL_FEWER 128 /* at most, on one thread: alone on the machine all are much faster */
+#define WIN            0.8 /* of the usual way's time */
+#define TAKE           3   /* wins ahead: it is the usual way from now on */
+#define LEAVE          (-2)
+#define SLOWED         2.5 /* steps that take so many times the usual: the machine has changed */
+#define SMOOTH         0.1
 
 void pace_init(struct pace *p, int threads, int most) {
     *p = (struct pace){
@@ -12,39 +15,46 @@ void pace_init(struct pace *p, int threads, int most) {
 }
 
 int pace_threads(const struct pace *p, int items) {
-    if (p->most == 1 || !p->trying || items != p->items)
+    if (p->most == 1 || !p->trying || p->tried || items != p->items)
         return p->threads;
     return p->threads == 1 ? p->most : 1;
 }
 
 static void learn_try(struct pace *p, int threads, double took_ns) {
-    p->wins = took_ns < p->took * WIN ? p->wins + 1 : 0;
-    if (p->wins == 1)
-        return; /* once more */
-    if (p->wins == 2) {
+    p->tried = true; /* each is compared with a step of the usual way just before it */
+    p->ahead += took_ns < p->took * WIN ? 1 : -1;
+    if (p->ahead < TAKE && p->ahead > LEAVE)
+        return;
+    bool won = p->ahead == TAKE;
+    if (won) {
         p->threads = threads;
         p->usual = took_ns;
     }
-    p->interval = p->wins == 2 ? INTERVAL_MIN : p->interval * 2;
-    if (p->interval > INTERVAL_MAX)
-        p->interval = INTERVAL_MAX;
-    p->wins = p->since = 0;
-    p->trying = false;
+    int most = p->threads < p->most ? INTERVAL_FEWER : INTERVAL_MAX;
+    p->interval = won ? INTERVAL_MIN : p->interval * 2;
+    p->interval = p->interval < most ? p->interval : most;
+    p->since = p->ahead = 0;
+    p->trying = p->tried = false;
+}
+
+/* One slow step says nothing; two in a row may be a machine that others have begun to use. */
+static void learn_usual(struct pace *p, int items, double took_ns) {
+    bool same = p->usual > 0 && items == p->items;
+    p->slowed = same && took_ns > p->usual * SLOWED ? p->slowed + 1 : 0;
+    if (p->slowed >= 2)
+        p->interval = INTERVAL_MIN;
+    p->usual = same ? p->usual + (took_ns - p->usual) * SMOOTH : took_ns;
+    p->took = took_ns;
+    p->items = items;
+    p->tried = false;
+    p->trying |= ++p->since >= p->interval;
 }
 
 void pace_learn(struct pace *p, int items, int threads, double took_ns) {
     if (items > PACE_ITEMS || p->most == 1)
         return;
-    if (threads != p->threads) {
+    if (threads != p->threads)
         learn_try(p, threads, took_ns);
-        return;
-    }
-    bool same = p->usual > 0 && items == p->items;
-    if (same && took_ns > p->usual * SLOWED)
-        p->interval = INTERVAL_MIN;
-    p->usual = same ? p->usual + (took_ns - p->usual) * SMOOTH : took_ns;
-    p->took = took_ns;
-    p->items = items;
-    if (++p->since >= p->interval)
-        p->trying = true;
+    else
+        learn_usual(p, items, took_ns);
 }

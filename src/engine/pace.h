@@ -2,8 +2,10 @@
  *
  * Threads wait for each other by spinning at some hundred barriers of each step, so with other
  * processes on the cores all of them can be slower than one alone. After `interval` decoding steps
- * the other way is tried on a step of the same size; two wins in a row change the way, and what
- * does not win is tried again later and later. Nothing here has threads or a clock of its own. */
+ * the other way is tried, by turns with the usual one on steps of the same size, until it is some
+ * wins ahead or behind: a step for which another process had a core for a moment decides nothing.
+ * What does not win is tried again later and later. Nothing here has threads or a clock of its own.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -12,12 +14,14 @@
 
 struct pace {
     int threads, most;
-    int items;    /* of the last decoding step */
+    int items;    /* of the last decoding step on the usual number of threads */
     double took;  /* by it, nanoseconds */
     double usual; /* of decoding steps with as many items, smoothed */
+    int slowed;   /* steps in a row that took much longer than usual */
     int since, interval;
-    bool trying;
-    int wins;
+    bool trying; /* the next step runs the other way if it is as large as the last one */
+    bool tried;  /* the other way's turn is over, and the usual one's comes */
+    int ahead;   /* wins of the other way less those of the usual one */
 };
 
 void pace_init(struct pace *p, int threads, int most);

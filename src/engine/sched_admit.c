@@ -15,6 +15,7 @@
 #define DELIVERY                                                                                   \
     20 /* a part of the deadline that is left for a first token's way to the client                \
         */
+#define SURELY      0.8 /* of the time that prompts before another are taken to need */
 #define RUNNING_MAX 256
 #define SETTLED     2048 /* tokens: users who were served about as much as others go by arrival */
 #define RANK_TOKENS 256  /* that a request takes, about */
@@ -107,9 +108,9 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
                                 .ahead = ahead,
                                 .idle = slots_idle(s->slots),
                                 .cells = s->o.cells - reserved(s),
-                                .short_prompt = SHORT_PROMPT,
+                                .quick = (int)(QUICK_NS / s->forecast.prompt_ns),
+                                .quick_chunk = sched_chunk(s, answers, true),
                                 .chunk = sched_chunk(s, answers, false),
-                                .short_chunk = sched_chunk(s, answers, true),
                                 .rows = s->model->info.rows,
                                 .likely = j->chat.wait,
                                 .ahead_ns = busy_ns(s, now, answers)};
@@ -125,12 +126,16 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
         running[st.n_running++] =
             (struct forecast_running){.left = r->chat.max_tokens - r->answer_tokens,
                                       .reserved = r->slot->reserved,
-                                      .todo = left_to_read(r)};
+                                      .todo = left_to_read(r),
+                                      .age_ns = (double)(now - r->submitted_ns)};
     }
     for (const struct job *w = s->waiting; w; w = w->next)
         if (goes_before(s, w, j))
-            ahead[st.n_ahead++] = (struct forecast_request){
-                .fresh = w->fresh, .most = w->chat.max_tokens, .reserve = most_tokens(s, w)};
+            ahead[st.n_ahead++] =
+                (struct forecast_request){.fresh = w->fresh,
+                                          .most = w->chat.max_tokens,
+                                          .reserve = most_tokens(s, w),
+                                          .age_ns = (double)(now - w->submitted_ns)};
     const struct forecast_request me = {
         .fresh = j->fresh, .most = j->chat.max_tokens, .reserve = most_tokens(s, j)};
     double ns = forecast_first_token(&s->forecast, &st, &me);
@@ -189,11 +194,11 @@ static int fresh_tokens(struct sched *s, const struct job *j) {
     return n - slow + (int)(slow * forecast_step_ns(&s->forecast, 1, 0) / s->forecast.prompt_ns);
 }
 
-enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
+/* j->fresh is known. */
+static enum err may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     int64_t now = clock_mono_ns();
     char why[256];
     j->submitted_ns = now;
-    j->fresh = fresh_tokens(s, j);
     j->at_once = slots_idle(s->slots) > 0 && !s->waiting;
     double ns = j->predicted_ns = predict(s, j, now);
     if (s->n_waiting >= (int64_t)s->o.max_queued * (j->chat.wait ? SCHED_PATIENT : 1)) {
@@ -231,12 +236,6 @@ enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     return refuse(s, ns * s->forecast.margin - left, now, why, ei);
 }
 
-/* The earliest time at which the job's first token can be there. */
-static int64_t soonest(const struct sched *s, const struct job *j, int64_t now) {
-    int todo = j->slot ? job_todo(j) : j->fresh;
-    return now + (int64_t)forecast_step_ns(&s->forecast, 1, todo - 1);
-}
-
 static void end_late(struct sched *s, struct job *j, int64_t now) {
     struct errinfo ei;
     metric_add(M_ENGINE_LATE, 1);
@@ -253,14 +252,71 @@ bool sched_end_late(struct sched *s, struct job *j, int64_t now) {
     return true;
 }
 
+enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
+    j->fresh = fresh_tokens(s, j);
+    return may_enter(s, j, ei);
+}
+
+/* More tokens make it neither earlier nor, up to the usual deadline, its deadline later. */
+enum err sched_chat_glance(struct sched *s, const struct sched_chat *c, int least, int most,
+                           struct errinfo *ei) {
+    struct job j = {.chat = *c, .prompt_tokens = least, .fresh = least};
+    enum err e = ERR_OK;
+    if (!s->model)
+        return ERR_OK;
+    pthread_mutex_lock(&s->state);
+    double alone = forecast_step_ns(&s->forecast, 1, most) * ALONE_MARGIN;
+    if (c->deadline_ms >= 0 || alone <= (double)(s->o.deadline_ms * MS)) {
+        j.account = fairness_join(s->fairness, c->user);
+        e = may_enter(s, &j, ei);
+        fairness_leave(s->fairness, j.account);
+    }
+    pthread_mutex_unlock(&s->state);
+    return e;
+}
+
+static bool awaits_first(const struct job *j) {
+    return !j->chat.background && j->answer_tokens == 0;
+}
+
+static int by_order(const void *a, const void *b) {
+    const struct job *x = *(struct job *const *)a, *y = *(struct job *const *)b;
+    return (x->order_ns > y->order_ns) - (x->order_ns < y->order_ns);
+}
+
+/* Those whose prompts are computed, one after the other: who cannot be in time even if nothing else
+ * is computed, and that a good deal faster than is likely, is told so now, and his time is the
+ * others'. */
+static void refuse_late_running(struct sched *s, int64_t now) {
+    struct job *jobs[SLOTS_MAX];
+    int n = 0;
+    double at = (double)now, base = s->model->info.rows ? s->forecast.base_ns : 0;
+    for (struct job *j = s->running; j; j = j->next) {
+        if (!awaits_first(j) || n == SLOTS_MAX)
+            continue;
+        j->order_ns = forecast_order_ns(&s->forecast, (double)j->submitted_ns, job_todo(j));
+        jobs[n++] = j;
+    }
+    qsort(jobs, (size_t)n, sizeof(*jobs), by_order);
+    for (int i = 0; i < n; i++) {
+        double alone = forecast_step_ns(&s->forecast, 1, job_todo(jobs[i]) - 1);
+        if (jobs[i]->deadline_ns && at + alone > (double)jobs[i]->deadline_ns) {
+            end_late(s, jobs[i], now);
+            continue;
+        }
+        at += SURELY * (base + job_todo(jobs[i]) * s->forecast.prompt_ns);
+    }
+}
+
 void sched_refuse_late(struct sched *s) {
     int64_t now = clock_mono_ns();
-    for (int pass = 0; pass < 2; pass++)
-        for (struct job *j = pass ? s->running : s->waiting, *next; j; j = next) {
-            next = j->next;
-            if (j->deadline_ns && j->answer_tokens == 0 && soonest(s, j, now) > j->deadline_ns)
-                end_late(s, j, now);
-        }
+    for (struct job *j = s->waiting, *next; j; j = next) {
+        next = j->next;
+        int64_t soonest = now + (int64_t)forecast_step_ns(&s->forecast, 1, j->fresh - 1);
+        if (j->deadline_ns && awaits_first(j) && soonest > j->deadline_ns)
+            end_late(s, j, now);
+    }
+    refuse_late_running(s, now);
 }
 
 /* Those that wait, too, as long as theirs is a time that is promised, and not the likely end of an
@@ -328,9 +384,8 @@ static bool give_slot(struct sched *s, struct job *j) {
     sched_unlink(&s->waiting, j);
     LIST_APPEND(s->running, j, struct job);
     j->slot = slot;
-    j->served_ns = clock_mono_ns();
     if (!j->started_ns) {
-        j->started_ns = j->served_ns;
+        j->started_ns = clock_mono_ns();
         j->cached_tokens = slot->computed;
         metric_observe(M_ENGINE_QUEUE_SECONDS, (double)(j->started_ns - j->submitted_ns) / 1e9);
     }

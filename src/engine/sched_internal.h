@@ -17,11 +17,12 @@
 #include "engine/scheduler.h"
 #include "engine/slots.h"
 
-#define SHORT_PROMPT                                                                               \
-    96         /* fresh tokens: the standard prompt of a turn, computed in order of arrival */
 #define PACE 2 /* a chunk of a prompt may take as long as so many plain steps */
-#define SHORT_NS                                                                                   \
-    (300 * MS) /* and one of a short prompt so long: a longer gap in running answers, once, costs  \
+#define QUICK_NS                                                                                   \
+    (700 * MS) /* a prompt that takes no longer can have its first word in time: of a turn, mostly \
+                */
+#define QUICK_PIECE_NS                                                                             \
+    (300 * MS) /* and its chunks may take so long: a longer gap in running answers, once, costs    \
                   less than a late first word */
 #define SMOOTH 0.1
 #define MS     1000000ll
@@ -39,7 +40,7 @@ struct job {
     int64_t settled; /* what its user had been served then, in steps of SETTLED tokens */
     int64_t submitted_ns;
     int64_t started_ns;  /* when it first got a slot, 0 = not yet */
-    int64_t served_ns;   /* when it got its slot or its last chunk of prefill */
+    double order_ns;     /* for sorting: see forecast_order_ns() */
     int64_t token_ns;    /* when it got its last token */
     int64_t deadline_ns; /* without a first token then it is refused; 0 = none */
     double predicted_ns; /* from submission to the first token */
@@ -156,7 +157,7 @@ void sched_tell_positions(struct sched *s);
 /* ---- sched_step.c; with the state locked ---- */
 void sched_chat_step(struct sched *s);
 /* Tokens of a prompt that are computed at once beside so many answers. */
-int sched_chunk(const struct sched *s, int answers, bool is_short);
+int sched_chunk(const struct sched *s, int answers, bool quick);
 
 /* ---- sched_embed.c; all with the state locked ---- */
 /* A person's question came. */

@@ -11,10 +11,7 @@
                         */
 #define CHUNK_MIN   16 /* tokens of a prompt in a step beside running answers */
 #define CHUNK_LEAST 8  /* the same of one whose tokens take longer than the forecast says */
-#define PATIENCE_NS                                                                                \
-    (2000 * MS)          /* a prompt without a chunk for so long goes before shorter ones          \
-                          */
-#define STAND_BACK  8    /* the background takes part in every so many-th step beside people */
+#define STAND_BACK  8  /* the background takes part in every so many-th step beside people */
 #define WORTH       1.15 /* guesses must pay by so much by the forecast */
 #define DRAG_MAX    3
 #define DRAG_SMOOTH 0.5
@@ -61,26 +58,20 @@ static int add_guesses(struct sched *s, struct job *j, int at, int room, int dec
     return at + j->n_draft;
 }
 
-/* Of the whole prompt: the rest of a long one does not overtake. */
-static bool is_short(const struct job *j) {
-    return !j->chat.background && j->prompt_tokens - j->cached_tokens <= SHORT_PROMPT &&
-           job_todo(j) <= SHORT_PROMPT;
+/* Of the whole prompt: the rest of a long one is none. */
+static bool is_quick(const struct sched *s, const struct job *j) {
+    return !j->chat.background &&
+           (j->prompt_tokens - j->cached_tokens) * s->forecast.prompt_ns <= QUICK_NS &&
+           job_todo(j) * s->forecast.prompt_ns <= QUICK_NS;
 }
 
-/* Whether a's prompt is to be computed before b's, which started later. One that has waited too
- * long since its last chunk goes first, once: a long prompt is not starved and does not lead every
- * step either. Short ones go in order of arrival, so that what each was promised holds; then the
- * shortest rest. */
-static bool computed_before(const struct job *a, const struct job *b, int64_t now) {
-    bool late_a = now - a->served_ns > PATIENCE_NS, late_b = now - b->served_ns > PATIENCE_NS;
-    bool short_a = is_short(a), short_b = is_short(b);
+/* Whether a's prompt is to be computed before b's, which has its slot since later: see
+ * forecast_order_ns(). */
+static bool computed_before(const struct sched *s, const struct job *a, const struct job *b) {
     if (a->chat.background != b->chat.background)
         return b->chat.background;
-    if (late_a != late_b)
-        return late_a;
-    if (late_a || (short_a && short_b))
-        return true;
-    return short_a != short_b ? short_a : job_todo(a) <= job_todo(b);
+    return forecast_order_ns(&s->forecast, (double)a->submitted_ns, job_todo(a)) <=
+           forecast_order_ns(&s->forecast, (double)b->submitted_ns, job_todo(b));
 }
 
 static bool stands_back(const struct job *j, bool people) {
@@ -98,21 +89,21 @@ static bool steps_on(const struct sched *s, const struct job *j) {
     return job_generating(j) || one_by_one(s, j);
 }
 
-static struct job *next_prefill(struct sched *s, int64_t now, bool people) {
+static struct job *next_prefill(struct sched *s, bool people) {
     struct job *best = NULL;
     for (struct job *j = s->running; j; j = j->next)
         if (!steps_on(s, j) && j->computed_after == j->slot->computed && !stands_back(j, people) &&
-            (!best || !computed_before(best, j, now)))
+            (!best || !computed_before(s, best, j)))
             best = j;
     return best;
 }
 
 /* Without answers to keep going there is no reason to hold back. */
-int sched_chunk(const struct sched *s, int answers, bool is_short) {
+int sched_chunk(const struct sched *s, int answers, bool quick) {
     const struct forecast *f = &s->forecast;
     double ns = PACE * forecast_step_ns(f, answers, 0);
-    if (is_short && ns < SHORT_NS)
-        ns = SHORT_NS;
+    if (quick && ns < QUICK_PIECE_NS)
+        ns = QUICK_PIECE_NS;
     double n = (ns - (s->model->info.rows ? f->base_ns : 0)) / f->prompt_ns;
     if (answers == 0 || n > s->model->info.step_tokens)
         return s->model->info.step_tokens;
@@ -143,11 +134,11 @@ static void catch_up(struct sched *s, struct job *j) {
 /* How many tokens of its prompt a job gets in a step beside so many answers: equal pieces, smaller
  * ones when its last took longer than the forecast says (late in a long prompt a token does). */
 static int piece_of(const struct sched *s, const struct job *j, int answers) {
-    int want = job_todo(j), most = sched_chunk(s, answers, is_short(j));
+    int want = job_todo(j), most = sched_chunk(s, answers, is_quick(s, j));
     int own = j->prompt_tokens - j->chat.partial - j->slot->computed; /* before the answer */
     if (s->model->info.rows && j->chat.exact && j->chat.partial && own < want)
         want = own > 0 ? own : 1; /* others' computing may have brought it into the answer */
-    if (answers > 0 && j->drag > 1 && !is_short(j)) {
+    if (answers > 0 && j->drag > 1 && !is_quick(s, j)) {
         most = (int)(most / j->drag);
         most = most < CHUNK_LEAST ? CHUNK_LEAST : most;
     }
@@ -160,8 +151,7 @@ static int add_prefill(struct sched *s, int n, int decodes, bool people) {
     int room = s->model->info.step_tokens - n, prefill = 0;
     int budget = sched_chunk(s, decodes, true),
         joined = budget < JOIN_TOKENS ? budget : JOIN_TOKENS;
-    int64_t now = clock_mono_ns();
-    for (struct job *j; room > 0 && (j = next_prefill(s, now, people)) != NULL;) {
+    for (struct job *j; room > 0 && (j = next_prefill(s, people)) != NULL;) {
         catch_up(s, j);
         /* Others join the first only as long as that costs it next to nothing, so that the first
          * to be computed is the first to be answered. */
@@ -181,8 +171,7 @@ static int add_prefill(struct sched *s, int n, int decodes, bool people) {
  * as long as that takes no longer than PACE plain steps. Returns how many items there are, 0: it is
  * the answers' turn. */
 static int add_own_prefill(struct sched *s, int decodes, bool people) {
-    int64_t now = clock_mono_ns();
-    struct job *j = next_prefill(s, now, people);
+    struct job *j = next_prefill(s, people);
     if (!j)
         return 0;
     catch_up(s, j);
@@ -400,13 +389,10 @@ static void learn_drag(struct job *j, double times) {
 }
 
 static void after_step(struct sched *s, double took_ns) {
-    int64_t now = clock_mono_ns();
     for (struct job *j = s->running, *next; j; j = next) {
         next = j->next;
         if (!job_generating(j))
             fairness_charge(j->account, j->computed_after - j->slot->computed);
-        if (j->computed_after > j->slot->computed)
-            j->served_ns = now;
         if (j->piece_ns > 0)
             learn_drag(j, took_ns / j->piece_ns);
         j->slot->computed = j->computed_after;

@@ -9,7 +9,8 @@
  *      served least
  *   4. one step: a token for every running answer (and guesses of the next ones where that pays),
  *      or, where a prompt is a pass over the weights of its own (info.rows), a piece of a prompt;
- *      elsewhere both together. Prompts get as much as keeps the answers' pace, short ones first
+ *      elsewhere both together. Prompts get as much as keeps the answers' pace, by the order of
+ *      forecast.h
  *   5. sample, and tell each request's owner
  *
  * A request:  waiting ─▶ prefilling ─▶ generating ─▶ done
@@ -108,6 +109,11 @@ void sched_free(struct sched *s); /* after sched_run() returned; what is left en
  * too late; ERR_CONTEXT with the numbers when the prompt leaves no room for one token. *ret_id
  * names the request in sched_cancel(). */
 enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
+                           struct errinfo *ei) ERR_CHECK;
+/* Refuses as sched_chat_submit() would, before the prompt is read: one of which at least so many
+ * tokens are to be computed, and at most (about) so many. ERR_OK: it may be worth reading. Nothing
+ * is moved. */
+enum err sched_chat_glance(struct sched *s, const struct sched_chat *c, int least, int most,
                            struct errinfo *ei) ERR_CHECK;
 /* ERR_OVERLOADED with retry_after_ms when too many tokens of texts wait. *ret_id as above. */
 enum err sched_embed_submit(struct sched *s, struct sched_embed *e, uint64_t *ret_id,

@@ -622,7 +622,8 @@ enum err engine_serve(const struct engine_options *o, struct errinfo *ei) {
         e = err_set(ei, ERR_INVALID, "slots must be 0 (automatic) to %d", SLOTS_MAX);
         goto out;
     }
-    e = loop_new(&en->loop, ei);
+    en->openings = openings_new();
+    e = en->openings ? loop_new(&en->loop, ei) : err_set(ei, ERR_NOMEM, NULL);
     if (!e && fd < 0) {
         e = net_listen(o->listen, false, &own_fd, ei);
         fd = own_fd;
@@ -646,6 +647,7 @@ out:
         loop_free(en->loop);
     if (own_fd >= 0)
         close(own_fd);
+    openings_free(en->openings);
     free(en);
     return e;
 }

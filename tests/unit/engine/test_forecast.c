@@ -84,7 +84,7 @@ static struct forecast simple(void) {
 
 static double first(const struct forecast *f, struct forecast_state st, int fresh, int most) {
     const struct forecast_request r = {.fresh = fresh, .most = most, .reserve = fresh + most};
-    st.short_prompt = st.chunk = st.short_chunk = 96;
+    st.quick = st.chunk = st.quick_chunk = 96;
     return forecast_first_token(f, &st, &r);
 }
 
@@ -98,7 +98,7 @@ static void idle_engine_takes_the_prompt_alone(void **state) {
 static void prompts_before_add_up(void **state) {
     (void)state;
     struct forecast f = simple();
-    const struct forecast_request ahead[] = {{40, 10, 50}, {30, 10, 40}};
+    const struct forecast_request ahead[] = {{40, 10, 50, 0}, {30, 10, 40, 0}};
     struct forecast_state st = {.idle = 4, .cells = 1000, .ahead = ahead, .n_ahead = 2};
     st.ahead_ns = 5 * MS;
     assert_true(near(first(&f, st, 40, 10), 145 * MS, 0.01));
@@ -107,10 +107,37 @@ static void prompts_before_add_up(void **state) {
 static void longer_prompts_before_do_not_count(void **state) {
     (void)state;
     struct forecast f = simple();
-    const struct forecast_request ahead[] = {{900, 10, 910}};
+    const struct forecast_request ahead[] = {{900, 10, 910, 0}};
     struct forecast_state st = {.idle = 4, .cells = 9000, .ahead = ahead, .n_ahead = 1};
     assert_true(near(first(&f, st, 40, 10), 50 * MS, 0.01));
     assert_true(first(&f, st, 1000, 10) > 1900 * MS);
+}
+
+static void order_is_that_of_arrival_and_length(void **state) {
+    (void)state;
+    struct forecast f = simple(); /* a prompt's token takes 1 ms */
+    assert_true(forecast_order_ns(&f, 0, 40) < forecast_order_ns(&f, 5 * MS, 40));
+    assert_true(forecast_order_ns(&f, 50 * MS, 40) < forecast_order_ns(&f, 0, 100));
+    assert_true(forecast_order_ns(&f, 0, 100) < forecast_order_ns(&f, 70 * MS, 40));
+    f.prompt_ns = 2 * MS; /* by time, not by tokens */
+    assert_true(forecast_order_ns(&f, 70 * MS, 40) < forecast_order_ns(&f, 0, 100));
+}
+
+/* Whose prompt would have been computed by the time that mine would be, were we each alone. */
+static void prompts_that_came_early_enough_go_before(void **state) {
+    (void)state;
+    struct forecast f = simple();
+    struct forecast_running running[] = {{.left = 50, .reserved = 200, .todo = 100}};
+    struct forecast_state st = {.running = running, .n_running = 1, .idle = 4, .cells = 1000};
+    running[0].age_ns = 59 * MS;
+    assert_true(near(first(&f, st, 40, 10), 50 * MS, 0.01));
+    running[0].age_ns = 61 * MS;
+    assert_true(near(first(&f, st, 40, 10), (110 + 50) * MS, 0.01));
+    /* The same of one that waits. */
+    const struct forecast_request ahead[] = {{60, 10, 70, 20 * MS}};
+    st = (struct forecast_state){.idle = 4, .cells = 1000, .ahead = ahead, .n_ahead = 1};
+    assert_true(near(first(&f, st, 39, 10), 49 * MS, 0.01));
+    assert_true(near(first(&f, st, 41, 10), (70 + 51) * MS, 0.01));
 }
 
 /* With rows the answers have a step after each prompt's, and the last one waits for none of its
@@ -119,7 +146,7 @@ static void prompts_with_rows_let_answers_go_on_between(void **state) {
     (void)state;
     struct forecast f = simple();
     struct forecast_running running[] = {{.left = 50, .reserved = 100}};
-    const struct forecast_request ahead[] = {{40, 10, 50}, {30, 10, 40}};
+    const struct forecast_request ahead[] = {{40, 10, 50, 0}, {30, 10, 40, 0}};
     struct forecast_state st = {.running = running,
                                 .n_running = 1,
                                 .idle = 4,
@@ -143,7 +170,7 @@ static void full_slots_wait_for_the_first_end(void **state) {
     assert_true(near(first(&f, st, 40, 10), (200 + 10 + 40) * MS, 0.01));
     struct forecast_running again[] = {{.left = 50, .reserved = 100},
                                        {.left = 20, .reserved = 100}};
-    const struct forecast_request ahead[] = {{40, 10, 50}};
+    const struct forecast_request ahead[] = {{40, 10, 50, 0}};
     struct forecast_state two = {
         .running = again, .n_running = 2, .cells = 1000, .ahead = ahead, .n_ahead = 1};
     assert_true(near(first(&f, two, 40, 10), (500 + 10 + 40) * MS, 0.01));
@@ -187,7 +214,7 @@ static void endless_queue_grows(void **state) {
     f.answer_tokens = 50;
     struct forecast_request ahead[100];
     for (int i = 0; i < 100; i++)
-        ahead[i] = (struct forecast_request){40, 50, 90};
+        ahead[i] = (struct forecast_request){40, 50, 90, 0};
     struct forecast_state st = {.idle = 2, .cells = 1000, .ahead = ahead};
     double before = 0;
     for (int n = 0; n < 100; n += 10) {
@@ -207,6 +234,8 @@ int main(void) {
         cmocka_unit_test(margin_covers_what_was_missed),
         cmocka_unit_test(idle_engine_takes_the_prompt_alone),
         cmocka_unit_test(prompts_before_add_up),
+        cmocka_unit_test(order_is_that_of_arrival_and_length),
+        cmocka_unit_test(prompts_that_came_early_enough_go_before),
         cmocka_unit_test(prompts_with_rows_let_answers_go_on_between),
         cmocka_unit_test(longer_prompts_before_do_not_count),
         cmocka_unit_test(full_slots_wait_for_the_first_end),

@@ -26,20 +26,49 @@ static void slower_way_is_tried_less_and_less(void **state) {
     (void)state;
     struct pace p;
     pace_init(&p, 2, 2);
-    assert_int_equal(run(&p, 9, 1, 10 * MS, 20 * MS), 1);
+    assert_int_equal(run(&p, 11, 1, 10 * MS, 20 * MS), 2);
     assert_int_equal(p.threads, 2);
-    assert_in_range(run(&p, 2000, 1, 10 * MS, 20 * MS), 5, 8);
+    assert_in_range(run(&p, 2000, 1, 10 * MS, 20 * MS), 8, 16);
     assert_int_equal(p.threads, 2);
 }
 
-static void faster_way_is_taken_after_two_wins(void **state) {
+static void faster_way_is_taken_after_three_wins(void **state) {
     (void)state;
     struct pace p;
     pace_init(&p, 2, 2);
-    assert_int_equal(run(&p, 10, 1, 50 * MS, 20 * MS), 2);
+    assert_int_equal(run(&p, 12, 1, 50 * MS, 20 * MS), 2);
+    assert_int_equal(p.threads, 2);
+    assert_int_equal(run(&p, 1, 1, 50 * MS, 20 * MS), 1);
     assert_int_equal(p.threads, 1);
     run(&p, 200, 1, 10 * MS, 20 * MS); /* the other program has ended */
     assert_int_equal(p.threads, 2);
+}
+
+/* Another process has a core for a moment, now and then. */
+static void single_slow_steps_change_nothing(void **state) {
+    (void)state;
+    struct pace p;
+    int on_one = 0;
+    pace_init(&p, 2, 2);
+    for (int i = 0; i < 4000; i++) {
+        run(&p, 1, 2, (i % 5 == 0 ? 60 : 10) * MS, 20 * MS);
+        on_one += p.threads == 1;
+    }
+    assert_int_equal(on_one, 0);
+    assert_true(p.interval > 100); /* nor is it tried more often for them */
+}
+
+/* On one thread the machine is looked at again soon, however often that was in vain. */
+static void all_threads_come_back_soon(void **state) {
+    (void)state;
+    struct pace p;
+    int steps = 0;
+    pace_init(&p, 1, 2);
+    run(&p, 5000, 1, 50 * MS, 20 * MS);
+    assert_int_equal(p.threads, 1);
+    for (; p.threads == 1; steps++)
+        run(&p, 1, 1, 10 * MS, 20 * MS);
+    assert_in_range(steps, 1, 140);
 }
 
 /* More answers in a step take longer, which says nothing of the machine. */
@@ -53,7 +82,9 @@ static void more_answers_are_not_taken_for_a_slow_machine(void **state) {
     run(&p, 1, 1, 10 * MS, 20 * MS);
     run(&p, 1, 12, 60 * MS, 120 * MS);
     assert_int_equal(p.interval, interval);
-    run(&p, 1, 12, 600 * MS, 120 * MS); /* as many, and ten times as long */
+    run(&p, 1, 12, 600 * MS, 120 * MS); /* as many, and ten times as long: once it is chance */
+    assert_int_equal(p.interval, interval);
+    run(&p, 1, 12, 600 * MS, 120 * MS);
     assert_true(p.interval < interval);
 }
 
@@ -79,7 +110,9 @@ static void one_thread_is_all_there_is(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slower_way_is_tried_less_and_less),
-        cmocka_unit_test(faster_way_is_taken_after_two_wins),
+        cmocka_unit_test(faster_way_is_taken_after_three_wins),
+        cmocka_unit_test(single_slow_steps_change_nothing),
+        cmocka_unit_test(all_threads_come_back_soon),
         cmocka_unit_test(more_answers_are_not_taken_for_a_slow_machine),
         cmocka_unit_test(pieces_of_prompts_are_not_looked_at),
         cmocka_unit_test(one_thread_is_all_there_is),

@@ -137,6 +137,67 @@ static void missed_deadline_ends_waiting_and_prefilling_requests(void **state) {
     fixture_deinit(&f);
 }
 
+/* Each alone could still be in time, but the second one comes after the first. */
+static void who_cannot_be_in_time_after_others_is_told_at_once(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[3] = {0};
+    struct errinfo ei;
+    char text[201];
+    fixture_init(&f, 4);
+    f.m.base.info.rows = true;
+    for (int i = 0; i < 3; i++) {
+        memset(text, 'a' + i, 200);
+        text[i == 2 ? 10 : 200] = 0;
+        struct sched_chat chat = request(&f, &c[i], text, 5);
+        chat.deadline_ms = i == 2 ? 5000 : 1000;
+        assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    }
+    sched_admit(f.s);
+    clock_test_advance(700);
+    sched_refuse_late(f.s);
+    assert_int_equal(c[0].dones, 0);
+    assert_int_equal(c[1].dones, 1);
+    assert_int_equal(c[1].err, ERR_OVERLOADED);
+    assert_true(c[1].retry_after_ms > 0);
+    run_all(&f);
+    assert_int_equal(c[0].n, 5);
+    assert_int_equal(c[2].n, 5);
+    fixture_deinit(&f);
+}
+
+/* Before its prompt is read; what may be let in is not kept out. */
+static void glance_refuses_what_would_be_refused(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c = {0};
+    struct errinfo ei = {0};
+    struct sched_chat unread = {.deadline_ms = -1};
+    fixture_init(&f, 1);
+    unread.arrived_ns = clock_mono_ns();
+    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OK);
+    struct sched_chat chat = request(&f, &c, "long>", 200);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    sched_round(f.s);
+    int64_t refused = metric_get(M_ENGINE_REFUSED);
+    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OVERLOADED);
+    assert_true(ei.retry_after_ms >= 100);
+    assert_non_null(strstr(ei.message, "later than the 1.0 s"));
+    assert_int_equal(metric_get(M_ENGINE_REFUSED) - refused, 1);
+    /* So long a prompt would have more time. */
+    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 2000, &ei), ERR_OK);
+    unread.deadline_ms = 60000;
+    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OK);
+    unread.deadline_ms = 100;
+    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 2000, &ei), ERR_OVERLOADED);
+    unread.wait = true;
+    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OK);
+    assert_int_equal(f.s->n_waiting, 0);
+    run_all(&f);
+    assert_int_equal(c.n, 200);
+    fixture_deinit(&f);
+}
+
 static enum err (*plain_step)(struct model *m, const struct model_item *items, int n,
                               struct errinfo *ei);
 static int step_ms;
@@ -474,6 +535,8 @@ int main(void) {
         cmocka_unit_test(those_refused_together_are_told_different_times),
         cmocka_unit_test(prompt_longer_than_any_deadline_is_let_in_when_alone),
         cmocka_unit_test(missed_deadline_ends_waiting_and_prefilling_requests),
+        cmocka_unit_test(who_cannot_be_in_time_after_others_is_told_at_once),
+        cmocka_unit_test(glance_refuses_what_would_be_refused),
         cmocka_unit_test(first_word_after_the_deadline_is_refused),
         cmocka_unit_test(prompt_of_the_running_step_counts_once),
         cmocka_unit_test(those_who_wait_teach_the_margin),

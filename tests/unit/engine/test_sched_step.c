@@ -294,7 +294,7 @@ static int pieces[64], n_pieces;
 static enum err slow_step(struct model *m, const struct model_item *items, int n,
                           struct errinfo *ei) {
     if (n > 1 && items[0].sequence == items[n - 1].sequence) {
-        clock_test_advance(10 + 3 * n);
+        clock_test_advance(10 + 12 * n);
         pieces[n_pieces++ % 64] = n;
     } else {
         clock_test_advance(10 + n);
@@ -315,6 +315,7 @@ static void pieces_of_a_long_prompt_shrink_when_they_take_longer(void **state) {
     f.m.base.ops = &ops;
     f.m.base.info.rows = true;
     f.s->o.no_guesses = true;
+    f.s->forecast.prompt_ns = 4e6; /* so that the prompt is a long one */
     ask(&f, &running, "hi>", 200);
     sched_round(f.s);
     n_pieces = 0;
