@@ -198,8 +198,7 @@ const struct q8_kernel *q8_kernel_get(size_t i) {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         usable[n++] = &vnni512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) /* so it has F16C, too */
         usable[n++] = &avx2;
     return i < n ? usable[i] : NULL;
 }
