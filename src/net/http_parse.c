@@ -172,27 +172,102 @@ static const char *parse_field(struct str line, struct http_field *f) {
     return http_is_field_value(f->value) ? NULL : "a header holds control characters";
 }
 
+/* The line up to LF; STR_NULL when it does not end in CR LF. */
+static struct str take_first_line(struct str *head) {
+    struct str line = str_cut(head, '\n');
+    return line.n && line.p[line.n - 1] == '\r' ? str_sub(line, 0, line.n - 1) : STR_NULL;
+}
+
+static const char *parse_fields(struct str lines, struct http_head *h, bool *ret_many) {
+    const char *why = NULL;
+    h->nfields = 0;
+    *ret_many = false;
+    while (!why && lines.n) {
+        if (h->nfields == HTTP_MAX_HEADERS) {
+            *ret_many = true;
+            return "too many header lines";
+        }
+        why = parse_field(str_cut(&lines, '\n'), &h->fields[h->nfields++]);
+    }
+    return why;
+}
+
 bool http_head_parse(struct str head, struct http_head *h, int *ret_status, const char **ret_why) {
+    bool many;
     h->nfields = 0;
     h->content_length = 0;
     h->chunked = h->expects_continue = false;
     *ret_status = 400;
     head.n -= 2; /* the empty line is no field */
-    struct str line = str_cut(&head, '\n');
+    struct str line = take_first_line(&head);
     *ret_why = "the request line does not end in CR LF";
-    if (line.n == 0 || line.p[line.n - 1] != '\r')
+    if (!line.p)
         return false;
-    *ret_why = parse_request_line(str_sub(line, 0, line.n - 1), h, ret_status);
-    while (!*ret_why && head.n) {
-        if (h->nfields == HTTP_MAX_HEADERS) {
-            *ret_status = 431;
-            *ret_why = "too many header lines";
-            return false;
-        }
-        *ret_why = parse_field(str_cut(&head, '\n'), &h->fields[h->nfields++]);
-    }
+    *ret_why = parse_request_line(line, h, ret_status);
+    if (*ret_why)
+        return false;
+    *ret_why = parse_fields(head, h, &many);
+    if (many)
+        *ret_status = 431;
     if (!*ret_why)
         *ret_why = read_framing(h, ret_status);
+    return !*ret_why;
+}
+
+/* ---- an answer's head ---- */
+
+static bool parse_status_line(struct str line, struct http_head *h) {
+    if (line.n < 12 || !str_starts(line, STR("HTTP/1.")) || line.p[8] != ' ' ||
+        (line.n > 12 && line.p[12] != ' ') || !http_is_field_value(line))
+        return false;
+    h->status = 0;
+    for (size_t i = 9; i < 12; i++) {
+        if (line.p[i] < '0' || line.p[i] > '9')
+            return false;
+        h->status = h->status * 10 + line.p[i] - '0';
+    }
+    h->minor = line.p[7] > '0';
+    return line.p[7] >= '0' && line.p[7] <= '9' && h->status >= 100;
+}
+
+static const char *read_answer_framing(struct http_head *h) {
+    h->keep_alive = h->minor > 0;
+    for (size_t i = 0; i < h->nfields; i++) {
+        struct str name = h->fields[i].name, value = h->fields[i].value;
+        uint64_t n;
+        if (str_eq_nocase(name, STR("content-length"))) {
+            if (!str_to_u64(value, &n) || (h->has_length && n != h->content_length))
+                return "Content-Length is not one decimal number";
+            h->has_length = true;
+            h->content_length = n;
+        } else if (str_eq_nocase(name, STR("transfer-encoding"))) {
+            if (h->chunked || !str_eq_nocase(value, STR("chunked")) || h->minor == 0)
+                return "the only transfer coding taken is \"chunked\", in HTTP/1.1";
+            h->chunked = true;
+        } else if (str_eq_nocase(name, STR("connection"))) {
+            if (has_item(value, STR("close")))
+                h->keep_alive = false;
+            else if (h->minor == 0 && has_item(value, STR("keep-alive")))
+                h->keep_alive = true;
+        }
+    }
+    if (h->chunked && h->has_length)
+        h->keep_alive = h->has_length = false;
+    return NULL;
+}
+
+bool http_answer_parse(struct str head, struct http_head *h, const char **ret_why) {
+    bool many;
+    h->content_length = 0;
+    h->chunked = h->has_length = h->expects_continue = false;
+    head.n -= 2;
+    struct str line = take_first_line(&head);
+    *ret_why = "this is not an HTTP/1.1 answer";
+    if (!line.p || !parse_status_line(line, h))
+        return false;
+    *ret_why = parse_fields(head, h, &many);
+    if (!*ret_why)
+        *ret_why = read_answer_framing(h);
     return !*ret_why;
 }
 

@@ -20,6 +20,8 @@ struct http_head {
     struct str query;  /* without '?'; STR_NULL if absent */
     int minor;         /* of HTTP/1.x, 0 or 1 */
     bool keep_alive, chunked, expects_continue;
+    int status;      /* of an answer */
+    bool has_length; /* an answer says its length */
     uint64_t content_length;
     size_t nfields;
     struct http_field fields[HTTP_MAX_HEADERS];
@@ -35,6 +37,10 @@ bool http_head_plausible(struct str bytes);
 /* Parses a whole head. The strings of *h point into it. On failure *ret_status is the status to
  * answer and *ret_why the reason (static). */
 bool http_head_parse(struct str head, struct http_head *h, int *ret_status, const char **ret_why);
+
+/* The same of an answer's head. Of an answer with Transfer-Encoding beside Content-Length the
+ * former counts, and the connection is not to be kept (RFC 9112, section 6.3). */
+bool http_answer_parse(struct str head, struct http_head *h, const char **ret_why);
 
 /* Decodes %XX (and '+' as a space, if asked) into out, which holds s.n bytes and may be s.p itself.
  * False for a broken escape, a NUL or what is not UTF-8. */
