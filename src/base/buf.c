@@ -82,7 +82,11 @@ void buf_addz(struct buf *b, const char *z) {
 }
 
 void buf_addc(struct buf *b, char c) {
-    buf_add(b, &c, 1);
+    bool room = b->n + 1 < b->size && b->n < b->cap && !b->err;
+    if (!room && !reserve(b, 1))
+        return;
+    b->p[b->n++] = c;
+    b->p[b->n] = 0;
 }
 
 void buf_addf(struct buf *b, const char *fmt, ...) {

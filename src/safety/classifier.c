@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/crypto.h"
+#include "safety/classifier_sums.h"
 
 #define MAGIC         "PARLEYG1"
 #define NAME_LEN      32
@@ -22,6 +23,7 @@
 #define PIECE_MAX     4096u /* bytes of folded text that one pass looks at; features.py: MAX_BYTES */
 #define FNV_PRIME     16777619u
 #define FNV_BASIS     2166136261u
+#define BATCH         192 /* rows that are added with one call */
 
 enum head { HEAD_HARMFUL = SAFETY_CATEGORIES, HEAD_KINDS };
 
@@ -31,7 +33,9 @@ struct classifier {
     int kind[CLASSIFIER_HEADS_MAX]; /* a safety_category or HEAD_HARMFUL */
     const int8_t *table;            /* these point into data */
     const float *row_scale, *w1, *b1, *w2, *w3, *b2, *calibration;
-    char *data; /* owned; aligned for float */
+    char *data;           /* owned; aligned for float */
+    float *wide2, *wide3; /* owned: w2 and w3 with rows of SUMS_HEADS */
+    const struct classifier_sums *sums;
     char digest[13];
 };
 
@@ -116,6 +120,14 @@ static bool read_weights(struct classifier *c, struct reader *r) {
     return r->left == 0;
 }
 
+/* Rows of SUMS_HEADS, the rest of each zero. */
+static float *widen(const float *w, size_t rows, size_t heads) {
+    float *wide = calloc(rows, SUMS_HEADS * sizeof *wide);
+    for (size_t i = 0; wide && i < rows; i++)
+        memcpy(wide + i * SUMS_HEADS, w + i * heads, heads * sizeof *w);
+    return wide;
+}
+
 static bool digest_fits(struct str bytes, char hex[SHA256_HEX_LEN + 1]) {
     char stored[SHA256_HEX_LEN + 1];
     const size_t body = bytes.n - SHA256_LEN;
@@ -149,6 +161,13 @@ enum err classifier_parse(struct str bytes, struct classifier **ret, struct erri
         return err_set(ei, ERR_CORRUPT,
                        "the safety classifier's model has sizes or numbers that "
                        "cannot be; take the file that belongs to this version");
+    }
+    c->sums = classifier_sums_best();
+    c->wide2 = widen(c->w2, c->hidden, c->heads);
+    c->wide3 = widen(c->w3, c->inputs, c->heads);
+    if (!c->wide2 || !c->wide3) {
+        classifier_free(c);
+        return err_set(ei, ERR_NOMEM, NULL);
     }
     *ret = c;
     return ERR_OK;
@@ -186,8 +205,11 @@ enum err classifier_open_builtin(struct classifier **ret, struct errinfo *ei) {
 }
 
 void classifier_free(struct classifier *c) {
-    if (c)
-        free(c->data);
+    if (!c)
+        return;
+    free(c->data);
+    free(c->wide2);
+    free(c->wide3);
     free(c);
 }
 
@@ -237,11 +259,27 @@ static uint32_t mix(uint32_t h) { /* the finaliser of MurmurHash3 (Appleby) */
     return h ^ h >> 16;
 }
 
-static void add_row(const struct classifier *c, uint32_t hash, int32_t *sum) {
-    const uint32_t dim = c->dim; /* here and below: a sum may not be taken for a size */
-    const int8_t *row = c->table + (size_t)(mix(hash) >> (32 - c->bits)) * dim;
-    for (uint32_t d = 0; d < dim; d++)
-        sum[d] += row[d];
+/* Rows that are on their way into a sum. */
+struct batch {
+    const struct classifier *c;
+    int32_t *sum;
+    size_t n;
+    uint32_t rows[BATCH];
+};
+
+static void batch_add(struct batch *b) {
+    b->c->sums->add_rows(b->c->table, b->c->dim, b->rows, b->n, b->sum);
+    b->n = 0;
+}
+
+static void add_row(struct batch *b, uint32_t hash) {
+    if (b->n == BATCH)
+        batch_add(b);
+    uint32_t row = mix(hash) >> (32 - b->c->bits);
+    const int8_t *p = b->c->table + (size_t)row * b->c->dim;
+    __builtin_prefetch(p); /* the table is larger than the near caches */
+    __builtin_prefetch(p + b->c->dim - 1);
+    b->rows[b->n++] = row;
 }
 
 static void add_part(const struct classifier *c, const int32_t *sum, size_t n, float *z) {
@@ -255,15 +293,21 @@ static void add_part(const struct classifier *c, const int32_t *sum, size_t n, f
 /* z of one folded piece; dim numbers are added. */
 static void bag(const struct classifier *c, const uint8_t *p, size_t n, float *z) {
     int32_t pieces[DIM_MAX] = {0}, words[DIM_MAX] = {0};
+    struct batch b;
+    b.c = c;
+    b.sum = pieces;
+    b.n = 0;
     size_t n_pieces = 0, n_words = 0;
     for (size_t i = 0; i + 3 <= n; i++)
         for (size_t k = 3; k <= 5 && i + k <= n; k++) {
             uint32_t h = FNV_BASIS + (uint32_t)k;
             for (size_t j = 0; j < k; j++)
                 h = (h ^ p[i + j]) * FNV_PRIME;
-            add_row(c, h, pieces);
+            add_row(&b, h);
             n_pieces++;
         }
+    batch_add(&b);
+    b.sum = words;
     uint32_t before = 0;
     bool first = true;
     for (size_t i = 1; i < n;) {
@@ -271,62 +315,54 @@ static void bag(const struct classifier *c, const uint8_t *p, size_t n, float *z
         for (; p[i] != ' '; i++)
             h = (h ^ p[i]) * FNV_PRIME;
         i++;
-        add_row(c, h, words);
+        add_row(&b, h);
         n_words++;
         if (!first) {
-            add_row(c, before * 0x9e3779b1u ^ h, words);
+            add_row(&b, before * 0x9e3779b1u ^ h);
             n_words++;
         }
         before = h;
         first = false;
     }
+    batch_add(&b);
     add_part(c, pieces, n_pieces, z);
     add_part(c, words, n_words, z);
 }
 
 /* ---- the network ---- */
 
-static void run_network(const struct classifier *c, const float *x, float *ret) {
-    float h[HIDDEN_MAX], out[CLASSIFIER_HEADS_MAX];
-    const uint32_t hidden = c->hidden, heads = c->heads;
-    memcpy(h, c->b1, hidden * sizeof *h);
-    memcpy(out, c->b2, heads * sizeof *out);
-    for (uint32_t i = 0; i < c->inputs; i++) {
-        if (x[i] == 0)
-            continue;
-        const float *w1 = c->w1 + (size_t)i * hidden, *w3 = c->w3 + (size_t)i * heads;
-        for (uint32_t j = 0; j < hidden; j++)
-            h[j] += x[i] * w1[j];
-        for (uint32_t j = 0; j < heads; j++)
-            out[j] += x[i] * w3[j];
-    }
-    for (uint32_t i = 0; i < hidden; i++) {
-        if (h[i] <= 0)
-            continue;
-        const float *w2 = c->w2 + (size_t)i * heads;
-        for (uint32_t j = 0; j < heads; j++)
-            out[j] += h[i] * w2[j];
-    }
-    memcpy(ret, out, heads * sizeof *ret);
+/* x: the inputs from the embedding's on, or without one from z on. */
+static void run_network(const struct classifier *c, const float *x, bool embedded, float *ret) {
+    float h[HIDDEN_MAX], out[SUMS_HEADS] = {0};
+    const size_t from = embedded ? 0 : c->embedding, n = c->inputs - from;
+    memcpy(h, c->b1, c->hidden * sizeof *h);
+    memcpy(out, c->b2, c->heads * sizeof *out);
+    c->sums->add_products(c->w1 + from * c->hidden, c->hidden, x, n, h);
+    c->sums->add_heads(c->wide3 + from * SUMS_HEADS, x, n, out);
+    for (uint32_t i = 0; i < c->hidden; i++)
+        h[i] = h[i] > 0 ? h[i] : 0;
+    c->sums->add_heads(c->wide2, h, c->hidden, out);
+    memcpy(ret, out, c->heads * sizeof *ret);
 }
 
-static void set_flags(const struct classifier *c, float *x, const float *embedding,
-                      enum safety_direction direction) {
-    float *flags = x + c->embedding + c->dim;
-    flags[0] = embedding ? 1 : 0;
+/* flags: behind z. */
+static void set_flags(float *flags, bool embedded, enum safety_direction direction) {
+    flags[0] = embedded ? 1 : 0;
     flags[1] = direction == SAFETY_OUTPUT ? 1 : 0;
     flags[2] = direction == SAFETY_PASSAGE ? 1 : 0;
 }
 
 static void piece_logits(const struct classifier *c, const uint8_t *p, size_t n,
                          const float *embedding, enum safety_direction direction, float *ret) {
-    float x[EMBEDDING_MAX + DIM_MAX + FLAGS] = {0};
+    float x[EMBEDDING_MAX + DIM_MAX + FLAGS];
+    size_t at = embedding ? c->embedding : 0;
     if (embedding)
-        memcpy(x, embedding, c->embedding * sizeof *x);
+        memcpy(x, embedding, at * sizeof *x);
+    memset(x + at, 0, c->dim * sizeof *x);
     if (n > 2)
-        bag(c, p, n, x + c->embedding);
-    set_flags(c, x, embedding, direction);
-    run_network(c, x, ret);
+        bag(c, p, n, x + at);
+    set_flags(x + at + c->dim, embedding != NULL, direction);
+    run_network(c, x, embedding != NULL, ret);
 }
 
 size_t classifier_logits(const struct classifier *c, struct str text, const float *embedding,
@@ -405,8 +441,20 @@ void classifier_score(const struct classifier *c, const struct safety_text *t,
 
 /* ---- a text that grows ---- */
 
+struct flow_batches {
+    struct batch pieces, words;
+};
+
+static void begin_batches(const struct classifier *c, struct classifier_flow *f,
+                          struct flow_batches *b) {
+    b->pieces.c = b->words.c = c;
+    b->pieces.n = b->words.n = 0;
+    b->pieces.sum = f->pieces;
+    b->words.sum = f->words;
+}
+
 /* Takes one byte of the folded text: the pieces that end there, and the word if it ends one. */
-static void flow_byte(const struct classifier *c, struct classifier_flow *f, uint8_t b) {
+static void flow_byte(struct flow_batches *to, struct classifier_flow *f, uint8_t b) {
     for (int i = 0; i < 4; i++)
         f->last[i] = f->last[i + 1];
     f->last[4] = b;
@@ -416,17 +464,17 @@ static void flow_byte(const struct classifier *c, struct classifier_flow *f, uin
         uint32_t h = FNV_BASIS + (uint32_t)k;
         for (size_t j = 5 - k; j < 5; j++)
             h = (h ^ f->last[j]) * FNV_PRIME;
-        add_row(c, h, f->pieces);
+        add_row(&to->pieces, h);
         f->n_pieces++;
     }
     if (b != ' ') {
         f->word = ((f->in_word ? f->word : FNV_BASIS) ^ b) * FNV_PRIME;
         f->in_word = true;
     } else if (f->in_word) {
-        add_row(c, f->word, f->words);
+        add_row(&to->words, f->word);
         f->n_words++;
         if (f->any_word) {
-            add_row(c, f->before * 0x9e3779b1u ^ f->word, f->words);
+            add_row(&to->words, f->before * 0x9e3779b1u ^ f->word);
             f->n_words++;
         }
         f->before = f->word;
@@ -435,9 +483,16 @@ static void flow_byte(const struct classifier *c, struct classifier_flow *f, uin
     }
 }
 
+static void end_batches(struct flow_batches *b) {
+    batch_add(&b->pieces);
+    batch_add(&b->words);
+}
+
 void classifier_flow_add(const struct classifier *c, struct classifier_flow *f, struct str text) {
+    struct flow_batches to;
+    begin_batches(c, f, &to);
     if (f->n == 0)
-        flow_byte(c, f, ' ');
+        flow_byte(&to, f, ' ');
     for (size_t i = 0; i < text.n; i++) {
         uint8_t b = (uint8_t)text.p[i];
         if (b >= 'A' && b <= 'Z')
@@ -445,21 +500,25 @@ void classifier_flow_add(const struct classifier *c, struct classifier_flow *f, 
         else if (b < 128 && !(b >= 'a' && b <= 'z') && !(b >= '0' && b <= '9'))
             b = ' ';
         if (b != ' ' || f->in_word)
-            flow_byte(c, f, b);
+            flow_byte(&to, f, b);
     }
+    end_batches(&to);
 }
 
 void classifier_flow_score(const struct classifier *c, const struct classifier_flow *flow,
                            enum safety_direction direction, float ret[SAFETY_CATEGORIES]) {
-    float x[EMBEDDING_MAX + DIM_MAX + FLAGS], logits[CLASSIFIER_HEADS_MAX], p[HEAD_KINDS] = {0};
+    float x[DIM_MAX + FLAGS] = {0}, logits[CLASSIFIER_HEADS_MAX], p[HEAD_KINDS] = {0};
     struct classifier_flow f = *flow;
-    if (f.in_word)
-        flow_byte(c, &f, ' ');
-    memset(x, 0, c->inputs * sizeof *x);
-    add_part(c, f.pieces, f.n_pieces, x + c->embedding);
-    add_part(c, f.words, f.n_words, x + c->embedding);
-    set_flags(c, x, NULL, direction);
-    run_network(c, x, logits);
+    if (f.in_word) {
+        struct flow_batches to;
+        begin_batches(c, &f, &to);
+        flow_byte(&to, &f, ' ');
+        end_batches(&to);
+    }
+    add_part(c, f.pieces, f.n_pieces, x);
+    add_part(c, f.words, f.n_words, x);
+    set_flags(x + c->dim, false, direction);
+    run_network(c, x, false, logits);
     if (f.any_word)
         raise_by_logits(c, logits, NULL, direction, p);
     name_strongest(p);

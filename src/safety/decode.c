@@ -1,9 +1,12 @@
 /* Encoded fragments: base64 (RFC 4648, both alphabets), hexadecimal and ROT13. A fragment counts
  * only when what comes out reads as text; so a hash, a key or an image stays what it is. */
+#include <pthread.h>
+
 #include "safety/normalise_internal.h"
 
 #define ENCODED_MIN 12 /* characters of base64 or hex: shorter ones carry no request */
 #define ROT13_WORDS 3  /* words in a row */
+#define COMMON_MAX  7  /* letters of a common word at most */
 
 struct found {
     decode_fn take;
@@ -111,23 +114,35 @@ static char rot13(char c) {
     return c;
 }
 
+/* Up to seven letters as a number; in the order of the alphabet. */
+static uint64_t pack(const char *p, size_t n, bool turned) {
+    uint64_t v = 0;
+    for (size_t i = 0; i < COMMON_MAX; i++)
+        v = v << 8 | (i < n ? (unsigned char)((turned ? rot13(p[i]) : p[i]) | 0x20) : 0);
+    return v;
+}
+
+static uint64_t packed[sizeof common / sizeof *common];
+static pthread_once_t packed_once = PTHREAD_ONCE_INIT;
+
+static void pack_common(void) {
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
+        packed[i] = pack(common[i], strlen(common[i]), false);
+}
+
 static bool is_common(struct str w, bool turned) {
-    char low[8];
-    if (w.n == 0 || w.n > 7)
+    if (w.n == 0 || w.n > COMMON_MAX)
         return false;
-    for (size_t i = 0; i < w.n; i++)
-        low[i] = (char)((turned ? rot13(w.p[i]) : w.p[i]) | 0x20);
-    for (size_t lo = 0, hi = sizeof common / sizeof *common; lo < hi;) {
+    pthread_once(&packed_once, pack_common);
+    uint64_t v = pack(w.p, w.n, turned);
+    for (size_t lo = 0, hi = sizeof packed / sizeof *packed; lo < hi;) {
         size_t mid = (lo + hi) / 2;
-        int d = strncmp(low, common[mid], w.n);
-        if (d == 0 && common[mid][w.n])
-            d = -1;
-        if (d == 0)
+        if (packed[mid] == v)
             return true;
-        if (d < 0)
-            hi = mid;
-        else
+        if (packed[mid] < v)
             lo = mid + 1;
+        else
+            hi = mid;
     }
     return false;
 }

@@ -9,8 +9,17 @@ struct folded {
 };
 
 static inline void folded_add(struct folded *f, char c, struct normal_source s) {
-    buf_addc(f->text, c);
-    buf_add(f->map, &s, sizeof s);
+    struct buf *t = f->text, *m = f->map;
+    if (t->n + 1 >= t->size || m->n + sizeof s >= m->size || t->n >= t->cap || t->err || m->err) {
+        buf_addc(t, c);
+        buf_add(m, &s, sizeof s);
+        return;
+    }
+    t->p[t->n++] = c; /* as buf_add() does it, without asking for room */
+    t->p[t->n] = 0;
+    memcpy(m->p + m->n, &s, sizeof s);
+    m->n += sizeof s;
+    m->p[m->n] = 0;
 }
 
 /* ---- unicode.c ---- */

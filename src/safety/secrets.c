@@ -252,6 +252,8 @@ static bool find_assigned(struct str s, size_t at, struct pii_hit *h) {
         "apikey",        "api-key",    "access_token", "auth_token",     "token",
         "client_secret", "secret_key", "AccountKey",   "SharedAccessKey"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if ((s.p[0] ^ keys[i][0]) & ~0x20)
+            continue;
         struct str key = str_from(keys[i]);
         if (s.n < key.n + 10 || !str_eq_nocase(str_sub(s, 0, key.n), key))
             continue;

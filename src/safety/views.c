@@ -34,7 +34,7 @@ static bool asks(struct str part, bool any) {
     bool found = any || (part.n && part.p[part.n - 1] == '?');
     for (struct str w = next_word(&rest); w.n && words < 64; w = next_word(&rest), words++)
         for (size_t k = 0; words < REQUEST_WORDS && k < sizeof asking / sizeof *asking; k++)
-            found |= str_eq_nocase(w, str_from(asking[k]));
+            found |= (w.p[0] | 0x20) == asking[k][0] && str_eq_nocase(w, str_from(asking[k]));
     return found && words >= WORDS_LEAST;
 }
 
@@ -50,7 +50,7 @@ static size_t opens(struct str at, struct str *ret) {
         {{"`", 1}, {"`", 1}},
     };
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
-        if (str_starts(at, marks[i].open)) {
+        if (at.p[0] == marks[i].open.p[0] && str_starts(at, marks[i].open)) {
             *ret = marks[i].close;
             return marks[i].open.n;
         }

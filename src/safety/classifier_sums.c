@@ -1,0 +1,185 @@
+/* See classifier_sums.h. */
+#include "safety/classifier_sums.h"
+
+#include <string.h>
+
+#define LANES 4 /* sums of a head, so that one addition does not wait for the one before */
+
+/* ---- any processor ---- */
+
+static void add_rows_plain(const int8_t *table, uint32_t dim, const uint32_t *rows, size_t n,
+                           int32_t *restrict sum) {
+    for (size_t i = 0; i < n; i++) {
+        const int8_t *row = table + (size_t)rows[i] * dim;
+        for (uint32_t d = 0; d < dim; d++)
+            sum[d] += row[d];
+    }
+}
+
+static void add_products_plain(const float *w, uint32_t width, const float *x, size_t n,
+                               float *restrict out) {
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < width; j++)
+            out[j] += x[i] * w[i * width + j];
+}
+
+static void add_heads_plain(const float *w, const float *x, size_t n, float *restrict out) {
+    float sum[LANES][SUMS_HEADS] = {{0}};
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < SUMS_HEADS; j++)
+            sum[i % LANES][j] += x[i] * w[i * SUMS_HEADS + j];
+    for (size_t j = 0; j < SUMS_HEADS; j++)
+        out[j] += (sum[0][j] + sum[1][j]) + (sum[2][j] + sum[3][j]);
+}
+
+static const struct classifier_sums plain = {"plain", add_rows_plain, add_products_plain,
+                                             add_heads_plain};
+
+#ifdef __x86_64__
+#include <immintrin.h>
+
+/* ---- AVX2 ---- */
+
+#define AVX2 __attribute__((target("avx2")))
+
+AVX2 static void add_rows_avx2(const int8_t *table, uint32_t dim, const uint32_t *rows, size_t n,
+                               int32_t *sum) {
+    uint32_t d = 0;
+    for (; d + 16 <= dim; d += 16) {
+        __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(sum + d));
+        __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(sum + d + 8));
+        for (size_t i = 0; i < n; i++) {
+            const int8_t *row = table + (size_t)rows[i] * dim + d;
+            __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)row);
+            a = _mm256_add_epi32(a, _mm256_cvtepi8_epi32(bytes));
+            b = _mm256_add_epi32(b, _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)));
+        }
+        _mm256_storeu_si256((__m256i *)(void *)(sum + d), a);
+        _mm256_storeu_si256((__m256i *)(void *)(sum + d + 8), b);
+    }
+    for (size_t i = 0; i < n && d < dim; i++)
+        for (uint32_t k = d; k < dim; k++)
+            sum[k] += table[(size_t)rows[i] * dim + k];
+}
+
+AVX2 static void add_products_avx2(const float *w, uint32_t width, const float *x, size_t n,
+                                   float *out) {
+    uint32_t j = 0;
+    for (; j + 32 <= width; j += 32) {
+        __m256 a[4];
+        for (int k = 0; k < 4; k++)
+            a[k] = _mm256_loadu_ps(out + j + 8 * k);
+        for (size_t i = 0; i < n; i++) {
+            const float *row = w + i * width + j;
+            __m256 by = _mm256_set1_ps(x[i]);
+            for (int k = 0; k < 4; k++)
+                a[k] = _mm256_add_ps(a[k], _mm256_mul_ps(by, _mm256_loadu_ps(row + 8 * k)));
+        }
+        for (int k = 0; k < 4; k++)
+            _mm256_storeu_ps(out + j + 8 * k, a[k]);
+    }
+    for (size_t i = 0; i < n && j < width; i++)
+        for (uint32_t k = j; k < width; k++)
+            out[k] += x[i] * w[i * width + k];
+}
+
+AVX2 static void add_heads_avx2(const float *w, const float *x, size_t n, float *out) {
+    __m256 sum[LANES][2];
+    for (int l = 0; l < LANES; l++)
+        sum[l][0] = sum[l][1] = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += LANES)
+        for (size_t l = 0; l < LANES && i + l < n; l++) {
+            const float *row = w + (i + l) * SUMS_HEADS;
+            __m256 by = _mm256_set1_ps(x[i + l]);
+            sum[l][0] = _mm256_add_ps(sum[l][0], _mm256_mul_ps(by, _mm256_loadu_ps(row)));
+            sum[l][1] = _mm256_add_ps(sum[l][1], _mm256_mul_ps(by, _mm256_loadu_ps(row + 8)));
+        }
+    for (int k = 0; k < 2; k++) {
+        __m256 all =
+            _mm256_add_ps(_mm256_add_ps(sum[0][k], sum[1][k]), _mm256_add_ps(sum[2][k], sum[3][k]));
+        _mm256_storeu_ps(out + 8 * k, _mm256_add_ps(_mm256_loadu_ps(out + 8 * k), all));
+    }
+}
+
+static const struct classifier_sums avx2 = {"avx2", add_rows_avx2, add_products_avx2,
+                                            add_heads_avx2};
+
+/* ---- AVX-512 ---- */
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
+
+/* Four registers hold a sum; what is past dim is masked and never read. */
+AVX512 static void add_rows_avx512(const int8_t *table, uint32_t dim, const uint32_t *rows,
+                                   size_t n, int32_t *sum) {
+    __mmask16 m[4];
+    __m512i a[4];
+    for (uint32_t k = 0; k < 4; k++) {
+        uint32_t left = dim > 16 * k ? dim - 16 * k : 0;
+        m[k] = (__mmask16)(left >= 16 ? 0xFFFFu : (1u << left) - 1);
+        a[k] = _mm512_maskz_loadu_epi32(m[k], sum + 16 * k);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const int8_t *row = table + (size_t)rows[i] * dim;
+        for (int k = 0; k < 4; k++)
+            a[k] = _mm512_add_epi32(a[k],
+                                    _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(m[k], row + 16 * k)));
+    }
+    for (int k = 0; k < 4; k++)
+        _mm512_mask_storeu_epi32(sum + 16 * k, m[k], a[k]);
+}
+
+AVX512 static void add_products_avx512(const float *w, uint32_t width, const float *x, size_t n,
+                                       float *out) {
+    uint32_t j = 0;
+    for (; j + 64 <= width; j += 64) {
+        __m512 a[4];
+        for (int k = 0; k < 4; k++)
+            a[k] = _mm512_loadu_ps(out + j + 16 * k);
+        for (size_t i = 0; i < n; i++) {
+            const float *row = w + i * width + j;
+            __m512 by = _mm512_set1_ps(x[i]);
+            for (int k = 0; k < 4; k++)
+                a[k] = _mm512_add_ps(a[k], _mm512_mul_ps(by, _mm512_loadu_ps(row + 16 * k)));
+        }
+        for (int k = 0; k < 4; k++)
+            _mm512_storeu_ps(out + j + 16 * k, a[k]);
+    }
+    for (size_t i = 0; i < n && j < width; i++)
+        for (uint32_t k = j; k < width; k++)
+            out[k] += x[i] * w[i * width + k];
+}
+
+AVX512 static void add_heads_avx512(const float *w, const float *x, size_t n, float *out) {
+    __m512 sum[LANES];
+    for (int l = 0; l < LANES; l++)
+        sum[l] = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i += LANES)
+        for (size_t l = 0; l < LANES && i + l < n; l++)
+            sum[l] =
+                _mm512_add_ps(sum[l], _mm512_mul_ps(_mm512_set1_ps(x[i + l]),
+                                                    _mm512_loadu_ps(w + (i + l) * SUMS_HEADS)));
+    __m512 all = _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3]));
+    _mm512_storeu_ps(out, _mm512_add_ps(_mm512_loadu_ps(out), all));
+}
+
+static const struct classifier_sums avx512 = {"avx512", add_rows_avx512, add_products_avx512,
+                                              add_heads_avx512};
+#endif
+
+const struct classifier_sums *classifier_sums_nth(size_t n) {
+    const struct classifier_sums *list[3];
+    size_t have = 0;
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
+        list[have++] = &avx512;
+    if (__builtin_cpu_supports("avx2"))
+        list[have++] = &avx2;
+#endif
+    list[have++] = &plain;
+    return n < have ? list[n] : NULL;
+}
+
+const struct classifier_sums *classifier_sums_best(void) {
+    return classifier_sums_nth(0);
+}

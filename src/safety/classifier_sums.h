@@ -1,0 +1,26 @@
+/* The classifier's long loops, made for the processor at hand (AVX-512, AVX2, or what any has). All
+ * of them give the same bits: sums of integers, and products that are added in one order and never
+ * fused (CMakeLists.txt switches that off), so that a text is judged alike on any machine. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SUMS_HEADS   16 /* width of an output's row */
+#define SUMS_DIM_MAX 64
+
+struct classifier_sums {
+    const char *name;
+    /* sum[d] += table[rows[i] * dim + d] for each of the n rows; dim <= SUMS_DIM_MAX */
+    void (*add_rows)(const int8_t *table, uint32_t dim, const uint32_t *rows, size_t n,
+                     int32_t *sum);
+    /* out[j] += x[i] * w[i * width + j] for each i < n, in that order */
+    void (*add_products)(const float *w, uint32_t width, const float *x, size_t n, float *out);
+    /* The same for a width of SUMS_HEADS; every fourth i is added up by itself first. */
+    void (*add_heads)(const float *w, const float *x, size_t n, float out[SUMS_HEADS]);
+};
+
+/* The fastest that this processor runs. The n-th of all that it runs, for the test that they agree:
+ * NULL when there are no more. */
+const struct classifier_sums *classifier_sums_best(void);
+const struct classifier_sums *classifier_sums_nth(size_t n);

@@ -1,0 +1,125 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "safety/classifier_sums.h"
+
+#define ROWS 300
+#define DIM  SUMS_DIM_MAX
+
+static uint32_t seed = 1;
+
+static uint32_t number(void) {
+    seed = seed * 1664525 + 1013904223;
+    return seed >> 8;
+}
+
+static float small(void) {
+    return ((float)(number() % 20001) - 10000) / 7919;
+}
+
+static void rows_are_summed_alike_by_all(void **state) {
+    (void)state;
+    const struct classifier_sums *s;
+    uint32_t rows[ROWS];
+    for (size_t n = 0; (s = classifier_sums_nth(n)); n++)
+        for (uint32_t dim = 4; dim <= DIM; dim += 4) {
+            int8_t *table = malloc((size_t)ROWS * dim); /* of this size: a read past it is seen */
+            int32_t want[DIM] = {0}, got[DIM + 1] = {0};
+            assert_non_null(table);
+            for (size_t i = 0; i < (size_t)ROWS * dim; i++)
+                table[i] = (int8_t)(number() % 256 - 128);
+            for (int i = 0; i < ROWS; i++) {
+                rows[i] = i ? number() % ROWS : ROWS - 1;
+                for (uint32_t d = 0; d < dim; d++)
+                    want[d] += table[rows[i] * dim + d];
+            }
+            got[dim] = 77;
+            s->add_rows(table, dim, rows, 100, got);
+            s->add_rows(table, dim, rows + 100, ROWS - 100, got);
+            s->add_rows(table, dim, rows, 0, got);
+            assert_memory_equal(got, want, dim * sizeof *want);
+            assert_int_equal(got[dim], 77);
+            free(table);
+        }
+}
+
+/* Bit for bit. */
+static void products_are_summed_alike_by_all(void **state) {
+    (void)state;
+    static const uint32_t widths[] = {1, 7, 16, 33, 64, 100, 511, 512};
+    const struct classifier_sums *first = classifier_sums_nth(0), *s;
+    float x[67];
+    for (int i = 0; i < 67; i++)
+        x[i] = i % 9 ? small() : 0;
+    for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
+        uint32_t width = widths[k];
+        float *w = malloc(67 * width * sizeof *w), want[512], got[512], start[512];
+        assert_non_null(w);
+        for (size_t i = 0; i < 67 * width; i++)
+            w[i] = small();
+        for (uint32_t i = 0; i < width; i++)
+            start[i] = want[i] = small();
+        first->add_products(w, width, x, 67, want);
+        for (size_t n = 1; (s = classifier_sums_nth(n)); n++) {
+            memcpy(got, start, sizeof got);
+            s->add_products(w, width, x, 67, got);
+            assert_memory_equal(got, want, width * sizeof *got);
+        }
+        double sum = start[0];
+        for (int i = 0; i < 67; i++)
+            sum += (double)x[i] * w[(size_t)i * width];
+        assert_float_equal(want[0], sum, 1e-3);
+        free(w);
+    }
+}
+
+static void heads_are_summed_alike_by_all(void **state) {
+    (void)state;
+    const struct classifier_sums *first = classifier_sums_nth(0), *s;
+    for (size_t n = 0; n < 40; n += n < 10 ? 1 : 7) {
+        float *w = malloc((n + 1) * SUMS_HEADS * sizeof *w), x[40], want[SUMS_HEADS] = {0};
+        assert_non_null(w);
+        for (size_t i = 0; i < n; i++)
+            x[i] = small();
+        for (size_t i = 0; i < n * SUMS_HEADS; i++)
+            w[i] = small();
+        first->add_heads(w, x, n, want);
+        for (size_t k = 1; (s = classifier_sums_nth(k)); k++) {
+            float got[SUMS_HEADS] = {0};
+            s->add_heads(w, x, n, got);
+            assert_memory_equal(got, want, sizeof got);
+        }
+        double sum = 0;
+        for (size_t i = 0; i < n; i++)
+            sum += (double)x[i] * w[i * SUMS_HEADS + 3];
+        assert_float_equal(want[3], sum, 1e-3);
+        free(w);
+    }
+}
+
+static void the_plain_one_is_always_there(void **state) {
+    (void)state;
+    size_t n = 0;
+    while (classifier_sums_nth(n))
+        n++;
+    assert_true(n >= 1);
+    assert_string_equal(classifier_sums_nth(n - 1)->name, "plain");
+    assert_ptr_equal(classifier_sums_best(), classifier_sums_nth(0));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_are_summed_alike_by_all),
+        cmocka_unit_test(products_are_summed_alike_by_all),
+        cmocka_unit_test(heads_are_summed_alike_by_all),
+        cmocka_unit_test(the_plain_one_is_always_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
