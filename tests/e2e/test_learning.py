@@ -78,12 +78,12 @@ def test_approved_answer_that_people_dislike_is_not_served_any_more(program, adm
     def state():
         return next(a for a in admin.get("/api/v1/learning/answers?limit=200")["data"] if a["answer_id"] == made["answer_id"])
     wait_for(lambda: ask(admin)["finish_reason"] == "approved", "the approved answer")
-    for person in people:
+    for i, person in enumerate(people):  # of fewer than five the server's own look thinks nothing
         message = ask(person)
-        assert message["finish_reason"] == "approved" and state()["state"] == "approved"
+        assert message["finish_reason"] == "approved"
+        assert (state()["state"], state()["rated"], state()["satisfaction"]) == ("approved", i, 0 if i else None)
         rate(person, message, "thumbs_down")
         rate(person, message, "thumbs_down")  # one voice for each person
-    assert (state()["rated"], state()["satisfaction"]) == (5, 0)
     done = admin.post("/api/v1/learning/run")  # or the server's own look, if it was first
     assert "not served any more" in done["words"] or done["answers_stale"] == 0
     assert (state()["state"], state()["why"], state()["rated"]) == ("stale", "disliked", 0)

@@ -440,6 +440,11 @@ step('settings: answers are approved, variants tried, and what people think is p
   await item('museum in Ulm').getByRole('button', { name: 'Withdraw' }).click();
   await item('museum in Ulm').getByText('Withdrawn', { exact: true }).waitFor();
 
+  await dialog.getByRole('spinbutton', { name: /^Days until an answer/ }).fill('90');
+  const kept = page.waitForResponse((r) => r.url().endsWith('/api/v1/learning') && r.request().method() === 'PATCH');
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  assert.equal((await (await kept).json()).answer_days, 90);
+
   await pane('Variants');
   await dialog.getByRole('button', { name: 'Try a variant' }).click();
   await dialog.getByRole('combobox', { name: 'Role' }).selectOption({ label: 'Medical Advisor' });

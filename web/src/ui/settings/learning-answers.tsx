@@ -117,7 +117,7 @@ function Age(): JSX.Element | null {
   });
   if (days === null) return null;
   return (
-    <form class="plot-head" onSubmit={submit}>
+    <form class="answer-age" onSubmit={submit}>
       <Field
         label="Days until an answer must be looked at again (0: never)"
         type="number"
