@@ -17,7 +17,7 @@
 #define ANSWER_MAX      (8u << 20)
 #define CHUNK_MAX       (256u << 10)
 #define GLANCE_BYTES    (64u << 10)
-#define BYTES_PER_TOKEN 3 /* seldom fewer; see glance() */
+#define BYTES_PER_TOKEN 4 /* of most texts */
 
 struct chat {
     struct engine *engine;
@@ -343,8 +343,8 @@ static enum err set_format(struct chat *c, struct sched_chat *job, struct errinf
 }
 
 /* When all are busy most requests are refused: that is seen before the template and the tokeniser
- * have worked on them, which takes longer than all else about a refusal. What a role's requests
- * share is held when others of it came lately. */
+ * have worked on them, which takes longer than all else about a refusal. What is new is the last
+ * message; what a role's requests share is held when others of it came lately. */
 static enum err glance(struct chat *c, const struct sched_chat *job, struct errinfo *ei) {
     const struct chat_request *r = &c->request;
     size_t bytes = 0;
@@ -353,9 +353,11 @@ static enum err glance(struct chat *c, const struct sched_chat *job, struct erri
                  openings_find(c->engine->openings, r->messages[0].content, with_user);
     for (int i = known; i < r->n_messages; i++)
         bytes += r->messages[i].content.n;
-    if (bytes > GLANCE_BYTES)
+    if (bytes > GLANCE_BYTES || r->proceed || job->wait)
         return ERR_OK;
-    return sched_chat_glance(c->engine->sched, job, 1, (int)(bytes / BYTES_PER_TOKEN) + 1, ei);
+    int least = (int)r->messages[r->n_messages - 1].content.n / BYTES_PER_TOKEN;
+    return sched_chat_glance(c->engine->sched, job, least > 0 ? least : 1,
+                             (int)bytes * 2 / BYTES_PER_TOKEN + 1, ei);
 }
 
 static enum err submit(struct chat *c, struct errinfo *ei) {

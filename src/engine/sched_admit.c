@@ -257,20 +257,18 @@ enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     return may_enter(s, j, ei);
 }
 
-/* More tokens make it neither earlier nor, up to the usual deadline, its deadline later. */
 enum err sched_chat_glance(struct sched *s, const struct sched_chat *c, int least, int most,
                            struct errinfo *ei) {
-    struct job j = {.chat = *c, .prompt_tokens = least, .fresh = least};
-    enum err e = ERR_OK;
+    struct job j = {.chat = *c, .prompt_tokens = least, .fresh = most};
     if (!s->model)
         return ERR_OK;
     pthread_mutex_lock(&s->state);
-    double alone = forecast_step_ns(&s->forecast, 1, most) * ALONE_MARGIN;
-    if (c->deadline_ms >= 0 || alone <= (double)(s->o.deadline_ms * MS)) {
-        j.account = fairness_join(s->fairness, c->user);
-        e = may_enter(s, &j, ei);
-        fairness_leave(s->fairness, j.account);
-    }
+    if (c->deadline_ms < 0) /* longer prompts may have a later one */
+        j.chat.deadline_ms = deadline_of(s, &j) / MS;
+    j.fresh = least;
+    j.account = fairness_join(s->fairness, c->user);
+    enum err e = may_enter(s, &j, ei);
+    fairness_leave(s->fairness, j.account);
     pthread_mutex_unlock(&s->state);
     return e;
 }

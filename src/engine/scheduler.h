@@ -110,9 +110,9 @@ void sched_free(struct sched *s); /* after sched_run() returned; what is left en
  * names the request in sched_cancel(). */
 enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
                            struct errinfo *ei) ERR_CHECK;
-/* Refuses as sched_chat_submit() would, before the prompt is read: one of which at least so many
- * tokens are to be computed, and at most (about) so many. ERR_OK: it may be worth reading. Nothing
- * is moved. */
+/* Refuses as sched_chat_submit() would, before the prompt is read: one of which about so many
+ * tokens are to be computed at least, and at most. ERR_OK: it may be worth reading. Nothing is
+ * moved. */
 enum err sched_chat_glance(struct sched *s, const struct sched_chat *c, int least, int most,
                            struct errinfo *ei) ERR_CHECK;
 /* ERR_OVERLOADED with retry_after_ms when too many tokens of texts wait. *ret_id as above. */

@@ -190,8 +190,6 @@ static void glance_refuses_what_would_be_refused(void **state) {
     assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OK);
     unread.deadline_ms = 100;
     assert_int_equal(sched_chat_glance(f.s, &unread, 1, 2000, &ei), ERR_OVERLOADED);
-    unread.wait = true;
-    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OK);
     assert_int_equal(f.s->n_waiting, 0);
     run_all(&f);
     assert_int_equal(c.n, 200);
