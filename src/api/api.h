@@ -36,6 +36,7 @@ struct api_options {
     struct jobs *safety_jobs;    /* where it judges */
     bool guard_early;  /* the model may be asked before the last verdict on the request is there */
     int guard_wait_ms; /* for the embedding of a request, 0 = 500 */
+    int web_wait_ms;   /* for search services, 0 = 700 */
     bool upstream_is_engine; /* the model server is Parley's own: it is sent the "parley" field
                                 (fairness, prefix reuse) */
     bool signup_open;        /* anybody may make an account; else only administrators */

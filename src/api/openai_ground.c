@@ -242,8 +242,9 @@ static void on_answers(void *ctx, const struct web_search_result *r) {
 
 static void ask_services(struct call *c, struct openai_ground *g) {
     struct errinfo ei;
-    struct web_search_request q = {
-        .query = g->questions[0], .user_id = c->user.user_id, .budget_ms = PASSAGES_WEB_MS};
+    struct web_search_request q = {.query = g->questions[0],
+                                   .user_id = c->user.user_id,
+                                   .budget_ms = passages_web_wait_ms(c->api->o.web_wait_ms)};
     if (!c->api->o.web || !web_search_has_sources(c->api->o.web) || question_is_smalltalk(q.query))
         return;
     if (web_search_run(c->api->o.web, c->loop, &q, on_answers, c, &g->asking, &ei))

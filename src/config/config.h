@@ -58,6 +58,7 @@ struct config {
     int64_t source_delay_ms;
     int64_t max_running;
     int64_t max_running_per_user;
+    int64_t embedding_wait_ms, search_wait_ms;
     int64_t degrade;            /* 0 or 1 */
     const char *fallback_model; /* "" = none */
     int64_t watchdog_seconds, server_memory_mib, engine_memory_mib;

@@ -115,6 +115,8 @@ const struct option options[] = {
     {INT(source_delay_ms, "1000", 1, 600000, "Milliseconds between two requests of sources to the same host; its robots.txt may ask for more.")},
     {INT(max_running, "10000", 1, 1000000, "Answers in progress at once, over all users; past it requests get 429.")},
     {INT(max_running_per_user, "8", 1, 10000, "The same for one user.")},
+    {INT(embedding_wait_ms, "500", 10, 60000, "How long an answer waits for the embedding of its question, which the guard and the search read; a search by itself waits half as long. What is not there by then is done without.")},
+    {INT(search_wait_ms, "700", 10, 60000, "How long an answer waits for search services.")},
     {WORD(degrade, "on", words_switch, "Whether less is done for an answer as load grows, in this order, and said so: no background work, fewer passages, the fallback model, approved answers only.")},
     {TEXT(fallback_model, "", NULL, "a model's name, or nothing", "A smaller model that answers instead of a role's own when there is too much to do; it must be one that a model server has.")},
     {INT(keep_stream_seconds, "60", 0, 86400, "How long the events of a finished answer are kept for a page that comes back.")},

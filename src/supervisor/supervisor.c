@@ -123,8 +123,10 @@ static void reap(struct supervisor *s) {
     }
 }
 
+/* However long it takes to read them, signals that are there together are one wish. */
 static void read_signals(struct supervisor *s) {
     struct signalfd_siginfo info;
+    bool stop = false;
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD) {
             reap(s);
@@ -135,8 +137,10 @@ static void read_signals(struct supervisor *s) {
             continue;
         }
         log_event(LOG_INFO, "supervisor.stop", LF_INT("signal", info.ssi_signo));
-        begin_stop(s);
+        stop = true;
     }
+    if (stop)
+        begin_stop(s);
 }
 
 static void tell_ready(struct supervisor *s) {

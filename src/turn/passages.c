@@ -8,6 +8,7 @@
 #define FRAME_TOKENS 48 /* instructions, fence and names */
 #define TOKENS_MIN   40
 #define TOKENS_MAX   1600
+#define WEB_WAIT_MS  700 /* the documents' search takes less */
 
 size_t passages_budget(struct upstream *u, struct str model, size_t question_bytes) {
     int window = upstream_context_window(u, model);
@@ -54,6 +55,10 @@ static void add_hit(struct buf *b, const struct retrieval_hit *h, size_t n) {
         buf_addf(b, i ? ",%.4f" : "%.4f", h->signals[i]);
     add_text(b, "],\"text\":", h->text);
     buf_addc(b, '}');
+}
+
+int passages_web_wait_ms(int configured) {
+    return configured > 0 ? configured : WEB_WAIT_MS;
 }
 
 void passages_web_to_json(struct buf *b, const struct web_hit *h, size_t n) {

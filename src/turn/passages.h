@@ -29,9 +29,8 @@ void passages_pair_to_json(struct buf *b, const struct retrieval_result *r, doub
 
 /* Of what search services found, beside the documents' search: at most PASSAGES_WEB_MAX hits within
  * max_bytes, copied; none when there is no memory. */
-#define PASSAGES_WEB_MS                                                                            \
-    700 /* the documents' search takes less; the first word waits for the later */
 #define PASSAGES_WEB_MAX 3
+int passages_web_wait_ms(int configured); /* 0 = 700: the first word waits for them */
 void passages_web_to_json(struct buf *b, const struct web_hit *h, size_t n); /* the nth passage */
 size_t passages_web_take(const struct web_search_result *r, size_t max_bytes, struct arena *a,
                          struct web_hit **ret);

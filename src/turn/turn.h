@@ -45,6 +45,7 @@ struct turns_options {
     struct retrieval *retrieval; /* borrowed; NULL = no documents are looked into */
     const char *otlp_endpoint;   /* where traces go, borrowed; NULL or "" = nowhere */
     struct web_search *web;      /* borrowed; NULL = no search service is asked */
+    int web_wait_ms;             /* how long it is waited for, 0 = 700 */
     bool degrade;                /* under load less is done for an answer, which says so */
     const char *fallback_model;  /* the smaller one then; borrowed; NULL or "" = none */
     bool titles; /* ask the model for titles in the background (else the first words are the title)

@@ -17,7 +17,7 @@ void turn_web_ask(struct turn *t, size_t max_bytes) {
     struct errinfo ei;
     struct web_search_request q = {.query = t->branch[t->n_branch - 1].content,
                                    .user_id = t->in.user_id,
-                                   .budget_ms = PASSAGES_WEB_MS};
+                                   .budget_ms = passages_web_wait_ms(t->t->o.web_wait_ms)};
     if (!web_search_has_sources(t->t->o.web) || question_is_smalltalk(q.query))
         return;
     if (t->level >= DEGRADE_PASSAGES) {

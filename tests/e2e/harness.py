@@ -10,6 +10,7 @@ The binary is $PARLEY_BINARY. Everything lives in a temporary folder; processes 
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,13 +23,27 @@ BINARY = os.environ.get("PARLEY_BINARY", os.path.join(os.path.dirname(__file__),
 SMALL_MODEL = "smollm2-135m-instruct"
 
 
+# A machine that is held up for a moment must not change what is said: nothing is left out for being late. Tests of just that say
+# otherwise.
+PATIENT = {"PARLEY_EMBEDDING_WAIT_MS": "60000", "PARLEY_SEARCH_WAIT_MS": "60000", "PARLEY_GUARD_TIMEOUT_MS": "60000"}
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nothing has, and that no outgoing connection is given before it is used, or while its program is away."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        low, high = map(int, f.read().split())
+    others = [port for port in range(10000, 65536) if not low <= port <= high] or range(10000, 65536)
+    while True:
+        with socket.socket() as s:
+            port = random.choice(others)
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
-def wait_for(check, what, seconds=60):
+def wait_for(check, what, seconds=300):
     """Polls until check() is true; the bound only ends a test that would hang."""
     end = time.monotonic() + seconds
     pause = threading.Event()
@@ -39,6 +54,13 @@ def wait_for(check, what, seconds=60):
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come within {seconds} s")
         pause.wait(0.02)
+
+
+def kill_now(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 class ApiError(Exception):
@@ -54,7 +76,7 @@ class Client:
     def __init__(self, port, cookie=None, key=None):
         self.port, self.cookie, self.key = port, cookie, key
 
-    def raw(self, method, path, body=None, headers=None, timeout=120):
+    def raw(self, method, path, body=None, headers=None, timeout=300):
         """Sends bytes or JSON; returns (status, headers, bytes)."""
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         h = {"Accept": "application/json"}
@@ -91,7 +113,7 @@ class Client:
 
     def stream(self, method, path, body=None, headers=None):
         """Opens an SSE stream; returns a Stream."""
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         h = {"Accept": "text/event-stream", "Content-Type": "application/json"}
         if self.cookie:
             h["Cookie"] = self.cookie
@@ -165,7 +187,7 @@ class Program:
             self.argv += ["--upstream", upstream]
         else:
             self.argv += ["--model", model or SMALL_MODEL]
-        self.env = {**os.environ, "PARLEY_LOG_FORMAT": "json", **(env or {})}
+        self.env = {**os.environ, "PARLEY_LOG_FORMAT": "json", **PATIENT, **(env or {})}
         self.log_path = os.path.join(self.work, "log")
         self.child = None
 
@@ -189,18 +211,31 @@ class Program:
             assert self.child.poll() is None, "the program ended: " + self.log()[-2000:]
 
     def stop(self, sig=signal.SIGTERM):
-        if self.child and self.child.poll() is None:
+        """Returns when none of its processes is left: they hold the data directory and the port."""
+        if not self.child:
+            return
+        if self.child.poll() is None:
             os.kill(self.child.pid, sig)
             try:
-                self.child.wait(30)
+                self.child.wait(120)
             except subprocess.TimeoutExpired:
-                os.killpg(self.child.pid, signal.SIGKILL)
+                self.child.kill()
                 self.child.wait()
-        if self.child:
-            try:
-                os.killpg(self.child.pid, signal.SIGKILL)  # whatever the supervisor left behind
-            except ProcessLookupError:
-                pass
+        wait_for(lambda: not self.kill_rest(), "the end of the program's processes")
+
+    def kill_rest(self):
+        """Whatever the supervisor left behind. Returns those that have not ended yet."""
+        left = list(self.session())
+        for pid, argv in left:
+            if argv[1:2] and argv[1] in ("server", "engine", "extract"):
+                kill_now(pid)
+        return left
+
+    def kill(self, name):
+        """kill -9, once there is such a process; returns its process id."""
+        pid = wait_for(lambda: self.processes().get(name), name)
+        kill_now(pid)
+        return pid
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
@@ -208,28 +243,32 @@ class Program:
 
     def status(self, path):
         try:
-            return Client(self.port).raw("GET", path, timeout=10)[0]
-        except OSError:
+            return Client(self.port).raw("GET", path, timeout=60)[0]
+        except (OSError, http.client.HTTPException):  # it is killed, or not there yet
             return 0
+
+    def session(self):
+        """(pid, argv) of each process of this program's that has not ended; argv is empty between its end and its parent's knowing."""
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            try:
+                if os.getsid(pid) != self.child.pid:
+                    continue
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    argv = f.read().decode().split("\0")[:-1]
+                with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+                    state = f.read().rsplit(")", 1)[1].split()[0]
+            except OSError:
+                continue
+            if state not in "ZX":
+                yield pid, argv
 
     def processes(self):
         """{"supervisor": pid, "server": pid, "engine": pid} of this program's processes that live."""
-        found = {}
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                if os.getsid(int(pid)) != self.child.pid:
-                    continue
-                argv = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
-                state = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
-            except (OSError, ProcessLookupError):
-                continue
-            if state != "Z" and len(argv) > 1:
-                found["supervisor" if int(pid) == self.child.pid else argv[1].decode()] = int(pid)
-        return found
+        return {"supervisor" if pid == self.child.pid else argv[1]: pid for pid, argv in self.session() if len(argv) > 1}
 
     def setup_token(self):
         path = os.path.join(self.data, "setup-link")
-        wait_for(lambda: os.path.exists(path), "setup-link", 20)
+        wait_for(lambda: os.path.exists(path), "setup-link")
         with open(path, encoding="ascii") as f:
             return f.read().strip().split("#setup=")[1]
 

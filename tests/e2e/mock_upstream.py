@@ -2,7 +2,7 @@
 """A scripted OpenAI-compatible model server for tests: it records what it is asked and answers what the test ordered.
 
 Every chat request is appended to the log file (one JSON object a line: path, headers, body). The answer depends on the last
-user message only, so that tests can order behaviour in words:
+user message only, so that tests can order behaviour in words (requests for titles, which come when they like, just get one):
   "… [say: text]"     answers exactly that text
   "… [words: N]"      answers N numbered words
   "… [hold]"          sends its first word, then waits until release() or the client's leaving
@@ -25,10 +25,18 @@ MODELS = [{"id": "mock-chat", "object": "model", "created": 1, "owned_by": "test
            "parley": {"kind": "embedding", "context_window": 512}}]
 
 
+HELD_SECONDS = 600  # only ends a test that would hang
+TITLES = "You name conversations"  # how the request for a title begins; those come when they like
+
+
 def text_of(content):
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content or [])
+
+
+def is_title(body):
+    return any(text_of(m.get("content")).startswith(TITLES) for m in body["messages"][:1])
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -65,7 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.chat(body)
         elif self.path == "/v1/embeddings":
             if self.server.embeddings_held:
-                self.server.released.wait(60)
+                self.server.released.wait(HELD_SECONDS)
             texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
             embed = self.server.embed or (lambda t: [float(len(t)), 1.0, 0.0])
             data = [{"object": "embedding", "index": i, "embedding": embed(str(t))} for i, t in enumerate(texts)]
@@ -77,6 +85,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def chat(self, body):
         asked = next((text_of(m.get("content")) for m in reversed(body["messages"]) if m["role"] == "user"), "")
+        if is_title(body):
+            asked = "[say: A conversation]"  # what was ordered was ordered of the answer
         status = re.search(r"\[status: (\d+)\]", asked)
         if status:
             code = int(status.group(1))
@@ -122,7 +132,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 send(delta({"content": piece}))
                 if i == 0 and "[hold]" in asked and not begun:
                     self.server.held.set()
-                    self.server.released.wait(60)
+                    self.server.released.wait(HELD_SECONDS)
             send(delta({}, "stop"))
             if (body.get("stream_options") or {}).get("include_usage"):
                 send([], usage)
@@ -155,8 +165,10 @@ class MockUpstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     f.write(json.dumps(entry) + "\n")
 
     def chats(self):
+        """What was asked, but for titles."""
         with self.lock:
-            return [r["body"] for r in self.requests if r["path"] == "/v1/chat/completions"]
+            asked = [r["body"] for r in self.requests if r["path"] == "/v1/chat/completions"]
+        return [b for b in asked if not is_title(b)]
 
     def handle_error(self, request, client_address):
         pass

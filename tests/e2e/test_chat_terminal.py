@@ -19,7 +19,7 @@ class Terminal:
         os.close(slave)
         self.seen = ""
 
-    def expect(self, pattern, seconds=30):
+    def expect(self, pattern, seconds=300):
         """Reads until pattern is there; returns and drops what came up to it."""
         while not (found := re.search(pattern, self.seen, re.S)):
             ready, _, _ = select.select([self.master], [], [], seconds)
@@ -85,7 +85,7 @@ def test_conversation_is_kept_and_roles_change(own, terminal):
     terminal.type("/role nobody\n")
     terminal.expect('no role "nobody".*> ')
     terminal.type("/quit\n")
-    assert terminal.child.wait(20) == 0
+    assert terminal.child.wait(300) == 0
 
 
 def test_ctrl_c_stops_an_answer_and_leaves_at_the_prompt(own, terminal):
@@ -99,13 +99,13 @@ def test_ctrl_c_stops_an_answer_and_leaves_at_the_prompt(own, terminal):
     terminal.interrupt()
     terminal.expect("Ctrl-C again.*> ")
     terminal.interrupt()
-    assert terminal.child.wait(20) == 0
+    assert terminal.child.wait(300) == 0
 
 
 def test_answer_goes_on_after_the_server_was_killed(own, terminal):
     terminal.type("[hold] [words: 9]\n")
     terminal.expect("word0")
-    os.kill(own.processes()["server"], signal.SIGKILL)
+    own.kill("server")
     own.mock.released.set()
     terminal.expect("word8.*> ")  # the next server goes on with it, and so does the conversation
     terminal.type("after [say: fine]\n")
@@ -117,7 +117,7 @@ def test_key_of_this_machine_is_private_and_made_anew_when_revoked(own, tmp_path
 
     def once(*args):
         return subprocess.run([BINARY, "chat", *own.here, "--once", "[say: yes]", *args], capture_output=True, text=True, env=env,
-                              timeout=60, check=False)
+                              timeout=300, check=False)
 
     assert once().stdout == "yes\n"
     path = os.path.join(own.data, "local-key")
@@ -135,7 +135,7 @@ def test_key_of_this_machine_is_private_and_made_anew_when_revoked(own, tmp_path
     assert once().stdout == "yes\n"
     own.admin.post("/api/v1/users", {"username": "ada", "email": "ada@example.org", "password": "a long password"})
     assert once("--user", "ada").stdout == "yes\n"
-    subprocess.run([BINARY, "user", "disable", "ada", "--data-dir", own.data], check=True, timeout=60, capture_output=True)
+    subprocess.run([BINARY, "user", "disable", "ada", "--data-dir", own.data], check=True, timeout=300, capture_output=True)
     done = once("--user", "ada")
     assert done.returncode == 1 and "disabled" in done.stderr
     refused = once("--server", own.url)  # named by an address: that key is not sent
@@ -146,12 +146,12 @@ def test_saved_login_is_used_again(own, tmp_path):
     key = own.admin.post("/api/v1/keys", {"name": "saved"})["key"]
     env = {**os.environ, "HOME": str(tmp_path), "PARLEY_KEY": key}
     argv = [BINARY, "chat", "--once", "[say: saved]"]
-    done = subprocess.run([*argv, "--server", own.url, "--save"], capture_output=True, text=True, env=env, timeout=60, check=False)
+    done = subprocess.run([*argv, "--server", own.url, "--save"], capture_output=True, text=True, env=env, timeout=300, check=False)
     assert done.stdout == "saved\n", done.stderr
     saved = tmp_path / ".config" / "parley" / "chat.conf"
     assert saved.stat().st_mode & 0o777 == 0o600
     del env["PARLEY_KEY"]
-    done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=300, check=False)
     assert done.stdout == "saved\n", done.stderr
 
 
@@ -166,7 +166,7 @@ def test_answer_does_not_steer_the_terminal(own, tmp_path):
 def test_continue_goes_on_with_the_role_that_is_named(own, tmp_path):
     env = {k: v for k, v in os.environ.items() if k != "PARLEY_KEY"} | {"HOME": str(tmp_path)}
     for args in (["[say: first]"], ["[say: second]", "--continue", "--role", "travel-assistant"]):
-        subprocess.run([BINARY, "chat", *own.here, "--once", *args], check=True, capture_output=True, env=env, timeout=60)
+        subprocess.run([BINARY, "chat", *own.here, "--once", *args], check=True, capture_output=True, env=env, timeout=300)
     last = next(c for c in reversed(own.mock.chats()) if c["messages"][-1]["content"] == "[say: second]")
     assert "travel" in last["messages"][0]["content"].lower() and len(last["messages"]) == 4
 

@@ -21,6 +21,7 @@ def crowded():
         held = []
 
         def hold(n):
+            wait_for(lambda: metric(admin, "parley_turns_running") == len(held), "the places of those who are through")
             for _ in range(n):
                 s = admin.stream("POST", f"/api/v1/conversations/{admin.conversation()}/messages", {"content": "wait [hold] [words: 3]"})
                 events = iter(s)
@@ -47,19 +48,28 @@ def post(admin, text):
     return status, headers, json.loads(body)
 
 
+def post_at(admin, level, text):
+    """At that level. Lateness raises it, too, for two seconds at least: when the machine was held up just then it is tried again."""
+    while True:
+        wait_for(lambda: metric(admin, "parley_degraded_level") <= level, "the end of a higher level")
+        got = post(admin, text)
+        if metric(admin, "parley_degraded_level") == level:
+            return got
+
+
 def test_less_is_done_in_order_and_said(crowded):
     program, mock, admin, hold = crowded
-    status, headers, answer = post(admin, "calm [say: all of it]")
+    status, headers, answer = post_at(admin, 0, "calm [say: all of it]")
     assert status == 201 and "degraded" not in answer and headers["X-Parley-Degraded"] is None
     assert mock.chats()[-1].get("model") != "mock-small"
 
     hold(7)  # the eighth finds 80 % of the places taken: passages, but the model stays
-    _, _, answer = post(admin, "busy [say: still large]")
+    _, _, answer = post_at(admin, 2, "busy [say: still large]")
     assert "degraded" not in answer  # there are no documents that could be left out
     assert mock.chats()[-1].get("model") != "mock-small"
-    assert metric(admin, "parley_degraded_level") == 2
 
     hold(1)
+    before = metric(admin, "parley_turns_degraded_total")
     status, headers, answer = post(admin, "busier [say: small]")
     assert status == 201 and answer["degraded"] == ["model"] and headers["X-Parley-Degraded"] == "model"
     assert mock.chats()[-1]["model"] == "mock-small" and answer["message"]["model"] == "mock-small"
@@ -67,11 +77,11 @@ def test_less_is_done_in_order_and_said(crowded):
     notice = next(e for e in events if e["event"] == "notice")
     assert notice["data"]["degraded"] == ["model"] and "smaller model" in notice["data"]["message"]
     assert events[-1]["data"]["degraded"] == ["model"]
-    assert metric(admin, "parley_turns_degraded_total") == 2
+    assert metric(admin, "parley_turns_degraded_total") == before + 2
 
     mock.released.set()
     wait_for(lambda: metric(admin, "parley_degraded_level") == 0, "the end of the load")
-    _, _, answer = post(admin, "calm again [say: all]")
+    _, _, answer = post_at(admin, 0, "calm again [say: all]")
     assert "degraded" not in answer
 
 

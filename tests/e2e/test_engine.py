@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import os
+import resource
 import signal
 import subprocess
 import urllib.request
@@ -18,22 +19,22 @@ CHAT = "/v1/chat/completions"
 
 
 class Engine:
-    def __init__(self, *args):
+    def __init__(self, window=WINDOW):
         self.port = free_port()
         self.child = subprocess.Popen([BINARY, "engine", "--listen", f"127.0.0.1:{self.port}", "--model", SMALL_MODEL,
-                                       "--embedding-model", "none", "--context", str(WINDOW), "--slots", str(SLOTS), "--log-level", "warn", *args])
+                                       "--embedding-model", "none", "--context", str(window), "--slots", str(SLOTS), "--log-level", "warn"])
         self.client = Client(self.port)
         wait_for(self.ready, "the engine")
 
     def ready(self):
         try:
-            return self.client.raw("GET", "/health", timeout=5)[0] == 200
-        except OSError:
+            return self.client.raw("GET", "/health")[0] == 200
+        except (OSError, http.client.HTTPException):
             return False
 
     def stop(self):
         os.kill(self.child.pid, signal.SIGTERM)
-        self.child.wait(20)
+        self.child.wait(300)
 
     def metric(self, name):
         text = self.client.raw("GET", "/metrics")[2].decode()
@@ -154,8 +155,9 @@ def open_stream(engine, content, **fields):
     return c
 
 
-def test_waiting_stream_tells_its_place_and_then_answers(engine):
-    endless = {"logit_bias": {"0": -100, "2": -100}, "max_tokens": 200}
+def test_waiting_stream_tells_its_place_and_then_answers():
+    engine = Engine(window=4096)  # answers that are still being written when the last one has asked
+    endless = {"logit_bias": {"0": -100, "2": -100}, "max_tokens": 3900}
     running = [open_stream(engine, f"Tell story {i}.", **endless) for i in range(SLOTS)]
     heads = [c.getresponse() for c in running]  # each has begun
     waiting = [open_stream(engine, "And me?", max_tokens=2) for _ in range(2)]
@@ -167,6 +169,7 @@ def test_waiting_stream_tells_its_place_and_then_answers(engine):
         c.close()
     for a in answers:
         assert a.read().rstrip().endswith(b"data: [DONE]")
+    engine.stop()
 
 
 async def ask_once(port, i):
@@ -181,6 +184,9 @@ async def ask_once(port, i):
 
 
 def test_thousand_requests_at_once_are_each_answered_or_refused(engine):
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))  # a connection each
+
     async def all_of_them():
         return await asyncio.gather(*(ask_once(engine.port, i) for i in range(1000)))
     answers = asyncio.run(all_of_them())

@@ -18,7 +18,7 @@ def extract(data, name="", *options, path=None):
         f.seek(0)
         with open(path, "rb") if path else f as source:
             run = subprocess.run([BINARY, "extract", "--name", name, *options], stdin=source, stdout=subprocess.PIPE,
-                                 stderr=subprocess.DEVNULL, timeout=120)
+                                 stderr=subprocess.DEVNULL, timeout=600)
     if run.returncode:
         return {"fault": f"status {run.returncode}"}, "", [], ""
     head, rest = run.stdout.split(b"\n\n", 1)
@@ -177,4 +177,4 @@ def test_the_reader_is_locked_in():
         assert len(os.listdir(f"/proc/{child.pid}/fd")) == 3 if os.geteuid() == 0 else True
     finally:
         os.close(write)
-        child.wait(10)
+        child.wait(300)

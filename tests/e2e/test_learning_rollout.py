@@ -38,8 +38,12 @@ class World:
                 self.docs[doc] = kind
         for doc in self.docs:
             wait_for(lambda: self.admin.get(f"/api/v1/documents/{doc}")["indexed_at"], "the index")
-        wait_for(lambda: self.record(*self.ask(self.admin, question("zebra")))["record"]["passages"][0]["vector_rank"] > 0, "vectors")
+        wait_for(self.has_vectors, "vectors")
         self.people = [self.person() for _ in range(6)]
+
+    def has_vectors(self):
+        passages = self.record(*self.ask(self.admin, question("zebra")))["record"]["passages"]
+        return passages and passages[0]["vector_rank"] > 0
 
     def person(self):
         return self.program.sign_up(f"person{next(self.numbers)}")
@@ -193,8 +197,7 @@ def test_approved_answers_to_like_questions_are_examples(world):
                                                    "answer": "At nine, by the blue door."})
 
     def system_prompt_of(text):
-        prompts = [c["messages"] for c in world.mock.chats() if str(c["messages"][-1]["content"]).endswith(text)]
-        return [m[0]["content"] for m in prompts if not m[0]["content"].startswith("You name conversations")][-1]
+        return [c["messages"][0]["content"] for c in world.mock.chats() if str(c["messages"][-1]["content"]).endswith(text)][-1]
 
     def trial():
         admin.post("/api/v1/learning/run")

@@ -73,14 +73,14 @@ def test_errors_raise_the_sdks_own_classes(client, program):
 
 def test_npm_client(program, user):
     key = user.post("/api/v1/keys", {"name": "npm"})["key"]
-    done = subprocess.run(["node", os.path.join(HERE, "openai_client.mjs")], capture_output=True, text=True, timeout=120,
+    done = subprocess.run(["node", os.path.join(HERE, "openai_client.mjs")], capture_output=True, text=True, timeout=300,
                           env={**os.environ, "PARLEY_URL": program.url, "PARLEY_KEY": key}, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def test_real_engine_answers_both_ways_and_embeds(real):
     key = real.admin.post("/api/v1/keys", {"name": "sdk"})["key"]
-    c = openai.OpenAI(base_url=real.url + "/v1", api_key=key, max_retries=0, timeout=120)
+    c = openai.OpenAI(base_url=real.url + "/v1", api_key=key, max_retries=0, timeout=300)
     ask = {"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": "Say hello."}], "temperature": 0, "max_tokens": 24}
     whole = c.chat.completions.create(**ask).choices[0].message.content
     streamed = "".join(x.choices[0].delta.content or "" for x in c.chat.completions.create(stream=True, **ask) if x.choices)

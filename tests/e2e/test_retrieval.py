@@ -73,7 +73,7 @@ def test_words_alone_find_a_lone_document(embeddings):
     mock.models = MODELS[:1] if embeddings == "none" else MODELS
     mock.embeddings_held = embeddings == "held"  # none of them is answered while this test looks
     try:
-        with Program(upstream=mock.url) as p:
+        with Program(upstream=mock.url, args=["--embedding-wait-ms", "100"]) as p:
             admin = p.setup()
             doc = give(admin, "ferry.md", FERRY, shared=True)
             indexed(admin, doc)
@@ -152,7 +152,7 @@ def test_parts_and_follow_ups_are_grounded_on_the_compatible_api(mock, user):
     parts = [{"type": "text", "text": "How high are the waves of Nazare?"}]
     answer = user.post("/v1/chat/completions", {"model": "travel-assistant", "messages": [{"role": "user", "content": parts}]})
     assert len(answer["parley"]["retrieved_docs"]) == 1
-    sent = mock.chats()[-1]["messages"][-1]["content"]
+    sent = next(c["messages"][-1]["content"] for c in reversed(mock.chats()) if isinstance(c["messages"][-1]["content"], list))
     assert sent[0]["text"].startswith("<passages>\n") and sent[1] == parts[0]
     answer = user.post("/v1/chat/completions", {"model": "travel-assistant", "messages": [
         {"role": "user", "content": "How high are the waves of Nazare?"}, {"role": "assistant", "content": "Very."},

@@ -12,7 +12,7 @@ def parley(*args, program=None, stdin="", env=None):
     argv = [BINARY, *args]
     if program:
         argv += ["--data-dir", program.data]
-    return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=120, check=False,
+    return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=300, check=False,
                           env={**os.environ, **(env or {})})
 
 
@@ -60,9 +60,9 @@ def test_backup_and_restore_bring_everything_back(program, user, tmp_path):
     assert refused.returncode != 0 and refused.stderr  # the program runs
     other = str(tmp_path / "data")
     os.makedirs(other)
-    done = subprocess.run([BINARY, "restore", file, "--data-dir", other], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([BINARY, "restore", file, "--data-dir", other], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    done = subprocess.run([BINARY, "user", "list", "--json", "--data-dir", other], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([BINARY, "user", "list", "--json", "--data-dir", other], capture_output=True, text=True, timeout=300, check=False)
     assert user.user["username"] in done.stdout
 
 

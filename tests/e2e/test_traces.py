@@ -34,7 +34,7 @@ def test_turns_are_traced():
         list(c.stream("POST", path, {"content": "a secret [say: hush]"}, headers={"traceparent": f"00-{TRACE}-{PARENT}-01"}))
         list(c.stream("POST", path, {"content": "untold"}, headers={"traceparent": "00-00000000000000000000000000000000-zz-01"}))
         # Each loop sends its own batch: the two turns may come in one or in two.
-        wait_for(lambda: sum(b.count(b'"name":"turn"') for _, b in collector.bodies) == 2, "the spans of both turns", 20)
+        wait_for(lambda: sum(b.count(b'"name":"turn"') for _, b in collector.bodies) == 2, "the spans of both turns")
         spans = [s for _, b in collector.bodies for r in json.loads(b)["resourceSpans"] for x in r["scopeSpans"] for s in x["spans"]]
         turn = next(s for s in spans if s["name"] == "turn" and s["traceId"] == TRACE)
         assert turn["parentSpanId"] == PARENT

@@ -128,7 +128,7 @@ def test_another_users_things_do_not_exist(program, user):
             with pytest.raises(ApiError) as e:
                 who.call(method, path, body)
             assert e.value.status == 404, (method, path, e.value)
-    wait_for(lambda: user.get("/api/v1/conversations?q=secret")["data"], "the words in the index", 10)
+    wait_for(lambda: user.get("/api/v1/conversations?q=secret")["data"], "the words in the index")
     assert other.get("/api/v1/conversations?q=secret")["data"] == []
     assert len(user.get("/api/v1/conversations/" + c + "/messages")["data"]) == 2
 
@@ -167,7 +167,7 @@ def test_conversations_list_search_archive(user):
     rest = user.get(f"/api/v1/conversations?limit=2&after={listed['next']}")
     assert {x["conversation_id"] for x in listed["data"] + rest["data"]} == set(ids)
     for words in ("fence", "marm"):  # answers can be found a moment after they are there
-        wait_for(lambda words=words: [x["conversation_id"] for x in user.get(f"/api/v1/conversations?q={words}")["data"]] == [ids[0]], words, 10)
+        wait_for(lambda words=words: [x["conversation_id"] for x in user.get(f"/api/v1/conversations?q={words}")["data"]] == [ids[0]], words)
     user.call("PATCH", f"/api/v1/conversations/{ids[0]}", {"status": "archived", "title": "Marmots"})
     assert ids[0] not in [x["conversation_id"] for x in user.get("/api/v1/conversations")["data"]]
     assert [x["title"] for x in user.get("/api/v1/conversations?status=archived")["data"]] == ["Marmots"]

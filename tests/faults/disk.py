@@ -41,7 +41,7 @@ class SmallDisk:
 
     def read_only(self):
         """Once nothing has a file of it open for writing."""
-        wait_for(lambda: mount("-o", "remount,ro", self.path), "a read-only disk", 20)
+        wait_for(lambda: mount("-o", "remount,ro", self.path), "a read-only disk")
 
     def writable(self):
         assert mount("-o", "remount,rw", self.path)

@@ -23,7 +23,7 @@ def test_readers_that_do_not_read_cost_bounded_memory(program, user):
     before = server_memory_kb(program)
     sockets = []
     for _ in range(60):
-        s = socket.create_connection(("127.0.0.1", program.port), 10)
+        s = socket.create_connection(("127.0.0.1", program.port), 300)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         s.sendall(f"GET /api/v1/messages/{message['message_id']}/events HTTP/1.1\r\nHost: x\r\nCookie: {user.cookie}\r\n"
                   "Accept: text/event-stream\r\n\r\n".encode())
@@ -38,7 +38,7 @@ def test_readers_that_do_not_read_cost_bounded_memory(program, user):
 def test_half_closed_and_stalled_clients_do_not_hold_anybody_up(program, user):
     stalled = []
     for i in range(100):
-        s = socket.create_connection(("127.0.0.1", program.port), 10)
+        s = socket.create_connection(("127.0.0.1", program.port), 300)
         s.sendall(b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{" if i % 2 else b"GET /")
         if i % 3 == 0:
             s.shutdown(socket.SHUT_WR)
@@ -115,7 +115,7 @@ def test_damaged_weights_are_said_and_the_rest_works(content, tmp_path):
         status, _, text = Client(p.port).raw("GET", "/readyz")
         assert status == 503
         wait_for(lambda: "broken.gguf" in Client(p.port).raw("GET", "/readyz")[2].decode(), "the reason")
-        status, _, text = c.raw("POST", f"/api/v1/conversations/{c.conversation()}/messages", {"content": "hi"}, timeout=90)
+        status, _, text = c.raw("POST", f"/api/v1/conversations/{c.conversation()}/messages", {"content": "hi"}, timeout=300)
         body = json.loads(text)
         assert status >= 500 or body["message"]["status"] == "failed", (status, body)
         assert p.child.poll() is None

@@ -12,7 +12,7 @@ from mock_upstream import MockUpstream
 
 
 def parley(*args):
-    return subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([BINARY, *args], capture_output=True, text=True, timeout=300, check=False)
 
 
 def reasons(client):
@@ -38,7 +38,7 @@ def kill_all(program):
     for sig, name in ((signal.SIGSTOP, "server"), (signal.SIGKILL, "supervisor"), (signal.SIGKILL, "server")):
         os.kill(pids[name], sig)
     program.child.wait()
-    wait_for(lambda: not program.processes(), "the end")
+    wait_for(lambda: not list(program.session()), "the end")
     assert os.path.getsize(os.path.join(program.data, "parley.db-wal")) > 0
 
 

@@ -20,21 +20,15 @@ def supervised():
     upstream.close()
 
 
-def kill_server(p):
-    before = wait_for(lambda: p.processes().get("server"), "a server")
-    os.kill(before, signal.SIGKILL)
-    return before
-
-
 def test_connections_made_while_the_server_is_away_are_answered(supervised):
     p = supervised
     os.kill(p.child.pid, signal.SIGSTOP)  # so that nothing is started before the connections are there
     try:
-        before = kill_server(p)
-        wait_for(lambda: before not in p.processes().values(), "its end")
+        before = p.kill("server")
+        wait_for(lambda: before not in dict(p.session()), "its end")
         waiting = []
         for _ in range(50):
-            c = http.client.HTTPConnection("127.0.0.1", p.port, timeout=30)
+            c = http.client.HTTPConnection("127.0.0.1", p.port, timeout=300)
             c.request("GET", "/healthz")
             waiting.append(c)
     finally:
@@ -48,7 +42,7 @@ def test_no_request_is_refused_while_servers_are_killed(supervised):
 
     def ask():
         while not over.is_set():
-            c = http.client.HTTPConnection("127.0.0.1", p.port, timeout=30)
+            c = http.client.HTTPConnection("127.0.0.1", p.port, timeout=300)
             try:
                 c.request("GET", "/healthz")
                 answered.append(c.getresponse().status)
@@ -63,7 +57,7 @@ def test_no_request_is_refused_while_servers_are_killed(supervised):
     for t in threads:
         t.start()
     for _ in range(4):
-        kill_server(p)
+        p.kill("server")
         enough = len(answered) + 50
         wait_for(lambda: len(answered) >= enough, "answers")
     over.set()
@@ -77,7 +71,7 @@ def test_terminated_program_ends_cleanly_and_leaves_nothing(supervised):
     pids = p.processes()
     assert set(pids) == {"supervisor", "server"}  # another model server: no engine
     os.kill(p.child.pid, signal.SIGTERM)
-    assert p.child.wait(30) == 0
+    assert p.child.wait(300) == 0
     assert not [pid for pid in pids.values() if os.path.exists(f"/proc/{pid}")]
     assert not os.path.exists(os.path.join(p.data, "parley.db-wal")) or os.path.getsize(os.path.join(p.data, "parley.db-wal")) == 0
 
@@ -89,14 +83,14 @@ def test_running_answer_is_finished_before_the_end():
         s = c.stream("POST", f"/api/v1/conversations/{c.conversation()}/messages", {"content": "[hold] [words: 5]"})
         events = iter(s)
         first = next(events)
-        assert upstream.held.wait(20)
+        assert upstream.held.wait(300)
         os.kill(p.child.pid, signal.SIGTERM)
         wait_for(lambda: '"server.stopping"' in p.log(), "the server's stopping")
         upstream.released.set()
         rest = list(events)
         assert first["event"] == "created" and rest[-1]["event"] == "done", rest[-1:]
         assert rest[-1]["data"]["message"]["content"] == "word0 word1 word2 word3 word4"
-        assert p.child.wait(30) == 0
+        assert p.child.wait(300) == 0
     upstream.close()
 
 
@@ -105,7 +99,7 @@ def test_damaged_database_ends_the_program_with_what_to_do(tmp_path):
     with open(os.path.join(data, "parley.db"), "wb") as f:
         f.write(b"this is no database at all" * 500)
     done = subprocess.run([BINARY, "serve", "--data-dir", data, "--listen", f"127.0.0.1:{free_port()}", "--upstream",
-                           "http://127.0.0.1:9/v1"], capture_output=True, text=True, timeout=60, check=False)
+                           "http://127.0.0.1:9/v1"], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1, done
     assert "parley.db" in done.stderr
 
@@ -113,7 +107,7 @@ def test_damaged_database_ends_the_program_with_what_to_do(tmp_path):
 @pytest.mark.parametrize("setting,word", [(("--slots", "many"), "--slots"), (("--listen", "nowhere"), "listen"),
                                           (("--upstream", "ftp://x"), "upstream")])
 def test_wrong_settings_end_the_program_before_it_starts(tmp_path, setting, word):
-    done = subprocess.run([BINARY, "serve", "--data-dir", str(tmp_path), *setting], capture_output=True, text=True, timeout=60,
+    done = subprocess.run([BINARY, "serve", "--data-dir", str(tmp_path), *setting], capture_output=True, text=True, timeout=300,
                           check=False)
     assert done.returncode == 2 and word in done.stderr and done.stdout == "", done
     assert not os.path.exists(tmp_path / "parley.db")
@@ -125,7 +119,7 @@ def test_address_in_use_is_refused(supervised, tmp_path):
         s.listen(1)
         for port in (s.getsockname()[1], supervised.port):  # another program's, and another Parley's
             done = subprocess.run([BINARY, "serve", "--data-dir", str(tmp_path), "--listen", f"127.0.0.1:{port}", "--upstream",
-                                   "http://127.0.0.1:9/v1"], capture_output=True, text=True, timeout=60, check=False)
+                                   "http://127.0.0.1:9/v1"], capture_output=True, text=True, timeout=300, check=False)
             assert done.returncode == 1 and str(port) in done.stderr, done
     assert Client(supervised.port).raw("GET", "/healthz")[0] == 200
 

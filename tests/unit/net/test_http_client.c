@@ -242,40 +242,49 @@ static void client_bad_specs_are_refused_at_once(void **state) {
 static void client_refused_connection_is_unavailable(void **state) {
     (void)state;
     struct seen s = {0};
-    struct errinfo ei;
     char address[48], target[128], at[64];
     int fd;
-    assert_int_equal(net_listen("127.0.0.1:0", false, &fd, &ei), ERR_OK);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* the port is taken, and nobody listens */
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
     assert_int_equal(net_local_address(fd, address, sizeof address), ERR_OK);
-    close(fd); /* nobody listens there now */
     write_base(at, address);
     snprintf(target, sizeof target, "%s/secret-key", at);
     struct http_call_spec spec = {.method = "GET", .url = target};
     begin(&s, &spec);
     loop_run(loop);
+    close(fd);
     assert_true(s.err == ERR_UNAVAILABLE && s.status == 0 && s.statuses == 0 && s.dones == 1);
     assert_non_null(strstr(s.ei.message, by_curl ? "localhost" : "127.0.0.1"));
     assert_null(strstr(s.ei.message, "secret"));
     buf_deinit(&s.body);
 }
 
+/* Asks for a path that falls silent, with a time-out of ms; true when it fell silent where it
+ * should. */
+static bool times_out(const char *path, int ms, bool total, int status) {
+    struct seen s = {0};
+    struct http_call_spec spec = {.method = "GET",
+                                  .url = url(path),
+                                  .idle_timeout_ms = total ? 0 : ms,
+                                  .total_timeout_ms = total ? ms : 0};
+    int before = server_closes;
+    begin(&s, &spec);
+    while (!s.dones || (held && server_closes == before))
+        loop_run(loop); /* until the server saw the close, if it had seen the request */
+    assert_true(s.err == ERR_TIMEOUT && s.dones == 1);
+    buf_deinit(&s.body);
+    return s.status == status;
+}
+
 static void client_silence_ends_in_a_timeout(void **state) {
     (void)state;
-    const char *paths[] = {"/silent", "/stream"};
     for (int total = 0; total < 2; total++) {
-        for (int i = 0; i < 2; i++) {
-            struct seen s = {.keep_running = true};
-            struct http_call_spec spec = {.method = "GET",
-                                          .url = url(paths[i]),
-                                          .idle_timeout_ms = total ? 0 : 60,
-                                          .total_timeout_ms = total ? 60 : 0};
-            begin(&s, &spec);
-            loop_run(loop); /* until the server saw the close */
-            assert_true(s.err == ERR_TIMEOUT && s.dones == 1 && s.status == (i ? 200 : 0));
-            buf_deinit(&s.body);
-        }
+        assert_true(times_out("/silent", 60, total, 0));
+        int ms = 60; /* on a machine that is held up the answer's head may come too late */
+        while (!times_out("/stream", ms, total, 200))
+            ms *= 2;
     }
-    assert_int_equal(server_closes, 4);
 }
 
 static void client_answers_past_the_limit_are_cut(void **state) {

@@ -84,7 +84,7 @@ static void check_all_there(struct fixture *f, struct uuid user, const struct uu
 
 static void killed_writer_loses_nothing_acknowledged(void **state) {
     struct fixture *f = *state;
-    static struct uuid ids[20000];
+    static struct uuid ids[60000]; /* what a full pipe holds, each time */
     size_t n = 0;
     struct uuid user = make_user(f->tx, "ada", false);
     struct uuid conversation = make_conversation(f->tx, user, make_role(f->tx, "Helper"), "", 1);

@@ -26,6 +26,7 @@ static void expect_arrival(bool abstract) {
         size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(path));
     } else {
         memcpy(a.sun_path, path, strlen(path) + 1);
+        unlink(path); /* of a process of that number that was killed */
         size = sizeof a;
     }
     int fd = socket(AF_UNIX, SOCK_DGRAM, 0);

@@ -1,6 +1,7 @@
 /* Several model servers: conversations stay, failures move on, slow ones are raced, keys rotate. */
 #include "unit/upstream/mock_upstream.h"
 
+#include "base/clock.h"
 #include "upstream/upstream.h"
 
 struct pool {
@@ -140,12 +141,14 @@ static void pool_away_server_is_passed_over_and_taken_back(void **state) {
     struct pool p;
     pool_open(&p, 0, NULL);
     mock_down(&p.mocks[0]);
+    clock_test_set(clock_mono_ns(), clock_wall_ms()); /* no pause is over */
     for (int i = 0; i < 12; i++) {
         char key[16];
         snprintf(key, sizeof key, "talk-%d", i);
         assert_int_equal(say(&p, key), 1);
     }
     assert_string_equal(state_of(&p, 0).breaker, "open");
+    clock_test_end();
     assert_true(state_of(&p, 0).failed >= 3);
     assert_true(upstream_is_ready(p.u, NULL));
     mock_up(&p.mocks[0]);
@@ -184,16 +187,15 @@ static void pool_slow_server_is_raced(void **state) {
     struct pool p;
     pool_open(&p, 20, NULL);
     p.mocks[0].mode = MOCK_SILENT;
-    int asked = 0;
-    for (int k = 0; k < 8 && p.mocks[0].n_asked == asked; k++) {
+    /* Until one is the silent server's; on a slow machine others race, too. */
+    for (int k = 0; k < MOCK_ASKED_MAX / 2 && state_of(&p, 1).hedged == 0; k++) {
         char key[16];
         snprintf(key, sizeof key, "talk-%d", k);
         assert_int_equal(say(&p, key), 1);
     }
-    assert_int_equal(p.mocks[0].n_asked, 1);
-    while (p.mocks[0].n_gone < 1) /* the slow one is hung up on */
+    assert_true(state_of(&p, 1).hedged > 0 && p.mocks[0].n_asked > 0);
+    while (p.mocks[0].n_gone < p.mocks[0].n_asked) /* the slow one is hung up on */
         loop_run(p.loop);
-    assert_int_equal(state_of(&p, 1).hedged, 1);
     assert_int_equal(state_of(&p, 0).in_flight, 0);
     pool_close(&p);
 }

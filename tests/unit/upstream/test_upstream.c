@@ -343,11 +343,13 @@ static void chat_broken_answer_is_not_asked_again(void **state) {
 static void chat_silence_ends_the_call(void **state) {
     (void)state;
     struct bench b;
-    struct upstream_options o = {.first_byte_timeout_ms = 30, .idle_timeout_ms = 20};
+    struct upstream_options o = {.first_byte_timeout_ms = 30}, patient = {.idle_timeout_ms = 20};
     bench_init(&b, &o, true);
     b.mock.mode = MOCK_SILENT;
     chat(&b);
     assert_int_equal(b.err, ERR_TIMEOUT);
+    bench_deinit(&b);
+    bench_init(&b, &patient, true);
     b.mock.mode = MOCK_HOLD;
     chat(&b);
     assert_int_equal(b.err, ERR_TIMEOUT);
