@@ -73,6 +73,8 @@
     X(M_ENGINE_SHELF_HITS,        COUNTER,   "parley_engine_shelf_hits_total",        "of these, from one that had been put into RAM") \
     X(M_ENGINE_EVICTIONS,         COUNTER,   "parley_engine_evictions_total",         "conversations that had to leave their slot") \
     X(M_ENGINE_SHELVED,           COUNTER,   "parley_engine_shelved_total",           "of these, those that were put into RAM") \
+    X(M_ENGINE_KEPT,              COUNTER,   "parley_engine_kept_total",              "states of conversations kept for the engine that comes after this one") \
+    X(M_ENGINE_RESTORED_TOKENS,   GAUGE,     "parley_engine_restored_tokens",         "tokens that this engine took over from the one before it") \
     X(M_ENGINE_SHELF_BYTES,       GAUGE,     "parley_engine_shelf_bytes",             "RAM that these take") \
     X(M_ENGINE_GUESSED_TOKENS,    COUNTER,   "parley_engine_guessed_tokens_total",    "tokens guessed from the prompt and computed on trust") \
     X(M_ENGINE_RIGHT_TOKENS,      COUNTER,   "parley_engine_guessed_right_total",     "of these, the right ones") \

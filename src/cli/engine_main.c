@@ -112,6 +112,8 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         .on_beat = say_alive,
         .ctx = &link,
         .beat_ms = SUPERVISOR_BEAT_MS,
+        .keep_dir = args_has(a, "listen-fd") ? c->data_dir : NULL,
+        .keep_bytes = c->engine_keep_mib << 20,
     };
     char rates[4096];
     enum err e =

@@ -18,6 +18,7 @@
 #include "cli/cli.h"
 #include "cli/models.h"
 #include "cli/upgrade.h"
+#include "engine/keep.h"
 #include "net/http_server.h"
 #include "store/store.h"
 #include "supervisor/supervisor.h"
@@ -317,6 +318,8 @@ int cmd_serve(const struct args *a) {
             e = supervise(s, &status, &ei);
         }
         remove_engine_folder(s);
+        if (!e && !config->upstream[0])
+            keep_file_remove(config->data_dir); /* for a killed one's successor only */
     }
     if (e)
         status = cli_fail(e, &ei);

@@ -46,6 +46,7 @@ struct config {
     int64_t engine_threads; /* 0 = all cores */
     int64_t engine_max_queued;
     int64_t engine_deadline_ms; /* 0 = none */
+    int64_t engine_keep_mib;    /* 0 = nothing is kept */
     int64_t signup;             /* enum config_signup */
     int64_t session_days;
     int64_t secure_cookies; /* 0 or 1 */

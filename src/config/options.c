@@ -92,6 +92,7 @@ const struct option options[] = {
     {INT(slots, "0", 0, 64, "Answers written at the same time. 0 = by the machine's memory.")},
     {INT(engine_threads, "0", 0, 1024, "Threads that compute. 0 = all cores.")},
     {INT(engine_deadline_ms, "1000", 0, 3600000, "Milliseconds to the first word of an API request that states no parley.deadline_ms; what would come later gets 429 at once. 0 = none.")},
+    {INT(engine_keep_mib, "256", 0, 65536, "Memory in /dev/shm, in MiB, where what was computed of running conversations is kept for the engine that comes after a killed one: it goes on without reading them again. It is removed at the end. 0 = none.")},
     {INT(engine_max_queued, "256", 1, 65536, "Requests that may wait for a slot; past it the engine answers 429.")},
 
     {.section = "Another model server instead of the engine",

@@ -50,6 +50,9 @@ struct engine_options {
     const char *api_key; /* Bearer key that TCP clients must send, NULL = none (Unix sockets: never
                             needed) */
     const char *rates_path;  /* where what was measured on this machine is kept; NULL = nowhere */
+    const char *keep_dir;    /* the data directory by whose name the engine that comes after this
+                                one finds what was computed (keep.h); NULL = nothing is kept */
+    int64_t keep_bytes;      /* memory that it may take */
     int threads;             /* 0 = all cores */
     int context;             /* tokens of one sequence's window, 0 = min(4096, the model's own) */
     int slots;               /* sequences at once, 0 = chosen from memory, at most 16 */

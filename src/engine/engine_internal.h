@@ -45,6 +45,7 @@ struct engine {
     struct sched *loaded_sched; /* the compute thread's until it posts that it is ready */
     struct model *loaded_chat, *loaded_embedding;
     struct rates rates; /* as last kept; base_ns 0 = not known */
+    struct keep *keep;  /* NULL = none; the compute thread's */
     struct errinfo load_error, load_embed_error;
     _Atomic(struct sched *) abort_sched;
     atomic_int progress; /* of loading, in thousandths */

@@ -1,6 +1,6 @@
 /* What the scheduler's files share: scheduler.c (rounds, and what other threads ask for),
  * sched_admit.c (who may come in, who is next), sched_step.c (what a step computes and what comes
- * of it), sched_embed.c (batches of texts).
+ * of it), sched_embed.c (batches of texts), sched_keep.c (what outlives the process).
  *
  * Two locks. `state` is held by the compute thread all the time but while the model computes, and
  * by who submits: the lists, slots and the forecast are read for an answer at once, in a step's
@@ -54,6 +54,7 @@ struct job {
     int item;           /* the step's first item whose logits are its own, -1 = none */
     int computed_after; /* slot->computed when the step has succeeded */
     bool prefix_kept;
+    int kept; /* tokens that the next process will find (keep.h), as last looked; 0 = not looked */
     int forced_done; /* bytes of chat.forced that were said */
     struct lookup lookup;
     int32_t draft[LOOKUP_MAX]; /* tokens that are computed in this step on trust */
@@ -104,6 +105,7 @@ struct sched {
     int64_t rest_ns;      /* nothing is to be done until then but for news; 0 = nothing at all */
     double between_ns;    /* computed since running answers last had a step */
     int background_steps; /* steps in which background answers stood back */
+    int64_t keep_ns;      /* until then nothing is kept */
 
     pthread_mutex_t lock; /* guards down to stop */
     pthread_cond_t wake;
@@ -158,6 +160,10 @@ void sched_tell_positions(struct sched *s);
 void sched_chat_step(struct sched *s);
 /* Tokens of a prompt that are computed at once beside so many answers. */
 int sched_chunk(const struct sched *s, int answers, bool quick);
+
+/* ---- sched_keep.c; compute thread ---- */
+void sched_restore(struct sched *s); /* what the process before left, into empty slots */
+void sched_keep(struct sched *s);    /* after a step: one of the running conversations, if due */
 
 /* ---- sched_embed.c; all with the state locked ---- */
 /* A person's question came. */

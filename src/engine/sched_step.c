@@ -481,6 +481,7 @@ void sched_chat_step(struct sched *s) {
     metric_add(M_ENGINE_PREFILL_TOKENS, step.prefill);
     metric_add(M_ENGINE_STEP_SEQUENCES, step.sequences);
     after_step(s, took);
+    sched_keep(s);
     metric_set(M_ENGINE_KV_TOKENS, slots_tokens(s->slots));
     metric_set(M_ENGINE_SHELF_BYTES, (int64_t)slots_shelf_bytes(s->slots));
 }

@@ -41,6 +41,8 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
         s->live = calloc((size_t)o->slots + 1, sizeof(*s->live));
         s->vocabulary = vocabulary_new(chat);
         e = s->items && s->live && s->vocabulary ? slots_new(chat, &so, &s->slots) : ERR_NOMEM;
+        if (!e)
+            sched_restore(s);
         metric_set(M_ENGINE_SLOTS, o->slots);
         metric_set(M_ENGINE_KV_CELLS, o->cells);
     }

@@ -27,6 +27,7 @@
 
 #include "base/err.h"
 #include "engine/grammar.h"
+#include "engine/keep.h"
 #include "engine/model.h"
 #include "engine/sampler.h"
 
@@ -46,6 +47,7 @@ struct sched_options {
     bool no_guesses;    /* never guess tokens that may follow */
     int hold_ms; /* after somebody's text was embedded, that of the background waits: most often a
                     question follows, which would wait for it; 0 = it does not */
+    struct keep *keep; /* for the process that comes after this one; borrowed, NULL = none */
     /* What a step costs as far as it is known: see forecast.h. 0 = not known. */
     double base_ns, answer_ns, prompt_ns;
 };
@@ -100,7 +102,8 @@ struct sched_embed {      /* submit moves texts out of it; on_done comes exactly
     void *ctx;
 };
 
-/* Either model may be NULL; requests for it are refused. The models stay the caller's. */
+/* Either model may be NULL; requests for it are refused. The models stay the caller's. What `keep`
+ * has is taken over into the slots: on the compute thread, then. */
 enum err sched_new(struct model *chat, struct model *embedding, const struct sched_options *o,
                    struct sched **ret) ERR_CHECK;
 void sched_free(struct sched *s); /* after sched_run() returned; what is left ends as cancelled */

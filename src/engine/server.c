@@ -427,6 +427,46 @@ static void keep_rates(void *arg) {
         en->rates = r;
 }
 
+/* ---- what was computed by the engine before ---- */
+
+static void mix(uint64_t *h, const void *p, size_t n) { /* FNV-1a */
+    for (size_t i = 0; i < n; i++)
+        *h = (*h ^ ((const unsigned char *)p)[i]) * 1099511628211u;
+}
+
+static void mix_file(uint64_t *h, const char *path) {
+    struct stat st;
+    if (stat(path, &st) != 0)
+        memset(&st, 0, sizeof st);
+    const int64_t is[] = {(int64_t)st.st_dev, (int64_t)st.st_ino, st.st_size, st.st_mtim.tv_sec,
+                          st.st_mtim.tv_nsec};
+    mix(h, is, sizeof is);
+}
+
+/* Same program, same weights, same layout: then what was computed is what would be computed. */
+static uint64_t keep_key(const struct engine *en) {
+    const struct model_info *i = &en->loaded_chat->info;
+    const int32_t layout[] = {i->window, i->rows, i->vocabulary};
+    uint64_t h = 14695981039346656037u;
+    mix_file(&h, "/proc/self/exe");
+    mix_file(&h, en->o->chat_path);
+    for (int k = 0; k < en->o->n_adapters; k++)
+        mix_file(&h, en->o->adapters[k].path);
+    mix(&h, layout, sizeof layout);
+    return h;
+}
+
+/* After an upgrade the engine before this one still works: it keeps its own. */
+static void open_keep(struct engine *en) {
+    if (!en->o->keep_dir || en->o->keep_bytes <= 0 || !en->loaded_chat)
+        return;
+    int fd = keep_file_open(en->o->keep_dir, en->o->listen_when_loaded);
+    if (fd >= 0)
+        en->keep = keep_new(fd, keep_key(en), (size_t)en->o->keep_bytes);
+    if (!en->keep)
+        log_event(LOG_WARN, "engine.keeps_nothing");
+}
+
 static enum err load_models(struct engine *en) {
     const char *adapters[MODEL_ADAPTERS_MAX];
     for (int i = 0; i < en->o->n_adapters; i++)
@@ -459,6 +499,7 @@ static enum err load_models(struct engine *en) {
     const struct model *chat = en->loaded_chat;
     if (chat)
         know_rates(en);
+    open_keep(en);
     const struct sched_options so = {
         .slots = chat ? chat->info.slots : 0,
         .prefixes = PREFIXES,
@@ -468,6 +509,7 @@ static enum err load_models(struct engine *en) {
         .max_queued = en->o->max_queued ? en->o->max_queued : MAX_QUEUED,
         .deadline_ms = en->o->deadline_ms,
         .hold_ms = HOLD_MS,
+        .keep = en->keep,
         .base_ns = en->rates.base_ns,
         .answer_ns = en->rates.answer_ns,
         .prompt_ns = en->rates.prompt_ns,
@@ -564,6 +606,7 @@ static void stop_compute(struct engine *en) {
      */
     if (loop_post(en->loop, end_now, en) == ERR_OK)
         loop_run(en->loop);
+    keep_free(en->keep);
     model_free(en->loaded_chat);
     model_free(en->loaded_embedding);
     llama_pool_free(en->pool);

@@ -457,6 +457,25 @@ void slots_release(struct slots *s, struct slot *slot) {
     trim(s, slot, slot->computed);
 }
 
+bool slots_restore(struct slots *s, const struct tokens *tokens, uint64_t conversation,
+                   const void *state, size_t size) {
+    struct slot *slot = NULL;
+    for (int i = 0; i < s->o.slots && !slot; i++)
+        if (!s->slots[i].busy && s->slots[i].computed == 0)
+            slot = &s->slots[i];
+    if (!slot || cells_taken(s) + tokens->n > s->o.cells)
+        return false;
+    if (tokens_add(&slot->tokens, tokens->p, tokens->n) ||
+        !s->model->ops->seq_load(s->model, slot->sequence, state, size)) {
+        slots_clear(s, slot);
+        return false;
+    }
+    slot->computed = tokens->n;
+    slot->conversation = conversation;
+    slot->used = ++s->tick;
+    return true;
+}
+
 void slots_keep_prefix(struct slots *s, const struct slot *from, int n) {
     struct slot *prefixes = s->slots + s->o.slots, *to = NULL;
     int total = n;

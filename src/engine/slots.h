@@ -61,6 +61,10 @@ int slots_catch_up(struct slots *s, struct slot *slot);
 void slots_pack(struct slots *s, struct slot *const *slots, int n);
 /* The slot keeps what is computed for a later turn. */
 void slots_release(struct slots *s, struct slot *slot);
+/* An empty slot takes a conversation that another process computed (keep.h). False: none is empty,
+ * or the model does not take it. */
+bool slots_restore(struct slots *s, const struct tokens *tokens, uint64_t conversation,
+                   const void *state, size_t size);
 /* Forgets what the slot holds: its computation failed. */
 void slots_clear(struct slots *s, struct slot *slot);
 /* Remembers the first n tokens of a slot as a prefix that others may start from. They must be

@@ -1,11 +1,11 @@
 """kill -9 of each process: what was acknowledged is still there, and the next message works."""
 
+import hashlib
 import http.client
 import os
-import signal
 
 import pytest
-from harness import ApiError, Client, Program, wait_for
+from harness import ApiError, Client, Program, kill_now, wait_for
 from mock_upstream import MockUpstream
 
 
@@ -71,7 +71,7 @@ def test_engine_killed_is_back_and_the_next_message_works():
         s = c.stream("POST", f"/api/v1/conversations/{conversation}/messages", {"content": "Tell me a long story about a ship."})
         it = iter(s)
         seen = [next(it), next(it)]
-        os.kill(before, signal.SIGKILL)
+        kill_now(before)
         seen += list(it)
         assert seen[-1]["event"] == "done"
         stored = c.get("/api/v1/messages/" + seen[0]["data"]["message"]["message_id"])
@@ -89,8 +89,7 @@ def test_server_killed_mid_answer_goes_on_with_it(killable):
     c.say(conversation, "before [say: kept]")
     f = Follower(c, conversation, "during [hold] [words: 9]")
     f.read(until=lambda: f.text)
-    before = child(p, "server")
-    os.kill(before, signal.SIGKILL)
+    before = p.kill("server")
     mock.released.set()
     f.read()
     assert child(p, "server") != before
@@ -119,8 +118,7 @@ def test_greedy_answer_survives_the_death_of_engine_and_server():
                 n = len(f.text)
                 f.read(until=lambda: len(f.text) > n + 30)
                 seen.append(f.text)
-                pid = wait_for(lambda: child(p, victim), victim)
-                os.kill(pid, signal.SIGKILL)
+                p.kill(victim)
             f.read()
             assert f.last["status"] == "complete", victims
             assert all(f.text.startswith(text) for text in seen), victims
@@ -128,6 +126,38 @@ def test_greedy_answer_survives_the_death_of_engine_and_server():
             same = len(os.path.commonprefix([f.text, uncut.text]))
             assert same == len(uncut.text) == len(f.text) or same >= len(seen[0]) + 6, (victims, same)
             assert c.get("/api/v1/messages/" + f.last["message_id"])["content"] == f.text
+
+
+def restored_tokens(client):
+    _, _, text = client.raw("GET", "/metrics", headers={"Accept": "text/plain"})
+    return next((float(line.split()[1]) for line in text.decode().splitlines() if line.startswith("parley_engine_restored_tokens ")), None)
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a writable /dev/shm")
+def test_what_was_computed_outlives_engine_and_supervisor():
+    with Program() as p:
+        c = p.setup()
+        role = c.post("/api/v1/roles", {"name": "Greedy", "system_prompt": "You tell stories of ships, of islands and of those who live there. " * 8,
+                                        "temperature": 0, "max_tokens": 60})
+
+        def begin():
+            return Follower(c, c.post("/api/v1/conversations", {"assistant_role_id": role["role_id"]})["conversation_id"], "Tell me a story.")
+
+        name = f"/dev/shm/parley-{os.geteuid()}-" + hashlib.sha256(os.path.realpath(p.data).encode()).hexdigest()[:16]
+        for victim in ("engine", "supervisor"):
+            f = begin()
+            f.read(until=lambda: len(f.text) > 20)
+            seen = f.text
+            p.kill(victim)
+            if victim == "supervisor":
+                p.child.wait()
+                p.start()
+            f.read()
+            assert f.last["status"] == "complete" and f.text.startswith(seen)
+            assert wait_for(lambda: restored_tokens(c), "what was taken over") >= 100  # the role's prompt alone is longer
+        assert os.stat(name).st_mode & 0o777 == 0o600
+        p.stop()
+        assert not os.path.exists(name)
 
 
 def test_server_killed_under_writers_loses_nothing_acknowledged(killable):
@@ -155,7 +185,7 @@ def test_server_killed_under_writers_loses_nothing_acknowledged(killable):
     for _ in range(5):
         enough = len(acknowledged) + 30
         wait_for(lambda: len(acknowledged) >= enough, "writes")
-        os.kill(wait_for(lambda: child(killable, "server"), "a server"), signal.SIGKILL)
+        killable.kill("server")
         wait_for(lambda: killable.status("/healthz") == 200, "the server's return")
     over.set()
     for t in threads:
@@ -166,7 +196,6 @@ def test_server_killed_under_writers_loses_nothing_acknowledged(killable):
 
 
 def test_supervisor_killed_takes_its_children_with_it(killable):
-    pids = killable.processes()
-    os.kill(pids["supervisor"], signal.SIGKILL)
+    killable.kill("supervisor")
     killable.child.wait()
-    wait_for(lambda: not [pid for pid in pids.values() if os.path.exists(f"/proc/{pid}")], "the children's end")
+    wait_for(lambda: not list(killable.session()), "the children's end")  # whoever inherits them may never look at how they ended

@@ -48,7 +48,7 @@ static void on_event(void *ctx, const struct sched_event *e) {
 }
 
 /* A base step of 10 ms, 1 ms for each token, and a clock that the test moves. */
-static void fixture_init(struct fixture *f, int slots) {
+static inline void fixture_init(struct fixture *f, int slots) {
     const struct sched_options o = {.slots = slots,
                                     .prefixes = 2,
                                     .prefix_tokens = 128,
@@ -64,7 +64,7 @@ static void fixture_init(struct fixture *f, int slots) {
     assert_int_equal(sched_new(&f->m.base, &f->m.base, &o, &f->s), ERR_OK);
 }
 
-static void fixture_deinit(struct fixture *f) {
+static inline void fixture_deinit(struct fixture *f) {
     sched_free(f->s);
     scripted_deinit(&f->m);
     clock_test_end();

@@ -1,0 +1,59 @@
+/* What outlives the process: running conversations are kept outside it every so many tokens, so
+ * that the next process goes on with them without computing their prompts again. That costs a copy
+ * of a conversation's keys and values, and is done as often as KEEP_SHARE allows. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "engine/sched_internal.h"
+
+#define KEEP_EVERY 48 /* tokens: computed anew they take about a second where one takes 20 ms */
+#define KEEP_SHARE 30 /* of so much time one part goes into keeping */
+
+void sched_restore(struct sched *s) {
+    struct kept kept;
+    int n = 0, states = 0, tokens = 0;
+    if (!s->o.keep)
+        return;
+    while (n < s->o.slots && keep_get(s->o.keep, n, &kept))
+        n++;
+    while (n-- > 0 && keep_get(s->o.keep, n, &kept)) { /* the newest last, as the last used */
+        struct tokens t = {(int32_t *)(uintptr_t)kept.tokens, kept.n, kept.n}; /* only read */
+        if (!slots_restore(s->slots, &t, kept.conversation, kept.state, kept.size))
+            continue;
+        states++;
+        tokens += kept.n;
+    }
+    metric_set(M_ENGINE_RESTORED_TOKENS, tokens);
+    if (states)
+        log_event(LOG_INFO, "engine.restored", LF_INT("conversations", states),
+                  LF_INT("tokens", tokens));
+}
+
+static bool is_due(struct sched *s, struct job *j) {
+    const struct slot *slot = j->slot;
+    if (j->chat.background || slot->computed - j->kept < KEEP_EVERY)
+        return false;
+    if (j->kept == 0)
+        j->kept = keep_held(s->o.keep, slot->tokens.p, slot->computed);
+    return slot->computed - j->kept >= KEEP_EVERY;
+}
+
+void sched_keep(struct sched *s) {
+    int64_t begin = clock_mono_ns();
+    if (!s->o.keep || begin < s->keep_ns)
+        return;
+    for (struct job *j = s->running; j; j = j->next) {
+        if (!is_due(s, j))
+            continue;
+        const struct slot *slot = j->slot;
+        j->kept = slot->computed; /* tried again when there is as much more, also if it failed */
+        if (keep_put(s->o.keep, s->model, slot->sequence, slot->conversation, slot->tokens.p,
+                     slot->computed)) {
+            keep_good(s->o.keep);
+            metric_add(M_ENGINE_KEPT, 1);
+        }
+        int64_t end = clock_mono_ns();
+        s->keep_ns = end + (end - begin) * KEEP_SHARE;
+        return;
+    }
+}
