@@ -50,6 +50,7 @@ def test_a_read_only_disk_is_read_and_written_again_when_it_can_be(tmp_path, end
         c.say(conversation, "The island [say: has a lighthouse]")
         doc = c.post("/api/v1/documents", {"source_name": "harbour.txt", "content": "The harbour has a crane."})["doc_id"]
         wait_for(lambda: c.get(f"/api/v1/documents/{doc}")["status"] == "indexed", "the document")
+        wait_for(lambda: c.get("/api/v1/conversations?q=lighthouse")["data"], "the words in the index")
         before = contents(c, conversation)
         broken = c.stream("POST", f"/api/v1/conversations/{conversation}/messages", {"content": "and then [hold]"})
         answer = next(iter(broken))["data"]["message"]["message_id"]
