@@ -210,7 +210,7 @@ def test_people_see_their_place_and_programs_are_told_to_come_back():
         bob.key = bob.post("/api/v1/keys", {"name": "program"})["key"]
         first = admin.stream("POST", CHAT, {
             "model": SMALL_MODEL, "messages": [{"role": "user", "content": "Count slowly."}], "stream": True, "temperature": 0,
-            "max_tokens": 3000, "logit_bias": {"0": -100, "2": -100}, "parley": {"wait": True}})
+            "max_tokens": 1200, "logit_bias": {"0": -100, "2": -100}, "parley": {"wait": True}})
         next(iter(first))
         waiting = bob.stream("POST", f"/api/v1/conversations/{bob.conversation()}/messages", {"content": "Hello?"})
         seen = iter(waiting)
