@@ -11,7 +11,10 @@
                         */
 #define CHUNK_MIN   16 /* tokens of a prompt in a step beside running answers */
 #define CHUNK_LEAST 8  /* the same of one whose tokens take longer than the forecast says */
-#define STAND_BACK  8  /* the background takes part in every so many-th step beside people */
+#define FIRST_WORDS                                                                                \
+    4                 /* a first word's wait counts so many times that for an answer's next token  \
+                       */
+#define STAND_BACK  8 /* the background takes part in every so many-th step beside people */
 #define WORTH       1.15 /* guesses must pay by so much by the forecast */
 #define DRAG_MAX    3
 #define DRAG_SMOOTH 0.5
@@ -166,10 +169,23 @@ static int add_prefill(struct sched *s, int n, int decodes, bool people) {
     return n;
 }
 
+/* Whether a piece that takes so long is computed after others, before the answers' next step: when
+ * all of them take no longer than PACE plain steps; or, up to QUICK_PIECE_NS, when the time that a
+ * step costs those who wait for their first words, FIRST_WORDS times, is more than what the piece
+ * costs the answers. Many who come together then have theirs sooner, and few answers wait. */
+static bool goes_on(const struct sched *s, const struct job *j, double ns, int decodes) {
+    double step = forecast_step_ns(&s->forecast, decodes, 0), all = s->prefill_ns + ns;
+    int waiting = 0;
+    if (decodes == 0 || s->prefill_ns <= 0 || all <= PACE * step)
+        return true;
+    for (const struct job *w = s->running; w; w = w->next)
+        waiting += w->answer_tokens == 0 && !w->chat.background;
+    return is_quick(s, j) && all <= QUICK_PIECE_NS && FIRST_WORDS * waiting * step >= decodes * ns;
+}
+
 /* With rows a prompt is a pass of its own, so it is a step of its own, too: its first word need not
- * wait for the answers' pass. Between two steps of running answers prompts get one piece, and more
- * as long as that takes no longer than PACE plain steps. Returns how many items there are, 0: it is
- * the answers' turn. */
+ * wait for the answers' pass. Between two steps of running answers prompts get one piece, and as
+ * many more as goes_on() says. Returns how many items there are, 0: it is the answers' turn. */
 static int add_own_prefill(struct sched *s, int decodes, bool people) {
     struct job *j = next_prefill(s, people);
     if (!j)
@@ -177,8 +193,7 @@ static int add_own_prefill(struct sched *s, int decodes, bool people) {
     catch_up(s, j);
     int take = piece_of(s, j, decodes);
     double ns = forecast_step_ns(&s->forecast, 0, take);
-    if (decodes > 0 && s->prefill_ns > 0 &&
-        s->prefill_ns + ns > PACE * forecast_step_ns(&s->forecast, decodes, 0))
+    if (!goes_on(s, j, ns, decodes))
         return 0;
     s->prefill_ns += ns;
     j->piece_ns = ns;

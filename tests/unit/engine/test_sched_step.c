@@ -258,7 +258,7 @@ static void short_prompt_beside_an_answer_is_a_step_of_its_own(void **state) {
     fixture_deinit(&f);
 }
 
-static void small_prompts_go_one_after_another_for_as_long_as_two_steps(void **state) {
+static void small_prompts_go_one_after_another(void **state) {
     (void)state;
     struct fixture f;
     struct caller running = {0}, small[3] = {0};
@@ -278,11 +278,41 @@ static void small_prompts_go_one_after_another_for_as_long_as_two_steps(void **s
     assert_int_equal(small[1].n, 1);
     assert_int_equal(running.n, 2);
     sched_round(f.s);
+    assert_int_equal(small[2].n, 1);
+    assert_int_equal(running.n, 2);
+    sched_round(f.s);
     assert_int_equal(running.n, 3);
-    assert_int_equal(small[2].n, 0);
     run_all(&f);
     for (int i = 0; i < 3; i++)
         assert_int_equal(small[i].n, 20);
+    fixture_deinit(&f);
+}
+
+/* A step of two answers takes 12 ms and such a prompt 30: two of them wait, then one. */
+static void prompts_go_on_while_more_wait_than_answer(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller running = {0}, c[3] = {0};
+    char text[100];
+    fixture_init(&f, 6);
+    f.m.base.info.rows = true;
+    ask(&f, &running, "hi>", 60);
+    sched_round(f.s);
+    sched_round(f.s);
+    for (int i = 0; i < 3; i++)
+        ask(&f, &c[i], letters(text, 20, (char)('x' + i)), 20);
+    sched_round(f.s);
+    sched_round(f.s);
+    assert_int_equal(c[0].n, 1);
+    assert_int_equal(c[1].n, 1);
+    assert_int_equal(running.n, 2);
+    sched_round(f.s);
+    assert_int_equal(running.n, 3);
+    assert_int_equal(c[2].n, 0);
+    sched_round(f.s);
+    assert_int_equal(c[2].n, 1);
+    assert_int_equal(running.n, 3);
+    run_all(&f);
     fixture_deinit(&f);
 }
 
@@ -450,7 +480,8 @@ int main(void) {
         cmocka_unit_test(exact_continuation_beside_the_same_prompt_goes_on),
         cmocka_unit_test(same_prompt_again_is_computed_alike),
         cmocka_unit_test(short_prompt_beside_an_answer_is_a_step_of_its_own),
-        cmocka_unit_test(small_prompts_go_one_after_another_for_as_long_as_two_steps),
+        cmocka_unit_test(prompts_go_on_while_more_wait_than_answer),
+        cmocka_unit_test(small_prompts_go_one_after_another),
         cmocka_unit_test(pieces_of_a_long_prompt_shrink_when_they_take_longer),
         cmocka_unit_test(question_that_follows_its_text_is_waited_for),
         cmocka_unit_test(exact_continuation_goes_along_with_running_answers),
