@@ -2,13 +2,14 @@
  *
  *   load_users --port N [--users 100] [--seconds 60] [--think-ms 30000] [--credentials FILE]
  *              [--api native|openai] [--model NAME] [--tokens 150 | --lengths FILE] [--log FILE]
- *              [--plain yes] [--requests N] [--turns N]
+ *              [--plain yes] [--requests N] [--turns N] [--settle-seconds N]
  *
  * native: Parley's own API with session cookies, one conversation for each user; openai: chat
  * completions, with API keys when credentials are given. FILE has one credential a line. --plain
  * asks for answers that are not streamed; --requests ends each user after so many; after --turns
  * questions a new conversation is begun. The first
- * question comes at a random moment of the think time. Every answer is compared with the one that
+ * question comes at a random moment of the think time; times count from --settle-seconds on, and in
+ * the histograms "…_all" from the beginning. Every answer is compared with the one that
  * the mock gives (load.h); --log writes "message_id crc32" of each whole answer.
  *
  * Prints one JSON object with what was seen. One thread, epoll; think times in a heap. */
@@ -28,7 +29,7 @@
 #define GIVE_UP_US     60000000
 
 static struct {
-    int port, users, seconds, think_ms;
+    int port, users, seconds, think_ms, settle_seconds;
     long requests, turns;
     bool native, plain;
     const char *credentials, *log, *model;
@@ -65,13 +66,14 @@ struct user {
 
 static struct {
     struct histogram ttft, gap, whole;
+    struct histogram ttft_all, gap_all; /* with the time before settle_us */
     long answers, refused, broken, wrong, failed_status, events, conversations;
     long statuses[600];
 } seen;
 
 static int epfd;
 static struct due_heap heap; /* of users */
-static int64_t stop_us;
+static int64_t stop_us, settle_us;
 static FILE *log_file;
 static int open_answers, most_open;
 
@@ -200,10 +202,10 @@ static void begin(struct user *u) {
 
 static void take_text(struct user *u, const char *p, size_t n) {
     int64_t now = now_us();
-    if (!u->last_us)
-        histogram_add(&seen.ttft, now - u->sent_us);
-    else
-        histogram_add(&seen.gap, now - u->last_us);
+    int64_t since = now - (u->last_us ? u->last_us : u->sent_us);
+    histogram_add(u->last_us ? &seen.gap_all : &seen.ttft_all, since);
+    if (now - since >= settle_us)
+        histogram_add(u->last_us ? &seen.gap : &seen.ttft, since);
     u->last_us = now;
     seen.events++;
     u->crc = crc32_add(u->crc, p, n);
@@ -491,6 +493,8 @@ static void read_options(int argc, char **argv) {
             options.users = atoi(v);
         else if (!strcmp(o, "--seconds"))
             options.seconds = atoi(v);
+        else if (!strcmp(o, "--settle-seconds"))
+            options.settle_seconds = atoi(v);
         else if (!strcmp(o, "--think-ms"))
             options.think_ms = atoi(v);
         else if (!strcmp(o, "--requests"))
@@ -530,6 +534,7 @@ int main(int argc, char **argv) {
     }
     int64_t start = now_us();
     stop_us = start + (int64_t)options.seconds * 1000000;
+    settle_us = start + (int64_t)options.settle_seconds * 1000000;
     for (int i = 0; i < options.users; i++) {
         struct user *u = &users[i];
         u->fd = -1;
@@ -543,6 +548,8 @@ int main(int argc, char **argv) {
     printf("{");
     print_histogram("ttft_ms", &seen.ttft);
     print_histogram("gap_ms", &seen.gap);
+    print_histogram("ttft_all_ms", &seen.ttft_all);
+    print_histogram("gap_all_ms", &seen.gap_all);
     print_histogram("whole_ms", &seen.whole);
     printf("\"answers\":%ld,\"refused\":%ld,\"broken\":%ld,\"wrong\":%ld,\"failed_status\":%ld,"
            "\"events\":%ld,"
