@@ -29,9 +29,9 @@ enum degrade_level degrade_next(enum degrade_level now, enum degrade_level wante
 int pace_flush_ms(int lag_ms);
 /* The same before it is late: n answers, with a piece each so often, that cost flush_us of the
  * loop's CPU time each, shall not take more than PACE_SHARE of it. The longer of both counts, up to
- * PACE_MOST_MS: two or three tokens of an answer with 30 a second. */
+ * PACE_MOST_MS: two tokens of an answer with 30 a second. */
 #define PACE_SHARE    .4
-#define PACE_MOST_MS  75
+#define PACE_MOST_MS  60
 #define PACE_READ_MS  16 /* from here on answers are also read so far apart */
 #define PACE_EARLY_MS 4  /* so much earlier is not too early */
 int pace_apart_ms(int n, double flush_us, int lag_ms);
