@@ -29,6 +29,10 @@ void crypto_token(char *out, size_t len) {
     out[len] = 0;
 }
 
+void crypto_short_hash(const unsigned char key[16], struct str data, unsigned char out[16]) {
+    (void)crypto_shorthash_siphashx24(out, (const unsigned char *)data.p, data.n, key);
+}
+
 /* ---- SHA-256 ---- */
 
 struct sha256 {

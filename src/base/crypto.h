@@ -22,6 +22,9 @@ void sha256_final(struct sha256 *s, char hex[SHA256_HEX_LEN + 1]); /* and frees 
 void sha256_free(struct sha256 *s);
 void sha256_hex(struct str data, char hex[SHA256_HEX_LEN + 1]);
 
+/* SipHash-2-4 with 128 bits (Aumasson, Bernstein): for tables whose keys others choose. */
+void crypto_short_hash(const unsigned char key[16], struct str data, unsigned char out[16]);
+
 /* argon2id (RFC 9106) through crypto_pwhash_str; out is NUL-terminated "$argon2id$…".
  * Takes tens of milliseconds and the memory that the profile says: call it on a job pool. */
 #define PASSWORD_HASH_LEN 128

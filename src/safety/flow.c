@@ -486,7 +486,7 @@ enum err safety_flow_add(struct safety_flow *f, struct str text, bool last,
     if (f->error)
         return f->error;
     find_safe(f, last);
-    *ret = v;
+    verdict_copy(ret, &v);
     return ERR_OK;
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/crypto.h"
+#include "safety/memo.h"
 #include "safety/views.h"
 
 #define BENCHES_KEPT   16
@@ -21,6 +22,7 @@ struct safety {
     char secret[32]; /* of the canaries */
     pthread_mutex_t lock;
     struct policy *policy;
+    struct memo *memo;
     struct bench *benches;
     int n_benches;
 };
@@ -34,7 +36,10 @@ enum err safety_new(const struct safety_options *o, struct safety **ret, struct 
     if (e)
         return e;
     struct safety *g = calloc(1, sizeof *g);
-    if (!g) {
+    if (g)
+        g->memo = memo_new();
+    if (!g || !g->memo) {
+        free(g);
         policy_unref(p);
         return err_set(ei, ERR_NOMEM, NULL);
     }
@@ -69,6 +74,7 @@ void safety_free(struct safety *g) {
         bench_free(b);
     }
     policy_unref(g->policy);
+    memo_free(g->memo);
     pthread_mutex_destroy(&g->lock);
     free(g);
 }
@@ -188,6 +194,14 @@ struct judging {
 
 static bool stronger(const struct safety_finding *a, const struct safety_finding *b) {
     return a->action != b->action ? a->action > b->action : a->score > b->score;
+}
+
+void verdict_copy(struct safety_verdict *to, const struct safety_verdict *v) {
+    memcpy(to, v, offsetof(struct safety_verdict, findings) + v->n * sizeof v->findings[0]);
+    to->n = v->n;
+    to->policy_version = v->policy_version;
+    to->uncertain = v->uncertain;
+    to->degraded = v->degraded;
 }
 
 /* Keeps the strongest findings, in order. */
@@ -481,6 +495,12 @@ static enum err judge(struct safety *g, struct judging *j) {
 enum err safety_judge(struct safety *g, const struct safety_request *r,
                       struct safety_verdict *ret) {
     struct policy *p = r->policy ? policy_ref((struct policy *)r->policy) : safety_get_policy(g);
+    struct memo_key key;
+    bool keyed = memo_key(g->memo, p, r, &key);
+    if (keyed && memo_find(g->memo, &key, ret)) {
+        policy_unref(p);
+        return ERR_OK;
+    }
     struct bench *b = bench_take(g, p);
     struct safety_verdict v = {.policy_version = p->version};
     enum err e = ERR_NOMEM;
@@ -491,7 +511,9 @@ enum err safety_judge(struct safety *g, const struct safety_request *r,
     }
     policy_unref(p);
     if (!e)
-        *ret = v;
+        verdict_copy(ret, &v);
+    if (!e && keyed)
+        memo_put(g->memo, &key, &v);
     return e;
 }
 

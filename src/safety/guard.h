@@ -6,7 +6,8 @@
  *
  * Judging is CPU work (tens of microseconds to some milliseconds, and longer for long texts): it
  * belongs on a job pool, or on a thread of its own. A struct safety is shared by all threads. It
- * keeps no text and logs nothing. */
+ * keeps no text and logs nothing. A text in which nothing was found is known again for a while
+ * (memo.h). */
 #pragma once
 
 #include "base/buf.h"

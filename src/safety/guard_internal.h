@@ -26,6 +26,8 @@ struct bench {
 struct bench *bench_take(struct safety *g, const struct policy *p); /* NULL: out of memory */
 void bench_put(struct safety *g, struct bench *b);
 
+/* What there is of it: most verdicts have no finding, and room for many. */
+void verdict_copy(struct safety_verdict *to, const struct safety_verdict *v);
 /* Keeps the strongest findings, in order. */
 void verdict_add(struct safety_verdict *v, const struct safety_finding *f);
 void verdict_raise(struct safety_verdict *v, enum safety_category c, float score);
