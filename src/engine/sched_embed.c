@@ -8,17 +8,18 @@
 #define BATCH 256 /* tokens of several texts together: longer batches are slower per token */
 #define BACKGROUND_BATCH                                                                           \
     96 /* tokens that somebody who comes meanwhile waits for: some 30 ms on two cores */
-#define BACKGROUND_PAUSE                                                                           \
-    9 /* times as long as a background batch took, running answers have the cores */
-#define HELD_MOST     (2000 * MS) /* however many are embedded for people, background has a batch */
-#define HOLD_TIMES    8           /* as long as the text took, if that is longer than hold_ms */
-#define FOLLOW_MOST   (15 * MS)   /* later than that is not at once */
-#define FOLLOW_OFTEN  0.5
-#define FOLLOW_SMOOTH 0.2
-#define TEXTS         32
-#define QUEUED        65536 /* tokens of texts that wait; one request may be longer when it is alone */
-#define RETRY_MIN_MS  1000
-#define RETRY_MAX_MS  60000
+#define BACKGROUND_PAUSE 9           /* times as long as a batch took, answers have the cores */
+#define AWAITED_PAUSE    19          /* the same while somebody waits for a first word */
+#define LIST_PATIENCE    (300 * MS)  /* a list goes before first words after so long */
+#define HELD_MOST        (2000 * MS) /* whoever embeds meanwhile, background has a batch */
+#define HOLD_TIMES       8           /* as long as the text took, if that is longer than hold_ms */
+#define FOLLOW_MOST      (15 * MS)   /* later than that is not at once */
+#define FOLLOW_OFTEN     0.5
+#define FOLLOW_SMOOTH    0.2
+#define TEXTS            32
+#define QUEUED           65536 /* tokens of texts that wait; a lone request may be longer */
+#define RETRY_MIN_MS     1000
+#define RETRY_MAX_MS     60000
 
 /* Takes the tokens into the queue's sum. A chat turn waits for its one text, so single texts are
  * let in when lists are refused. */
@@ -58,6 +59,7 @@ enum err sched_embed_submit(struct sched *s, struct sched_embed *e, uint64_t *re
         return err_set(ei, ERR_NOMEM, NULL);
     }
     j->tokens = tokens;
+    j->served_ns = clock_mono_ns();
     pthread_mutex_lock(&s->state);
     enum err err = take_room(s, e, tokens, ei);
     if (err) {
@@ -101,18 +103,47 @@ void sched_embed_cancel(struct sched *s, uint64_t id) {
     sched_embed_end(s, j, ERR_CANCELLED, &ei);
 }
 
+static bool first_word_is_awaited(const struct sched *s) {
+    for (const struct job *j = s->running; j; j = j->next)
+        if (!j->chat.background && j->answer_tokens == 0)
+            return true;
+    return s->waiting != NULL;
+}
+
+/* Whether a batch of the background is due beside running answers. */
+static bool background_is_due(const struct sched *s, int64_t now) {
+    int64_t pause = first_word_is_awaited(s) ? AWAITED_PAUSE : BACKGROUND_PAUSE;
+    pause *= s->background_took_ns;
+    return now >= s->background_ns + (pause < HELD_MOST ? pause : HELD_MOST);
+}
+
+/* A single text is a question on its way. A list (an answer that is checked, a program's texts)
+ * lets first words go before it, for some time. */
+static struct embed_job *next_for_people(const struct sched *s, int64_t now) {
+    bool stands_back = first_word_is_awaited(s);
+    struct embed_job *list = NULL;
+    for (struct embed_job *j = s->embeds; j; j = j->next) {
+        if (!j->e.background && j->e.n == 1)
+            return j;
+        if (!list && !j->e.background && (!stands_back || now - j->served_ns >= LIST_PATIENCE))
+            list = j;
+    }
+    return list;
+}
+
 /* The first job that somebody waits for, else the first of the background whose time has come. */
 static struct embed_job *next_embed(struct sched *s, int64_t now) {
-    struct embed_job *j = s->embeds;
-    while (j && j->e.background)
-        j = j->next;
+    struct embed_job *j = next_for_people(s, now);
     if (j)
         return s->running && now < s->embed_after_ns ? NULL : j;
-    if (s->running ? now < s->background_after_ns : s->waiting != NULL)
+    if (s->running ? !background_is_due(s, now) : s->waiting != NULL)
         return NULL;
+    struct embed_job *background = s->embeds;
+    while (background && !background->e.background)
+        background = background->next;
     bool held = !s->running && now < s->hold_ns && now < s->background_ns + HELD_MOST;
     s->rest_ns = held ? s->hold_ns : 0;
-    return held ? NULL : s->embeds;
+    return held ? NULL : background;
 }
 
 /* How many texts of the job make a short batch, and their tokens. */
@@ -194,13 +225,14 @@ bool sched_embed_round(struct sched *s) {
         s->embed_ns += ((double)(end - begin) / total - s->embed_ns) * SMOOTH;
     if (j->e.background) {
         s->background_ns = end;
-        s->background_after_ns = end + BACKGROUND_PAUSE * (end - begin);
+        s->background_took_ns = end - begin;
     } else {
         s->embed_after_ns = end + (end - begin); /* as long as it took, answers go on */
         hold_background(s, begin, end);
         await_question(s, j, end);
     }
     j->done += n;
+    j->served_ns = end;
     struct embed_job **at = &s->embeds;
     while (*at != j)
         at = &(*at)->next;

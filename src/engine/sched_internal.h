@@ -68,6 +68,7 @@ struct embed_job {
     int tokens; /* of all texts */
     float *vectors;
     int done;
+    int64_t served_ns; /* when it came or had its last batch */
 };
 
 struct sched {
@@ -98,10 +99,10 @@ struct sched {
 
     /* compute thread only */
     struct model_item *items;
-    int64_t embed_after_ns;      /* until then running answers have the cores to themselves */
-    int64_t background_after_ns; /* the same for background embeddings */
-    int64_t hold_ns;             /* until then background embeddings wait for a question */
-    int64_t background_ns;       /* when they last had a batch */
+    int64_t embed_after_ns; /* until then running answers have the cores to themselves */
+    int64_t hold_ns;        /* until then background embeddings wait for a question */
+    int64_t background_ns;  /* when they last had a batch, and how long it took */
+    int64_t background_took_ns;
     int64_t rest_ns;      /* nothing is to be done until then but for news; 0 = nothing at all */
     double between_ns;    /* computed since running answers last had a step */
     int background_steps; /* steps in which background answers stood back */

@@ -601,6 +601,71 @@ static void embeddings_of_documents_wait_for_the_question_that_follows(void **st
     assert_int_equal(documents.dones, 1);
 }
 
+/* Beside answers a batch of the background is due after so many times what its last one took, later
+ * while somebody waits for a first word, and never later than two seconds. */
+static void embeddings_of_documents_have_a_part_of_the_time(void **state) {
+    struct fixture *f = *state;
+    struct embed_caller documents = {.background = true};
+    struct caller c = {0};
+    clock_test_set(clock_mono_ns(), 0);
+    uint64_t id = ask(f, &c, "0123456789", 200);
+    sched_round(f->s); /* its first word */
+    assert_int_equal(c.n, 1);
+    f->s->background_ns = clock_mono_ns();
+    f->s->background_took_ns = 10 * MS;
+    submit_embed(f, &documents, 1, 90, NULL);
+    clock_test_advance(89);
+    sched_round(f->s);
+    assert_int_equal(documents.dones, 0);
+    f->s->running->answer_tokens = 0; /* as if it waited for its first word still */
+    clock_test_advance(2);
+    sched_round(f->s);
+    assert_int_equal(documents.dones, 0);
+    clock_test_advance(98);
+    sched_round(f->s);
+    assert_int_equal(documents.dones, 1);
+    f->s->background_ns = clock_mono_ns();
+    f->s->background_took_ns = 1000 * MS;
+    submit_embed(f, &documents, 1, 90, NULL);
+    clock_test_advance(1999);
+    sched_round(f->s);
+    assert_int_equal(documents.dones, 1);
+    clock_test_advance(1);
+    sched_round(f->s);
+    assert_int_equal(documents.dones, 2);
+    sched_cancel(f->s, id);
+    run_all(f);
+    clock_test_end();
+}
+
+/* Nobody's first word waits for the texts of an answer that is checked; those wait for some time
+ * only. */
+static void embeddings_of_a_list_let_first_words_go_first(void **state) {
+    struct fixture *f = *state;
+    struct embed_caller list = {0}, single = {0};
+    struct caller c = {0};
+    clock_test_set(clock_mono_ns(), 0);
+    ask(f, &c, "0123456789", 4);
+    sched_round(f->s);
+    assert_int_equal(c.n, 1);
+    f->s->running->answer_tokens = 0; /* as if it waited for its first word still */
+    submit_embed(f, &list, 2, 20, NULL);
+    submit_embed(f, &single, 1, 20, NULL);
+    sched_round(f->s);
+    assert_int_equal(single.dones, 1);
+    assert_int_equal(list.dones, 0);
+    f->s->embed_after_ns = 0;
+    f->s->running->answer_tokens = 0;
+    clock_test_advance(301);
+    sched_round(f->s);
+    assert_int_equal(list.dones, 1);
+    submit_embed(f, &list, 2, 20, NULL);
+    run_all(f);
+    assert_int_equal(list.dones, 2);
+    assert_int_equal(c.dones, 1);
+    clock_test_end();
+}
+
 static void embeddings_past_the_queue_are_refused_with_retry_after(void **state) {
     struct fixture *f = *state;
     struct embed_caller big = {0}, list = {0}, single = {0}, later = {0};
@@ -805,6 +870,8 @@ int main(void) {
         TEST(embeddings_keep_their_order_over_batches),
         TEST(embeddings_past_the_queue_are_refused_with_retry_after),
         TEST(embeddings_of_documents_wait_for_the_question_that_follows),
+        TEST(embeddings_of_documents_have_a_part_of_the_time),
+        TEST(embeddings_of_a_list_let_first_words_go_first),
         TEST(embeddings_of_documents_let_people_go_first),
         TEST(embedding_cancelled_between_batches_ends_once),
         TEST(cancel_within_step_aborts_it),
