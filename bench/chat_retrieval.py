@@ -27,6 +27,7 @@ from lib.servers import Parley, api
 from ttft import ParleyUser, quantile, run_round
 
 WAITING = 12  # documents that the feeder keeps waiting
+LOOK_S = 0.25  # between two looks at how many do: each takes milliseconds of a core that the program would have
 PLACES = ["Vestra", "Orvik", "Halden", "Mirow", "Talsi", "Brenna", "Sorvag", "Lindau", "Karsk", "Olmen", "Fjara", "Dorn"]
 THINGS = ["ferry", "museum", "library", "swimming pool", "market", "clinic", "workshop", "observatory", "archive", "bakery"]
 FILLER = ("The building was put up by the town after the great flood and has been repaired twice since. Visitors are asked to keep to the "
@@ -111,7 +112,7 @@ class Feeder(threading.Thread):
         try:
             while not self.over.is_set():
                 if self.d.waiting() >= WAITING:
-                    self.over.wait(0.05)
+                    self.over.wait(LOOK_S)
                     continue
                 for doc in made_up(4, self.at):
                     self.d.give(doc)

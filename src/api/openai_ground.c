@@ -240,13 +240,15 @@ static void on_answers(void *ctx, const struct web_search_result *r) {
     settle(c);
 }
 
-static void ask_services(struct call *c, struct openai_ground *g) {
+static void ask_services(struct call *c, struct openai_ground *g,
+                         const struct retrieval_request *asked) {
     struct errinfo ei;
-    struct web_search_request q = {.query = g->questions[0],
+    if (!c->api->o.web || !web_search_has_sources(c->api->o.web) ||
+        question_is_smalltalk(asked->query))
+        return;
+    struct web_search_request q = {.query = passages_web_query(asked, c->arena),
                                    .user_id = c->user.user_id,
                                    .budget_ms = passages_web_wait_ms(c->api->o.web_wait_ms)};
-    if (!c->api->o.web || !web_search_has_sources(c->api->o.web) || question_is_smalltalk(q.query))
-        return;
     if (web_search_run(c->api->o.web, c->loop, &q, on_answers, c, &g->asking, &ei))
         g->asking = NULL; /* it answers without */
 }
@@ -264,7 +266,7 @@ static void search(void *arg) {
     for (size_t i = 1; i < g->n; i++)
         before[g->n - 1 - i] = g->questions[i];
     g->max_bytes = passages_budget(c->api->o.upstream, s->upstream, g->questions[0].n);
-    upstream_plans_chat(c->api->o.upstream);
+    passages_plan(c->api->o.upstream, g->max_bytes, g->questions[0].n);
     struct retrieval_request q = {
         .query = g->questions[0],
         .history = before,
@@ -278,7 +280,7 @@ static void search(void *arg) {
         retrieval_search(c->api->o.retrieval, c->loop, c->client, &q, on_found, c, &g->call, &ei);
     g->searching = !e;
     if (!e)
-        ask_services(c, g);
+        ask_services(c, g, &q);
     else if (e == ERR_OVERLOADED && !g->role.grounded_only)
         openai_forward(c, g->path); /* it answers without */
     else

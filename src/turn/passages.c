@@ -1,8 +1,10 @@
 #include "turn/passages.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "base/json.h"
+#include "retrieval/question.h"
 
 #define TEXT_MAX     ((size_t)256 << 10)
 #define FRAME_TOKENS 48 /* instructions, fence and names */
@@ -17,6 +19,11 @@ size_t passages_budget(struct upstream *u, struct str model, size_t question_byt
     double most = window / 3.0 < TOKENS_MAX ? window / 3.0 : TOKENS_MAX;
     tokens = tokens > most ? most : tokens < TOKENS_MIN ? TOKENS_MIN : tokens;
     return (size_t)(tokens * UPSTREAM_PROSE_BYTES);
+}
+
+void passages_plan(struct upstream *u, size_t max_bytes, size_t question_bytes) {
+    double tokens = (double)(max_bytes + question_bytes) / UPSTREAM_PROSE_BYTES;
+    upstream_plans_chat(u, FRAME_TOKENS + (int)fmin(tokens, 1e6));
 }
 
 bool passages_not_needed(const struct retrieval_result *r) {
@@ -99,6 +106,12 @@ void passages_pair_to_json(struct buf *b, const struct retrieval_result *r, doub
 
 #define WEB_TEXT_MIN 120 /* bytes of a hit */
 #define WEB_JSON_CAP ((size_t)1 << 20)
+
+struct str passages_web_query(const struct retrieval_request *q, struct arena *a) {
+    struct str text, before;
+    return question_resolve(q->query, q->history, q->n_history, a, &text, &before) ? q->query
+                                                                                   : text;
+}
 
 size_t passages_web_take(const struct web_search_result *r, size_t max_bytes, struct arena *a,
                          struct web_hit **ret) {

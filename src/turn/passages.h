@@ -18,6 +18,9 @@
 /* Bytes of passages that a prompt for this model has room for: what is computed in the part of a
  * second that is theirs, less the question. */
 size_t passages_budget(struct upstream *u, struct str model, size_t question_bytes);
+/* A question with so much at most in front of it is asked soon: it goes before those that come
+ * meanwhile. */
+void passages_plan(struct upstream *u, size_t max_bytes, size_t question_bytes);
 /* "thanks!" needs nothing from anywhere. */
 bool passages_not_needed(const struct retrieval_result *r);
 
@@ -31,6 +34,9 @@ void passages_pair_to_json(struct buf *b, const struct retrieval_result *r, doub
  * max_bytes, copied; none when there is no memory. */
 #define PASSAGES_WEB_MAX 3
 int passages_web_wait_ms(int configured); /* 0 = 700: the first word waits for them */
+/* What they are asked: the question, a follow-up with what was asked before. In the arena, or
+ * borrowed from q. */
+struct str passages_web_query(const struct retrieval_request *q, struct arena *a);
 void passages_web_to_json(struct buf *b, const struct web_hit *h, size_t n); /* the nth passage */
 size_t passages_web_take(const struct web_search_result *r, size_t max_bytes, struct arena *a,
                          struct web_hit **ret);

@@ -157,13 +157,13 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         if (!e)
             return STEP_DONE;
     } else {
-        upstream_plans_chat(t->t->o.upstream);
+        passages_plan(t->t->o.upstream, q.max_bytes, q.query.n + t->examples_n);
         e = retrieval_search(t->t->o.retrieval, t->tl->loop, t->tl->client, &q, on_found, t,
                              &t->searching, ei);
         if (!e && (e = compose_history(t)) != ERR_OK)
             turn_retrieve_stop(t);
         if (!e) {
-            turn_web_ask(t, q.max_bytes / 3);
+            turn_web_ask(t, &q, q.max_bytes / 3);
             return STEP_WAIT;
         }
         if (e == ERR_OVERLOADED && !t->documents.grounded_only)

@@ -378,7 +378,8 @@ void turn_retrieve_stop(struct turn *t);   /* what runs is called off */
 void turn_retrieve_settle(struct turn *t); /* goes on once both searches have ended */
 
 /* ---- web.c ---- */
-void turn_web_ask(struct turn *t, size_t max_bytes); /* of passages */
+/* max_bytes: of passages */
+void turn_web_ask(struct turn *t, const struct retrieval_request *asked, size_t max_bytes);
 void turn_web_stop(struct turn *t);
 enum err turn_web_keep(struct turn *t, size_t n_documents); /* into retrieved_docs */
 enum step_result turn_step_fit(struct turn *t, struct errinfo *ei);

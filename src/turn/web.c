@@ -13,13 +13,13 @@ static void on_answers(void *ctx, const struct web_search_result *r) {
     turn_retrieve_settle(t);
 }
 
-void turn_web_ask(struct turn *t, size_t max_bytes) {
+void turn_web_ask(struct turn *t, const struct retrieval_request *asked, size_t max_bytes) {
     struct errinfo ei;
-    struct web_search_request q = {.query = t->branch[t->n_branch - 1].content,
+    if (!web_search_has_sources(t->t->o.web) || question_is_smalltalk(asked->query))
+        return;
+    struct web_search_request q = {.query = passages_web_query(asked, t->arena),
                                    .user_id = t->in.user_id,
                                    .budget_ms = passages_web_wait_ms(t->t->o.web_wait_ms)};
-    if (!web_search_has_sources(t->t->o.web) || question_is_smalltalk(q.query))
-        return;
     if (t->level >= DEGRADE_PASSAGES) {
         degrade_web(t);
         return;

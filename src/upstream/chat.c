@@ -112,7 +112,7 @@ static enum err send_chat(struct chat *c, struct errinfo *ei) {
     buf_addc(b, '}');
     c->looking = false;
     if (!c->background)
-        reading_begin(&c->call);
+        reading_begin(&c->call, c->last_tokens);
     return call_send(&c->call, "POST", v->base_url, "/chat/completions", ei);
 }
 
@@ -151,7 +151,7 @@ static struct str pass_over(struct chat *c, struct str text) {
 
 static void on_text(void *ctx, struct str text) {
     struct chat *c = ctx;
-    reading_spoke(&c->call, c->last_tokens);
+    reading_spoke(&c->call);
     if (c->anew && c->repeated < c->n_start && !c->call.cancelled)
         text = pass_over(c, text);
     if (!c->call.cancelled && !c->parted && text.n)
@@ -287,7 +287,7 @@ enum err upstream_chat(struct upstream_client *client, const struct chat_request
     c->background = r->background;
     if (r->n_messages)
         c->last_tokens =
-            (int)((double)r->messages[r->n_messages - 1].content.n / UPSTREAM_PROSE_BYTES);
+            1 + (int)((double)r->messages[r->n_messages - 1].content.n / UPSTREAM_PROSE_BYTES);
     c->call.affinity = affinity_of(r->conversation_key);
     c->cb = *cb;
     c->ctx = ctx;

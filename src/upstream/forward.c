@@ -24,7 +24,7 @@ static void tell_status(struct forward *f) {
 static enum err forward_data(struct upstream_call *call, struct str bytes, struct errinfo *ei) {
     struct forward *f = (struct forward *)call;
     tell_status(f);
-    reading_spoke(call, 0);
+    reading_spoke(call);
     if (!call->cancelled && !f->cb.on_data(f->ctx, bytes))
         return err_set(ei, ERR_CANCELLED, NULL);
     return ERR_OK;
@@ -47,7 +47,7 @@ static bool forward_end(struct upstream_call *call, enum err e, const struct err
 static enum err forward_send(struct upstream_call *call, struct errinfo *ei) {
     struct forward *f = (struct forward *)call;
     if (f->chats)
-        reading_begin(call);
+        reading_begin(call, 0);
     return call_send(call, "POST", call->server->base_url, f->path, ei);
 }
 

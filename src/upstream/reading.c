@@ -1,6 +1,7 @@
 /* How much of a prompt can be read before the first word is late. A Parley engine tells how many
- * tokens it reads in a second; that is shared with the chats of this program which wait for their
- * first token, and with those that are answering. Of other servers nothing is known but how long
+ * tokens it reads in a second. What others have asked for and is not read yet goes before, so a
+ * newcomer has the rest of the time; while there are others he takes a part of it, for whoever
+ * comes next has to be read in the same second. Of other servers nothing is known but how long
  * their first tokens took: from READS_FIRST the number follows those, up while they come early and
  * down when they come late. */
 #include <string.h>
@@ -9,9 +10,14 @@
 #include "upstream/upstream_internal.h"
 
 #define MS          1000000ll
-#define SECONDS     0.65       /* of reading */
-#define BESIDE      0.6        /* of the time that is reading's while others are answered */
-#define PLANNED_NS  (300 * MS) /* a chat that was planned and has not begun by then will not */
+#define SECONDS     0.65         /* of reading */
+#define BESIDE      0.6          /* of the time that is reading's while others are answered */
+#define PART        0.5          /* of what is left, while there are others */
+#define PLANNED_NS  (300 * MS)   /* a chat that was planned and has not begun by then will not */
+#define CROWD_RATE  0.25         /* how fast what new chats find beside them is learnt */
+#define CROWD_NS    (30000 * MS) /* without a chat: nobody is about any more */
+#define UNTOLD      128          /* tokens of a prompt of which nothing is known */
+#define UNREAD_MAX  65536        /* a prompt counts for so many at most */
 #define READS_FIRST 400
 #define READS_MAX   2000
 #define EARLY_MS    650
@@ -26,37 +32,71 @@ static void drop_plans(struct upstream *u, int n) {
     memmove(u->plans, u->plans + n, (size_t)u->n_plans * sizeof *u->plans);
 }
 
+/* Their tokens. */
 static int planned(struct upstream *u) {
     int64_t since = clock_mono_ns() - PLANNED_NS;
-    int old = 0;
-    while (old < u->n_plans && u->plans[old] < since)
+    int old = 0, tokens = 0;
+    while (old < u->n_plans && u->plans[old].ns < since)
         old++;
     drop_plans(u, old);
-    return u->n_plans;
+    for (int i = 0; i < u->n_plans; i++)
+        tokens += u->plans[i].tokens;
+    return tokens;
 }
 
-void upstream_plans_chat(struct upstream *u) {
+void upstream_plans_chat(struct upstream *u, int tokens) {
     pthread_mutex_lock(&u->lock);
-    if (planned(u) < UPSTREAM_PLANS_MAX)
-        u->plans[u->n_plans++] = clock_mono_ns();
+    (void)planned(u);
+    if (u->n_plans < UPSTREAM_PLANS_MAX)
+        u->plans[u->n_plans++] = (struct chat_plan){clock_mono_ns(), tokens};
     pthread_mutex_unlock(&u->lock);
 }
 
 /* ---- chats ---- */
 
-void reading_begin(struct upstream_call *call) {
+static int others_now(const struct server *v) {
+    return atomic_load(&v->answering) + atomic_load(&v->reading) + v->pool->n_plans;
+}
+
+/* A pause in which nobody asks does not mean that nobody is there. */
+static bool is_crowded(const struct server *v) {
+    return v->crowd >= 0.5 && clock_mono_ns() - v->crowd_ns < CROWD_NS;
+}
+
+static void learn_crowd(struct server *v) {
+    int64_t now = clock_mono_ns();
+    if (now - v->crowd_ns >= CROWD_NS)
+        v->crowd = 0;
+    v->crowd += (others_now(v) - v->crowd) * CROWD_RATE;
+    v->crowd_ns = now;
+}
+
+void reading_begin(struct upstream_call *call, int tokens) {
     struct upstream *u = call->server->pool;
     if (call->starting_hedge)
         return; /* the first server reads on */
     reading_end(call);
     call->counted = call->server;
     call->counted_ns = clock_mono_ns();
-    atomic_fetch_add(&call->counted->reading, 1);
+    call->told = tokens > 0;
     pthread_mutex_lock(&u->lock);
-    if (!call->begun && planned(u) > 0)
+    (void)planned(u);
+    if (!call->begun && u->n_plans > 0) {
+        tokens = tokens ? tokens : u->plans[0].tokens;
         drop_plans(u, 1);
+    }
+    if (!call->begun)
+        learn_crowd(call->server);
     pthread_mutex_unlock(&u->lock);
     call->begun = true;
+    call->counted_tokens = tokens == 0 ? UNTOLD : tokens < UNREAD_MAX ? tokens : UNREAD_MAX;
+    atomic_fetch_add(&call->counted->reading, 1);
+    atomic_fetch_add(&call->counted->unread, call->counted_tokens);
+}
+
+static void reading_over(struct upstream_call *call) {
+    atomic_fetch_sub(&call->counted->reading, 1);
+    atomic_fetch_sub(&call->counted->unread, call->counted_tokens);
 }
 
 /* A chat says something about the server only when it had much to read. */
@@ -75,21 +115,23 @@ void reading_learn(struct server *v, int tokens, int64_t ms) {
     pthread_mutex_unlock(&v->pool->lock);
 }
 
-void reading_spoke(struct upstream_call *call, int tokens) {
+void reading_spoke(struct upstream_call *call) {
     struct server *v = call->counted;
     if (!v || call->spoke)
         return;
+    reading_over(call);
     call->spoke = true;
-    atomic_fetch_sub(&v->reading, 1);
     call->counted = call->server;
     atomic_fetch_add(&call->counted->answering, 1);
-    if (call->counted == v) /* else a second server was asked later and was faster */
-        reading_learn(v, tokens, (clock_mono_ns() - call->counted_ns) / MS);
+    if (call->told && call->counted == v) /* else another was asked later and was faster */
+        reading_learn(v, call->counted_tokens, (clock_mono_ns() - call->counted_ns) / MS);
 }
 
 void reading_end(struct upstream_call *call) {
-    if (call->counted)
-        atomic_fetch_sub(call->spoke ? &call->counted->answering : &call->counted->reading, 1);
+    if (call->counted && call->spoke)
+        atomic_fetch_sub(&call->counted->answering, 1);
+    else if (call->counted)
+        reading_over(call);
     call->counted = NULL;
     call->spoke = false;
 }
@@ -97,6 +139,8 @@ void reading_end(struct upstream_call *call) {
 int reading_of(const struct server *v, const struct known_model *m) {
     if (!m || !m->prefill)
         return v->reads ? v->reads : READS_FIRST;
-    double share = atomic_load(&v->answering) > 0 ? BESIDE : 1;
-    return (int)(m->prefill * SECONDS * share / (1 + atomic_load(&v->reading) + planned(v->pool)));
+    int before = atomic_load(&v->unread) + planned(v->pool);
+    bool others = others_now(v) > 0 || is_crowded(v);
+    double left = m->prefill * SECONDS * (atomic_load(&v->answering) > 0 ? BESIDE : 1) - before;
+    return left > 0 ? (int)(others ? left * PART : left) : 0;
 }

@@ -96,8 +96,9 @@ int upstream_context_window(struct upstream *u, struct str model);
 #define UPSTREAM_READS_MIN   80
 #define UPSTREAM_PROSE_BYTES 3.6 /* of a token of English, about */
 int upstream_reads(struct upstream *u, struct str model);
-/* A chat that was told how much it may read begins soon: those that ask meanwhile share with it. */
-void upstream_plans_chat(struct upstream *u);
+/* A chat whose prompt has so many new tokens at most begins soon: for those that ask meanwhile it
+ * goes before. */
+void upstream_plans_chat(struct upstream *u, int tokens);
 int upstream_message_overhead(struct upstream *u,
                               struct str model); /* tokens that a message costs beyond its text */
 /* Asks /models; done(ctx, err, ei) on the client's loop. Also what readiness is judged by. */

@@ -64,6 +64,7 @@ struct server {
     atomic_bool no_counts; /* the server was found to count no tokens */
     atomic_int in_flight;
     atomic_int reading, answering; /* people's chats: before their first token, after it */
+    atomic_int unread;             /* tokens of the former's prompts, about */
 
     /* under the pool's lock */
     char *keys[UPSTREAM_KEYS_MAX]; /* the header's lines, owned */
@@ -83,16 +84,22 @@ struct server {
     int64_t requests, failed, hedged, rotated;
     double first_byte_ms; /* moving average */
     int reads;            /* tokens, see reading.c; 0 = nothing was seen yet */
+    double crowd;         /* others that a new chat finds at work, moving average */
+    int64_t crowd_ns;     /* when the last one came */
 };
 
 #define UPSTREAM_PLANS_MAX 64
+
+struct chat_plan {
+    int64_t ns;
+    int tokens; /* that it reads at most */
+};
 
 struct upstream {
     char *model, *embedding_model;
     int window, first_byte_ms, idle_ms, wait_ms, hedge_ms;
     pthread_mutex_t lock;
-    int64_t
-        plans[UPSTREAM_PLANS_MAX]; /* when chats were planned that have not begun; oldest first */
+    struct chat_plan plans[UPSTREAM_PLANS_MAX]; /* that have not begun; oldest first */
     int n_plans;
     struct server servers[UPSTREAM_SERVERS_MAX];
     int n;
@@ -157,12 +164,14 @@ struct upstream_call { /* the first member of each kind's own struct */
     int tries, failovers;
     struct server *counted; /* in whose reading or (spoke) answering the call is; NULL = in none */
     bool spoke, begun;      /* begun: was counted before */
+    bool told;              /* counted_tokens is known rather than taken for usual */
     int64_t counted_ns;
-    int first_byte_ms; /* 0 = the pool's */
-    bool answering;    /* a good answer has begun */
-    bool broke;        /* the connection or the server failed, not the request */
-    bool patient;      /* tries again while the server is not there */
-    bool hedged;       /* may have a second leg */
+    int counted_tokens; /* of its prompt that are new to the server, about */
+    int first_byte_ms;  /* 0 = the pool's */
+    bool answering;     /* a good answer has begun */
+    bool broke;         /* the connection or the server failed, not the request */
+    bool patient;       /* tries again while the server is not there */
+    bool hedged;        /* may have a second leg */
     bool starting_hedge;
     bool inside; /* a callback of the call is running */
     bool cancelled;
@@ -209,9 +218,9 @@ enum err server_add_embedding_model(struct server *v, struct str model, struct b
 const struct known_model *server_find(const struct server *v, struct str model);
 
 /* ---- reading.c ---- */
-void reading_begin(struct upstream_call *call); /* its request goes to call->server */
-/* Its first token came. tokens: of its last message, about; 0 = not known. */
-void reading_spoke(struct upstream_call *call, int tokens);
+/* Its request goes to call->server. tokens: of its last message, about; 0 = not known. */
+void reading_begin(struct upstream_call *call, int tokens);
+void reading_spoke(struct upstream_call *call); /* its first token came */
 void reading_end(struct upstream_call *call);
 /* A first token came after so long; that says something only of a message with much to read. */
 void reading_learn(struct server *v, int tokens, int64_t ms);

@@ -293,7 +293,8 @@ def test_files_become_searchable_or_say_why_not(program):
 
 def test_a_question_is_answered_with_what_a_search_found(program, site):
     found = json.dumps({"results": [{"title": "Tides", "url": "https://example.org/t", "content": "High tide in Bergen is at six."}]}).encode()
-    Site.pages = {"/s?q=When%20is%20high%20tide%20in%20Bergen%3F": (200, {"Content-Type": "application/json"}, found)}
+    first, follow_up = "/s?q=When%20is%20high%20tide%20in%20Bergen%3F", "/s?q=When%20is%20high%20tide%20in%20Bergen%3F%20and%20in%20winter%3F"
+    Site.pages = {path: (200, {"Content-Type": "application/json"}, found) for path in (first, follow_up)}
     s = program.admin.post("/api/v1/sources", {"kind": "search", "name": "Web", "location": site + "/s?q={query}", "allow_private": True, "shared": True,
                                                "settings": {"timeout_ms": 30000}})
     user = program.sign_up("cleo")
@@ -304,6 +305,12 @@ def test_a_question_is_answered_with_what_a_search_found(program, site):
     answer = user.post("/v1/chat/completions", body)  # a role on the compatible API, too
     assert [(d["n"], d["doc_id"], d["text"]) for d in answer["parley"]["retrieved_docs"]] == [(1, None, "High tide in Bergen is at six.")]
     assert "<passages>" in program.mock.chats()[-1]["messages"][-1]["content"]
+    Site.asked.clear()
+    c = user.conversation()  # a follow-up is asked with the question before it, on both APIs
+    user.say(c, "When is high tide in Bergen?")
+    user.say(c, "and in winter?")
+    user.post("/v1/chat/completions", {**body, "messages": [*body["messages"], {"role": "assistant", "content": "At six."}, {"role": "user", "content": "and in winter?"}]})
+    assert [p for p, _ in Site.asked] == [follow_up]  # and the second time its answer was kept
     Site.asked.clear()
     user.post("/v1/chat/completions", {**body, "messages": [{"role": "user", "content": "thanks!"}]})
     user.say(user.conversation(), "thanks!")

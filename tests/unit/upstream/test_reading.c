@@ -95,49 +95,114 @@ static int reads(struct one *o) {
     return upstream_reads(o->u, STR_NULL);
 }
 
-static void reading_is_shared_with_those_who_wait(void **state) {
+/* 101 tokens, about. */
+static struct str some_text(void) {
+    static char text[360];
+    memset(text, 'a', sizeof text);
+    return (struct str){text, sizeof text};
+}
+
+static void reading_goes_on_after_what_others_asked_before(void **state) {
     (void)state;
     struct one o;
     one_open(&o, TELLS);
     assert_int_equal(reads(&o), 650);
     o.mock.mode = MOCK_SILENT;
-    struct upstream_call *first = ask(&o, STR("hi"), false);
-    assert_int_equal(reads(&o), 325);
-    reading_begin(first); /* sent again: it is one chat all the same */
-    assert_int_equal(reads(&o), 325);
-    struct upstream_call *second = ask(&o, STR("hi"), false);
-    assert_int_equal(reads(&o), 216);
-    struct upstream_call *title = ask(&o, STR("hi"), true); /* it stands back */
-    assert_int_equal(reads(&o), 216);
+    struct upstream_call *first = ask(&o, some_text(), false);
+    assert_int_equal(reads(&o), (650 - 101) / 2);
+    reading_begin(first, 101); /* sent again: it is one chat all the same */
+    assert_int_equal(reads(&o), (650 - 101) / 2);
+    struct upstream_call *second = ask(&o, some_text(), false);
+    assert_int_equal(reads(&o), (650 - 202) / 2);
+    struct upstream_call *title = ask(&o, some_text(), true); /* it stands back */
+    assert_int_equal(reads(&o), (650 - 202) / 2);
     struct upstream_call *more[16];
     for (int i = 0; i < 16; i++)
-        more[i] = ask(&o, STR("hi"), false);
+        more[i] = ask(&o, some_text(), false);
     assert_int_equal(reads(&o), UPSTREAM_READS_MIN);
     for (int i = 0; i < 16; i++)
         upstream_cancel(more[i]);
     upstream_cancel(first);
     upstream_cancel(second);
     upstream_cancel(title);
+    assert_int_equal(reads(&o), 650 / 2); /* they will be back */
+    o.u->servers[0].crowd_ns -= 31000000000;
+    assert_int_equal(reads(&o), 650);
+    first = ask(&o, some_text(), false); /* alone: it does not bring the others back */
+    upstream_cancel(first);
     assert_int_equal(reads(&o), 650);
     one_close(&o);
 }
 
-static void reading_is_shared_with_those_who_search_still(void **state) {
+/* Each has a part of what is left, so all together are read in the time that one alone would have:
+ * equal shares of the whole would add up to twice as much. */
+static void all_that_come_at_once_are_read_in_time(void **state) {
+    (void)state;
+    struct one o;
+    one_open(&o, TELLS);
+    int together = 0;
+    for (int i = 0, own; i < 4; i++, together += own) {
+        own = reads(&o);
+        own = i == 0 ? own / 2 : own; /* few passages were found */
+        upstream_plans_chat(o.u, own);
+    }
+    assert_in_range(together, 500, 650);
+    one_close(&o);
+}
+
+static void reading_goes_on_after_those_who_search_still(void **state) {
     (void)state;
     struct one o;
     one_open(&o, TELLS);
     o.mock.mode = MOCK_SILENT;
-    upstream_plans_chat(o.u);
-    upstream_plans_chat(o.u);
-    assert_int_equal(reads(&o), 216);
-    struct upstream_call *first = ask(&o, STR("hi"), false); /* the first of them */
-    assert_int_equal(reads(&o), 216);
-    o.u->plans[0] -= 400000000; /* the second never came */
-    assert_int_equal(reads(&o), 325);
-    upstream_plans_chat(o.u);
-    assert_int_equal(reads(&o), 216);
+    upstream_plans_chat(o.u, 100);
+    upstream_plans_chat(o.u, 200);
+    assert_int_equal(reads(&o), (650 - 300) / 2);
+    struct upstream_call *first = ask(&o, some_text(), false); /* the first of them */
+    assert_int_equal(reads(&o), (650 - 301) / 2);
+    o.u->plans[0].ns -= 400000000; /* the second never came */
+    assert_int_equal(reads(&o), (650 - 101) / 2);
+    upstream_plans_chat(o.u, 100);
+    assert_int_equal(reads(&o), (650 - 201) / 2);
     upstream_cancel(first);
-    assert_int_equal(reads(&o), 325);
+    assert_int_equal(reads(&o), (650 - 100) / 2);
+    one_close(&o);
+}
+
+static void forward_status(void *ctx, int status, struct str type, int64_t retry_after_ms) {
+    (void)ctx, (void)status, (void)type, (void)retry_after_ms;
+}
+
+static bool forward_data(void *ctx, struct str bytes) {
+    (void)ctx, (void)bytes;
+    return true;
+}
+
+static void forward_done(void *ctx, enum err e, const struct errinfo *ei) {
+    (void)ctx, (void)e, (void)ei;
+}
+
+static void forwarded_chat_counts_as_it_was_planned(void **state) {
+    (void)state;
+    static const struct forward_callbacks callbacks = {
+        .on_status = forward_status, .on_data = forward_data, .on_done = forward_done};
+    struct one o;
+    struct upstream_call *call[2];
+    struct errinfo ei;
+    one_open(&o, TELLS);
+    o.mock.mode = MOCK_SILENT;
+    upstream_plans_chat(o.u, 300);
+    assert_int_equal(
+        upstream_forward(o.c, "/chat/completions", STR("{}"), &callbacks, NULL, &call[0], &ei),
+        ERR_OK);
+    assert_int_equal(reads(&o), (650 - 300) / 2);
+    assert_int_equal(
+        upstream_forward(o.c, "/chat/completions", STR("{}"), &callbacks, NULL, &call[1], &ei),
+        ERR_OK);
+    assert_int_equal(reads(&o), (650 - 300 - 128) / 2);
+    upstream_cancel(call[0]);
+    upstream_cancel(call[1]);
+    assert_int_equal(reads(&o), 650);
     one_close(&o);
 }
 
@@ -146,9 +211,9 @@ static void reading_is_slower_beside_answers(void **state) {
     struct one o;
     one_open(&o, TELLS);
     o.mock.mode = MOCK_HOLD;
-    (void)ask(&o, STR("hi"), false);
+    (void)ask(&o, some_text(), false);
     pump_until(o.loop, &o.spoke);
-    assert_int_equal(reads(&o), 390);
+    assert_int_equal(reads(&o), 390 / 2);
     mock_release(&o.mock, "two");
     pump_until(o.loop, &o.over);
     assert_int_equal(reads(&o), 650);
@@ -187,8 +252,10 @@ static void reading_of_others_follows_their_first_tokens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reading_is_shared_with_those_who_wait),
-        cmocka_unit_test(reading_is_shared_with_those_who_search_still),
+        cmocka_unit_test(reading_goes_on_after_what_others_asked_before),
+        cmocka_unit_test(all_that_come_at_once_are_read_in_time),
+        cmocka_unit_test(reading_goes_on_after_those_who_search_still),
+        cmocka_unit_test(forwarded_chat_counts_as_it_was_planned),
         cmocka_unit_test(reading_is_slower_beside_answers),
         cmocka_unit_test(reading_of_others_follows_their_first_tokens),
     };
