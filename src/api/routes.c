@@ -103,7 +103,7 @@ const struct route api_routes[] = {
 
     {HTTP_GET, V1 "/documents", "listDocuments", "One's own and shared documents", Q(page), OUT(200, document_list_answer), DO(READ(api_documents_list))},
     {HTTP_POST, V1 "/documents", "createDocument", "Adds a document: its text as JSON, or a file", .flags = ROUTE_LARGE_BODY | ROUTE_FILES, Q(document_create), IN(document_create_request), OUT(201, document_entity), DO(JOB(api_document_file_job), WRITE(api_document_create_write), LOOP(api_document_created))},
-    {HTTP_GET, V1 "/documents/{doc_id}", "getDocument", "One document with its text", OUT(200, document_entity), DO(READ(api_document_read))},
+    {HTTP_GET, V1 "/documents/{doc_id}", "getDocument", "One document with its text", Q(document), OUT(200, document_entity), DO(READ(api_document_read))},
     {HTTP_DELETE, V1 "/documents/{doc_id}", "deleteDocument", "Deletes a document", NONE204, DO(WRITE(api_document_delete_write))},
 
     {HTTP_GET, V1 "/slo", "getObjectives", "Service level objectives and how much of what may fail has failed", ADMIN, OUT(200, slo_list_answer), DO(READ(api_slo_read))},

@@ -161,6 +161,7 @@ QUERY(conversations, LIMIT_FIELD, {"after", TEXT, .min = 1, .max = 64, .about = 
       {"q", TEXT, .max = 200, .about = "words that a title or a message must hold"});
 QUERY(sources, PAGE_FIELDS, {"all", BOOL, .about = "everybody's; needs an administrator"});
 QUERY(source_delete, {"documents", BOOL, .about = "the documents that it brought go, too"});
+QUERY(document, {"role_id", ID, .about = "also what is bound to this role"});
 QUERY(document_create,
       {"source_name", TEXT, .min = 1, .max = 500,
        .about = "the file's name; the body is the file then, whatever its type"},

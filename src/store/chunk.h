@@ -58,6 +58,10 @@ enum err role_retrieval_set(struct store_tx *tx, const struct uuid *role_id,
 enum err collection_scope(struct store_tx *tx, const struct uuid *user_id,
                           const struct uuid *role_id, struct uuid ret[COLLECTIONS_MAX],
                           size_t *ret_n) ERR_CHECK;
+/* A document with its text, when it is in one of these. */
+enum err document_get_within(struct store_tx *tx, const struct uuid *collections, size_t n,
+                             const struct uuid *id, struct arena *a,
+                             struct document *ret) ERR_CHECK;
 
 /* What a user keeps for himself: documents of private collections. Shared ones and those of roles
  * are administrators' doing and do not count. */

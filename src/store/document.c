@@ -1,4 +1,5 @@
 /* Documents and settings. A document is seen by its owner and, when shared, by everybody. */
+#include "store/chunk.h"
 #include "store/store_internal.h"
 
 static const char *const status_names[] = {"pending", "indexed", "failed"};
@@ -65,24 +66,44 @@ enum err document_create(struct store_tx *tx, const struct document *d, struct e
     return query_run(&q);
 }
 
+/* Ends q. */
+static enum err one_with_content(struct query *q, struct arena *a, struct document *ret) {
+    struct document d = {0};
+    bool found = query_next(q);
+    if (found) {
+        document_read(q, a, &d);
+        d.content = query_str(q, DOCUMENT_COLUMNS_N, a);
+    }
+    enum err e = query_end_one(q, found);
+    if (!e)
+        *ret = d;
+    return e;
+}
+
 enum err document_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
                       struct arena *a, struct document *ret) {
     struct query q;
-    struct document d = {0};
     query_begin(&q, tx,
                 "SELECT " DOCUMENT_COLUMNS
                 ", content FROM documents d WHERE doc_id = ? AND (user_id = ? OR shared = 1)");
     query_bind_id(&q, id);
     query_bind_id(&q, user_id);
-    bool found = query_next(&q);
-    if (found) {
-        document_read(&q, a, &d);
-        d.content = query_str(&q, DOCUMENT_COLUMNS_N, a);
-    }
-    enum err e = query_end_one(&q, found);
-    if (!e)
-        *ret = d;
-    return e;
+    return one_with_content(&q, a, ret);
+}
+
+enum err document_get_within(struct store_tx *tx, const struct uuid *collections, size_t n,
+                             const struct uuid *id, struct arena *a, struct document *ret) {
+    struct query q;
+    struct document d;
+    query_begin(&q, tx, "SELECT " DOCUMENT_COLUMNS ", content FROM documents d WHERE doc_id = ?");
+    query_bind_id(&q, id);
+    enum err e = one_with_content(&q, a, &d);
+    for (size_t i = 0; !e && i < n; i++)
+        if (uuid_eq(&collections[i], &d.collection_id)) {
+            *ret = d;
+            return ERR_OK;
+        }
+    return e ? e : ERR_NOT_FOUND;
 }
 
 /* Two ordered walks over two indexes, merged: other people's private documents are never read. */

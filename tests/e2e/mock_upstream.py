@@ -3,7 +3,7 @@
 
 Every chat request is appended to the log file (one JSON object a line: path, headers, body). The answer depends on the last
 user message only, so that tests can order behaviour in words (requests for titles, which come when they like, just get one):
-  "… [say: text]"     answers exactly that text
+  "… [say: text]"     answers exactly that text, which may cite: [1]
   "… [words: N]"      answers N numbered words
   "… [hold]"          sends its first word, then waits until release() or the client's leaving
   "… [status: N]"     answers HTTP N with an error object
@@ -93,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             retry = [("Retry-After", "7")] if code in (429, 503) else []
             self.send_json(code, {"error": {"message": f"ordered failure {code}", "type": "server_error", "param": None, "code": None}}, retry)
             return
-        say = re.search(r"\[say: (.*?)\]", asked, re.S)
+        say = re.search(r"\[say: ((?:\[\d+\]|[^\]])*)\]", asked)
         words = re.search(r"\[words: (\d+)\]", asked)
         stop_after = re.search(r"\[break: (\d+)\]", asked)
         text = say.group(1) if say else " ".join(f"word{i}" for i in range(int(words.group(1)))) if words else f"You said: {asked}"

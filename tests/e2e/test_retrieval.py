@@ -67,6 +67,36 @@ def test_another_users_private_document_is_never_found(program, user):
     assert search(user, "zebra code") == []  # at once
 
 
+def upload(client, name, text, collection_id):
+    status, _, body = client.raw("POST", f"/api/v1/documents?source_name={name}&collection_id={collection_id}", text.encode(), {"Content-Type": "text/plain"})
+    assert status == 201, body
+    return json.loads(body)["doc_id"]
+
+
+def test_a_document_is_read_by_those_who_find_it(program, user):
+    """The page opens a passage in its document: also one that a role brought, and only as that role."""
+    admin, made = program.admin, {}
+    for kind in ("role", "shared"):
+        made[kind] = admin.post("/api/v1/collections", {"name": f"Spices, {kind}", "kind": kind})["collection_id"]
+    roles = {r["slug"]: r["role_id"] for r in admin.get("/api/v1/roles")["data"]}
+    path = f"/api/v1/roles/{roles['medical-advisor']}/documents"
+    admin.call("PATCH", path, {"collections": [made["role"]]})
+    try:
+        doc, shared = upload(admin, "nutmeg.txt", "Nutmeg is ground.", made["role"]), upload(admin, "mace.txt", "Mace is dried.", made["shared"])
+        wait_for(lambda: all(h for h in (search(user, "nutmeg", role_id=roles["medical-advisor"]), search(user, "mace"))), "the index")
+        status = lambda id, query="": user.raw("GET", f"/api/v1/documents/{id}{query}")[0]  # noqa: E731
+        as_role = {slug: status(doc, f"?role_id={roles[slug]}") for slug in ("medical-advisor", "travel-assistant")}
+        assert as_role == {"medical-advisor": 200, "travel-assistant": 404}
+        assert status(doc) == 404 and status(doc, f"?role_id={doc}") == 404 and status(shared) == 200
+        assert search(user, "nutmeg") == [] and search(user, "nutmeg", role_id=roles["travel-assistant"]) == []
+        admin.call("PATCH", path, {"collections": []})
+        assert status(doc, f"?role_id={roles['medical-advisor']}") == 404
+    finally:
+        admin.call("PATCH", path, {"collections": []})
+        for collection in made.values():
+            admin.call("DELETE", f"/api/v1/collections/{collection}")
+
+
 @pytest.mark.parametrize("embeddings", ["none", "held"])
 def test_words_alone_find_a_lone_document(embeddings):
     mock = MockUpstream()

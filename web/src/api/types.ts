@@ -98,9 +98,11 @@ export type MessageStatus = 'complete' | 'streaming' | 'stopped' | 'failed' | 'i
 /** A passage that an answer was given. Positions are characters of the document's text. */
 export interface RetrievedDoc {
   n: number;
-  doc_id: string;
+  /** Null: a search service found it. */
+  doc_id: string | null;
   source_name: string;
   title: string;
+  uri: string;
   heading: string;
   page: number | null;
   char_from: number;

@@ -9,9 +9,16 @@ export interface Upload {
   error: string | null;
 }
 
+/** Where a file belongs: to oneself, to everybody here, or to a collection. */
+export type Place = { kind: 'own' } | { kind: 'shared' } | { kind: 'collection'; id: string };
+
 /** Sends one file; `onSent` hears of the bytes that have gone. Failures leave as ApiError. */
-export function uploadFile(file: File, shared: boolean, onSent: (bytes: number) => void): Promise<Document> {
-  const query = new URLSearchParams({ source_name: file.name, ...(shared ? { shared: 'true' } : {}) });
+export function uploadFile(file: File, place: Place, onSent: (bytes: number) => void): Promise<Document> {
+  const query = new URLSearchParams({
+    source_name: file.name,
+    ...(place.kind === 'shared' ? { shared: 'true' } : {}),
+    ...(place.kind === 'collection' ? { collection_id: place.id } : {}),
+  });
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open('POST', `/api/v1/documents?${query.toString()}`);

@@ -40,6 +40,20 @@ for (const name of ['th_open', 'td_open']) {
 md.renderer.rules['table_open'] = () => '<div class="table-scroll" tabindex="0"><table>';
 md.renderer.rules['table_close'] = () => '</table></div>';
 
+/* "[2]" cites a passage, where there is one of that number; what looks like a link's text is left to links. */
+md.inline.ruler.before('link', 'cite', (state, silent) => {
+  const found = /^\[(\d{1,2})\](?![[(:])/.exec(state.src.slice(state.pos, state.pos + 5));
+  const passages = (state.env as { passages?: number[] }).passages;
+  if (!found || !passages?.includes(Number(found[1]))) return false;
+  if (!silent) state.push('cite', '', 0).content = found[1]!;
+  state.pos += found[0].length;
+  return true;
+});
+md.renderer.rules['cite'] = (tokens, at) => {
+  const n = tokens[at]!.content;
+  return `<button type="button" class="cite" data-cite="${n}">[${n}]</button>`;
+};
+
 function codeBlock(token: Token): string {
   const language = token.info.trim().split(/\s+/)[0] ?? '';
   const body = highlight(token.content, language) ?? escape(token.content);
@@ -56,7 +70,7 @@ const ALLOWED_TAGS = (
   'p br hr h1 h2 h3 h4 h5 h6 strong em s del code pre blockquote ul ol li a div span button ' +
   'table thead tbody tr th td'
 ).split(' ');
-const ALLOWED_ATTR = ['href', 'class', 'target', 'rel', 'type', 'start', 'tabindex', 'data-copy'];
+const ALLOWED_ATTR = ['href', 'class', 'target', 'rel', 'type', 'start', 'tabindex', 'data-copy', 'data-cite'];
 
 function purify(html: string): string {
   return DOMPurify.sanitize(html, { ALLOWED_TAGS, ALLOWED_ATTR, ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false });
@@ -81,9 +95,10 @@ function blocksOf(tokens: Token[]): Token[][] {
 const purified = new Map<string, string>();
 const PURIFIED_MAX = 500;
 
-/** Safe HTML of each top-level block. `md` is parsed as a whole: link definitions reach across blocks. */
-export function renderBlocks(text: string): string[] {
-  const env = {};
+/** Safe HTML of each top-level block. `md` is parsed as a whole: link definitions reach across blocks. `passages`: the numbers that
+ * can be cited. */
+export function renderBlocks(text: string, passages: number[] = []): string[] {
+  const env = { passages };
   return blocksOf(md.parse(text, env)).map((tokens) => {
     const html = md.renderer.render(tokens, md.options, env);
     let safe = purified.get(html);

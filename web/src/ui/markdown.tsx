@@ -2,11 +2,14 @@
 import { Component, type JSX } from 'preact';
 import { renderBlocks } from '../text/markdown.ts';
 import { copyText } from '../text/copy.ts';
+import { showSource } from './sources.tsx';
 
 const COPIED_MS = 1500;
 
 /* Buttons inside rendered Markdown are plain HTML: one listener serves them all. */
 function onClick(event: JSX.TargetedMouseEvent<HTMLElement>): void {
+  const cite = (event.target as Element).closest<HTMLButtonElement>('button[data-cite]');
+  if (cite) showSource(cite, cite.dataset['cite'] ?? '');
   const button = (event.target as Element).closest<HTMLButtonElement>('button[data-copy]');
   const code = button?.closest('.code')?.querySelector('pre');
   if (!button || !code) return;
@@ -26,10 +29,11 @@ class Block extends Component<{ html: string }> {
   }
 }
 
-export function Markdown({ text }: { text: string }): JSX.Element {
+/** passages: the numbers that "[1]" in the text may cite. */
+export function Markdown({ text, passages }: { text: string; passages?: number[] | undefined }): JSX.Element {
   return (
     <div class="markdown" onClick={onClick}>
-      {renderBlocks(text).map((html, i) => (
+      {renderBlocks(text, passages).map((html, i) => (
         <Block key={i} html={html} />
       ))}
     </div>

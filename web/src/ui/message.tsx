@@ -233,7 +233,7 @@ export function Answer({ chat, step }: { chat: Chat; step: Step | null }): JSX.E
       data-status={finished?.message.status}
     >
       <RoleName roleId={roleId} />
-      {text && <Markdown text={text} />}
+      {text && <Markdown text={text} passages={finished?.message.retrieved_docs.map((doc) => doc.n)} />}
       {live?.answer.notice && (
         <p class="safety-notice" role="note" aria-label="Load">
           {live.answer.notice}
