@@ -18,6 +18,7 @@
 #define CHUNK_MAX       (256u << 10)
 #define GLANCE_BYTES    (64u << 10)
 #define BYTES_PER_TOKEN 4 /* of most texts */
+#define BYTES_LEAST     3 /* of all but a few */
 
 struct chat {
     struct engine *engine;
@@ -357,7 +358,7 @@ static enum err glance(struct chat *c, const struct sched_chat *job, struct erri
         return ERR_OK;
     int least = (int)r->messages[r->n_messages - 1].content.n / BYTES_PER_TOKEN;
     return sched_chat_glance(c->engine->sched, job, least > 0 ? least : 1,
-                             (int)bytes * 2 / BYTES_PER_TOKEN + 1, ei);
+                             (int)bytes / BYTES_LEAST + 1, ei);
 }
 
 static enum err submit(struct chat *c, struct errinfo *ei) {
