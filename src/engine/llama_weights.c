@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/lazy_buffer.h"
 #include "engine/llama_library.h"
 #include "engine/model.h"
 #include "engine/panel_buffer.h"
@@ -28,6 +29,7 @@ static void on_log(enum ggml_log_level level, const char *text, void *ctx) {
 
 static void start_library(void) {
     llama_backend_init();
+    lazy_buffers_init();
     panel_buffer_register();
 }
 
