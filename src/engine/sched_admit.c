@@ -263,12 +263,16 @@ enum err sched_chat_glance(struct sched *s, const struct sched_chat *c, int leas
     if (!s->model)
         return ERR_OK;
     pthread_mutex_lock(&s->state);
+    enum err e = ERR_OK;
     if (c->deadline_ms < 0) /* longer prompts may have a later one */
         j.chat.deadline_ms = deadline_of(s, &j) / MS;
     j.fresh = least;
-    j.account = fairness_join(s->fairness, c->user);
-    enum err e = may_enter(s, &j, ei);
-    fairness_leave(s->fairness, j.account);
+    double alone = forecast_step_ns(&s->forecast, 1, least) * s->forecast.margin;
+    if (alone <= (double)(j.chat.deadline_ms * MS)) { /* else it counts how much of it is held */
+        j.account = fairness_join(s->fairness, c->user);
+        e = may_enter(s, &j, ei);
+        fairness_leave(s->fairness, j.account);
+    }
     pthread_mutex_unlock(&s->state);
     return e;
 }

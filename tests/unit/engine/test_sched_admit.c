@@ -176,6 +176,9 @@ static void glance_refuses_what_would_be_refused(void **state) {
     fixture_init(&f, 1);
     unread.arrived_ns = clock_mono_ns();
     assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OK);
+    unread.deadline_ms = 30; /* perhaps all of it is held */
+    assert_int_equal(sched_chat_glance(f.s, &unread, 50, 50, &ei), ERR_OK);
+    unread.deadline_ms = -1;
     struct sched_chat chat = request(&f, &c, "long>", 200);
     assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
     sched_round(f.s);
