@@ -274,6 +274,7 @@ static void search(void *arg) {
         .scope = &g->scope,
         .role_id = g->role_id,
         .k = PASSAGES_MAX,
+        .near_only = true,
         .max_bytes = g->max_bytes,
     };
     enum err e =

@@ -20,6 +20,17 @@ struct seen {
     uint64_t words;
 };
 
+/* Words of the question count one each; those of what was said before far less: they say what it
+ * is about, and not what is asked. */
+static double worth(const struct seen *s) {
+    double sum = 0;
+    for (size_t i = 0; i < s->q->n && i < 64; i++)
+        if (s->words >> i & 1)
+            sum += s->q->list[i].weight < 1 ? (double)(s->q->list[i].weight * s->q->list[i].weight)
+                                            : 1;
+    return sum;
+}
+
 static void see(void *ctx, const struct term *w) {
     struct seen *s = ctx;
     for (size_t i = 0; i < s->q->n && i < 64; i++)
@@ -37,9 +48,8 @@ static enum err add_sentences(const struct retrieval_hit *h, size_t hit,
     while (!e && *n < SENTENCES_MAX && sentences_next(s, &from, &to)) {
         struct seen seen = {q, 0};
         terms_each(t, "en", str_sub(h->text, from, to - from), see, &seen);
-        double words = __builtin_popcountll(seen.words);
-        list[(*n)++] =
-            (struct sentence){.hit = hit, .from = from, .to = to, .score = h->score * (1 + words)};
+        list[(*n)++] = (struct sentence){
+            .hit = hit, .from = from, .to = to, .score = h->score * (1 + worth(&seen))};
     }
     return e;
 }

@@ -25,6 +25,7 @@
 #define RELEVANT_COS   0.34 /* a passage this similar speaks of what was asked: by judgement */
 #define RELEVANT_WORDS 0.6  /* or one with so many of the question's words */
 #define PAIR_NEAR      0.8  /* of the best hit's score: nearly as good */
+#define FAR            0.5  /* of the best hit's fused score: far worse */
 
 struct retrieval_call {
     struct retrieval *r;
@@ -349,11 +350,19 @@ static enum err cut_hits(struct retrieval_call *c, struct searcher *s, struct re
     return excerpt_hits(out, m, c->q.max_bytes, &c->terms, s->terms, s->sentences, c->arena);
 }
 
+static double best_fused(const struct fused *f, size_t n) {
+    double best = 0;
+    for (size_t i = 0; i < n; i++)
+        best = f[i].fused > best ? f[i].fused : best;
+    return best;
+}
+
 static void give_hits(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
                       struct chunk_hit *hits, size_t n, double best) {
     struct searcher *s = searcher_get(c->r);
     struct retrieval_hit *out = arena_array(c->arena, n + 1, sizeof *out);
     size_t m = 0;
+    double far = c->q.near_only ? FAR * best_fused(f, n) : 0;
     if (!out || !s) {
         c->result.err = err_set(&c->ei, ERR_NOMEM, NULL);
         return;
@@ -364,8 +373,9 @@ static void give_hits(struct retrieval_call *c, const struct held_weights *w, st
         fill_hit(&out[m], &f[i], &hits[i], weights_factor(w, &c->q.role_id, f[i].row.key),
                  (int)m + 1);
         signals(s, c, &f[i], &hits[i], best, out[m].signals);
-        c->result.relevant = c->result.relevant || is_relevant(&out[m]);
-        m++;
+        bool relevant = is_relevant(&out[m]);
+        c->result.relevant = c->result.relevant || relevant;
+        m += relevant || f[i].fused >= far;
     }
     if (c->q.max_bytes && m) {
         enum err e = cut_hits(c, s, out, &m);

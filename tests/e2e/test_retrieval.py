@@ -39,7 +39,8 @@ def test_answer_is_grounded_in_ones_own_document(program, mock, user):
     doc = give(user, "waves.txt", WAVES)
     indexed(user, doc)
     c = user.conversation("travel-assistant")
-    question = "How high are the waves of Nazare? [say: They are thirty metres high in winter. Bananas hold 99 grams of potassium.]"
+    # most of its words are the passage's: on a slow machine vectors come late, and words alone must find it
+    question = "How high are the waves of Nazare? [say: In winter they are thirty metres high; the town lies north of Lisbon. Bananas hold 99 grams.]"
     _, message = user.say(c, question)
     (used,) = message["retrieved_docs"]
     assert used["doc_id"] == doc and used["source_name"] == "waves.txt" and used["cited"] is True

@@ -118,7 +118,8 @@ step('files come in for oneself and for a role', async () => {
 
 step('an answer cites its passage, and the document opens there', async () => {
   await newConversation('General Assistant');
-  await ask('When does the last ferry to Vestra leave? [say: The last ferry to Vestra leaves at ten in the evening [1]. Bananas hold 99 grams of salt.]');
+  // most words of each question are the passage's: on a slow machine vectors come late, and words alone must find it
+  await ask('When does the last ferry to Vestra leave? [say: The last ferry to Vestra leaves at ten in the evening, on Sundays at six from pier two [1]. Bananas are yellow.]');
   assert.match(await sources().locator('summary').textContent(), /^\d sources?$/);
   assert.equal(await sources().getAttribute('open'), null);
   await answers().last().getByRole('button', { name: '[1]', exact: true }).click(); // the citation
@@ -135,7 +136,7 @@ step('each sentence says whether the passages support it', async () => {
   const checked = sources().getByRole('region', { name: 'Checked sentences' });
   await checked.getByText('1 of 2 sentences are supported').waitFor();
   assert.match(await checked.locator('li.supported').textContent(), /^Supported \[1\] The last ferry to Vestra/);
-  assert.match(await checked.locator('li.unsupported').textContent(), /^Unsupported Bananas hold/);
+  assert.match(await checked.locator('li.unsupported').textContent(), /^Unsupported Bananas are yellow/);
 });
 
 step('a follow-up finds its passages, and thanks need none', async () => {

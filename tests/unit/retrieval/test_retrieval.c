@@ -605,6 +605,38 @@ static void retrieval_with_room_for_one_swaps_what_is_nearly_as_good(void **stat
     assert_true(!f->swapped && !f->other[0]);
 }
 
+/* A passage that says nothing of it would only lead the model astray. */
+static void retrieval_leaves_out_what_is_far_worse(void **state) {
+    struct fixture *f = *state;
+    submit(f, f->ada, NULL, "waves.txt", "The waves of Nazare are thirty metres high in winter.",
+           0);
+    submit(f, f->ada, NULL, "more.txt", "In Nazare the waves are high, and boats stay in.", 0);
+    submit(f, f->ada, NULL, "train.txt", "The night train to Lisbon is late in winter.", 3);
+    struct retrieval_request q = {.k = 6, .no_vector = true};
+    assert_int_equal(search_as(f, f->ada, q, "How high are the waves of Nazare in winter?"), 3);
+    assert_string_equal(f->name[2], "train.txt");
+    q.near_only = true;
+    assert_int_equal(search_as(f, f->ada, q, "How high are the waves of Nazare in winter?"), 2);
+    assert_true(strcmp(f->name[0], "train.txt") && strcmp(f->name[1], "train.txt"));
+    assert_int_equal(search_as(f, f->ada, q, "Which train is slow?"), 1); /* the best one stays */
+}
+
+/* Of a follow-up the best sentence is the one that says what is asked, not the one that has most
+ * words of the question before. */
+static void retrieval_excerpt_answers_the_follow_up(void **state) {
+    struct fixture *f = *state;
+    submit(f, f->ada, NULL, "museum.txt",
+           "The museum of Orvik opens at ten and closes at six. It has a garden behind the house. "
+           "The museum was founded by Anna Lindqvist.",
+           1);
+    const struct str before = STR("When does the museum of Orvik close?");
+    struct retrieval_request q = {.k = 6, .max_bytes = 60, .history = &before, .n_history = 1};
+    assert_int_equal(search_as(f, f->ada, q, "Who founded it?"), 1);
+    assert_int_equal(f->trace.follow_up, 1);
+    assert_non_null(strstr(f->text[0], "Lindqvist"));
+    assert_null(strstr(f->text[0], "closes"));
+}
+
 static void retrieval_another_model_takes_over_with_its_vectors(void **state) {
     struct fixture *f = *state;
     struct retrieval_state s;
@@ -642,6 +674,8 @@ int main(void) {
         TEST(retrieval_says_what_is_stored_and_not_found_yet),
         TEST(retrieval_uses_the_weights_of_ratings),
         TEST(retrieval_with_room_for_one_swaps_what_is_nearly_as_good),
+        TEST(retrieval_leaves_out_what_is_far_worse),
+        TEST(retrieval_excerpt_answers_the_follow_up),
         TEST(retrieval_another_model_takes_over_with_its_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
