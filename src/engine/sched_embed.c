@@ -195,9 +195,13 @@ int64_t sched_embed_awaits(struct sched *s, int64_t now) {
         learn_follow(s, false);
     if (!s->text_ns || s->follows < FOLLOW_OFTEN || s->waiting)
         return 0;
-    for (const struct job *j = s->running; j; j = j->next)
+    int answers = 0;
+    for (const struct job *j = s->running; j; j = j->next, answers++)
         if (!job_generating(j))
             return 0; /* a first word is waited for, and its prompt goes before */
+    double saved = forecast_step_ns(&s->forecast, answers, 0) - s->follow_ns;
+    if (FIRST_WORDS * saved < answers * s->follow_ns)
+        return 0; /* a step is over soon, and many would wait */
     int64_t until = s->text_ns + (int64_t)(s->follow_ns * 2) + MS;
     if (until > s->text_ns + FOLLOW_MOST)
         until = s->text_ns + FOLLOW_MOST;

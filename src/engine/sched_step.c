@@ -11,10 +11,7 @@
                         */
 #define CHUNK_MIN   16 /* tokens of a prompt in a step beside running answers */
 #define CHUNK_LEAST 8  /* the same of one whose tokens take longer than the forecast says */
-#define FIRST_WORDS                                                                                \
-    4                 /* a first word's wait counts so many times that for an answer's next token  \
-                       */
-#define STAND_BACK  8 /* the background takes part in every so many-th step beside people */
+#define STAND_BACK  8  /* the background takes part in every so many-th step beside people */
 #define WORTH       1.15 /* guesses must pay by so much by the forecast */
 #define DRAG_MAX    3
 #define DRAG_SMOOTH 0.5

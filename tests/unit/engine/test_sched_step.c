@@ -451,6 +451,33 @@ static void question_that_follows_its_text_is_waited_for(void **state) {
     fixture_deinit(&f);
 }
 
+/* On a machine whose steps are shorter than the time until the question comes. */
+static void quick_steps_are_not_held_back(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[6] = {0}, running = {0};
+    int texts = 0;
+    fixture_init(&f, 4);
+    f.m.base.info.rows = true;
+    f.s->forecast.base_ns = 1e6;
+    f.s->forecast.answer_ns = f.s->forecast.prompt_ns = 0.1e6;
+    for (int i = 0; i < 6; i++) {
+        show(&f, &texts);
+        run_all(&f);
+        clock_test_advance(4);
+        ask(&f, &c[i], "what?>", 1);
+        run_all(&f);
+    }
+    ask(&f, &running, "hi>", 60);
+    sched_round(f.s);
+    show(&f, &texts);
+    int said = running.n;
+    assert_true(sched_round(f.s));
+    assert_int_equal(texts, 7);
+    assert_int_equal(running.n, said + 1);
+    fixture_deinit(&f);
+}
+
 static void same_prompt_again_is_computed_alike(void **state) {
     (void)state;
     struct fixture f;
@@ -484,6 +511,7 @@ int main(void) {
         cmocka_unit_test(small_prompts_go_one_after_another),
         cmocka_unit_test(pieces_of_a_long_prompt_shrink_when_they_take_longer),
         cmocka_unit_test(question_that_follows_its_text_is_waited_for),
+        cmocka_unit_test(quick_steps_are_not_held_back),
         cmocka_unit_test(exact_continuation_goes_along_with_running_answers),
         cmocka_unit_test(models_that_cannot_be_cut_are_not_guessed_for),
     };
