@@ -159,7 +159,7 @@ class Chaos:
     def __init__(self, o, parleys, mocks, clock):
         self.o, self.parleys, self.mocks, self.clock = o, parleys, mocks, clock
         self.main, self.own = parleys[0], parleys[1] if len(parleys) > 1 else None
-        self.random, self.done = random.Random(o.seed), {}
+        self.random, self.done, self.when = random.Random(o.seed), {}, []
         self.acts = [self.kill_server, self.stop_server, self.kill_upstream, self.stop_upstream, self.kill_supervisor, self.stop_supervisor,
                      self.lock_database, self.cut_connections, self.step_clock]
         if self.own:
@@ -240,6 +240,7 @@ class Chaos:
             bag = bag or self.random.sample(self.acts, len(self.acts))
             act = bag.pop()
             self.done[act.__name__] = self.done.get(act.__name__, 0) + 1
+            self.when.append((time.monotonic(), act.__name__))
             await act()
 
 
@@ -310,6 +311,13 @@ def end(parleys):
     return leaks, cpu
 
 
+def tell_gaps(name, gaps, chaos):
+    """The longest ones, each with the faults within it and shortly before."""
+    for gap, end in sorted(gaps, reverse=True)[:3]:
+        near = [f"{act} {end - gap - at:+.1f} s before it" for at, act in chaos.when if end - gap - 3 < at < end]
+        print(f"{name}: a gap of {gap:.2f} s; {', '.join(near) or 'no fault near it'}")
+
+
 def report(o, parleys, chaos, leaks, cpu, compared):
     lost, doubled, left, differ = (sum(c[i] for c in compared) for i in range(4))
     good, bad = sum(p.seen.good for p in parleys), sum(p.seen.bad for p in parleys)
@@ -319,7 +327,9 @@ def report(o, parleys, chaos, leaks, cpu, compared):
               f"sent again {p.seen.resent}; page asked {p.page.asked} times, {p.page.failed} without an answer")
     if not all(c[4] for c in compared):
         print("a database is DAMAGED")
-    gaps = [sorted(p.seen.gaps) or [0] for p in parleys]
+    for name, p in zip(("mock model servers", "own engine"), parleys):
+        tell_gaps(name, p.seen.gaps, chaos)
+    gaps = [sorted(gap for gap, _ in p.seen.gaps) or [0] for p in parleys]
     rows = [("answered well", 100 * good / max(good + bad, 1), "%", 99.9, "higher"),
             ("longest outage of the page", max(p.page.longest for p in parleys), "s", 1, "lower"),
             ("longest gap within an answer", gaps[0][-1], "s", 2, "lower"),

@@ -43,7 +43,7 @@ class Seen:
         self.good = self.bad = self.reconnected = self.resent = 0
         self.acknowledged = {}  # message id of the answer → question
         self.texts = {}  # … of those that were whole → the text that was streamed
-        self.gaps, self.reasons = [], {}
+        self.gaps, self.reasons = [], {}  # gaps: (seconds, when it was over)
 
     def failed(self, why):
         self.bad += 1
@@ -129,7 +129,7 @@ class User:
                 elif event in ("token", "reset"):
                     now = time.monotonic()
                     if state["at"]:
-                        self.seen.gaps.append(now - state["at"])
+                        self.seen.gaps.append((now - state["at"], now))
                     state["at"] = now
                     state["text"] = data["text"] if event == "reset" else state["text"] + data["text"]
                 elif event == "done":
