@@ -203,6 +203,10 @@ enum err analytics_documents(struct store_tx *tx, bool never_used, int64_t since
 
 /* ---- training ---- */
 
+/* As turn/guard_question.c knows them: the question and its refusal both say so. */
+#define NOT_REFUSED(m)                                                                             \
+    " instr(" m ".safety, '\"direction\":\"input\",\"action\":\"block\"') = 0"
+
 enum err training_list(struct store_tx *tx, const struct uuid *after, int limit, struct arena *a,
                        struct training_row **ret, size_t *ret_n) {
     struct query q;
@@ -212,13 +216,14 @@ enum err training_list(struct store_tx *tx, const struct uuid *after, int limit,
         "SELECT m.message_id, m.parent_id, m.conversation_id, f.rating,"
         " coalesce(arm.system_prompt, v.system_prompt, ''), m.model, m.role_version,"
         " parent.content, m.content,"
-        " (WITH RECURSIVE up (parent_id, sender, content, n) AS ("
-        "   SELECT parent_id, sender, content, 1 FROM messages"
+        " (WITH RECURSIVE up (parent_id, sender, content, safety, n) AS ("
+        "   SELECT parent_id, sender, content, safety, 1 FROM messages"
         "   WHERE message_id = parent.parent_id UNION ALL"
-        "   SELECT b.parent_id, b.sender, b.content, n + 1 FROM messages b"
+        "   SELECT b.parent_id, b.sender, b.content, b.safety, n + 1 FROM messages b"
         "   JOIN up ON b.message_id = up.parent_id WHERE n < ?3)"
         "  SELECT json_group_array(json_object('role', sender, 'content', content))"
-        "  FROM (SELECT sender, content FROM up WHERE content <> '' ORDER BY n DESC))"
+        "  FROM (SELECT sender, content FROM up"
+        "   WHERE content <> '' AND" NOT_REFUSED("up") " ORDER BY n DESC))"
         " FROM messages m JOIN feedback f ON f.message_id = m.message_id AND f.user_id = m.user_id"
         " JOIN users u ON u.user_id = m.user_id"
         " JOIN messages parent ON parent.message_id = m.parent_id"
@@ -230,7 +235,7 @@ enum err training_list(struct store_tx *tx, const struct uuid *after, int limit,
         " AND json_extract(u.preferences, '$.training_consent') = 1"
         " AND NOT EXISTS (SELECT 1 FROM flagged_users g WHERE g.user_id = u.user_id)"
         " AND (t.message_id IS NULL OR (t.unsafe = 0 AND t.answer_id IS NULL))"
-        " ORDER BY m.message_id LIMIT ?2");
+        " AND" NOT_REFUSED("parent") " AND" NOT_REFUSED("m") " ORDER BY m.message_id LIMIT ?2");
     query_bind_id(&q, after);
     query_bind_int(&q, limited(limit));
     query_bind_int(&q, TRAINING_HISTORY_MAX);

@@ -263,6 +263,38 @@ static void training_needs_consent(void **state) {
     assert_int_equal(n, 0);
 }
 
+/* Appends; the message's safety is as given. */
+static struct uuid say(struct fixture *f, const struct made *m, struct uuid parent,
+                       enum message_sender sender, const char *text, const char *safety) {
+    struct message b = message_of(m->conversation, parent, sender, text);
+    b.safety = str_from(safety);
+    assert_ok(message_append(f->tx, &b, &f->ei));
+    return b.message_id;
+}
+
+static void training_leaves_out_what_was_refused(void **state) {
+    static const char refused[] = "[{\"direction\":\"input\",\"action\":\"block\"}]",
+                      noted[] = "[{\"direction\":\"input\",\"action\":\"annotate\"}]";
+    struct fixture *f = *state;
+    struct made m = make(f);
+    struct training_row *rows;
+    size_t n;
+    assert_ok(conn_exec(f->conn, "UPDATE users SET preferences = '{\"training_consent\":true}'"));
+    struct uuid at = say(f, &m, no_id, SENDER_USER, "first?", noted);
+    at = say(f, &m, at, SENDER_ASSISTANT, "One.", "");
+    at = say(f, &m, at, SENDER_USER, "harm?", refused);
+    struct uuid refusal = at = say(f, &m, at, SENDER_ASSISTANT, "No.", refused);
+    at = say(f, &m, at, SENDER_USER, "second?", "");
+    struct uuid liked = say(f, &m, at, SENDER_ASSISTANT, "Two.", "");
+    rate(f, &m, liked, RATING_THUMBS_UP);
+    rate(f, &m, refusal, RATING_THUMBS_DOWN);
+    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n));
+    assert_int_equal(n, 1);
+    assert_str(rows->answer, "Two.");
+    assert_str(rows->history, "[{\"role\":\"user\",\"content\":\"first?\"},"
+                              "{\"role\":\"assistant\",\"content\":\"One.\"}]");
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_open, fixture_close)
     const struct CMUnitTest tests[] = {
@@ -274,6 +306,7 @@ int main(void) {
         T(approved_answer_goes_stale_with_its_document),
         T(analytics_count_by_everything),
         T(training_needs_consent),
+        T(training_leaves_out_what_was_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
