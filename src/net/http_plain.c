@@ -369,6 +369,11 @@ static struct sock *take(struct conn *k, struct str bytes) {
     if (call->cancelled || call->finished)
         return &k->sock; /* it is swept soon */
     call->last_ns = clock_mono_ns();
+    struct buf *request = &call->local->request;
+    if (request->n && k->sent == request->n) { /* it will not be sent again */
+        buf_deinit(request);
+        k->sent = 0;
+    }
     enum err e = http_reader_feed(&k->reader, bytes, &c->gathered, on_head, call, &why);
     size_t n = c->gathered.n;
     if (!call_count(call, n))
