@@ -1,4 +1,9 @@
-/* HTTP client on a loop: libcurl's multi-socket interface. Connections are kept and reused. */
+/* HTTP client on a loop. Connections are kept and reused.
+ *
+ * http:// to 127.0.0.0/8, [::1] and Unix sockets is spoken by http_plain.c, everything else by
+ * libcurl's multi-socket interface. The first is strict: an answer with bare line feeds, folded
+ * lines or more fields than HTTP_MAX_HEADERS is ERR_UPSTREAM. Both send a request once more when a
+ * kept connection turns out to have been closed before a byte of the answer came. */
 #pragma once
 
 #include "base/err.h"

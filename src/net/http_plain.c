@@ -23,6 +23,7 @@
 #include "net/net_internal.h"
 
 #define REQUEST_MAX ((size_t)1 << 30)
+#define IDLE_NS     ((int64_t)120 * 1000000000) /* older ones are not used again */
 #define SCRATCH     ((size_t)64 << 10)
 
 struct target {
@@ -50,7 +51,9 @@ struct conn {
     struct http_reader reader;
     struct conn *prev, *next; /* among the idle ones */
     size_t sent;              /* bytes of the request */
+    int64_t idle_ns;          /* since when it is idle */
     bool connecting, used, idle;
+    bool broken; /* it took no more of the request */
 };
 
 struct plain_way {
@@ -158,9 +161,16 @@ static void conn_close(struct conn *k) {
     free(k);
 }
 
-/* Its answer is whole, and so is its request. */
+/* Its answer is whole, and so is its request. When too many are kept the oldest goes. */
 static void conn_keep(struct conn *k) {
     struct plain_way *w = k->sock.client->local;
+    if (w->n_idle >= MAX_KEPT_CONNECTIONS) {
+        struct conn *oldest = w->idle;
+        while (oldest->next)
+            oldest = oldest->next;
+        conn_close(oldest);
+    }
+    k->idle_ns = clock_mono_ns();
     k->sock.call->sock = NULL;
     k->sock.call = NULL;
     http_reader_deinit(&k->reader);
@@ -173,11 +183,26 @@ static void conn_keep(struct conn *k) {
     w->n_idle++;
 }
 
+/* Nothing waits to be read: neither its end nor what nobody asked for, which would be taken for the
+ * next answer. */
+static bool is_quiet(const struct conn *k) {
+    char c;
+    ssize_t n = recv(k->sock.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/* A kept connection that can be used; those that cannot are closed. */
 static struct conn *find_idle(struct plain_way *w, const struct target *t) {
-    struct conn *k = w->idle;
-    while (k && (k->target.n != t->n || memcmp(&k->target.at, &t->at, t->n) != 0))
-        k = k->next;
-    return k;
+    int64_t now = clock_mono_ns();
+    for (struct conn *k = w->idle, *next; k; k = next) {
+        next = k->next;
+        if (k->target.n != t->n || memcmp(&k->target.at, &t->at, t->n) != 0)
+            continue;
+        if (now - k->idle_ns < IDLE_NS && is_quiet(k))
+            return k;
+        conn_close(k);
+    }
+    return NULL;
 }
 
 /* The call has its result; NULL: the connection is no more. */
@@ -226,7 +251,7 @@ static struct conn *dial(struct http_client *c, const struct target *t) {
 
 /* ---- sending ---- */
 
-/* Sends what the kernel takes. */
+/* Sends what the kernel takes. NULL: the connection is no more. */
 static struct sock *send_request(struct conn *k) {
     const struct buf *b = &k->sock.call->local->request;
     while (k->sent < b->n) {
@@ -235,8 +260,10 @@ static struct sock *send_request(struct conn *k) {
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             break;
+        if (n < 0 && errno != EPIPE && errno != ECONNRESET)
+            return fail(k, ERR_UPSTREAM, strerror(errno));
         if (n < 0) { /* what the peer said before it left is still to be read */
-            k->reader.keep_alive = false;
+            k->broken = true;
             k->sent = b->n;
             break;
         }
@@ -330,8 +357,7 @@ static struct sock *done(struct conn *k) {
     call_finish(call, ERR_OK);
     call_settle_later(call);
     k->used = true;
-    if (k->reader.keep_alive && k->sent == call->local->request.n && k->sock.reads &&
-        k->sock.client->local->n_idle < MAX_KEPT_CONNECTIONS) {
+    if (k->reader.keep_alive && !k->broken && k->sent == call->local->request.n && k->sock.reads) {
         conn_keep(k);
         return &k->sock;
     }
@@ -376,7 +402,7 @@ static struct sock *take(struct conn *k, struct str bytes) {
     }
     enum err e = http_reader_feed(&k->reader, bytes, &c->gathered, on_head, call, &why);
     size_t n = c->gathered.n;
-    if (!call_count(call, n))
+    if (!call_count(call, n) || !n) /* without memory nothing is in it, and it must forget that */
         buf_clear(&c->gathered);
     else if (n)
         c->gathering = call;
@@ -393,7 +419,7 @@ static struct sock *conn_act(struct sock *s, short what) {
         return connected(k, what);
     if (what & EV_WRITE)
         s = send_request(k);
-    if (!(what & EV_READ))
+    if (!s || !(what & EV_READ))
         return s;
     ssize_t n = recv(s->fd, w->scratch, sizeof w->scratch, 0);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))

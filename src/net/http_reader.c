@@ -112,7 +112,8 @@ enum err http_reader_feed(struct http_reader *r, struct str bytes, struct buf *b
         r->keep_alive = false;
         left.n = 0;
     }
-    if (!e && (left.n || r->kept.n))
+    bool all_kept = left.n == r->kept.n && left.p == r->kept.p;
+    if (!e && (left.n || r->kept.n) && !all_kept)
         e = keep(r, left);
     return e;
 }

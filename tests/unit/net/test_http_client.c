@@ -3,6 +3,7 @@
 #include "http_fixture.h"
 
 #include <fcntl.h>
+#include <semaphore.h>
 
 #include "base/clock.h"
 #include "net/http_client.h"
@@ -506,6 +507,63 @@ static void client_connection_is_not_kept_when_the_server_says_so(void **state) 
     }
 }
 
+struct late { /* a server that says something more when it is told to */
+    int fd;
+    sem_t say, said;
+};
+
+static void *serve_late(void *arg) {
+    struct late *l = arg;
+    const char *more = "HTTP/1.1 500 Late\r\nContent-Length: 0\r\n\r\n";
+    char rubbish[4096];
+    int first = accept(l->fd, NULL, NULL);
+    recv(first, rubbish, sizeof rubbish, 0);
+    send(first, OK_2, strlen(OK_2), MSG_NOSIGNAL);
+    sem_wait(&l->say);
+    send(first, more, strlen(more), MSG_NOSIGNAL);
+    sem_post(&l->said);
+    int second = accept(l->fd, NULL, NULL);
+    recv(second, rubbish, sizeof rubbish, 0);
+    send(second, OK_2, strlen(OK_2), MSG_NOSIGNAL);
+    close(first);
+    close(second);
+    return NULL;
+}
+
+/* What comes between two answers is nobody's: the second call must not take it for its own. */
+static void client_connection_with_late_bytes_is_not_used_again(void **state) {
+    (void)state;
+    struct late l;
+    struct seen s[2] = {{0}, {0}};
+    struct errinfo ei;
+    char address[48], target[64];
+    pthread_t t;
+    if (by_curl)
+        skip(); /* libcurl 7.88 does take it */
+    assert_int_equal(sem_init(&l.say, 0, 0) + sem_init(&l.said, 0, 0), 0);
+    assert_int_equal(net_listen("127.0.0.1:0", false, &l.fd, &ei), ERR_OK);
+    assert_int_equal(net_local_address(l.fd, address, sizeof address), ERR_OK);
+    assert_int_equal(fcntl(l.fd, F_SETFL, 0), 0);
+    write_base(target, address);
+    assert_int_equal(pthread_create(&t, NULL, serve_late, &l), 0);
+    for (int i = 0; i < 2; i++) {
+        struct http_call_spec spec = {.method = "GET", .url = target};
+        begin(&s[i], &spec);
+        loop_run(loop);
+        if (i == 0) {
+            sem_post(&l.say);
+            sem_wait(&l.said);
+        }
+        assert_int_equal(s[i].err, ERR_OK);
+        assert_int_equal(s[i].status, 200);
+        buf_deinit(&s[i].body);
+    }
+    pthread_join(t, NULL);
+    close(l.fd);
+    sem_destroy(&l.say);
+    sem_destroy(&l.said);
+}
+
 /* ---- paced reading ---- */
 
 #define PIECES 40
@@ -633,6 +691,7 @@ int main(void) {
         ON_LOOP(client_answers_of_every_framing_are_whole),
         ON_LOOP(client_kept_connection_that_was_closed_is_dialled_again),
         ON_LOOP(client_connection_is_not_kept_when_the_server_says_so),
+        ON_LOOP(client_connection_with_late_bytes_is_not_used_again),
         ON_LOOP(client_paced_call_reads_many_pieces_at_once),
         ON_LOOP(client_without_a_pace_reads_what_comes),
         ON_LOOP(client_paced_call_may_be_cancelled_while_it_waits),
