@@ -24,10 +24,9 @@
 #define QUICK_PIECE_NS                                                                             \
     (300 * MS) /* and its chunks may take so long: a longer gap in running answers, once, costs    \
                   less than a late first word */
-#define FIRST_WORDS 4 /* a first word's wait counts so many times that for an answer's next token  \
-                       */
-#define SMOOTH 0.1
-#define MS     1000000ll
+#define FIRST_WORDS 4 /* times that of an answer's next token counts the wait for a first word */
+#define SMOOTH      0.1
+#define MS          1000000ll
 
 struct job {
     struct job *next;
