@@ -204,8 +204,7 @@ enum err analytics_documents(struct store_tx *tx, bool never_used, int64_t since
 /* ---- training ---- */
 
 /* As turn/guard_question.c knows them: the question and its refusal both say so. */
-#define NOT_REFUSED(m)                                                                             \
-    " instr(" m ".safety, '\"direction\":\"input\",\"action\":\"block\"') = 0"
+#define NOT_REFUSED(m) " instr(" m ".safety, '\"direction\":\"input\",\"action\":\"block\"') = 0"
 
 enum err training_list(struct store_tx *tx, const struct uuid *after, int limit, struct arena *a,
                        struct training_row **ret, size_t *ret_n) {
@@ -223,19 +222,23 @@ enum err training_list(struct store_tx *tx, const struct uuid *after, int limit,
         "   JOIN up ON b.message_id = up.parent_id WHERE n < ?3)"
         "  SELECT json_group_array(json_object('role', sender, 'content', content))"
         "  FROM (SELECT sender, content FROM up"
-        "   WHERE content <> '' AND" NOT_REFUSED("up") " ORDER BY n DESC))"
-        " FROM messages m JOIN feedback f ON f.message_id = m.message_id AND f.user_id = m.user_id"
-        " JOIN users u ON u.user_id = m.user_id"
-        " JOIN messages parent ON parent.message_id = m.parent_id"
-        " LEFT JOIN turn_records t ON t.message_id = m.message_id"
-        " LEFT JOIN arms arm ON arm.arm_id = t.arm_id"
-        " LEFT JOIN role_versions v ON v.role_id = m.role_id AND v.version = m.role_version"
-        " WHERE m.message_id > coalesce(?1, '') AND m.status IN ('complete', 'stopped')"
-        " AND m.content <> '' AND f.rating <> 'neutral'"
-        " AND json_extract(u.preferences, '$.training_consent') = 1"
-        " AND NOT EXISTS (SELECT 1 FROM flagged_users g WHERE g.user_id = u.user_id)"
-        " AND (t.message_id IS NULL OR (t.unsafe = 0 AND t.answer_id IS NULL))"
-        " AND" NOT_REFUSED("parent") " AND" NOT_REFUSED("m") " ORDER BY m.message_id LIMIT ?2");
+        "   WHERE content <> '' AND" NOT_REFUSED(
+            "up") " ORDER BY n DESC))"
+                  " FROM messages m JOIN feedback f ON f.message_id = m.message_id AND f.user_id = "
+                  "m.user_id"
+                  " JOIN users u ON u.user_id = m.user_id"
+                  " JOIN messages parent ON parent.message_id = m.parent_id"
+                  " LEFT JOIN turn_records t ON t.message_id = m.message_id"
+                  " LEFT JOIN arms arm ON arm.arm_id = t.arm_id"
+                  " LEFT JOIN role_versions v ON v.role_id = m.role_id AND v.version = "
+                  "m.role_version"
+                  " WHERE m.message_id > coalesce(?1, '') AND m.status IN ('complete', 'stopped')"
+                  " AND m.content <> '' AND f.rating <> 'neutral'"
+                  " AND json_extract(u.preferences, '$.training_consent') = 1"
+                  " AND NOT EXISTS (SELECT 1 FROM flagged_users g WHERE g.user_id = u.user_id)"
+                  " AND (t.message_id IS NULL OR (t.unsafe = 0 AND t.answer_id IS NULL))"
+                  " AND" NOT_REFUSED("parent") " AND" NOT_REFUSED(
+                      "m") " ORDER BY m.message_id LIMIT ?2");
     query_bind_id(&q, after);
     query_bind_int(&q, limited(limit));
     query_bind_int(&q, TRAINING_HISTORY_MAX);
