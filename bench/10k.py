@@ -28,7 +28,7 @@ def options():
     p.add_argument("--seconds", type=int, default=600, help="of the closed loop through Parley")
     p.add_argument("--direct-seconds", type=int, default=120, help="of each run against the mock alone")
     p.add_argument("--think-ms", type=int, default=30000)
-    p.add_argument("--settle-seconds", type=int, help="until times count; default: the think time")
+    p.add_argument("--settle-seconds", type=int, help="until times count, at most half of the run; default: the think time")
     p.add_argument("--rate", type=float, default=30, help="tokens a second of one answer")
     p.add_argument("--tokens", type=int, default=150)
     p.add_argument("--lengths", help="a file with one answer length a line instead of --tokens")
@@ -74,17 +74,20 @@ def describe(name, r):
 
 def closed_loop(o, work):
     mock = Mock(work, o.seconds + 3 * o.direct_seconds + 600, rate=o.rate, tokens=o.tokens, lengths=o.lengths)
-    common = ["--think-ms", o.think_ms, "--settle-seconds", o.settle_seconds, *mock.answers]
+    common = ["--think-ms", o.think_ms, *mock.answers]
     direct = []
 
+    def settle(seconds):
+        return ["--settle-seconds", min(o.settle_seconds, seconds // 2)]
+
     def run_direct():
-        direct.append(Users(mock.port, o.users, o.direct_seconds, "--api", "openai", *common).result())
+        direct.append(Users(mock.port, o.users, o.direct_seconds, "--api", "openai", *settle(o.direct_seconds), *common).result())
         describe("mock directly", direct[-1])
 
     run_direct()
     parley = SeededParley(work, "node", o.users, mock.url, "--guard", o.guard)
     log = os.path.join(work, "answers.log")
-    users = Users(parley.port, o.users, o.seconds, "--api", "native", "--credentials", parley.sessions, "--log", log, *common)
+    users = Users(parley.port, o.users, o.seconds, "--api", "native", "--credentials", parley.sessions, "--log", log, *settle(o.seconds), *common)
     through, memory, cpu = users.watch(parley)
     describe("through Parley", through)
     parley.stop()
