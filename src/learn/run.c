@@ -21,6 +21,7 @@ struct pass {
     struct evidence_set set;
     struct trial ranker; /* what is in use */
     bool unlearn, ranker_off;
+    bool unreadable;         /* what is in use is another version's, or damaged */
     struct candidate newest; /* ranker, in use or not */
     struct candidate made;
     enum rollout state;
@@ -271,9 +272,12 @@ static enum err take_mark(struct store_tx *tx, void *arg, struct errinfo *ei) {
 static enum err store_unlearnt(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct pass *p = arg;
     enum err e = ERR_OK;
-    static const char words[] = "Ratings were withdrawn, changed or flagged, or a person, "
-                                "conversation or document was deleted: the learnt order of "
-                                "passages was made anew without them.";
+    static const char without[] = "Ratings were withdrawn, changed or flagged, or a person, "
+                                  "conversation or document was deleted: the learnt order of "
+                                  "passages was made anew without them.";
+    static const char anew[] = "The learnt order of passages was another version's or damaged: it "
+                               "was made anew from the ratings.";
+    const char *words = p->unreadable ? anew : without;
     if (uuid_is_set(&p->ranker.active.candidate_id)) {
         e = candidate_put(tx, &p->ranker.active);
         if (!e)
@@ -308,6 +312,17 @@ static enum err unlearn(struct pass *p, struct errinfo *ei) {
     return e;
 }
 
+/* Nobody has a ranker that cannot be read, though the store says that a share of people has it. */
+static enum err read_in_use(struct pass *p, struct errinfo *ei) {
+    struct ranker *r = NULL;
+    if (!uuid_is_set(&p->ranker.active.candidate_id))
+        return ERR_OK;
+    enum err e = ranker_load(p->ranker.active.body, &r);
+    p->unreadable = e == ERR_CORRUPT;
+    ranker_free(r);
+    return e && !p->unreadable ? err_set(ei, e, NULL) : ERR_OK;
+}
+
 /* Counted by their time: what is looked at has a cap, and stays as many when ratings go on. */
 static int64_t ratings_since(const struct pass *p) {
     int64_t n = 0;
@@ -326,7 +341,9 @@ static enum err run(struct pass *p, struct errinfo *ei) {
         e = store_write_wait(p->store, take_mark, p, ei);
     if (!e)
         e = store_read_wait(p->store, read_all, p, ei);
-    if (!e && p->unlearn)
+    if (!e)
+        e = read_in_use(p, ei);
+    if (!e && (p->unlearn || p->unreadable))
         e = unlearn(p, ei);
     if (!e && uuid_is_set(&p->ranker.active.candidate_id))
         e = trial_look(&p->ranker, ei);

@@ -115,7 +115,8 @@ struct retrieval_request { /* borrowed for the call; copied */
     bool no_lexical, no_vector, reciprocal; /* reciprocal: fuse by ranks (fuse.h) */
     bool keep_duplicates, exact;
     bool unranked; /* without what ratings taught */
-    /* Without hits that do not speak of it themselves and are far worse than the best. */
+    /* Without hits that do not speak of it themselves and are far worse than the best, where what
+     * ratings taught does not order them. */
     bool near_only;
     /* Where max_bytes leaves room for one hit only and the second is nearly as good, the result
      * says so (`other`), and with `swaps` the second is given instead of the first. */

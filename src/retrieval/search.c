@@ -362,7 +362,8 @@ static void give_hits(struct retrieval_call *c, const struct held_weights *w, st
     struct searcher *s = searcher_get(c->r);
     struct retrieval_hit *out = arena_array(c->arena, n + 1, sizeof *out);
     size_t m = 0;
-    double far = c->q.near_only ? FAR * best_fused(f, n) : 0;
+    bool learnt = w && (w->w->rerank || w->w->score); /* then their order is not that of `fused` */
+    double far = c->q.near_only && !learnt ? FAR * best_fused(f, n) : 0;
     if (!out || !s) {
         c->result.err = err_set(&c->ei, ERR_NOMEM, NULL);
         return;

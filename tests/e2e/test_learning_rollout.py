@@ -1,8 +1,11 @@
 """What feedback changes, from ratings to everybody's search and back: documents → answers → many people's ratings → a candidate →
 its proof → 10 % → 50 % → all → taken back by itself when ratings fall; and whose ratings count."""
 
+import contextlib
 import itertools
 import json
+import os
+import sqlite3
 import subprocess
 
 import pytest
@@ -170,6 +173,13 @@ def test_a_withdrawn_rating_is_unlearnt(world):
     user.call("DELETE", f"/api/v1/messages/{message['message_id']}/feedback")
     words = world.learn()["words"]
     assert "made anew without them" in words and any("made anew without them" in w for w in world.words())
+
+
+def test_what_another_version_learnt_is_made_anew(world):
+    with contextlib.closing(sqlite3.connect(os.path.join(world.program.data, "parley.db"), timeout=60)) as db, db:
+        assert db.execute("UPDATE candidates SET body = x'00' WHERE kind = 'ranker' AND state = 'all'").rowcount == 1
+    assert "made anew from the ratings" in world.learn()["words"]
+    wait_for(lambda: world.first(world.ask(world.people[0], question("zebra"))[1]) == "new", "the order made anew")
 
 
 def test_it_is_taken_back_by_itself_when_ratings_fall(world):

@@ -605,6 +605,12 @@ static void retrieval_with_room_for_one_swaps_what_is_nearly_as_good(void **stat
     assert_true(!f->swapped && !f->other[0]);
 }
 
+static void last_goes_first(void *ctx, const struct retrieval_scoring *s, double *ret) {
+    (void)ctx;
+    for (size_t i = 0; i < s->n; i++)
+        ret[i] = (double)i;
+}
+
 /* A passage that says nothing of it would only lead the model astray. */
 static void retrieval_leaves_out_what_is_far_worse(void **state) {
     struct fixture *f = *state;
@@ -619,6 +625,11 @@ static void retrieval_leaves_out_what_is_far_worse(void **state) {
     assert_int_equal(search_as(f, f->ada, q, "How high are the waves of Nazare in winter?"), 2);
     assert_true(strcmp(f->name[0], "train.txt") && strcmp(f->name[1], "train.txt"));
     assert_int_equal(search_as(f, f->ada, q, "Which train is slow?"), 1); /* the best one stays */
+    struct retrieval_weights w = {.score = last_goes_first};              /* ratings know better */
+    retrieval_set_weights(f->r, &w);
+    assert_int_equal(search_as(f, f->ada, q, "How high are the waves of Nazare in winter?"), 3);
+    assert_string_equal(f->name[0], "train.txt");
+    retrieval_set_weights(f->r, NULL);
 }
 
 /* Of a follow-up the best sentence is the one that says what is asked, not the one that has most
