@@ -8,7 +8,7 @@
 #include "learn/stats.h"
 
 #define LINEAR_L2 1.0 /* how firmly the linear part holds to the search's own order */
-#define PAIR_FULL 6.0 /* a pair's ratings count for at most so many in the linear part */
+#define PAIR_FULL 3.0 /* a pair's ratings count for at most so many in the linear part */
 #define NOISE     4.0 /* of one rating, against the memory's variance of 1 */
 #define NUGGET    0.3 /* what even countless ratings leave open */
 #define AGE_HALVES                                                                                 \
