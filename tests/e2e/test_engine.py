@@ -24,7 +24,11 @@ class Engine:
         self.child = subprocess.Popen([BINARY, "engine", "--listen", f"127.0.0.1:{self.port}", "--model", SMALL_MODEL,
                                        "--embedding-model", "none", "--context", str(window), "--slots", str(SLOTS), "--log-level", "warn"])
         self.client = Client(self.port)
-        wait_for(self.ready, "the engine")
+        try:
+            wait_for(self.ready, "the engine")
+        except BaseException:
+            self.stop()
+            raise
 
     def ready(self):
         try:
@@ -32,9 +36,19 @@ class Engine:
         except (OSError, http.client.HTTPException):
             return False
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
     def stop(self):
-        os.kill(self.child.pid, signal.SIGTERM)
-        self.child.wait(300)
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            self.child.wait(300)
+        finally:
+            self.child.kill()
+            self.child.wait()
 
     def metric(self, name):
         text = self.client.raw("GET", "/metrics")[2].decode()
@@ -50,9 +64,8 @@ class Engine:
 
 @pytest.fixture(scope="module")
 def engine():
-    e = Engine()
-    yield e
-    e.stop()
+    with Engine() as e:
+        yield e
 
 
 def text_of(answer):
@@ -149,27 +162,26 @@ def test_deadline_that_cannot_be_kept_is_refused_at_once_with_retry_after(engine
 
 
 def open_stream(engine, content, **fields):
-    c = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=120)
+    c = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=300)
     c.request("POST", CHAT, json.dumps({"messages": [{"role": "user", "content": content}], "stream": True,
                                         "parley": {"wait": True}, **fields}), {"Content-Type": "application/json"})
     return c
 
 
 def test_waiting_stream_tells_its_place_and_then_answers():
-    engine = Engine(window=4096)  # answers that are still being written when the last one has asked
     endless = {"logit_bias": {"0": -100, "2": -100}, "max_tokens": 3900}
-    running = [open_stream(engine, f"Tell story {i}.", **endless) for i in range(SLOTS)]
-    heads = [c.getresponse() for c in running]  # each has begun
-    waiting = [open_stream(engine, "And me?", max_tokens=2) for _ in range(2)]
-    answers = [c.getresponse() for c in waiting]
-    assert [a.status for a in answers] == [200, 200] and [h.status for h in heads] == [200] * SLOTS
-    assert sorted(a.readline() for a in answers) == [b': queued {"position":0}\n', b': queued {"position":1}\n']
-    for c, h in zip(running, heads):
-        h.close()
-        c.close()
-    for a in answers:
-        assert a.read().rstrip().endswith(b"data: [DONE]")
-    engine.stop()
+    with Engine(window=4096) as engine:  # answers that are still being written when the last one has asked
+        running = [open_stream(engine, f"Tell story {i}.", **endless) for i in range(SLOTS)]
+        heads = [c.getresponse() for c in running]  # each has begun
+        waiting = [open_stream(engine, "And me?", max_tokens=2) for _ in range(2)]
+        answers = [c.getresponse() for c in waiting]
+        assert [a.status for a in answers] == [200, 200] and [h.status for h in heads] == [200] * SLOTS
+        assert sorted(a.readline() for a in answers) == [b': queued {"position":0}\n', b': queued {"position":1}\n']
+        for c, h in zip(running, heads):
+            h.close()
+            c.close()
+        for a in answers:
+            assert a.read().rstrip().endswith(b"data: [DONE]")
 
 
 async def ask_once(port, i):
