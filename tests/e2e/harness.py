@@ -7,6 +7,7 @@
 The binary is $PARLEY_BINARY. Everything lives in a temporary folder; processes are ended by id.
 """
 
+import hashlib
 import http.client
 import json
 import os
@@ -188,6 +189,7 @@ class Program:
         else:
             self.argv += ["--model", model or SMALL_MODEL]
         self.env = {**os.environ, "PARLEY_LOG_FORMAT": "json", **PATIENT, **(env or {})}
+        self.kept = f"/dev/shm/parley-{os.geteuid()}-" + hashlib.sha256(os.path.realpath(self.data).encode()).hexdigest()[:16]
         self.log_path = os.path.join(self.work, "log")
         self.child = None
 
@@ -222,6 +224,8 @@ class Program:
                 self.child.kill()
                 self.child.wait()
         wait_for(lambda: not self.kill_rest(), "the end of the program's processes")
+        if os.path.exists(self.kept):  # its supervisor was killed
+            os.unlink(self.kept)
 
     def kill_rest(self):
         """Whatever the supervisor left behind. Returns those that have not ended yet."""

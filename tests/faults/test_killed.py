@@ -1,6 +1,5 @@
 """kill -9 of each process: what was acknowledged is still there, and the next message works."""
 
-import hashlib
 import http.client
 import os
 
@@ -143,7 +142,6 @@ def test_what_was_computed_outlives_engine_and_supervisor():
         def begin():
             return Follower(c, c.post("/api/v1/conversations", {"assistant_role_id": role["role_id"]})["conversation_id"], "Tell me a story.")
 
-        name = f"/dev/shm/parley-{os.geteuid()}-" + hashlib.sha256(os.path.realpath(p.data).encode()).hexdigest()[:16]
         for victim in ("engine", "supervisor"):
             f = begin()
             f.read(until=lambda: len(f.text) > 20)
@@ -155,9 +153,10 @@ def test_what_was_computed_outlives_engine_and_supervisor():
             f.read()
             assert f.last["status"] == "complete" and f.text.startswith(seen)
             assert wait_for(lambda: restored_tokens(c), "what was taken over") >= 100  # the role's prompt alone is longer
-        assert os.stat(name).st_mode & 0o777 == 0o600
-        p.stop()
-        assert not os.path.exists(name)
+        assert os.stat(p.kept).st_mode & 0o777 == 0o600
+        p.child.terminate()
+        p.child.wait(300)
+        assert not os.path.exists(p.kept)
 
 
 def test_server_killed_under_writers_loses_nothing_acknowledged(killable):
