@@ -95,10 +95,15 @@ def test_at_the_last_only_approved_answers_are_given(crowded):
         conversation = admin.post("/api/v1/conversations", c)["conversation_id"]
         return admin.post(f"/api/v1/conversations/{conversation}/messages", {"content": text})
 
+    def all_but_held_are_through():
+        wait_for(lambda: metric(admin, "parley_turns_running") == 9, "the places of those who are through")
+
     wait_for(lambda: ask("When does the shop in Bonn open?")["message"]["finish_reason"] == "approved", "the approved answer")
     hold(9)
+    all_but_held_are_through()
     answer = ask("When does the shop in Bonn open?")
     assert answer["message"]["content"] == "At nine." and answer["degraded"] == ["approved_only"]
+    all_but_held_are_through()  # with all ten places taken it would be refused for that
     with pytest.raises(ApiError) as refused:
         ask("What is the weather like in Rome?")
     assert refused.value.status == 429 and "approved" in refused.value.body["error"]["message"]
