@@ -294,6 +294,8 @@ static void sched_starts_with_states_that_the_model_refuses(void **state) {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, make, clean)
 
 int main(void) {
+    if (access("/dev/shm", W_OK) != 0)
+        return 77; /* nothing can be kept here */
     const struct CMUnitTest tests[] = {
         TEST(keep_hands_states_to_the_next_process),
         TEST(keep_has_one_state_of_a_conversation),
