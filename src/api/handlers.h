@@ -174,6 +174,7 @@ ACT(api_complaints_embed);
 WORK(api_complaints_job);
 TX(api_training_read);
 WORK(api_training_job);
+ACT(api_training_next);
 
 /* handlers_search.c */
 TX(api_search_read);

@@ -279,12 +279,13 @@ enum err api_complaints_job(struct call *c, struct errinfo *ei) {
 struct exporting {
     struct training_row *rows;
     size_t n;
+    bool more;
 };
 
 enum err api_training_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct exporting *x = arena_alloc(c->arena, sizeof *x);
     enum err e =
-        x ? training_list(tx, &(struct uuid){0}, EXPORT_ROWS_MAX, c->arena, &x->rows, &x->n)
+        x ? training_list(tx, &c->page.after, EXPORT_ROWS_MAX, c->arena, &x->rows, &x->n, &x->more)
           : ERR_NOMEM;
     c->state = x;
     return e ? err_set(ei, e, NULL) : ERR_OK;
@@ -299,4 +300,13 @@ enum err api_training_job(struct call *c, struct errinfo *ei) {
         export_write(x->rows, x->n,
                      form.p ? (enum export_form)export_form_from_name(form) : EXPORT_SFT, &c->out);
     return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+/* Lines have no room for it. */
+void api_training_next(struct call *c) {
+    const struct exporting *x = c->state;
+    struct http_request *r = api_call_request(c);
+    if (r && x->more && x->n)
+        http_set_header(r, "X-Parley-Next", x->rows[x->n - 1].message_id.s);
+    api_call_next(c);
 }

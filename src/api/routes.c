@@ -79,7 +79,7 @@ const struct route api_routes[] = {
     {HTTP_PATCH, V1 "/learning/answers/{answer_id}", "updateAnswer", "Approves, retires or rewrites an answer", ADMIN, IN(answer_patch), OUT(200, approved_entity), DO(WRITE(api_answer_patch_write), JOB(api_learning_refresh_job))},
     {HTTP_DELETE, V1 "/learning/answers/{answer_id}", "deleteAnswer", "Deletes an approved answer", ADMIN, NONE204, DO(WRITE(api_answer_delete_write), JOB(api_learning_refresh_job))},
     {HTTP_GET, V1 "/learning/complaints", "listComplaints", "What people complain about, as themes", ADMIN, Q(complaints), OUT(200, theme_list_answer), DO(READ(api_complaints_read), LOOP(api_complaints_embed), JOB(api_complaints_job))},
-    {HTTP_GET, V1 "/learning/export", "exportTraining", "Rated answers of those who agreed, for trainers", ADMIN, Q(training_export), .status = 200, .media = "application/x-ndjson", DO(READ(api_training_read), JOB(api_training_job))},
+    {HTTP_GET, V1 "/learning/export", "exportTraining", "Rated answers of those who agreed, for trainers", ADMIN, Q(training_export), .status = 200, .media = "application/x-ndjson", DO(READ(api_training_read), JOB(api_training_job), LOOP(api_training_next))},
 
     {HTTP_GET, V1 "/analytics", "getAnalytics", "Satisfaction with intervals; also as CSV", ADMIN, Q(analytics), OUT(200, analytics_answer), DO(READ(api_analytics_read))},
     {HTTP_GET, V1 "/analytics/turns", "getAnalyticsTurns", "Worst answers, unanswered questions", ADMIN, Q(analytics_turns), OUT(200, analytics_turn_list_answer), DO(READ(api_analytics_turns_read))},

@@ -58,7 +58,9 @@ SCHEMA(flag_request, "FlagRequest", false, "Flagged people's ratings count for n
 
 QUERY(answers, PAGE_FIELDS, {"state", TEXT, .values = answer_states});
 QUERY(variants, {"role_id", ID});
-QUERY(training_export, {"form", TEXT, .values = export_forms, .about = "sft if absent"});
+QUERY(training_export, {"form", TEXT, .values = export_forms, .about = "sft if absent"},
+      {"after", ID,
+       .about = "header X-Parley-Next of the answer before: it is there when more lines follow"});
 #define SINCE                                                                                      \
     { "days", INT, .min = 1, .max = 3650, .about = "how far back, 30 if absent" }
 QUERY(analytics, {"by", TEXT, .values = analytics_keys, .about = "role if absent"}, SINCE,

@@ -4,8 +4,9 @@
 #include "store/learning.h"
 #include "store/store_internal.h"
 
-#define ROWS_MAX     1000
-#define DOCUMENT_MAX 200
+#define ROWS_MAX      1000
+#define DOCUMENT_MAX  200
+#define TRAINING_PAGE 200 /* rows of one query */
 
 #define GOOD "sum(CASE f.rating WHEN 'thumbs_up' THEN 1.0 WHEN 'neutral' THEN 0.5 ELSE 0 END)"
 #define SUMS                                                                                       \
@@ -203,58 +204,81 @@ enum err analytics_documents(struct store_tx *tx, bool never_used, int64_t since
 
 /* ---- training ---- */
 
-/* As turn/guard_question.c knows them: the question and its refusal both say so. */
-#define NOT_REFUSED(m) " instr(" m ".safety, '\"direction\":\"input\",\"action\":\"block\"') = 0"
+/* What turn/guard_question.c takes out of prompts: a question and its refusal both say so. */
+#define REFUSED "'\"direction\":\"input\",\"action\":\"block\"'"
 
-enum err training_list(struct store_tx *tx, const struct uuid *after, int limit, struct arena *a,
-                       struct training_row **ret, size_t *ret_n) {
+static const char training_query[] =
+    "SELECT m.message_id, m.parent_id, m.conversation_id, f.rating,"
+    " coalesce(arm.system_prompt, v.system_prompt, ''), m.model, m.role_version,"
+    " parent.content, m.content,"
+    " (WITH RECURSIVE up (parent_id, sender, said, n, bytes) AS ("
+    "   SELECT parent.parent_id, '', '', 0, 0 UNION ALL"
+    "   SELECT b.parent_id, b.sender, iif(instr(b.safety, " REFUSED ") = 0, b.content, ''), n + 1,"
+    "    bytes + iif(instr(b.safety, " REFUSED ") = 0, length(CAST(b.content AS BLOB)), 0)"
+    "   FROM messages b JOIN up ON b.message_id = up.parent_id WHERE n < ?3 AND bytes < ?4)"
+    "  SELECT json_group_array(json_object('role', sender, 'content', said)) FROM ("
+    "   SELECT sender, said FROM up WHERE said <> '' AND bytes <= ?4 ORDER BY n DESC))"
+    " FROM messages m JOIN feedback f ON f.message_id = m.message_id AND f.user_id = m.user_id"
+    " JOIN users u ON u.user_id = m.user_id"
+    " JOIN messages parent ON parent.message_id = m.parent_id"
+    " LEFT JOIN turn_records t ON t.message_id = m.message_id"
+    " LEFT JOIN arms arm ON arm.arm_id = t.arm_id"
+    " LEFT JOIN role_versions v ON v.role_id = m.role_id AND v.version = m.role_version"
+    " WHERE m.message_id > coalesce(?1, '') AND m.status IN ('complete', 'stopped')"
+    " AND m.content <> '' AND f.rating <> 'neutral'"
+    " AND json_extract(u.preferences, '$.training_consent') = 1"
+    " AND NOT EXISTS (SELECT 1 FROM flagged_users g WHERE g.user_id = u.user_id)"
+    " AND (t.message_id IS NULL OR (t.unsafe = 0 AND t.answer_id IS NULL))"
+    " AND instr(parent.safety, " REFUSED ") = 0 AND instr(m.safety, " REFUSED ") = 0"
+    " ORDER BY m.message_id LIMIT ?2";
+
+struct training {
+    struct rows rows;
+    struct arena *a;
+    size_t rows_max, bytes_max; /* of the arena */
+    bool full;                  /* there are more rows than fit */
+};
+
+/* The rows after one; *ret_last: no others follow them. */
+static enum err training_page(struct store_tx *tx, const struct uuid *after, struct training *t,
+                              bool *ret_last) {
     struct query q;
-    struct rows rows = {0};
-    query_begin(
-        &q, tx,
-        "SELECT m.message_id, m.parent_id, m.conversation_id, f.rating,"
-        " coalesce(arm.system_prompt, v.system_prompt, ''), m.model, m.role_version,"
-        " parent.content, m.content,"
-        " (WITH RECURSIVE up (parent_id, sender, content, safety, n) AS ("
-        "   SELECT parent_id, sender, content, safety, 1 FROM messages"
-        "   WHERE message_id = parent.parent_id UNION ALL"
-        "   SELECT b.parent_id, b.sender, b.content, b.safety, n + 1 FROM messages b"
-        "   JOIN up ON b.message_id = up.parent_id WHERE n < ?3)"
-        "  SELECT json_group_array(json_object('role', sender, 'content', content))"
-        "  FROM (SELECT sender, content FROM up"
-        "   WHERE content <> '' AND" NOT_REFUSED(
-            "up") " ORDER BY n DESC))"
-                  " FROM messages m JOIN feedback f ON f.message_id = m.message_id AND f.user_id = "
-                  "m.user_id"
-                  " JOIN users u ON u.user_id = m.user_id"
-                  " JOIN messages parent ON parent.message_id = m.parent_id"
-                  " LEFT JOIN turn_records t ON t.message_id = m.message_id"
-                  " LEFT JOIN arms arm ON arm.arm_id = t.arm_id"
-                  " LEFT JOIN role_versions v ON v.role_id = m.role_id AND v.version = "
-                  "m.role_version"
-                  " WHERE m.message_id > coalesce(?1, '') AND m.status IN ('complete', 'stopped')"
-                  " AND m.content <> '' AND f.rating <> 'neutral'"
-                  " AND json_extract(u.preferences, '$.training_consent') = 1"
-                  " AND NOT EXISTS (SELECT 1 FROM flagged_users g WHERE g.user_id = u.user_id)"
-                  " AND (t.message_id IS NULL OR (t.unsafe = 0 AND t.answer_id IS NULL))"
-                  " AND" NOT_REFUSED("parent") " AND" NOT_REFUSED(
-                      "m") " ORDER BY m.message_id LIMIT ?2");
+    int seen = 0;
+    query_begin(&q, tx, training_query);
     query_bind_id(&q, after);
-    query_bind_int(&q, limited(limit));
+    query_bind_int(&q, TRAINING_PAGE);
     query_bind_int(&q, TRAINING_HISTORY_MAX);
-    while (query_next(&q)) {
-        struct training_row *r = rows_add(&rows, a, sizeof *r, &q);
+    query_bind_int(&q, TRAINING_HISTORY_BYTES);
+    while (!t->full && query_next(&q)) {
+        seen++;
+        t->full = t->rows.n >= t->rows_max || arena_used(t->a) >= t->bytes_max;
+        struct training_row *r = t->full ? NULL : rows_add(&t->rows, t->a, sizeof *r, &q);
         if (r)
-            *r = (struct training_row){query_id(&q, 0),       query_id(&q, 1),
-                                       query_id(&q, 2),       rating_from_name(query_str(&q, 3, a)),
-                                       query_str(&q, 4, a),   query_str(&q, 5, a),
-                                       (int)query_int(&q, 6), query_str(&q, 7, a),
-                                       query_str(&q, 8, a),   query_str(&q, 9, a)};
+            *r = (struct training_row){
+                query_id(&q, 0),        query_id(&q, 1),
+                query_id(&q, 2),        rating_from_name(query_str(&q, 3, t->a)),
+                query_str(&q, 4, t->a), query_str(&q, 5, t->a),
+                (int)query_int(&q, 6),  query_str(&q, 7, t->a),
+                query_str(&q, 8, t->a), query_str(&q, 9, t->a)};
     }
-    enum err e = query_end(&q);
-    if (e)
-        return e;
-    *ret = rows.p;
-    *ret_n = rows.n;
+    *ret_last = seen < TRAINING_PAGE;
+    return query_end(&q);
+}
+
+enum err training_list(struct store_tx *tx, const struct uuid *after, size_t limit, struct arena *a,
+                       struct training_row **ret, size_t *ret_n, bool *ret_more) {
+    struct training t = {
+        .a = a, .rows_max = limit, .bytes_max = arena_used(a) + TRAINING_BYTES_MAX};
+    bool last = false;
+    while (!last && !t.full) {
+        const struct training_row *rows = t.rows.p;
+        enum err e =
+            training_page(tx, t.rows.n ? &rows[t.rows.n - 1].message_id : after, &t, &last);
+        if (e)
+            return e;
+    }
+    *ret = t.rows.p;
+    *ret_n = t.rows.n;
+    *ret_more = t.full;
     return ERR_OK;
 }

@@ -172,8 +172,9 @@ enum err approved_check(struct store_tx *tx, int64_t looked_at_since,
 enum err
 approved_set_stale(struct store_tx *tx, const struct uuid *id,
                    const char *why) ERR_CHECK; /* ERR_NOT_FOUND: it is not approved, or gone */
-/* What people think of approved answers where they were served, since each was last changed: one
- * voice for each person, flagged ones have none. Those that nobody rated are left out. */
+/* What people think of approved answers where they were served, since a person last changed each
+ * (going stale is no change): one voice for each person, flagged ones have none. Those that nobody
+ * rated are left out. */
 struct approved_rating {
     struct uuid answer_id;
     int64_t people;
@@ -247,8 +248,13 @@ struct training_row {
     struct str system_prompt, model;
     int role_version;
     struct str question, answer;
-    struct str history; /* JSON: [{"role":…,"content":…}] of the newest messages before them */
+    struct str history; /* JSON: [{"role":…,"content":…}] of the newest messages before them,
+                           without what the guard refused */
 };
-#define TRAINING_HISTORY_MAX 20
-enum err training_list(struct store_tx *tx, const struct uuid *after, int limit, struct arena *a,
-                       struct training_row **ret, size_t *ret_n) ERR_CHECK;
+#define TRAINING_HISTORY_MAX   20         /* messages */
+#define TRAINING_HISTORY_BYTES (32 << 10) /* of their texts: the oldest are left out first */
+#define TRAINING_BYTES_MAX     ((size_t)24 << 20) /* of the arena, about */
+/* At most limit rows that come after one (unset: from the first), and fewer where they are long.
+ * *ret_more: others follow. */
+enum err training_list(struct store_tx *tx, const struct uuid *after, size_t limit, struct arena *a,
+                       struct training_row **ret, size_t *ret_n, bool *ret_more) ERR_CHECK;

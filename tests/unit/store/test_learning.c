@@ -250,16 +250,17 @@ static void training_needs_consent(void **state) {
     struct made m = make(f);
     struct training_row *rows;
     size_t n;
+    bool more;
     struct uuid a = put_turn(f->tx, &m, "one?", "1", "{}", 1000);
     rate(f, &m, a, RATING_THUMBS_UP);
-    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n));
+    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n, &more));
     assert_int_equal(n, 0);
     assert_ok(conn_exec(f->conn, "UPDATE users SET preferences = '{\"training_consent\":true}'"));
-    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n));
+    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n, &more));
     assert_int_equal(n, 1);
     assert_str(rows->system_prompt, "You help.");
     assert_ok(user_flag(f->tx, &m.ada, true));
-    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n));
+    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n, &more));
     assert_int_equal(n, 0);
 }
 
@@ -279,6 +280,7 @@ static void training_leaves_out_what_was_refused(void **state) {
     struct made m = make(f);
     struct training_row *rows;
     size_t n;
+    bool more;
     assert_ok(conn_exec(f->conn, "UPDATE users SET preferences = '{\"training_consent\":true}'"));
     struct uuid at = say(f, &m, no_id, SENDER_USER, "first?", noted);
     at = say(f, &m, at, SENDER_ASSISTANT, "One.", "");
@@ -288,11 +290,70 @@ static void training_leaves_out_what_was_refused(void **state) {
     struct uuid liked = say(f, &m, at, SENDER_ASSISTANT, "Two.", "");
     rate(f, &m, liked, RATING_THUMBS_UP);
     rate(f, &m, refusal, RATING_THUMBS_DOWN);
-    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n));
+    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n, &more));
     assert_int_equal(n, 1);
     assert_str(rows->answer, "Two.");
     assert_str(rows->history, "[{\"role\":\"user\",\"content\":\"first?\"},"
                               "{\"role\":\"assistant\",\"content\":\"One.\"}]");
+}
+
+/* All of it in pieces: every row once, whatever a piece is cut by. */
+static void training_is_read_in_pieces(void **state) {
+    enum { TURNS = 450, LONG = 60 << 10 };
+    struct fixture *f = *state;
+    struct made m = make(f);
+    struct training_row *rows;
+    struct uuid after = no_id;
+    size_t n = 0, all = 0, pieces = 0;
+    bool more = true;
+    char *text = malloc(LONG + 1);
+    memset(text, 'x', LONG);
+    text[LONG] = 0;
+    assert_ok(conn_exec(f->conn, "UPDATE users SET preferences = '{\"training_consent\":true}'"));
+    for (int i = 0; i < TURNS; i++) {
+        struct uuid a = put_turn(f->tx, &m, "one?", text, "{}", 1000);
+        rate(f, &m, a, RATING_THUMBS_UP);
+    }
+    for (; more; pieces++, all += n) {
+        struct arena *a = arena_new(2 * TRAINING_BYTES_MAX);
+        assert_ok(training_list(f->tx, &after, pieces ? 20000 : 20, a, &rows, &n, &more));
+        assert_true(n > 0 && (pieces || n == 20));
+        for (size_t i = 0; i < n; i++)
+            assert_true(i == 0
+                            ? memcmp(rows[0].message_id.s, after.s, UUID_LEN) > 0
+                            : memcmp(rows[i].message_id.s, rows[i - 1].message_id.s, UUID_LEN) > 0);
+        after = rows[n - 1].message_id;
+        arena_free(a);
+    }
+    assert_int_equal(all, TURNS);
+    assert_int_equal(pieces, 3); /* cut by rows, by bytes, and the end */
+    free(text);
+}
+
+static void training_history_has_a_budget_of_bytes(void **state) {
+    enum { LONG = 12 << 10 };
+    struct fixture *f = *state;
+    struct made m = make(f);
+    struct training_row *rows;
+    struct uuid at = no_id;
+    size_t n;
+    bool more;
+    char *text = malloc(LONG + 1);
+    text[LONG] = 0;
+    assert_ok(conn_exec(f->conn, "UPDATE users SET preferences = '{\"training_consent\":true}'"));
+    for (int i = 0; i < 6; i++) {
+        memset(text, 'a' + i, LONG);
+        at = say(f, &m, at, i % 2 ? SENDER_ASSISTANT : SENDER_USER, text, "");
+    }
+    at = say(f, &m, at, SENDER_USER, "and?", "");
+    rate(f, &m, say(f, &m, at, SENDER_ASSISTANT, "So.", ""), RATING_THUMBS_UP);
+    assert_ok(training_list(f->tx, &no_id, 10, f->arena, &rows, &n, &more));
+    assert_int_equal(n, 1);
+    assert_false(more);
+    assert_true(rows->history.n > 2 * LONG && rows->history.n < TRAINING_HISTORY_BYTES);
+    assert_true(str_find(rows->history, STR("dd")) == SIZE_MAX);
+    assert_true(str_find(rows->history, STR("ee")) < str_find(rows->history, STR("ff")));
+    free(text);
 }
 
 int main(void) {
@@ -307,6 +368,8 @@ int main(void) {
         T(analytics_count_by_everything),
         T(training_needs_consent),
         T(training_leaves_out_what_was_refused),
+        T(training_is_read_in_pieces),
+        T(training_history_has_a_budget_of_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
