@@ -160,10 +160,9 @@ enum err approved_check(struct store_tx *tx, int64_t looked_at_since, struct app
     enum err e = query_end(&q);
     if (!e && gone.changed + gone.old > 0) {
         query_begin(&q, tx,
-                    "UPDATE approved_answers SET state = 'stale', changed_at = ?1,"
+                    "UPDATE approved_answers SET state = 'stale',"
                     " why = CASE WHEN " CHANGED " THEN 'changed' ELSE 'old' END"
-                    " WHERE state = 'approved' AND (changed_at < ?2 OR " CHANGED ")");
-        query_bind_int(&q, clock_wall_ms());
+                    " WHERE state = 'approved' AND (changed_at < ? OR " CHANGED ")");
         query_bind_int(&q, looked_at_since);
         e = query_run(&q);
     }
@@ -175,10 +174,9 @@ enum err approved_check(struct store_tx *tx, int64_t looked_at_since, struct app
 enum err approved_set_stale(struct store_tx *tx, const struct uuid *id, const char *why) {
     struct query q;
     query_begin(&q, tx,
-                "UPDATE approved_answers SET state = 'stale', why = ?, changed_at = ?"
+                "UPDATE approved_answers SET state = 'stale', why = ?"
                 " WHERE answer_id = ? AND state = 'approved'");
     query_bind_str(&q, str_from(why));
-    query_bind_int(&q, clock_wall_ms());
     query_bind_id(&q, id);
     return query_run_one(&q);
 }
