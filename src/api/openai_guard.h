@@ -27,7 +27,7 @@ struct openai_guard { /* of one call, in its arena; what it holds goes with the 
     struct guard_vectors vectors; /* of the person's newest message, the request in its frame, and
                                      the last turns with it where they are suspicious */
     struct str talk;              /* these, as their embedding was asked for; .n = 0: not */
-    struct str context;           /* what came before the newest message, where talk is given */
+    struct str context; /* what talk has of before the newest message, where it is given */
     enum openai_guard_state state;
     bool vectors_there;
     loop_fn settled;           /* who waits for the last verdict; NULL = nobody */

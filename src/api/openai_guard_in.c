@@ -12,9 +12,11 @@
 
 #define JUDGED_MAX  8 /* messages of the client that are judged, newest first */
 #define CONTEXT_MAX ((size_t)8 << 10)
-#define TEXT_CAP    ((size_t)16 << 20)
-#define HITS_MAX    256
-#define INLINE_MAX  1024 /* bytes that are judged on the loop: less than a handover costs */
+#define TALK_TAIL                                                                                  \
+    (2 * SAFETY_TALK_BYTES) /* of one earlier message; SAFETY_TALK_TURNS of them fit */
+#define TEXT_CAP   ((size_t)16 << 20)
+#define HITS_MAX   256
+#define INLINE_MAX 1024 /* bytes that are judged on the loop: less than a handover costs */
 
 static struct openai_guard *guard_of(struct call *c) {
     return ((struct openai_state *)c->state)->guard;
@@ -463,7 +465,8 @@ static size_t newest_of_person(json_val *list, json_val **ret, size_t most) {
     return n;
 }
 
-/* What the messages say together goes into g->talk, where the classifier suspects it. */
+/* What the messages say together goes into g->talk, where the classifier suspects it. Of the
+ * earlier ones it reads the ends. */
 static void look_at_talk(struct call *c, struct openai_guard *g, json_val *const *m, size_t n,
                          struct str text) {
     struct buf before, talk;
@@ -473,13 +476,15 @@ static void look_at_talk(struct call *c, struct openai_guard *g, json_val *const
         struct str one = text_of(c, m[i - 1]);
         if (before.n && one.n)
             buf_addc(&before, '\n');
+        if (one.n > TALK_TAIL)
+            one = str_sub(one, utf8_cut(one, one.n - TALK_TAIL), one.n);
         buf_adds(&before, one);
     }
     struct safety_request r = {
         .text = text, .context = buf_str(&before), .direction = SAFETY_INPUT};
     if (!buf_err(&before) && !safety_join_suspect_talk(c->api->o.safety, &r, &talk) && talk.n) {
         g->talk = arena_str(c->arena, buf_str(&talk));
-        g->context = arena_str(c->arena, r.context);
+        g->context = arena_str(c->arena, safety_view_earlier(r.context));
         if (!g->talk.p || !g->context.p)
             g->talk = g->context = STR("");
     }

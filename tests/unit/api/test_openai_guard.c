@@ -151,7 +151,7 @@ struct asking {
 
 static struct asking ask_messages(const char *messages, bool stream) {
     struct asking a;
-    static char body[8192];
+    static char body[32768];
     struct person p = make_admin();
     struct reply r = call("POST", "/api/v1/keys", p.who, "{\"name\":\"k\"}");
     expect(r, 201);
@@ -344,6 +344,28 @@ static void suspiciousTalk_isJudgedWithItsEmbedding(void **state) {
     }
 }
 
+/* However long one of its messages is, what follows it is looked at together. */
+static void suspiciousTalk_behindALongMessage_isJudgedWithItsEmbedding(void **state) {
+    (void)state;
+    static char messages[16384];
+    size_t n = (size_t)snprintf(messages, sizeof messages, "{\"role\":\"user\",\"content\":\"");
+    for (int i = 0; i < 4500; i++)
+        n += (size_t)snprintf(messages + n, sizeof messages - n, "\xc3\xa4%s", i % 3 ? "" : " ");
+    snprintf(messages + n, sizeof messages - n, "%s",
+             "\"}," USER("One is red.") "," USER("The other is blue."));
+    for (int is_early = 0; is_early < 2; is_early++) {
+        fx_stop();
+        fx_start(&(struct fx_options){.safety = safety, .guard_early = is_early});
+        struct asking a = ask_messages(messages, true);
+        script_embed_freely();
+        struct reply r = client_read(a.fd);
+        expect(r, 200);
+        assert_non_null(strstr(r.body, "content_filter"));
+        assert_non_null(strstr(fx.script.last_embeddings, "red.\\nThe other"));
+        reply_free(&r);
+    }
+}
+
 static int guarded_setup_with(bool is_early) {
     struct errinfo ei;
     struct safety_options o = {.policy = str_from(policy_text), .scorer = &scorer};
@@ -383,6 +405,7 @@ int main(void) {
         E(beginsEarly_clientLeaves_upstreamCancelled),
         E(beginsEarly_clientLeaves_caseIsWrittenAllTheSame),
         T(suspiciousTalk_isJudgedWithItsEmbedding),
+        T(suspiciousTalk_behindALongMessage_isJudgedWithItsEmbedding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
