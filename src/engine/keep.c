@@ -135,9 +135,10 @@ static void region_drop(struct keep *k, int i) {
         munmap(k->maps[i].p, k->maps[i].size);
     k->maps[i].p = NULL;
     k->maps[i].size = 0;
-    if (r->room)
+    uint64_t room = r->room;
+    r->room = 0; /* before it is true: nobody may ever believe in room that is gone */
+    if (room)
         fallocate(k->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, region_at(i), REGION);
-    r->room = 0;
 }
 
 /* ---- life ---- */
