@@ -103,16 +103,19 @@ void sched_embed_cancel(struct sched *s, uint64_t id) {
     sched_embed_end(s, j, ERR_CANCELLED, &ei);
 }
 
-static bool first_word_is_awaited(const struct sched *s) {
+bool sched_first_word_is_awaited(const struct sched *s) {
     for (const struct job *j = s->running; j; j = j->next)
         if (!j->chat.background && j->answer_tokens == 0)
             return true;
-    return s->waiting != NULL;
+    for (const struct job *j = s->waiting; j; j = j->next)
+        if (!j->chat.background)
+            return true;
+    return false;
 }
 
 /* Whether a batch of the background is due beside running answers. */
 static bool background_is_due(const struct sched *s, int64_t now) {
-    int64_t pause = first_word_is_awaited(s) ? AWAITED_PAUSE : BACKGROUND_PAUSE;
+    int64_t pause = sched_first_word_is_awaited(s) ? AWAITED_PAUSE : BACKGROUND_PAUSE;
     pause *= s->background_took_ns;
     return now >= s->background_ns + (pause < HELD_MOST ? pause : HELD_MOST);
 }
@@ -120,7 +123,7 @@ static bool background_is_due(const struct sched *s, int64_t now) {
 /* A single text is a question on its way. A list (an answer that is checked, a program's texts)
  * lets first words go before it, for some time. */
 static struct embed_job *next_for_people(const struct sched *s, int64_t now) {
-    bool stands_back = first_word_is_awaited(s);
+    bool stands_back = sched_first_word_is_awaited(s);
     struct embed_job *list = NULL;
     for (struct embed_job *j = s->embeds; j; j = j->next) {
         if (!j->e.background && j->e.n == 1)
@@ -139,8 +142,9 @@ static struct embed_job *next_embed(struct sched *s, int64_t now) {
     if (s->running ? !background_is_due(s, now) : s->waiting != NULL)
         return NULL;
     struct embed_job *background = s->embeds;
-    while (background && !background->e.background)
-        background = background->next;
+    for (j = background; j; j = j->next)
+        if (!j->e.background)
+            return NULL; /* a list that stands back does so for first words only */
     bool held = !s->running && now < s->hold_ns && now < s->background_ns + HELD_MOST;
     s->rest_ns = held ? s->hold_ns : 0;
     return held ? NULL : background;

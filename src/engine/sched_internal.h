@@ -108,6 +108,7 @@ struct sched {
     double between_ns;    /* computed since running answers last had a step */
     int background_steps; /* steps in which background answers stood back */
     int64_t keep_ns;      /* until then nothing is kept */
+    double keep_token_ns; /* keeping took so long for each token, smoothed; 0 = not known */
 
     pthread_mutex_t lock; /* guards down to stop */
     pthread_cond_t wake;
@@ -163,11 +164,13 @@ void sched_chat_step(struct sched *s);
 /* Tokens of a prompt that are computed at once beside so many answers. */
 int sched_chunk(const struct sched *s, int answers, bool quick);
 
-/* ---- sched_keep.c; compute thread ---- */
+/* ---- sched_keep.c; compute thread, with the state locked ---- */
 void sched_restore(struct sched *s); /* what the process before left, into empty slots */
-void sched_keep(struct sched *s);    /* after a step: one of the running conversations, if due */
+/* After a step that succeeded: one of the running conversations, if due. Unlocks meanwhile. */
+void sched_keep(struct sched *s);
 
 /* ---- sched_embed.c; all with the state locked ---- */
+bool sched_first_word_is_awaited(const struct sched *s); /* by a person */
 /* A person's question came. */
 void sched_embed_followed(struct sched *s, int64_t now);
 /* Until when the next step is to wait for the question that most often follows a text at once, as

@@ -6,8 +6,9 @@
 #include "base/metrics.h"
 #include "engine/sched_internal.h"
 
-#define KEEP_EVERY 48 /* tokens: computed anew they take about a second where one takes 20 ms */
-#define KEEP_SHARE 30 /* of so much time one part goes into keeping */
+#define KEEP_EVERY   48 /* tokens: computed anew they take about a second where one takes 20 ms */
+#define KEEP_SHARE   30 /* of so much time one part goes into keeping */
+#define KEEP_AWAITED (20 * MS) /* what takes longer is not kept while a first word is awaited */
 
 void sched_restore(struct sched *s) {
     struct kept kept;
@@ -38,22 +39,38 @@ static bool is_due(struct sched *s, struct job *j) {
     return slot->computed - j->kept >= KEEP_EVERY;
 }
 
-void sched_keep(struct sched *s) {
-    int64_t begin = clock_mono_ns();
-    if (!s->o.keep || begin < s->keep_ns)
+/* Requests come in meanwhile: slots are changed by this thread alone. */
+static void keep(struct sched *s, const struct slot *slot, int64_t begin) {
+    s->step_ends_ns = begin + (int64_t)(s->keep_token_ns * slot->computed);
+    pthread_mutex_unlock(&s->state);
+    bool kept = keep_put(s->o.keep, s->model, slot->sequence, slot->conversation, slot->tokens.p,
+                         slot->computed);
+    pthread_mutex_lock(&s->state);
+    s->step_ends_ns = 0;
+    int64_t took = clock_mono_ns() - begin;
+    s->keep_ns = begin + took + took * KEEP_SHARE;
+    if (!kept)
         return;
+    double token_ns = (double)took / slot->computed;
+    s->keep_token_ns += (token_ns - s->keep_token_ns) * (s->keep_token_ns > 0 ? SMOOTH : 1);
+    metric_add(M_ENGINE_KEPT, 1);
+}
+
+void sched_keep(struct sched *s) {
+    if (!s->o.keep)
+        return;
+    keep_good(s->o.keep); /* a step was computed with what was taken over */
+    int64_t begin = clock_mono_ns();
+    if (begin < s->keep_ns)
+        return;
+    bool awaited = sched_first_word_is_awaited(s);
     for (struct job *j = s->running; j; j = j->next) {
+        if (awaited && s->keep_token_ns * j->slot->computed > KEEP_AWAITED)
+            continue;
         if (!is_due(s, j))
             continue;
-        const struct slot *slot = j->slot;
-        j->kept = slot->computed; /* tried again when there is as much more, also if it failed */
-        if (keep_put(s->o.keep, s->model, slot->sequence, slot->conversation, slot->tokens.p,
-                     slot->computed)) {
-            keep_good(s->o.keep);
-            metric_add(M_ENGINE_KEPT, 1);
-        }
-        int64_t end = clock_mono_ns();
-        s->keep_ns = end + (end - begin) * KEEP_SHARE;
+        j->kept = j->slot->computed; /* tried again when there is as much more, also if it failed */
+        keep(s, j->slot, begin);
         return;
     }
 }

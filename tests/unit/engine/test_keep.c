@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "engine/keep.h"
+#include "engine/sched_internal.h"
 #include "unit/engine/sched_fixture.h"
 
 #define KEY   7
@@ -291,6 +292,72 @@ static void sched_starts_with_states_that_the_model_refuses(void **state) {
     keep_free(k);
 }
 
+/* Answers that are too short to be kept show that what was found can be computed with, too. */
+static void sched_trusts_what_it_found_after_a_step(void **state) {
+    (void)state;
+    struct keep *k = keep_open(KEY, LIMIT);
+    assert_true(put(k, 'x', 200));
+    keep_free(k);
+    for (int i = 0; i < 5; i++) {
+        struct caller c = {0};
+        scripted_deinit(&model);
+        scripted_init(&model);
+        k = keep_open(KEY, LIMIT);
+        assert_int_equal(count(k), 1);
+        struct sched *s = sched_with(&model, k);
+        submit_to(s, &model, &c, "first>", 3);
+        sched_round(s);
+        sched_free(s);
+        keep_free(k);
+    }
+}
+
+static struct sched *saving; /* for slow_save */
+static int slow_saves;
+
+/* The scheduler lets requests in meanwhile. */
+static size_t slow_save(struct model *m, int seq, void *to, size_t size) {
+    assert_int_equal(pthread_mutex_trylock(&saving->state), 0);
+    pthread_mutex_unlock(&saving->state);
+    clock_test_advance(100);
+    slow_saves++;
+    (void)m, (void)seq;
+    memset(to, 0, size);
+    return size;
+}
+
+static int keeps(struct sched *s) {
+    slow_saves = 0;
+    clock_test_advance(3600000);
+    pthread_mutex_lock(&s->state);
+    sched_keep(s);
+    pthread_mutex_unlock(&s->state);
+    return slow_saves;
+}
+
+static void sched_holds_up_nobody_while_it_keeps(void **state) {
+    (void)state;
+    struct model_ops slow = *model.base.ops;
+    struct caller c = {0};
+    struct keep *k = keep_open(KEY, LIMIT);
+    slow.seq_save = slow_save;
+    model.base.ops = &slow;
+    clock_test_set(1000000000, 1000);
+    struct sched *s = saving = sched_with(&model, k);
+    submit_to(s, &model, &c, "tell me>", 150);
+    while (c.n < 110) /* the last 48 tokens and more are not kept: the clock stands still */
+        assert_true(sched_round(s));
+    assert_int_equal(slow_saves, 1);
+    int told = s->running->answer_tokens;
+    s->running->answer_tokens = 0; /* as if its first word was awaited */
+    assert_int_equal(keeps(s), 0);
+    s->running->answer_tokens = told;
+    assert_int_equal(keeps(s), 1);
+    sched_free(s);
+    keep_free(k);
+    clock_test_end();
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, make, clean)
 
 int main(void) {
@@ -306,6 +373,8 @@ int main(void) {
         TEST(keep_file_that_makes_no_sense_is_made_anew),
         TEST(sched_goes_on_where_the_former_process_was),
         TEST(sched_starts_with_states_that_the_model_refuses),
+        TEST(sched_trusts_what_it_found_after_a_step),
+        TEST(sched_holds_up_nobody_while_it_keeps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -670,6 +670,25 @@ static void embeddings_of_a_list_let_first_words_go_first(void **state) {
     clock_test_end();
 }
 
+/* Nor do documents take the place of a list that stands back. */
+static void embeddings_of_documents_do_not_overtake_a_list(void **state) {
+    struct fixture *f = *state;
+    struct embed_caller list = {0}, documents = {.background = true};
+    struct caller c = {0};
+    clock_test_set(clock_mono_ns(), 0);
+    ask(f, &c, "0123456789", 4);
+    sched_round(f->s);
+    f->s->running->answer_tokens = 0; /* as if it waited for its first word still */
+    submit_embed(f, &documents, 1, 20, NULL);
+    submit_embed(f, &list, 2, 20, NULL);
+    sched_round(f->s);
+    assert_int_equal(documents.dones + list.dones, 0);
+    run_all(f);
+    assert_int_equal(documents.dones, 1);
+    assert_int_equal(list.dones, 1);
+    clock_test_end();
+}
+
 static void embeddings_past_the_queue_are_refused_with_retry_after(void **state) {
     struct fixture *f = *state;
     struct embed_caller big = {0}, list = {0}, single = {0}, later = {0};
@@ -877,6 +896,7 @@ int main(void) {
         TEST(embeddings_of_documents_have_a_part_of_the_time),
         TEST(embeddings_of_a_list_let_first_words_go_first),
         TEST(embeddings_of_documents_let_people_go_first),
+        TEST(embeddings_of_documents_do_not_overtake_a_list),
         TEST(embedding_cancelled_between_batches_ends_once),
         TEST(cancel_within_step_aborts_it),
         TEST(background_step_makes_way_for_a_person),
