@@ -258,6 +258,8 @@ static enum err listen_for_engine(struct serve *s, struct errinfo *ei) {
             return err_set(ei, ERR_IO, "no folder for a socket can be made in /tmp");
         path = arena_printf(s->arena, "%s/engine.sock", folder);
     }
+    unlink(path); /* the lock is ours: who still listens there is a killed supervisor's engine,
+                     ending */
     return net_listen(arena_printf(s->arena, "unix:%s", path), false, &s->held.engine_fd, ei);
 }
 

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import socket
 
 import pytest
 from harness import ApiError, Client, Program, kill_now, wait_for
@@ -157,6 +158,13 @@ def test_what_was_computed_outlives_engine_and_supervisor():
         p.child.terminate()
         p.child.wait(300)
         assert not os.path.exists(p.kept)
+        p.stop()
+        with socket.socket(socket.AF_UNIX) as last:  # an engine that takes its time to end
+            os.remove(os.path.join(p.data, "run", "engine.sock"))
+            last.bind(os.path.join(p.data, "run", "engine.sock"))
+            last.listen()
+            p.start()
+            assert c.say(c.conversation(), "Hello.")[1]["status"] == "complete"
 
 
 def test_server_killed_under_writers_loses_nothing_acknowledged(killable):
