@@ -86,7 +86,7 @@ def test_approved_answer_that_people_dislike_is_not_served_any_more(program, adm
         rate(person, message, "thumbs_down")  # one voice for each person
     done = admin.post("/api/v1/learning/run")  # or the server's own look, if it was first
     assert "not served any more" in done["words"] or done["answers_stale"] == 0
-    assert (state()["state"], state()["why"], state()["rated"]) == ("stale", "disliked", 0)
+    assert (state()["state"], state()["why"], state()["rated"]) == ("stale", "disliked", 5)
     assert ask(people[0])["finish_reason"] != "approved"
     assert any("of 5 people" in e["words"] for e in admin.get("/api/v1/learning/events?limit=200")["data"])
     again = admin.call("PATCH", f"/api/v1/learning/answers/{made['answer_id']}", {"state": "approved", "answer": "At ten."})
