@@ -370,11 +370,16 @@ static void on_embedding_late(void *ctx) {
     embedding_over(t);
 }
 
+/* False: no longer, or without memory. The talk's embedding has what the question's left of the
+ * time. */
 static bool be_patient(struct turn *t) {
-    int ms = t->t->o.guard_wait_ms;
-    if (!(t->guard.embedding_patience = timer_new(t->tl->loop, on_embedding_late, t)))
+    int64_t now = clock_mono_ns(), ms = t->t->o.guard_wait_ms;
+    if (!t->guard.embedding_until_ns)
+        t->guard.embedding_until_ns = now + (ms > 0 ? ms : EMBEDDING_MS) * 1000000;
+    int64_t left = (t->guard.embedding_until_ns - now + 999999) / 1000000;
+    if (left <= 0 || !(t->guard.embedding_patience = timer_new(t->tl->loop, on_embedding_late, t)))
         return false;
-    timer_start(t->guard.embedding_patience, ms > 0 ? ms : EMBEDDING_MS, false);
+    timer_start(t->guard.embedding_patience, left, false);
     return true;
 }
 

@@ -285,6 +285,7 @@ struct turn {
         char embedding_model[128];
         struct upstream_call *embedding_call;
         struct timer *embedding_patience;
+        int64_t embedding_until_ns; /* clock_mono_ns(); for it and the talk's; 0 = not asked yet */
         bool has_core; /* behind it stands that of the request in its frame (safety/views.h) */
         float *talk_embedding; /* of the last turns with the question; owned; NULL = none was had */
         bool talk_looked_at;   /* whether it is worth asking for */

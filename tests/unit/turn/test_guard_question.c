@@ -1,5 +1,6 @@
 /* The guard and the question: the model may be asked before the last verdict, and then nothing of
  * its answer is seen before that. */
+#include "base/clock.h"
 #include "base/metrics.h"
 #include "unit/turn/guard_fixture.h"
 
@@ -263,6 +264,34 @@ static void a_suspicious_talk_is_judged_with_its_embedding(void **state) {
     }
 }
 
+/* The question's embedding takes all of the patience: the talk's is not waited for as long again.
+ */
+static void a_talk_is_waited_for_within_the_questions_patience(void **state) {
+    (void)state;
+    for (int is_early = 0; is_early < 2; is_early++) {
+        struct guarded g;
+        struct seen s;
+        guarded_init(&g, &(struct guarded_options){.early = is_early});
+        g.b.mock.hold_embeds = false;
+        bench_say(&g.b, "One is red.", &s);
+        seen_deinit(&s);
+        g.b.mock.hold_embeds = true;
+        clock_test_set(clock_mono_ns(), clock_wall_ms());
+        struct turn_input in = bench_input(&g.b, "The other is blue.");
+        bench_start(&g.b, &in, &s);
+        while (!g.b.mock.held_embed)
+            loop_run(g.b.loop);
+        clock_test_advance(60001); /* timers run by the kernel's clock */
+        mock_release_embed(&g.b.mock);
+        pump_until(g.b.loop, &s.over);
+        clock_test_end();
+        assert_text(&s.text, "Hello there, friend.");
+        assert_int_equal(g.b.mock.n_embeds, 2);
+        seen_deinit(&s);
+        guarded_deinit(&g);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_begun_early_is_seen_after_the_verdict),
@@ -276,6 +305,7 @@ int main(void) {
         cmocka_unit_test(what_is_redacted_is_the_readers_only),
         cmocka_unit_test(a_question_whose_embedding_is_late_is_answered),
         cmocka_unit_test(a_suspicious_talk_is_judged_with_its_embedding),
+        cmocka_unit_test(a_talk_is_waited_for_within_the_questions_patience),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
