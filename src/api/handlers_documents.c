@@ -253,9 +253,11 @@ static enum err read_as_found(struct call *c, struct store_tx *tx, struct docume
     struct role r;
     size_t n;
     struct str id = api_call_query(c, "role_id");
-    if (id.n && (!uuid_parse(id, &role) || role_get(tx, &role, c->arena, &r)))
+    if (id.n && !uuid_parse(id, &role))
         return ERR_NOT_FOUND;
-    enum err e = collection_scope(tx, &c->user.user_id, &role, scope, &n);
+    enum err e = id.n ? role_get(tx, &role, c->arena, &r) : ERR_OK;
+    if (!e)
+        e = collection_scope(tx, &c->user.user_id, &role, scope, &n);
     return e ? e : document_get_within(tx, scope, n, &c->id, c->arena, ret);
 }
 
