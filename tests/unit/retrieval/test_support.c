@@ -105,6 +105,7 @@ static void excerpt_has_the_best_sentence_whatever_the_budget(void **state) {
     struct query_terms q = {.n = 1};
     memcpy(q.list[0].text, "wave", 4);
     q.list[0].n = 4;
+    q.list[0].weight = 1;
     size_t n = 1;
     assert_int_equal(excerpt_hits(&hit, &n, 60, &q, f->terms, f->sentences, f->a), ERR_OK);
     assert_true(str_starts(hit.text, STR("The waves")) && str_ends(hit.text, STR("west.")));
