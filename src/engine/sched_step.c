@@ -10,10 +10,10 @@
     64                 /* prompts that are computed together: past it a token costs as much alone  \
                         */
 #define CHUNK_MIN   16 /* tokens of a prompt in a step beside running answers */
-#define CHUNK_LEAST 8  /* the same of one whose tokens take longer than the forecast says */
+#define CHUNK_LEAST 4  /* the same of one whose tokens take longer than the forecast says */
 #define STAND_BACK  8  /* the background takes part in every so many-th step beside people */
 #define WORTH       1.15 /* guesses must pay by so much by the forecast */
-#define DRAG_MAX    3
+#define DRAG_MAX    6
 #define DRAG_SMOOTH 0.5
 
 /* ---- building ---- */
@@ -394,10 +394,12 @@ static void sample_all(struct sched *s, struct job *j) {
         (void)s->model->ops->seq_trim(s->model, slot->sequence, slot->computed);
 }
 
-/* A piece took so many times as long as predicted. */
-static void learn_drag(struct job *j, double times) {
-    times = fmin(fmax(times, 0.5), DRAG_MAX);
-    j->drag = j->drag > 0 ? j->drag + (times - j->drag) * DRAG_SMOOTH : times;
+/* A piece took longer than predicted, or less: its tokens did, the rest of a step being as always.
+ * What takes longer counts at once, as tokens take longer the later in a prompt they are. */
+static void learn_drag(const struct sched *s, struct job *j, double took_ns) {
+    double base = fmin(s->forecast.base_ns, 0.9 * j->piece_ns);
+    double times = fmin(fmax((took_ns - base) / (j->piece_ns - base), 0.5), DRAG_MAX);
+    j->drag = times > j->drag ? times : j->drag + (times - j->drag) * DRAG_SMOOTH;
 }
 
 static void after_step(struct sched *s, double took_ns) {
@@ -406,7 +408,7 @@ static void after_step(struct sched *s, double took_ns) {
         if (!job_generating(j))
             fairness_charge(j->account, j->computed_after - j->slot->computed);
         if (j->piece_ns > 0)
-            learn_drag(j, took_ns / j->piece_ns);
+            learn_drag(s, j, took_ns);
         j->slot->computed = j->computed_after;
         if (!j->prefix_kept && j->slot->computed >= j->chat.prefix) {
             slots_keep_prefix(s->slots, j->slot, j->chat.prefix);
