@@ -1,4 +1,4 @@
-/* What the two files that know llama.cpp share. */
+/* What the files that know llama.cpp share. */
 #pragma once
 
 void llama_library_init(

@@ -1,5 +1,5 @@
-/* The model that runs weights: llama.cpp behind model.h. This file, llama_kv.c, llama_weights.c and
- * panel_buffer.cpp are the only includers of llama.h and ggml's headers.
+/* The model that runs weights: llama.cpp behind model.h. tests/check_layers.py says which
+ * files may include llama.h and ggml's headers.
  *
  * KV is a row of cells for each slot, or one pool for all when there is not the memory for rows
  * (llama_kv.h; docs/scheduler.md has the measurements). With rows, attention is computed by matrix

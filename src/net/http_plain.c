@@ -387,8 +387,8 @@ static struct sock *ended(struct conn *k, int why) {
 static struct sock *take(struct conn *k, struct str bytes) {
     struct http_client *c = k->sock.client;
     struct http_call *call = k->sock.call;
-    const char *why;
-    if (!call) { /* nobody asked */
+    const char *why = ""; /* an answer that is too long says it by itself */
+    if (!call) {          /* nobody asked */
         conn_close(k);
         return NULL;
     }
