@@ -11,6 +11,7 @@
 #include "cli/embedder.h"
 #include "cli/eval_rows.h"
 #include "retrieval/fuse.h"
+#include "retrieval/neighbours.h"
 #include "world.h"
 
 #define DEPTH 200
@@ -183,6 +184,34 @@ static double share(const struct words *q, struct str text) {
     return q->n ? (double)both / (double)q->n : 0;
 }
 
+struct told {
+    struct neighbours *to;
+    int times;
+};
+static void tell(void *ctx, const struct term *w) {
+    struct told *t = ctx;
+    for (int i = 0; !w->is_stop && i < t->times; i++)
+        neighbours_word(t->to, w->text);
+}
+
+/* How the passages stand to each other, as the server's search tells it. */
+static void compare(const struct pool *p, struct pool_query *q, struct terms *t,
+                    const struct eval_rows *docs) {
+    struct neighbours *x = need(neighbours_new());
+    double near[NEIGHBOURS_MAX][NEIGHBOUR_SIGNALS];
+    neighbours_begin(x);
+    for (size_t i = 0; i < q->n; i++) {
+        const json_val *doc = docs->row[q->docs[i]];
+        neighbours_add(x, q->passages[i].signals[RANKER_FUSED], q->passages[i].vector);
+        terms_each(t, "en", json_get_str(doc, "title"), tell, &(struct told){x, 2});
+        terms_each(t, "en", json_get_str(doc, "text"), tell, &(struct told){x, 1});
+    }
+    neighbours_end(x, (int)p->dims, near);
+    for (size_t i = 0; i < q->n; i++)
+        memcpy(&q->passages[i].signals[RANKER_NEAR_FEW], near[i], sizeof near[i]);
+    neighbours_free(x);
+}
+
 /* The same signals that the server's search gives. */
 static void fill(struct pool *p, struct pool_query *q, const struct fused *f, double best,
                  const struct eval_rows *docs) {
@@ -217,6 +246,7 @@ static void search(struct pool *p, struct pool_query *q, const struct index_view
     check(fuse(view, &terms, vq, words, n_words, near, n_near, FUSE_SCORES, fused, &n), NULL);
     for (size_t i = 0; i < n && i < POOL; i++)
         fill(p, q, &fused[i], n_words ? (double)words[0].score : 0, docs);
+    compare(p, q, t, docs);
     ranker_fill_signals(q->passages, q->n, p->dims);
     vector_query_free(vq);
 }

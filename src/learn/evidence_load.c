@@ -103,18 +103,23 @@ static const float *vector_of(const struct loading *l, uint64_t passage) {
 
 /* ---- the passages of a turn ---- */
 
+/* Those of older records do not compare passages: 0 says of it what the mean says. */
+static bool has_signals(json_val *v) {
+    return yyjson_arr_size(v) == SIGNAL_COUNT || yyjson_arr_size(v) == SIGNAL_NEIGHBOURS;
+}
+
 static bool read_passage(const struct loading *l, json_val *v, struct uuid *ret_doc,
                          struct ranker_passage *ret) {
     struct str key = json_get_str(v, "key");
     json_val *signals = json_get(v, "signals");
-    if (!uuid_parse(json_get_str(v, "doc_id"), ret_doc) || key.n != 16 ||
-        yyjson_arr_size(signals) != SIGNAL_COUNT || !is_public(l, ret_doc))
+    if (!uuid_parse(json_get_str(v, "doc_id"), ret_doc) || key.n != 16 || !has_signals(signals) ||
+        !is_public(l, ret_doc))
         return false;
     char hex[17] = {0};
     memcpy(hex, key.p, 16);
     *ret = (struct ranker_passage){.key = strtoull(hex, NULL, 16),
                                    .source = learn_source_key(ret_doc)};
-    for (size_t i = 0; i < SIGNAL_COUNT; i++) {
+    for (size_t i = 0; i < yyjson_arr_size(signals); i++) {
         double s = yyjson_get_num(yyjson_arr_get(signals, i));
         ret->signals[RANKER_FUSED + i] = isfinite(s) ? s : 0;
     }

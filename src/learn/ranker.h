@@ -25,7 +25,7 @@
 #define RANKER_SIGNALS_TABLE(X)                                                                     \
     X(RANKER_BIAS,      "bias",        -2,   false) /* always 1 */                                  \
     X(RANKER_ORDER,     "order",        3,   true)  /* of the search: 1 for its best, falling with rank */ \
-    X(RANKER_FUSED,     "fused",        0,   true)  /* these eight are the search's own */          \
+    X(RANKER_FUSED,     "fused",        0,   true)  /* these are the search's own */               \
     X(RANKER_LEXICAL,   "lexical",      0,   true)                                                  \
     X(RANKER_VECTOR,    "vector",       0,   true)                                                  \
     X(RANKER_BOTH,      "both",         0,   true)                                                  \
@@ -33,6 +33,11 @@
     X(RANKER_COVERAGE,  "coverage",     0,   true)                                                  \
     X(RANKER_RECENCY,   "recency",      0,   false)                                                 \
     X(RANKER_LENGTH,    "length",       0,   false)                                                 \
+    X(RANKER_NEAR_FEW,  "near_few",     0,   true)  /* these five compare it with the others that were found: */ \
+    X(RANKER_NEAR_MANY, "near_many",    0,   true)  /* retrieval/neighbours.h */                    \
+    X(RANKER_WORDS_FEW, "words_few",    0,   true)                                                  \
+    X(RANKER_WORDS_MANY, "words_many",  0,   true)                                                  \
+    X(RANKER_WORDS_BEST, "words_best",  0,   true)                                                  \
     X(RANKER_ECHO,      "echo",         0,   true)  /* cosine to the middle of the three best (Rocchio, 1971) */ \
     X(RANKER_WEIGHT,    "weight",       0,   true)  /* of the (role, chunk): its ratings above the usual */ \
     X(RANKER_SOURCE,    "source",       0,   true)  /* the same of the (role, document) that it is from */

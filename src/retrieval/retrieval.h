@@ -16,6 +16,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "retrieval/neighbours.h"
 #include "store/chunk.h"
 #include "text/doc_text.h"
 #include "upstream/upstream.h"
@@ -115,6 +116,9 @@ struct retrieval_request { /* borrowed for the call; copied */
     bool no_lexical, no_vector, reciprocal; /* reciprocal: fuse by ranks (fuse.h) */
     bool keep_duplicates, exact;
     bool unranked; /* without what ratings taught */
+    /* The hits are learnt from: their signals say how they stand to the others that were found,
+     * for which some 40 are read. Where what ratings taught orders them they do so anyway. */
+    bool learns;
     /* Without hits that do not speak of it themselves and are far worse than the best, where what
      * ratings taught does not order them. */
     bool near_only;
@@ -125,7 +129,7 @@ struct retrieval_request { /* borrowed for the call; copied */
                          sentences of them are given, at least the best one */
 };
 
-enum retrieval_signal { /* of a hit, for the re-ranker; each about 0 to 1 */
+enum retrieval_signal { /* of a hit, for the re-ranker; each about 0 to 1, the last ones around 0 */
                         SIGNAL_FUSED,
                         SIGNAL_LEXICAL,   /* BM25, by the best hit's */
                         SIGNAL_VECTOR,    /* cosine */
@@ -134,7 +138,8 @@ enum retrieval_signal { /* of a hit, for the re-ranker; each about 0 to 1 */
                         SIGNAL_COVERAGE,  /* share of the question's words in the text */
                         SIGNAL_RECENCY,
                         SIGNAL_LENGTH,
-                        SIGNAL_COUNT
+                        SIGNAL_NEIGHBOURS, /* and behind it: enum neighbour_signal */
+                        SIGNAL_COUNT = SIGNAL_NEIGHBOURS + NEIGHBOUR_SIGNALS
 };
 
 struct retrieval_hit {

@@ -49,6 +49,7 @@ struct searcher { /* of one thread */
     struct terms *terms;
     struct sentences *sentences;
     struct index_scratch *scratch;
+    struct neighbours *neighbours;
 };
 struct searcher *searcher_get(struct retrieval *r); /* NULL: no memory */
 void searcher_free(void *p);

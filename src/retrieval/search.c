@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "retrieval/excerpt.h"
+#include "retrieval/neighbours.h"
 #include "retrieval/question.h"
 #include "retrieval/retrieval_internal.h"
 #include "retrieval/shard.h"
@@ -25,6 +26,7 @@
 #define RELEVANT_COS   0.34 /* a passage this similar speaks of what was asked: by judgement */
 #define RELEVANT_WORDS 0.6  /* or one with so many of the question's words */
 #define PAIR_NEAR      0.8  /* of the best hit's score: nearly as good */
+#define TITLE_COUNT    2    /* what a word of a title counts where passages are compared */
 #define FAR            0.5  /* of the best hit's fused score: far worse */
 
 struct retrieval_call {
@@ -70,6 +72,7 @@ void searcher_free(void *p) {
     terms_close(s->terms);
     sentences_close(s->sentences);
     index_scratch_free(s->scratch);
+    neighbours_free(s->neighbours);
     free(s);
 }
 
@@ -81,8 +84,9 @@ struct searcher *searcher_get(struct retrieval *r) {
     if (!s)
         return NULL;
     s->scratch = index_scratch_new();
-    if (!s->scratch || terms_open(&s->terms) || sentences_open("en", &s->sentences) ||
-        pthread_setspecific(r->searcher, s)) {
+    s->neighbours = neighbours_new();
+    if (!s->scratch || !s->neighbours || terms_open(&s->terms) ||
+        sentences_open("en", &s->sentences) || pthread_setspecific(r->searcher, s)) {
         searcher_free(s);
         return NULL;
     }
@@ -184,6 +188,8 @@ static enum err read_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
 struct overlap {
     const struct query_terms *terms;
     uint64_t seen;
+    struct neighbours *near; /* to whom the words are told, too; NULL = nobody */
+    int times;
 };
 
 static void note_word(void *ctx, const struct term *w) {
@@ -191,12 +197,14 @@ static void note_word(void *ctx, const struct term *w) {
     for (size_t i = 0; i < o->terms->n && i < 64; i++)
         if (str_eq((struct str){o->terms->list[i].text, o->terms->list[i].n}, w->text))
             o->seen |= 1ull << i;
+    for (int k = 0; o->near && !w->is_stop && k < o->times; k++)
+        neighbours_word(o->near, w->text);
 }
 
 /* The share of the question's words, without stop words, in a text. */
 static double share_of_words(struct terms *t, const struct query_terms *q, struct str a,
-                             struct str b) {
-    struct overlap o = {q, 0};
+                             struct str b, struct neighbours *near, int times) {
+    struct overlap o = {q, 0, near, times};
     double have = 0, all = 0;
     terms_each(t, "en", a, note_word, &o);
     terms_each(t, "en", b, note_word, &o);
@@ -214,13 +222,16 @@ static double recency(int64_t date, double days) {
 }
 
 static void signals(struct searcher *s, const struct retrieval_call *c, const struct fused *f,
-                    const struct chunk_hit *h, double best, double ret[SIGNAL_COUNT]) {
+                    const struct chunk_hit *h, double best, struct neighbours *near,
+                    double ret[SIGNAL_COUNT]) {
+    memset(ret, 0, SIGNAL_COUNT * sizeof *ret);
     ret[SIGNAL_FUSED] = f->fused;
     ret[SIGNAL_LEXICAL] = best > 0 ? f->lexical / best : 0;
     ret[SIGNAL_VECTOR] = f->vector;
     ret[SIGNAL_RANK_BOTH] = f->lexical_rank && f->vector_rank;
-    ret[SIGNAL_TITLE] = share_of_words(s->terms, &c->terms, h->title, h->c.heading);
-    ret[SIGNAL_COVERAGE] = share_of_words(s->terms, &c->terms, h->c.text, STR(""));
+    ret[SIGNAL_TITLE] =
+        share_of_words(s->terms, &c->terms, h->title, h->c.heading, near, TITLE_COUNT);
+    ret[SIGNAL_COVERAGE] = share_of_words(s->terms, &c->terms, h->c.text, STR(""), near, 1);
     ret[SIGNAL_RECENCY] = recency(f->row.date, 365);
     ret[SIGNAL_LENGTH] = fmin(1, f->row.len / 200.0);
 }
@@ -274,17 +285,19 @@ static const float *unpacked(struct retrieval_call *c, const struct index_hit *h
 
 /* What learning scores by itself: all passages at once. at: their places in f and hits. */
 static void score_all(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
-                      const struct chunk_hit *hits, const size_t *at, double (*x)[SIGNAL_COUNT],
-                      size_t n) {
+                      const struct chunk_hit *hits, const size_t *at,
+                      const double (*x)[SIGNAL_COUNT], size_t n) {
+    double(*signals_at)[SIGNAL_COUNT] = arena_array(c->arena, n + 1, sizeof *signals_at);
     uint64_t *keys = arena_array(c->arena, n + 1, sizeof *keys);
     struct uuid *docs = arena_array(c->arena, n + 1, sizeof *docs);
     const float **vectors = arena_array(c->arena, n + 1, sizeof *vectors);
     double *score = arena_array(c->arena, n + 1, sizeof *score);
-    if (!keys || !docs || !vectors || !score)
+    if (!signals_at || !keys || !docs || !vectors || !score)
         return;
     for (size_t i = 0; i < n; i++) {
         keys[i] = f[at[i]].row.key;
         docs[i] = hits[at[i]].doc_id;
+        memcpy(signals_at[i], x[at[i]], sizeof x[at[i]]);
         vectors[i] = c->vector ? unpacked(c, &f[at[i]].at, c->dimensions) : NULL;
     }
     struct retrieval_scoring s = {.query = c->q.query,
@@ -294,36 +307,60 @@ static void score_all(struct retrieval_call *c, const struct held_weights *w, st
                                   .n = n,
                                   .keys = keys,
                                   .docs = docs,
-                                  .signals = (const double(*)[SIGNAL_COUNT])x,
+                                  .signals = (const double(*)[SIGNAL_COUNT])signals_at,
                                   .vectors = vectors};
     w->w->score(w->w->ctx, &s, score);
     for (size_t i = 0; i < n; i++)
         f[at[i]].score = score[i];
 }
 
-/* Re-ranked by what the texts tell, when learning has given a way. */
-static void rerank(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
-                   struct chunk_hit *hits, size_t n, double best) {
-    struct searcher *s = searcher_get(c->r);
-    double(*x)[SIGNAL_COUNT] = arena_array(c->arena, n + 1, sizeof *x);
-    size_t *at = arena_array(c->arena, n + 1, sizeof *at), m = 0;
-    double score;
-    for (size_t i = 0; s && x && at && i < n; i++) {
+/* The signals of all that was read, those that compare them only when `compares`. */
+static void look_at(struct retrieval_call *c, struct searcher *s, const struct fused *f,
+                    const struct chunk_hit *hits, size_t n, bool compares,
+                    double (*ret)[SIGNAL_COUNT]) {
+    double best = c->n_lexical ? (double)c->lexical[0].score : 0;
+    double near[NEIGHBOURS_MAX][NEIGHBOUR_SIGNALS];
+    size_t at[NEIGHBOURS_MAX], m = 0;
+    neighbours_begin(s->neighbours);
+    for (size_t i = 0; i < n; i++) {
         if (!hits[i].c.chunk_id)
             continue;
-        signals(s, c, &f[i], &hits[i], best, x[m]);
-        if (!w->w->score && weights_rerank(w, x[m], &score))
+        bool compared =
+            compares && neighbours_add(s->neighbours, f[i].fused,
+                                       c->vector ? unpacked(c, &f[i].at, c->dimensions) : NULL);
+        signals(s, c, &f[i], &hits[i], best, compared ? s->neighbours : NULL, ret[i]);
+        if (compared)
+            at[m++] = i;
+    }
+    neighbours_end(s->neighbours, c->dimensions, near);
+    for (size_t i = 0; i < m; i++)
+        memcpy(&ret[at[i]][SIGNAL_NEIGHBOURS], near[i], sizeof near[i]);
+}
+
+/* Re-ranked by what the texts tell, when learning has given a way. */
+static void rerank(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
+                   struct chunk_hit *hits, double (*x)[SIGNAL_COUNT], size_t n) {
+    size_t *at = arena_array(c->arena, n + 1, sizeof *at), m = 0;
+    double score;
+    for (size_t i = 0; at && i < n; i++) {
+        if (!hits[i].c.chunk_id)
+            continue;
+        if (!w->w->score && weights_rerank(w, x[i], &score))
             f[i].score = score * weights_factor(w, &c->q.role_id, f[i].row.key);
         at[m++] = i;
     }
     if (w->w->score && m)
-        score_all(c, w, f, hits, at, x, m);
+        score_all(c, w, f, hits, at, (const double(*)[SIGNAL_COUNT])x, m);
     for (size_t i = 1; i < n; i++) /* few, and nearly in order */
         for (size_t k = i; k > 0 && f[k].score > f[k - 1].score; k--) {
             struct fused t = f[k];
             struct chunk_hit h = hits[k];
+            double y[SIGNAL_COUNT];
             f[k] = f[k - 1], hits[k] = hits[k - 1];
             f[k - 1] = t, hits[k - 1] = h;
+            memcpy(y, x[k], sizeof y);
+            memcpy(x[k], x[k - 1], sizeof y);
+            memcpy(x[k - 1], y, sizeof y);
         }
 }
 
@@ -358,22 +395,24 @@ static double best_fused(const struct fused *f, size_t n) {
 }
 
 static void give_hits(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
-                      struct chunk_hit *hits, size_t n, double best) {
-    struct searcher *s = searcher_get(c->r);
+                      struct chunk_hit *hits, const double (*x)[SIGNAL_COUNT], size_t n,
+                      struct searcher *s) {
     struct retrieval_hit *out = arena_array(c->arena, n + 1, sizeof *out);
-    size_t m = 0;
+    size_t m = 0, seen = 0;
     bool learnt = w && (w->w->rerank || w->w->score); /* then their order is not that of `fused` */
     double far = c->q.near_only && !learnt ? FAR * best_fused(f, n) : 0;
-    if (!out || !s) {
+    if (!out) {
         c->result.err = err_set(&c->ei, ERR_NOMEM, NULL);
         return;
     }
     for (size_t i = 0; i < n && m < (size_t)c->q.k; i++) {
         if (!hits[i].c.chunk_id)
             continue;
+        if (!learnt && seen++ == (size_t)c->q.k)
+            break; /* what was read beyond is for comparison */
         fill_hit(&out[m], &f[i], &hits[i], weights_factor(w, &c->q.role_id, f[i].row.key),
                  (int)m + 1);
-        signals(s, c, &f[i], &hits[i], best, out[m].signals);
+        memcpy(out[m].signals, x[i], sizeof x[i]);
         bool relevant = is_relevant(&out[m]);
         c->result.relevant = c->result.relevant || relevant;
         m += relevant || f[i].fused >= far;
@@ -407,13 +446,15 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
     fused_sort(f, n);
     if (!c->q.keep_duplicates)
         n = fused_drop_duplicates(f, n < 4 * (size_t)c->q.k + 20 ? n : 4 * (size_t)c->q.k + 20);
-    bool rerankable = w && (w->w->rerank || w->w->score);
+    bool rerankable = w && (w->w->rerank || w->w->score), compares = rerankable || c->q.learns;
     struct reading r = {.c = c,
                         .f = f,
                         .n = n,
-                        .k = rerankable ? 4 * (size_t)c->q.k + 16 : (size_t)c->q.k,
+                        .k = compares ? 4 * (size_t)c->q.k + 16 : (size_t)c->q.k,
                         .hits = arena_array(c->arena, n + 1, sizeof *r.hits)};
-    if (!r.hits)
+    double(*x)[SIGNAL_COUNT] = arena_array(c->arena, n + 1, sizeof *x);
+    struct searcher *s = searcher_get(c->r);
+    if (!r.hits || !x || !s)
         return ERR_NOMEM;
     e = store_read_wait(c->r->o.store, read_fn, &r, &c->ei);
     if (e)
@@ -423,10 +464,10 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
         *ret_again = true;
         return ERR_OK;
     }
-    double best = c->n_lexical ? (double)c->lexical[0].score : 0;
+    look_at(c, s, f, r.hits, n, compares, x);
     if (rerankable)
-        rerank(c, w, f, r.hits, n, best);
-    give_hits(c, w, f, r.hits, n, best);
+        rerank(c, w, f, r.hits, x, n);
+    give_hits(c, w, f, r.hits, (const double(*)[SIGNAL_COUNT])x, n, s);
     return ERR_OK;
 }
 

@@ -139,6 +139,7 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         .role_id = t->role.role_id,
         .k = degrade_passages(t, t->arm.passages > 0 ? t->arm.passages : PASSAGES_MAX),
         .unranked = !t->arm.ranked,
+        .learns = t->t->o.learn != NULL,
         .near_only = true,
         .pairs = t->arm.swap_chance > 0,
         .swaps = t->arm.swaps,

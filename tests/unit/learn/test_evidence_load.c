@@ -112,7 +112,7 @@ static void a_turn_that_showed_one_of_two_is_a_choice(void **state) {
     char pair[300];
     static const char *const form =
         ",\"pair\":{\"swapped\":true,\"chance\":%s,\"other\":{\"doc_id\":\"%s\","
-        "\"key\":\"00000000000000bb\",\"signals\":[0.6,0,0,0,0,0,0,0]}}";
+        "\"key\":\"00000000000000bb\",\"signals\":[0.6,0,0,0,0,0,0,0,0.01,0,0,0,-0.05]}}";
     snprintf(pair, sizeof pair, form, "0.1", w.doc.s);
     ask(&w, "one?", pair, RATING_THUMBS_UP, 1000);
     ask(&w, "one?", "", RATING_THUMBS_UP, 2000);
@@ -127,6 +127,9 @@ static void a_turn_that_showed_one_of_two_is_a_choice(void **state) {
     assert_int_equal(c->passages[0].key, 0xbb); /* the search's own choice */
     assert_int_equal(c->passages[1].key, 0xaa);
     assert_int_equal(c->shown, 1);
+    assert_true(c->passages[0].signals[RANKER_NEAR_FEW] == 0.01 &&
+                c->passages[0].signals[RANKER_WORDS_BEST] == -0.05);
+    assert_true(c->passages[1].signals[RANKER_WORDS_BEST] == 0); /* of an older record */
     assert_true(c->chance == 0.1 && c->value == 1 && c->weight > 0);
     assert_int_equal(s.choice_turn[0], 0);
 }

@@ -571,6 +571,37 @@ static void retrieval_uses_the_weights_of_ratings(void **state) {
     assert_string_equal(f->name[0], "a.txt");
 }
 
+static void worst_first(void *ctx, const struct retrieval_scoring *s, double *ret) {
+    (void)ctx;
+    for (size_t i = 0; i < s->n; i++)
+        ret[i] = 1 - s->signals[i][SIGNAL_FUSED];
+}
+
+/* What is learnt from is compared with all that was found, not only with what is given. */
+static void retrieval_hits_that_are_learnt_from_are_compared(void **state) {
+    struct fixture *f = *state;
+    const int words = SIGNAL_NEIGHBOURS + NEIGHBOUR_WORDS_BEST;
+    struct retrieval_request q = {.k = 1};
+    submit(f, f->ada, NULL, "a.txt", "zebra stripes are black on the northern plain", 1);
+    submit(f, f->ada, NULL, "b.txt", "zebra stripes are white on the northern plain", 1);
+    submit(f, f->ada, NULL, "c.txt", "the zebra crossing of the station is closed", 1);
+    assert_int_equal(search_as(f, f->ada, q, "zebra stripes black"), 1);
+    assert_true(f->hits[0].signals[words] == 0);
+    q.learns = true;
+    assert_int_equal(search_as(f, f->ada, q, "zebra stripes black"), 1);
+    assert_string_equal(f->name[0], "a.txt");
+    assert_true(f->hits[0].signals[words] != 0);
+    struct retrieval_weights w = {.score = worst_first};
+    retrieval_set_weights(f->r, &w);
+    q = (struct retrieval_request){.k = 4};
+    assert_int_equal(search_as(f, f->ada, q, "zebra stripes black"), 3);
+    assert_string_equal(f->name[0], "c.txt");
+    assert_true(f->hits[0].signals[words] < f->hits[1].signals[words]); /* b is like a, c is not */
+    for (size_t i = 0; i < 3; i++) /* they have gone along with their hits */
+        assert_true(f->hits[i].signals[SIGNAL_FUSED] == f->hits[i].fused);
+    retrieval_set_weights(f->r, NULL);
+}
+
 /* Where there is room for one of two that are nearly as good, either may be given. */
 static void retrieval_with_room_for_one_swaps_what_is_nearly_as_good(void **state) {
     struct fixture *f = *state;
@@ -684,6 +715,7 @@ int main(void) {
         TEST(retrieval_tells_passages_that_were_found_clean),
         TEST(retrieval_says_what_is_stored_and_not_found_yet),
         TEST(retrieval_uses_the_weights_of_ratings),
+        TEST(retrieval_hits_that_are_learnt_from_are_compared),
         TEST(retrieval_with_room_for_one_swaps_what_is_nearly_as_good),
         TEST(retrieval_leaves_out_what_is_far_worse),
         TEST(retrieval_excerpt_answers_the_follow_up),
