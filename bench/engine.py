@@ -252,6 +252,7 @@ class Bench:
             admitted = [a for a in ended + running if a.first]
             late = [a for a in running if not a.first and not a.status and a.sent and time.perf_counter() - a.sent > 1]
             refused = [(a.ended - a.sent) * 1000 for a in ended if a.refused]
+            read = [(a.read - a.sent) * 1000 for a in ended if a.refused and a.read]
             p99 = quantile([a.ttft * 1000 for a in admitted] + [took * 1000 for _ in late], 0.99)
             self.add(f"ttft_p99/{users}_users", p99, "ms", 1000)
             self.row(f"TTFT p99 of admitted, {users} users offered", f"{p99:.0f} ms", "",
@@ -262,6 +263,10 @@ class Bench:
                 p99 = quantile(refused, 0.99)
                 self.add("refusal_p99", p99, "ms", 20)
                 self.row("refusal time p99, 128 users", f"{p99:.1f} ms", "", f"aim < 20 ms{'' if p99 < 20 else ' MISSED'}")
+                self.row("  p50 / p90 / longest, after more than 100 ms",
+                         f"{quantile(refused, 0.5):.1f} / {quantile(refused, 0.9):.1f} / {max(refused, default=0):.0f} ms, "
+                         f"{sum(r > 100 for r in refused)}", "", f"p99 until the bench has read it {quantile(read, 0.99):.1f} ms")
+                self.add("refusal_p99_read_by_the_bench", quantile(read, 0.99), "ms")
 
     def compare_goodput(self, ours, seconds):
         """llama-server with as many slots as in the sweep, and with one for each user: whichever is better."""
@@ -323,8 +328,11 @@ class Bench:
         runs = {s: [self.long_prompt_gap(s) for _ in range(1 if self.o.quick else 2)] for s in (self.engine, self.llama)}
         worst = {s: max(runs[s], key=lambda r: r[0] / r[1]) for s in runs}
         text = {s: f"{w[0]:.0f} / {w[1]:.0f} ms" for s, w in worst.items()}
+        first = {s: max(r[2] for r in runs[s]) for s in runs}
         self.row("longest gap while 1,500 tokens are prefilled / a step", text[self.engine], text[self.llama],
                  self.ratio("longest_gap_to_step", worst[self.engine][0] / worst[self.engine][1], 4.0, "lower"))
+        self.row("  that prompt's first word", f"{first[self.engine]:.1f} s", f"{first[self.llama]:.1f} s")
+        self.add("long_prompt_ttft_beside_answers", first[self.engine] * 1000, "ms")
 
     # ---- quality ----
 

@@ -4,23 +4,35 @@ A load generator that shares two cores with what it measures must be light: one 
 parsed that is not needed (a chunk's JSON is looked at once for its text). Each request has a connection of its own, because
 llama-server closes kept-alive ones.
 
-TTFT: from the request's last byte handed to the kernel to the first content received.
+Times are those of the client's socket: a request counts from when its last byte is given to the kernel, and what comes back from
+when the kernel has it for the client (SO_TIMESTAMPNS), however long this program then waits for a core to read it. How long that was
+is told apart (Answer.read).
 """
 
 import json
 import selectors
 import socket
+import struct
 import time
+
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the socket module has no name for it
+# From the kernel's clock to time.perf_counter(): of some tries the one in which the least time went by between the two.
+CLOCKS = max(time.time() - time.perf_counter() for _ in range(50))
+
+
+def kernel_time(stamp):
+    seconds, nanoseconds = struct.unpack("qq", stamp)
+    return seconds - CLOCKS + nanoseconds * 1e-9
 
 
 class Answer:
-    """What came of one request. Times are seconds of time.perf_counter()."""
+    """What came of one request. Times are seconds of time.perf_counter(); read: when this program had the last of it."""
 
-    __slots__ = ("user", "begun", "sent", "status", "first", "times", "texts", "ended", "usage", "finish", "error", "retry_after")
+    __slots__ = ("user", "begun", "sent", "status", "first", "times", "texts", "ended", "read", "usage", "finish", "error", "retry_after")
 
     def __init__(self, user):
         self.user, self.begun, self.sent = user, time.perf_counter(), None
-        self.status, self.first, self.ended = 0, None, None
+        self.status, self.first, self.ended, self.read = 0, None, None, None
         self.times, self.texts = [], []
         self.usage = self.finish = self.error = None
         self.retry_after = 0.0
@@ -53,35 +65,41 @@ class _Connection:
         self.raw, self.text, self.chunked, self.head = b"", b"", False, False
         self.s = socket.socket()
         self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.s.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.came = None  # when the last bytes did
         self.s.connect(("127.0.0.1", port))
         self.s.setblocking(False)
         self.send()
 
     def send(self):
+        now = time.perf_counter()
         try:
             self.out = self.out[self.s.send(self.out):]
         except BlockingIOError:
             pass
         if not self.out and self.answer.sent is None:
-            self.answer.sent = time.perf_counter()
+            self.answer.sent = now
 
     def receive(self):
         """True when the answer has ended."""
         try:
-            data = self.s.recv(1 << 16)
+            data, notes, _, _ = self.s.recvmsg(1 << 16, 64)
         except BlockingIOError:
             return False
         except OSError as e:
             self.answer.error = self.answer.error or str(e)
             return True
         now = time.perf_counter()
+        if data:
+            self.came = next((kernel_time(value) for _, kind, value in notes if kind == SO_TIMESTAMPNS), now)
         self.raw += data
         if not self.head and not self.read_head():
             return not data
         self.read_body()
-        self.read_events(now)
+        self.read_events(self.came)
         if not data:
-            self.end(now)
+            self.answer.read = now
+            self.end(self.came or now)
         return not data
 
     def read_head(self):

@@ -1,33 +1,42 @@
 /* POST /v1/chat/completions: from the request to the scheduler and from its tokens to the answer.
  *
- * A struct chat belongs to the loop's thread. The compute thread knows its address only to post
- * events to the loop; the last event is the one with done, and with it the chat is freed. The
- * client may be gone long before. */
+ *   reading ──▶ in the scheduler ──▶ done
+ *      └───────────────────────────────┴─▶ freed
+ *
+ * A struct chat belongs to the loop's thread, while its prompt is read in part to a reading
+ * thread (read_prompt()). The compute thread knows its address only to post events to the loop; the
+ * last event is the one with done, and with it the chat is freed. The client may be gone long
+ * before. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/log.h"
+#include "engine/chat_prompt.h"
 #include "engine/engine_internal.h"
-#include "engine/json_schema.h"
 #include "engine/render.h"
 
-#define ARENA_MAX       (16u << 20)
-#define ANSWER_MAX      (8u << 20)
-#define CHUNK_MAX       (256u << 10)
-#define GLANCE_BYTES    (64u << 10)
-#define BYTES_PER_TOKEN 4 /* of most texts */
-#define BYTES_LEAST     3 /* of all but a few */
+#define ARENA_MAX     (16u << 20)
+#define ANSWER_MAX    (8u << 20)
+#define CHUNK_MAX     (256u << 10)
+#define READ_RETRY_MS 1000
 
 struct chat {
     struct engine *engine;
+    struct chat *prev, *next;  /* of those whose prompts are being read */
     struct http_request *http; /* NULL once answered or gone */
     struct arena *arena;
     struct chat_request request;
     struct render_answer answer;
     char id[40];
-    uint64_t job;
+    struct sched_chat job;
+    enum err err; /* of reading the prompt */
+    struct errinfo ei;
+    atomic_bool gone; /* the client, while its prompt is read: it need not be */
+    bool is_read;
+    uint64_t id_in_sched; /* when it is read */
     struct text_stream text;
     struct buf body;     /* the whole answer, when it is not streamed */
     struct buf logprobs; /* of tokens not yet sent */
@@ -57,7 +66,12 @@ static void on_client_gone(void *arg) {
     struct chat *c = arg;
     c->http = NULL;
     c->finished = true;
-    sched_cancel(c->engine->sched, c->job);
+    if (c->is_read) {
+        sched_cancel(c->engine->sched, c->id_in_sched);
+    } else {
+        atomic_store(&c->gone, true);
+        sched_chat_leave(c->engine->sched, c->job.place);
+    }
 }
 
 /* A slow reader's stream is ended by the server; the request is then invalid. */
@@ -195,7 +209,7 @@ static void on_token(struct chat *c, const struct sched_event *e) {
     buf_deinit(&out);
     if (stopped && !c->finished) {
         finish(c, "stop", e);
-        sched_cancel(c->engine->sched, c->job);
+        sched_cancel(c->engine->sched, c->id_in_sched);
     }
 }
 
@@ -252,150 +266,119 @@ static void on_event(void *ctx, const struct sched_event *e) {
         abort();
 }
 
-/* A partial answer may end within what was one token. Its last word is taken out of the prompt
- * again and becomes bytes with which the answer must begin: so the model says it in the tokens that
- * it would have used. */
-static void force_last_word(const struct model *m, struct sched_chat *job, struct str partial) {
-    int n = 0, tokens = 0;
-    while (tokens < job->partial) {
-        char piece[SCHED_FORCED_MAX];
-        int32_t t = job->prompt.p[job->prompt.n - 1 - tokens];
-        int more = m->ops->piece(m, t, piece, sizeof(piece));
-        if (more <= 0 || n + more > SCHED_FORCED_MAX || (size_t)(n + more) > partial.n ||
-            memcmp(partial.p + partial.n - (size_t)(n + more), piece, (size_t)more) != 0)
-            break;
-        n += more;
-        tokens++;
-        if (piece[0] == ' ' || piece[0] == '\n')
-            break;
-    }
-    memcpy(job->forced, partial.p + partial.n - (size_t)n, (size_t)n);
-    job->n_forced = n;
-    job->prompt.n -= tokens;
-    job->partial -= tokens;
+/* ---- the prompt, on a reading thread ---- */
+
+static void list_add(struct chat *c) {
+    struct engine *en = c->engine;
+    c->next = en->reading;
+    if (c->next)
+        c->next->prev = c;
+    en->reading = c;
 }
 
-/* How many of the prompt's tokens others of the role share: those of the system message, and of the
- * opening of what the user says. */
-static enum err shared_tokens(struct engine *en, const struct chat_request *r,
-                              const struct tokens *prompt, int *ret) {
-    const struct model_message other[2] = {r->messages[0], {STR("user"), STR("~")}};
-    bool with_user = r->n_messages > 1 && str_eqz(r->messages[1].role, "user");
-    struct tokens made = {0};
-    struct errinfo ei;
-    enum err e = ERR_OK;
-    const struct tokens *head = openings_find(en->openings, other[0].content, with_user);
-    if (!head) {
-        e = en->chat->ops->prompt(en->chat, other, 1 + with_user, false, STR_NULL, &made, &ei);
-        head = &made;
-        if (!e)
-            openings_keep(en->openings, other[0].content, with_user, &made);
-    }
-    int n = 0;
-    while (!e && n < head->n && n < prompt->n && head->p[n] == prompt->p[n])
-        n++;
-    tokens_deinit(&made);
-    *ret = n;
-    return e;
+static void list_remove(struct chat *c) {
+    struct engine *en = c->engine;
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        en->reading = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    c->prev = c->next = NULL;
 }
 
-/* The prompt's tokens, and how many of them others of the role share. */
-static enum err make_prompt(struct chat *c, struct sched_chat *job, struct errinfo *ei) {
-    const struct model *m = c->engine->chat;
-    const struct chat_request *r = &c->request;
-    struct str partial = r->proceed ? r->messages[r->n_messages - 1].content : STR_NULL;
-    int n = r->n_messages - (r->proceed ? 1 : 0);
-    struct tokens head = {0};
-    enum err e = m->ops->prompt(m, r->messages, n, true, partial, &job->prompt, ei);
-    if (!e && partial.n) {
-        e = m->ops->prompt(m, r->messages, n, true, STR_NULL, &head, ei);
-        job->partial = e ? 0 : job->prompt.n - head.n;
-        tokens_deinit(&head);
-    }
-    if (!e && partial.n)
-        force_last_word(m, job, partial);
-    if (e || !str_eqz(r->messages[0].role, "system"))
-        return e;
-    e = shared_tokens(c->engine, r, &job->prompt, &job->prefix);
-    return e ? err_set(ei, e, NULL) : e;
-}
-
-/* What the answer must follow, and how much of that a partial answer has. */
-static enum err set_format(struct chat *c, struct sched_chat *job, struct errinfo *ei) {
-    const struct chat_request *r = &c->request;
-    yyjson_doc *doc;
-    if (r->format == FORMAT_TEXT)
-        return ERR_OK;
-    if (r->proceed) {
-        job->followed = r->messages[r->n_messages - 1].content;
-        job->followed.n -= (size_t)job->n_forced;
-    }
-    if (r->format == FORMAT_OBJECT)
-        return json_object_compile(&job->grammar, ei);
-    enum err e = json_parse(r->schema, &doc, ei);
-    if (e)
-        return e;
-    e = json_schema_compile(yyjson_doc_get_root(doc), "response_format.json_schema.schema",
-                            &job->grammar, ei);
-    if (e && ei)
-        snprintf(ei->param, sizeof(ei->param), "response_format");
-    yyjson_doc_free(doc);
-    return e;
-}
-
-/* When all are busy most requests are refused: that is seen before the template and the tokeniser
- * have worked on them, which takes longer than all else about a refusal. What is new is the last
- * message; what a role's requests share is held when others of it came lately. */
-static enum err glance(struct chat *c, const struct sched_chat *job, struct errinfo *ei) {
-    const struct chat_request *r = &c->request;
-    size_t bytes = 0;
-    bool with_user = r->n_messages > 1 && str_eqz(r->messages[1].role, "user");
-    bool known = str_eqz(r->messages[0].role, "system") &&
-                 openings_find(c->engine->openings, r->messages[0].content, with_user);
-    for (int i = known; i < r->n_messages; i++)
-        bytes += r->messages[i].content.n;
-    if (bytes > GLANCE_BYTES || r->proceed || job->wait)
-        return ERR_OK;
-    int least = (int)r->messages[r->n_messages - 1].content.n / BYTES_PER_TOKEN;
-    return sched_chat_glance(c->engine->sched, job, least > 0 ? least : 1,
-                             (int)bytes / BYTES_LEAST + 1, ei);
+/* On a reading thread, which has the chat's request, job and errors until on_read(). */
+static void read_prompt(void *arg) {
+    struct chat *c = arg;
+    const struct engine *en = c->engine;
+    if (!atomic_load(&c->gone))
+        c->err = chat_prompt_make(en->chat, en->openings, &c->request, c->adapter, &c->job, &c->ei);
 }
 
 static enum err submit(struct chat *c, struct errinfo *ei) {
+    struct sched_chat *job = &c->job;
+    int room = c->engine->chat->info.window - job->prompt.n;
+    c->before = job->partial;
+    job->max_tokens = c->request.max_tokens;
+    if (job->max_tokens) /* of the whole answer, what is there already among it */
+        job->max_tokens = job->max_tokens > c->before ? job->max_tokens - c->before : 1;
+    if (!job->max_tokens || job->max_tokens > room)
+        job->max_tokens = room;
+    return sched_chat_submit(c->engine->sched, job, &c->id_in_sched, ei);
+}
+
+static void on_read(void *arg) {
+    struct chat *c = arg;
+    struct engine *en = c->engine;
+    struct errinfo ei = c->ei;
+    enum err e = c->err;
+    list_remove(c);
+    c->is_read = true;
+    if (!atomic_load(&c->gone)) {
+        if (e)
+            sched_chat_leave(en->sched, c->job.place);
+        else
+            e = submit(c, &ei);
+        if (e)
+            fail(c, e, &ei);
+    }
+    chat_prompt_drop(&c->job);
+    if (c->http)
+        return;
+    chat_free(c);
+    engine_chat_ended(en);
+}
+
+void engine_chats_drop(struct engine *en) {
+    while (en->reading) {
+        struct chat *c = en->reading;
+        list_remove(c);
+        chat_prompt_drop(&c->job);
+        chat_free(c);
+    }
+}
+
+static struct sched_chat make_job(struct chat *c) {
+    const struct chat_request *r = &c->request;
     struct sched_chat job = {
-        .sampling = c->request.sampling,
-        .conversation = c->request.conversation,
-        .user = c->request.user,
-        .wait = c->request.wait,
-        .wait_ms = c->request.wait_ms,
-        .deadline_ms = c->request.deadline_ms,
-        .background = c->request.background,
+        .sampling = r->sampling,
+        .max_tokens = r->max_tokens ? r->max_tokens : c->engine->chat->info.window,
+        .conversation = r->conversation,
+        .user = r->user,
+        .wait = r->wait,
+        .wait_ms = r->wait_ms,
+        .deadline_ms = r->deadline_ms,
+        .background = r->background,
+        .exact = r->sampling.temperature <= 0 || r->seeded,
         .arrived_ns = http_request_arrived_ns(c->http),
         .on_event = on_event,
         .ctx = c,
     };
-    enum err e = glance(c, &job, ei);
-    e = e ? e : make_prompt(c, &job, ei);
-    e = e ? e : set_format(c, &job, ei);
-    job.adapter = c->adapter;
-    for (int i = 0; i < job.prompt.n; i++)
-        job.prompt.p[i] = model_token_with(job.prompt.p[i], c->adapter);
-    if (!e) {
-        int room = c->engine->chat->info.window - job.prompt.n;
-        c->before = job.partial;
-        job.max_tokens = c->request.max_tokens;
-        if (job.max_tokens) /* of the whole answer, what is there already among it */
-            job.max_tokens = job.max_tokens > c->before ? job.max_tokens - c->before : 1;
-        if (!job.max_tokens || job.max_tokens > room)
-            job.max_tokens = room;
-        job.exact = job.sampling.temperature <= 0 || c->request.seeded;
-        if (!c->request.seeded)
-            crypto_random(&job.sampling.seed, sizeof(job.sampling.seed));
-        e = sched_chat_submit(c->engine->sched, &job, &c->job, ei);
+    if (!r->seeded)
+        crypto_random(&job.sampling.seed, sizeof(job.sampling.seed));
+    return job;
+}
+
+/* When all are busy most requests are refused: that is seen here, before the template and the
+ * tokeniser have worked on them, and before those that were let in are read. */
+static enum err begin(struct chat *c, struct errinfo *ei) {
+    struct engine *en = c->engine;
+    c->job = make_job(c);
+    const struct sched_glance g =
+        chat_prompt_glance(en->openings, &c->request, en->template_overhead + en->answer_overhead);
+    enum err e = sched_chat_glance(en->sched, &c->job, &g, ei);
+    if (e)
+        return e;
+    e = jobs_submit(en->readers, read_prompt, en->loop, on_read, c);
+    if (e) {
+        sched_chat_leave(en->sched, c->job.place);
+        err_set(ei, e, "the model is busy: %d requests are being read already; try again in %d s",
+                ENGINE_READ_MAX, READ_RETRY_MS / 1000);
+        ei->retry_after_ms = READ_RETRY_MS;
+        return e;
     }
-    tokens_deinit(&job.prompt);
-    grammar_free(job.grammar);
-    return e;
+    list_add(c);
+    return ERR_OK;
 }
 
 static enum err check(struct chat *c, struct errinfo *ei) {
@@ -435,9 +418,8 @@ void engine_chat(struct engine *en, struct http_request *r) {
     c->answer = (struct render_answer){c->id, clock_wall_ms() / 1000,
                                        c->adapter > 0 ? c->request.model.p : en->o->chat_name,
                                        c->request.include_usage};
-    if (!e) { /* before submitting: the first event may come at any moment after it, on this loop */
-        e = submit(c, &ei);
-    }
+    if (!e)
+        e = begin(c, &ei);
     if (e) {
         chat_free(c);
         engine_reply_error(r, e, &ei);

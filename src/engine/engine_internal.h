@@ -1,5 +1,5 @@
 /* What the files of the engine's server share. Everything here lives on the event loop's thread,
- * but the models, which are read from both, and what is said to be atomic. */
+ * but the models and openings, which are read from all, and what is said to be atomic. */
 #pragma once
 
 #include <pthread.h>
@@ -12,14 +12,16 @@
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "net/http_server.h"
+#include "net/jobs.h"
 
-#define ENGINE_TOKENIZE_MAX (4u << 20) /* bytes of a request's text */
+#define ENGINE_READ_MAX 8192 /* requests whose prompts are to be read */
 
 /*  LOADING ──▶ READY        the chat model answers (the embedding model may have failed:
  * embed_error) └──────▶ BROKEN       the chat model cannot be loaded; requests get 503 with the
  * reason */
 enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_BROKEN };
 
+struct chat;
 struct waiter;
 
 struct engine {
@@ -31,6 +33,8 @@ struct engine {
     struct model *chat, *embedding;    /* NULL = not loaded */
     struct sched *sched;               /* set with READY */
     struct openings *openings;         /* of the chat model's prompts; owned */
+    struct jobs *readers;              /* threads that read prompts, begun in their order */
+    struct chat *reading;              /* requests whose prompts they have or will have */
     struct waiter *waiters;            /* requests that came while loading */
     int template_overhead, answer_overhead;
     int64_t created;
@@ -57,6 +61,8 @@ void engine_reply_error(struct http_request *r, enum err e, const struct errinfo
  * model. */
 int engine_adapter_find(const struct engine *en, struct str name);
 void engine_chat_ended(struct engine *en); /* one answer less is running */
+/* Frees those that were still to be read; when readers and loop have stopped. */
+void engine_chats_drop(struct engine *en);
 
 void engine_chat(struct engine *en, struct http_request *r);       /* POST /v1/chat/completions */
 void engine_embeddings(struct engine *en, struct http_request *r); /* POST /v1/embeddings */

@@ -16,7 +16,9 @@
 #define HOLDS       0.98 /* the share of predictions that the margin is to make good */
 #define SMOOTH      0.05
 #define WEIGHT      1
-#define SPREAD      1.3 /* of an exponential: nine in ten stay below 2.3 times the mean */
+#define SPREAD      1.3  /* of an exponential: nine in ten stay below 2.3 times the mean */
+#define CALM_FALLS  0.2  /* how fast an undisturbed step is believed to be shorter, */
+#define CALM_RISES  0.05 /* and longer: what takes longer was most often disturbed after all */
 
 void forecast_init(struct forecast *f, double base_ns, double answer_ns, double prompt_ns) {
     *f = (struct forecast){.base_ns = base_ns,
@@ -91,6 +93,22 @@ void forecast_learn(struct forecast *f, int with_logits, int without, double too
 
 double forecast_bounded(double took_ns, double predicted_ns) {
     return fmin(took_ns, predicted_ns * OUTLIER);
+}
+
+void forecast_calm(struct forecast *f, int answers, double took_ns) {
+    if (answers < 1 || answers > FORECAST_ANSWERS || took_ns <= 0)
+        return;
+    double *calm = &f->calm_ns[answers];
+    double share = *calm <= 0 ? 1 : took_ns < *calm ? CALM_FALLS : CALM_RISES;
+    *calm += (took_ns - *calm) * share;
+}
+
+double forecast_piece_ns(const struct forecast *f, int answers) {
+    double step = forecast_step_ns(f, answers, 0);
+    double calm = answers > 0 && answers <= FORECAST_ANSWERS ? f->calm_ns[answers] : 0;
+    if (calm <= 0 || calm > step)
+        calm = step;
+    return fmax(FORECAST_GAP * calm - step, step);
 }
 
 void forecast_paced(struct forecast *f, double took_ns) {

@@ -12,6 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define FORECAST_ANSWERS 128 /* side by side, at most */
+#define FORECAST_GAP                                                                               \
+    3 /* undisturbed steps: so long running answers wait for their next tokens while a long prompt \
+         is read, at most; what is short of four is for steps that something holds up */
+
 struct forecast {
     double base_ns, answer_ns, prompt_ns; /* of a step, of a token with logits, of one without */
     double xx[3][3], xy[3];               /* the fit's sums */
@@ -25,12 +30,21 @@ struct forecast {
     double ends;          /* the share of answers that end before they must, smoothed */
     double pace_ns;       /* from token to token of running answers, with what is computed between;
                              smoothed,       0 = not known */
+    /* Undisturbed steps of so many answers, smoothed, 0 = not known: each followed one like it. A
+     * step after something else takes longer, as caches are cold. */
+    double calm_ns[FORECAST_ANSWERS + 1];
 };
 
 /* Starts from the given costs, which are believed until steps say otherwise. */
 void forecast_init(struct forecast *f, double base_ns, double answer_ns, double prompt_ns);
 void forecast_learn(struct forecast *f, int with_logits, int without, double took_ns);
 double forecast_step_ns(const struct forecast *f, int with_logits, int without);
+/* A step of so many answers took so long, and the one before it was one of as many. */
+void forecast_calm(struct forecast *f, int answers, double took_ns);
+/* What a piece of a long prompt may take between two steps of so many answers: with the step that
+ * follows it FORECAST_GAP undisturbed ones, and never less than a step takes beside prompts, so
+ * that prompts get on also when the machine has become slower since. */
+double forecast_piece_ns(const struct forecast *f, int answers);
 /* Running answers got their next token after so long. */
 void forecast_paced(struct forecast *f, double took_ns);
 /* What a step took, but for what held the machine up: some times what was predicted at most. */

@@ -30,6 +30,13 @@ void tokens_deinit(struct tokens *t) {
     *t = (struct tokens){0};
 }
 
+int tokens_common(const struct tokens *a, const struct tokens *b) {
+    int n = 0;
+    while (n < a->n && n < b->n && a->p[n] == b->p[n])
+        n++;
+    return n;
+}
+
 void model_free(struct model *m) {
     if (m)
         m->ops->free(m);

@@ -20,6 +20,7 @@ struct tokens { /* a growing row of tokens; zero-initialised is empty; free with
 };
 enum err tokens_add(struct tokens *t, const int32_t *p, int n) ERR_CHECK;
 void tokens_deinit(struct tokens *t);
+int tokens_common(const struct tokens *a, const struct tokens *b); /* with how many both begin */
 
 /* Which adapter (LoRA) a token is to be computed with stands above its number: keys and values
  * differ by it, so sequences that differ in it share nothing. 0 = none. */

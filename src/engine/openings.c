@@ -1,5 +1,6 @@
 #include "engine/openings.h"
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +14,16 @@ struct opening {
 };
 
 struct openings {
+    pthread_mutex_t lock;
     struct opening list[OPENINGS_MAX];
     int64_t tick;
 };
 
 struct openings *openings_new(void) {
-    return calloc(1, sizeof(struct openings));
+    struct openings *o = calloc(1, sizeof(*o));
+    if (o)
+        pthread_mutex_init(&o->lock, NULL);
+    return o;
 }
 
 static void drop(struct opening *e) {
@@ -28,12 +33,15 @@ static void drop(struct opening *e) {
 }
 
 void openings_free(struct openings *o) {
-    for (int i = 0; o && i < OPENINGS_MAX; i++)
+    if (!o)
+        return;
+    for (int i = 0; i < OPENINGS_MAX; i++)
         drop(&o->list[i]);
+    pthread_mutex_destroy(&o->lock);
     free(o);
 }
 
-const struct tokens *openings_find(struct openings *o, struct str system, bool with_user) {
+static const struct tokens *find(struct openings *o, struct str system, bool with_user) {
     for (int i = 0; i < OPENINGS_MAX; i++) {
         struct opening *e = &o->list[i];
         if (!e->text || e->with_user != with_user || e->n != system.n ||
@@ -45,10 +53,27 @@ const struct tokens *openings_find(struct openings *o, struct str system, bool w
     return NULL;
 }
 
-void openings_keep(struct openings *o, struct str system, bool with_user,
-                   const struct tokens *head) {
+bool openings_has(struct openings *o, struct str system, bool with_user) {
+    pthread_mutex_lock(&o->lock);
+    bool has = find(o, system, with_user) != NULL;
+    pthread_mutex_unlock(&o->lock);
+    return has;
+}
+
+int openings_shared(struct openings *o, struct str system, bool with_user,
+                    const struct tokens *prompt) {
+    int n = -1;
+    pthread_mutex_lock(&o->lock);
+    const struct tokens *head = find(o, system, with_user);
+    if (head)
+        n = tokens_common(head, prompt);
+    pthread_mutex_unlock(&o->lock);
+    return n;
+}
+
+static void keep(struct openings *o, struct str system, bool with_user, const struct tokens *head) {
     struct opening e = {.n = system.n, .with_user = with_user}, *to = &o->list[0];
-    if (system.n > OPENINGS_BYTES || openings_find(o, system, with_user))
+    if (system.n > OPENINGS_BYTES || find(o, system, with_user))
         return;
     e.text = malloc(system.n + 1);
     if (!e.text || tokens_add(&e.head, head->p, head->n)) {
@@ -62,4 +87,11 @@ void openings_keep(struct openings *o, struct str system, bool with_user,
     drop(to);
     *to = e;
     to->used = ++o->tick;
+}
+
+void openings_keep(struct openings *o, struct str system, bool with_user,
+                   const struct tokens *head) {
+    pthread_mutex_lock(&o->lock);
+    keep(o, system, with_user, head);
+    pthread_mutex_unlock(&o->lock);
 }

@@ -1,6 +1,6 @@
 /* The beginnings of prompts that were tokenised lately, by their system message: requests of a role
  * all have the same, and reading it again takes as long as reading the rest of the request. The
- * least recently used one of OPENINGS_MAX gives way. Not thread-safe. */
+ * least recently used one of OPENINGS_MAX gives way. Any thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,9 +14,11 @@
 struct openings;
 struct openings *openings_new(void); /* NULL: no memory */
 void openings_free(struct openings *o);
-/* What is kept for the text, with or without the opening of what the user says; NULL: nothing.
- * Borrowed until openings_keep(). */
-const struct tokens *openings_find(struct openings *o, struct str system, bool with_user);
+/* Whether something is kept for the text, with or without the opening of what the user says. */
+bool openings_has(struct openings *o, struct str system, bool with_user);
+/* With how many of its tokens the prompt begins; -1: nothing is kept. */
+int openings_shared(struct openings *o, struct str system, bool with_user,
+                    const struct tokens *prompt);
 /* Keeps copies; without memory nothing is kept. */
 void openings_keep(struct openings *o, struct str system, bool with_user,
                    const struct tokens *head);

@@ -15,7 +15,7 @@ void pace_init(struct pace *p, int threads, int most) {
 }
 
 int pace_threads(const struct pace *p, int items) {
-    if (p->most == 1 || !p->trying || p->tried || items != p->items)
+    if (p->most == 1 || !p->trying || p->tried || p->beside || items != p->items)
         return p->threads;
     return p->threads == 1 ? p->most : 1;
 }
@@ -51,7 +51,8 @@ static void learn_usual(struct pace *p, int items, double took_ns) {
 }
 
 void pace_learn(struct pace *p, int items, int threads, double took_ns) {
-    if (items > PACE_ITEMS || p->most == 1)
+    p->beside = items > PACE_ITEMS;
+    if (p->beside || p->most == 1)
         return;
     if (threads != p->threads)
         learn_try(p, threads, took_ns);

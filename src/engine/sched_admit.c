@@ -54,9 +54,12 @@ static void rank_all(struct sched *s, struct job *newcomer) {
         j->rank = fairness_count(s->fairness, j->account);
     for (struct job *j = s->waiting; j; j = j->next)
         rank(s, j);
+    for (struct job *j = s->coming; j; j = j->next)
+        rank(s, j);
     if (newcomer) {
         rank(s, newcomer);
-        newcomer->id = UINT64_MAX; /* after all that have one */
+        if (!newcomer->id)
+            newcomer->id = UINT64_MAX; /* after all that have one */
     }
 }
 
@@ -98,12 +101,25 @@ static int answering(const struct sched *s, bool background) {
     return n;
 }
 
+/* Adds those of the list that go before the job; returns how many there are then. */
+static int add_ahead(const struct sched *s, const struct job *list, const struct job *j,
+                     int64_t now, struct forecast_request *ahead, int n) {
+    for (const struct job *w = list; w; w = w->next)
+        if (goes_before(s, w, j))
+            ahead[n++] = (struct forecast_request){.fresh = w->fresh,
+                                                   .most = w->chat.max_tokens,
+                                                   .reserve = most_tokens(s, w),
+                                                   .age_ns = (double)(now - w->submitted_ns)};
+    return n;
+}
+
 /* From now to the job's first token; 0 when there is no memory to say. */
 static double predict(struct sched *s, struct job *j, int64_t now) {
     rank_all(s, j);
     int answers = answering(s, j->chat.background);
     struct forecast_running running[RUNNING_MAX];
-    struct forecast_request *ahead = calloc((size_t)s->n_waiting + 1, sizeof(*ahead));
+    size_t others = (size_t)(s->n_waiting + s->n_coming);
+    struct forecast_request *ahead = calloc(others + 1, sizeof(*ahead));
     struct forecast_state st = {.running = running,
                                 .ahead = ahead,
                                 .idle = slots_idle(s->slots),
@@ -129,13 +145,8 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
                                       .todo = left_to_read(r),
                                       .age_ns = (double)(now - r->submitted_ns)};
     }
-    for (const struct job *w = s->waiting; w; w = w->next)
-        if (goes_before(s, w, j))
-            ahead[st.n_ahead++] =
-                (struct forecast_request){.fresh = w->fresh,
-                                          .most = w->chat.max_tokens,
-                                          .reserve = most_tokens(s, w),
-                                          .age_ns = (double)(now - w->submitted_ns)};
+    st.n_ahead = add_ahead(s, s->waiting, j, now, ahead, 0);
+    st.n_ahead = add_ahead(s, s->coming, j, now, ahead, st.n_ahead);
     const struct forecast_request me = {
         .fresh = j->fresh, .most = j->chat.max_tokens, .reserve = most_tokens(s, j)};
     double ns = forecast_first_token(&s->forecast, &st, &me);
@@ -177,7 +188,7 @@ static int64_t deadline_of(const struct sched *s, const struct job *j) {
         return 0;
     if (j->chat.deadline_ms >= 0)
         return j->chat.deadline_ms * MS;
-    if (!s->running && !s->waiting)
+    if (!s->running && !s->waiting && !s->coming)
         return 0;
     double alone = forecast_step_ns(&s->forecast, 1, j->fresh) * ALONE_MARGIN;
     int64_t usual = s->o.deadline_ms * MS;
@@ -201,9 +212,9 @@ static enum err may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     j->submitted_ns = now;
     j->at_once = slots_idle(s->slots) > 0 && !s->waiting;
     double ns = j->predicted_ns = predict(s, j, now);
-    if (s->n_waiting >= (int64_t)s->o.max_queued * (j->chat.wait ? SCHED_PATIENT : 1)) {
-        snprintf(why, sizeof(why), "the model is busy: %d requests are waiting already",
-                 s->n_waiting);
+    int queued = s->n_waiting + s->n_coming;
+    if (queued >= (int64_t)s->o.max_queued * (j->chat.wait ? SCHED_PATIENT : 1)) {
+        snprintf(why, sizeof(why), "the model is busy: %d requests are waiting already", queued);
         return refuse(s, ns, now, why, ei);
     }
     if (j->chat.wait && j->chat.wait_ms > 0 && ns > (double)(j->chat.wait_ms * MS)) {
@@ -257,24 +268,81 @@ enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     return may_enter(s, j, ei);
 }
 
-enum err sched_chat_glance(struct sched *s, const struct sched_chat *c, int least, int most,
-                           struct errinfo *ei) {
-    struct job j = {.chat = *c, .prompt_tokens = least, .fresh = most};
-    if (!s->model)
+/* ---- before the prompt is read ---- */
+
+static enum err glance(struct sched *s, struct job *j, const struct sched_glance *g,
+                       struct errinfo *ei) {
+    if (g->least <= 0)
         return ERR_OK;
+    j->prompt_tokens = g->least;
+    j->fresh = g->most;
+    if (j->chat.deadline_ms < 0) /* longer prompts may have a later one */
+        j->chat.deadline_ms = deadline_of(s, j) / MS;
+    j->fresh = g->least;
+    double alone = forecast_step_ns(&s->forecast, 1, g->least) * s->forecast.margin;
+    if (!j->chat.wait && alone > (double)(j->chat.deadline_ms * MS))
+        return ERR_OK; /* it counts how much of it is held */
+    return may_enter(s, j, ei);
+}
+
+enum err sched_chat_glance(struct sched *s, struct sched_chat *c, const struct sched_glance *g,
+                           struct errinfo *ei) {
+    struct job *j = s->model ? calloc(1, sizeof(*j)) : NULL;
+    c->place = 0;
+    if (!j)
+        return s->model ? err_set(ei, ERR_NOMEM, NULL) : ERR_OK; /* submitting says why */
+    j->chat = *c;
+    j->submitted_ns = clock_mono_ns();
     pthread_mutex_lock(&s->state);
-    enum err e = ERR_OK;
-    if (c->deadline_ms < 0) /* longer prompts may have a later one */
-        j.chat.deadline_ms = deadline_of(s, &j) / MS;
-    j.fresh = least;
-    double alone = forecast_step_ns(&s->forecast, 1, least) * s->forecast.margin;
-    if (alone <= (double)(j.chat.deadline_ms * MS)) { /* else it counts how much of it is held */
-        j.account = fairness_join(s->fairness, c->user);
-        e = may_enter(s, &j, ei);
-        fairness_leave(s->fairness, j.account);
+    j->account = fairness_join(s->fairness, c->user);
+    enum err e = glance(s, j, g, ei);
+    if (e) {
+        fairness_leave(s->fairness, j->account);
+        free(j);
+    } else {
+        j->fresh = j->prompt_tokens = g->likely;
+        LIST_APPEND(s->coming, j, struct job);
+        s->n_coming++;
+        pthread_mutex_lock(&s->lock);
+        c->place = j->id = ++s->next_id;
+        pthread_mutex_unlock(&s->lock);
     }
     pthread_mutex_unlock(&s->state);
     return e;
+}
+
+static struct job *leave(struct sched *s, uint64_t place) {
+    struct job *j = s->coming;
+    while (j && j->id != place)
+        j = j->next;
+    if (!j)
+        return NULL;
+    sched_unlink(&s->coming, j);
+    s->n_coming--;
+    return j;
+}
+
+bool sched_take_place(struct sched *s, struct job *j, uint64_t place) {
+    struct job *held = place ? leave(s, place) : NULL;
+    if (!held)
+        return false;
+    j->id = held->id;
+    j->turn = held->turn;
+    j->settled = held->settled;
+    j->account = held->account;
+    free(held);
+    return true;
+}
+
+void sched_chat_leave(struct sched *s, uint64_t place) {
+    if (!place)
+        return;
+    pthread_mutex_lock(&s->state);
+    struct job *held = leave(s, place);
+    if (held)
+        fairness_leave(s->fairness, held->account);
+    free(held);
+    pthread_mutex_unlock(&s->state);
 }
 
 static bool awaits_first(const struct job *j) {
@@ -388,6 +456,7 @@ static bool give_slot(struct sched *s, struct job *j) {
     j->slot = slot;
     if (!j->started_ns) {
         j->started_ns = clock_mono_ns();
+        j->read_ns = s->forecast.prompt_ns;
         j->cached_tokens = slot->computed;
         metric_observe(M_ENGINE_QUEUE_SECONDS, (double)(j->started_ns - j->submitted_ns) / 1e9);
     }

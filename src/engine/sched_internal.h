@@ -2,9 +2,11 @@
  * sched_admit.c (who may come in, who is next), sched_step.c (what a step computes and what comes
  * of it), sched_embed.c (batches of texts), sched_keep.c (what outlives the process).
  *
- * Two locks. `state` is held by the compute thread all the time but while the model computes, and
- * by who submits: the lists, slots and the forecast are read for an answer at once, in a step's
- * middle. `lock` is held for moments only and never while `state` is waited for. */
+ * Two locks. `state` is held by the compute thread but while the model computes, states are copied
+ * and tokens are chosen, and by who submits: the lists, slots and the forecast are read for an
+ * answer at once, in a step's middle. Others only append to `waiting`, `coming` and `embeds` and
+ * take from `coming`; everything else changes on the compute thread alone. `lock` is held for
+ * moments only and never while `state` is waited for. */
 #pragma once
 
 #include <pthread.h>
@@ -17,7 +19,7 @@
 #include "engine/scheduler.h"
 #include "engine/slots.h"
 
-#define PACE 2 /* a chunk of a prompt may take as long as so many plain steps */
+#define PACE 2 /* small prompts go one after another as long as so many plain steps */
 #define QUICK_NS                                                                                   \
     (700 * MS) /* a prompt that takes no longer can have its first word in time: of a turn, mostly \
                 */
@@ -50,9 +52,12 @@ struct job {
     int told;            /* the position it was last told, -1 = none */
     int64_t told_ns;
     int prompt_tokens, cached_tokens, answer_tokens;
-    double piece_ns;    /* that its part of the step is to take, when that is a step of its own */
-    double drag;        /* its pieces took so many times as long as predicted, 0 = not known */
-    int item;           /* the step's first item whose logits are its own, -1 = none */
+    double read_ns;  /* a token of its prompt, as predicted when it got its slot: whether a prompt
+                        is a long one does not change while it is read */
+    double piece_ns; /* that its part of the step is to take, when that is a step of its own */
+    double depth_ns; /* that a token of its last pieces took, the rest of a pass apart; 0 = not
+                        known. The later in a prompt, the longer */
+    int item;        /* the step's first item whose logits are its own, -1 = none */
     int computed_after; /* slot->computed when the step has succeeded */
     bool prefix_kept;
     int kept; /* tokens that the next process will find (keep.h), as last looked; 0 = not looked */
@@ -82,8 +87,10 @@ struct sched {
     struct fairness *fairness;
     struct forecast forecast;
     struct job *waiting, *running; /* in order of arrival */
+    struct job *coming; /* let in, as far as could be told; their prompts are being read. Also in
+                           order of arrival */
     struct embed_job *embeds;
-    int n_waiting;
+    int n_waiting, n_coming;
     int embed_queued;     /* tokens of embedding requests that have not ended */
     double embed_ns;      /* of one such token, smoothed */
     double request_ns;    /* from slot to end, smoothed */
@@ -106,6 +113,7 @@ struct sched {
     int64_t background_took_ns;
     int64_t rest_ns;      /* nothing is to be done until then but for news; 0 = nothing at all */
     double between_ns;    /* computed since running answers last had a step */
+    int calm;             /* answers in the last step, if it was of answers only; else 0 */
     int background_steps; /* steps in which background answers stood back */
     int64_t keep_ns;      /* until then nothing is kept */
     double keep_token_ns; /* keeping took so long for each token, smoothed; 0 = not known */
@@ -151,6 +159,8 @@ uint64_t sched_wake(struct sched *s); /* something was submitted: returns its id
 /* ---- sched_admit.c; all with the state locked ---- */
 /* Whether the job may come in, from what is known now: sets its deadline and prediction. */
 enum err sched_may_enter(struct sched *s, struct job *j, struct errinfo *ei) ERR_CHECK;
+/* The job takes over what was held for it: its id, turn and account. False: nothing was. */
+bool sched_take_place(struct sched *s, struct job *j, uint64_t place);
 void sched_refuse_late(struct sched *s); /* ends those that cannot make their deadline any more */
 /* Ends the job if its deadline has passed; false: it has not. */
 bool sched_end_late(struct sched *s, struct job *j, int64_t now);

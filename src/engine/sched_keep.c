@@ -1,6 +1,11 @@
 /* What outlives the process: running conversations are kept outside it every so many tokens, so
  * that the next process goes on with them without computing their prompts again. That costs a copy
- * of a conversation's keys and values, and is done as often as KEEP_SHARE allows. */
+ * of a conversation's keys and values, and is done as often as KEEP_SHARE allows.
+ *
+ * To those who wait for an answer's next token a copy is like a piece of somebody's prompt: it is
+ * made after their step, and takes the place of a piece then (sched.prefill_ns). */
+#include <math.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -49,6 +54,7 @@ static void keep(struct sched *s, const struct slot *slot, int64_t begin) {
     s->step_ends_ns = 0;
     int64_t took = clock_mono_ns() - begin;
     s->keep_ns = begin + took + took * KEEP_SHARE;
+    s->prefill_ns += (double)took;
     if (!kept)
         return;
     double token_ns = (double)took / slot->computed;
@@ -63,9 +69,16 @@ void sched_keep(struct sched *s) {
     int64_t begin = clock_mono_ns();
     if (begin < s->keep_ns)
         return;
-    bool awaited = sched_first_word_is_awaited(s);
+    int answers = 0;
+    for (const struct job *j = s->running; j; j = j->next)
+        answers += job_generating(j);
+    if (answers > 0 && s->prefill_ns > 0)
+        return; /* their step comes first */
+    double most = sched_first_word_is_awaited(s) ? KEEP_AWAITED : INFINITY;
+    if (answers > 0 && most < INFINITY)
+        most = fmin(most, forecast_piece_ns(&s->forecast, answers));
     for (struct job *j = s->running; j; j = j->next) {
-        if (awaited && s->keep_token_ns * j->slot->computed > KEEP_AWAITED)
+        if (s->keep_token_ns * j->slot->computed > most)
             continue;
         if (!is_due(s, j))
             continue;

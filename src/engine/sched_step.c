@@ -7,14 +7,15 @@
 #include "engine/sched_internal.h"
 
 #define JOIN_TOKENS                                                                                \
-    64                 /* prompts that are computed together: past it a token costs as much alone  \
-                        */
-#define CHUNK_MIN   16 /* tokens of a prompt in a step beside running answers */
-#define CHUNK_LEAST 4  /* the same of one whose tokens take longer than the forecast says */
-#define STAND_BACK  8  /* the background takes part in every so many-th step beside people */
-#define WORTH       1.15 /* guesses must pay by so much by the forecast */
-#define DRAG_MAX    6
-#define DRAG_SMOOTH 0.5
+    64                /* prompts that are computed together: past it a token costs as much alone   \
+                       */
+#define CHUNK_MIN   8 /* tokens of a prompt in a step beside running answers */
+#define CHUNK_LEAST 4 /* the same of a long prompt, when it is known what its tokens take */
+#define DEARER                                                                                     \
+    1.5 /* times as long as before a token is taken to need at most: what is more was chance */
+#define CHEAPER    0.5  /* how fast less is believed */
+#define STAND_BACK 8    /* the background takes part in every so many-th step beside people */
+#define WORTH      1.15 /* guesses must pay by so much by the forecast */
 
 /* ---- building ---- */
 
@@ -59,10 +60,9 @@ static int add_guesses(struct sched *s, struct job *j, int at, int room, int dec
 }
 
 /* Of the whole prompt: the rest of a long one is none. */
-static bool is_quick(const struct sched *s, const struct job *j) {
-    return !j->chat.background &&
-           (j->prompt_tokens - j->cached_tokens) * s->forecast.prompt_ns <= QUICK_NS &&
-           job_todo(j) * s->forecast.prompt_ns <= QUICK_NS;
+static bool is_quick(const struct job *j) {
+    return !j->chat.background && (j->prompt_tokens - j->cached_tokens) * j->read_ns <= QUICK_NS &&
+           job_todo(j) * j->read_ns <= QUICK_NS;
 }
 
 /* Whether a's prompt is to be computed before b's, which has its slot since later: see
@@ -101,7 +101,7 @@ static struct job *next_prefill(struct sched *s, bool people) {
 /* Without answers to keep going there is no reason to hold back. */
 int sched_chunk(const struct sched *s, int answers, bool quick) {
     const struct forecast *f = &s->forecast;
-    double ns = PACE * forecast_step_ns(f, answers, 0);
+    double ns = forecast_piece_ns(f, answers);
     if (quick && ns < QUICK_PIECE_NS)
         ns = QUICK_PIECE_NS;
     double n = (ns - (s->model->info.rows ? f->base_ns : 0)) / f->prompt_ns;
@@ -131,16 +131,17 @@ static void catch_up(struct sched *s, struct job *j) {
     }
 }
 
-/* How many tokens of its prompt a job gets in a step beside so many answers: equal pieces, smaller
- * ones when its last took longer than the forecast says (late in a long prompt a token does). */
+/* How many tokens of its prompt a job gets in a step beside so many answers: equal pieces, by the
+ * forecast; of a long prompt as many as fit at what the tokens of its last pieces took. */
 static int piece_of(const struct sched *s, const struct job *j, int answers) {
-    int want = job_todo(j), most = sched_chunk(s, answers, is_quick(s, j));
+    int want = job_todo(j), most = sched_chunk(s, answers, is_quick(j));
     int own = j->prompt_tokens - j->chat.partial - j->slot->computed; /* before the answer */
     if (s->model->info.rows && j->chat.exact && j->chat.partial && own < want)
         want = own > 0 ? own : 1; /* others' computing may have brought it into the answer */
-    if (answers > 0 && j->drag > 1 && !is_quick(s, j)) {
-        most = (int)(most / j->drag);
-        most = most < CHUNK_LEAST ? CHUNK_LEAST : most;
+    if (answers > 0 && j->depth_ns > 0 && !is_quick(j)) {
+        double ns = forecast_piece_ns(&s->forecast, answers) - s->forecast.base_ns;
+        double fit = fmin(ns / j->depth_ns, s->model->info.step_tokens);
+        most = fit < CHUNK_LEAST ? CHUNK_LEAST : (int)fit;
     }
     int parts = (want + most - 1) / most;
     return (want + parts - 1) / parts;
@@ -167,17 +168,20 @@ static int add_prefill(struct sched *s, int n, int decodes, bool people) {
 }
 
 /* Whether a piece that takes so long is computed after others, before the answers' next step: when
- * all of them take no longer than PACE plain steps; or, up to QUICK_PIECE_NS, when the time that a
- * step costs those who wait for their first words, FIRST_WORDS times, is more than what the piece
- * costs the answers. Many who come together then have theirs sooner, and few answers wait. */
+ * all of them take no longer than one of a long prompt may, or, if it is a short one's, than PACE
+ * plain steps; or, up to QUICK_PIECE_NS, when the time that a step costs those who wait for their
+ * first words, FIRST_WORDS times, is more than what the piece costs the answers. Many who come
+ * together then have theirs sooner, and few answers wait. */
 static bool goes_on(const struct sched *s, const struct job *j, double ns, int decodes) {
     double step = forecast_step_ns(&s->forecast, decodes, 0), all = s->prefill_ns + ns;
     int waiting = 0;
-    if (decodes == 0 || s->prefill_ns <= 0 || all <= PACE * step)
+    if (decodes == 0 || s->prefill_ns <= 0)
+        return true;
+    if (all <= (is_quick(j) ? PACE * step : forecast_piece_ns(&s->forecast, decodes)))
         return true;
     for (const struct job *w = s->running; w; w = w->next)
         waiting += w->answer_tokens == 0 && !w->chat.background;
-    return is_quick(s, j) && all <= QUICK_PIECE_NS && FIRST_WORDS * waiting * step >= decodes * ns;
+    return is_quick(j) && all <= QUICK_PIECE_NS && FIRST_WORDS * waiting * step >= decodes * ns;
 }
 
 /* With rows a prompt is a pass of its own, so it is a step of its own, too: its first word need not
@@ -189,7 +193,8 @@ static int add_own_prefill(struct sched *s, int decodes, bool people) {
         return 0;
     catch_up(s, j);
     int take = piece_of(s, j, decodes);
-    double ns = forecast_step_ns(&s->forecast, 0, take);
+    double token_ns = j->depth_ns > 0 && !is_quick(j) ? j->depth_ns : s->forecast.prompt_ns;
+    double ns = s->forecast.base_ns + take * token_ns;
     if (!goes_on(s, j, ns, decodes))
         return 0;
     s->prefill_ns += ns;
@@ -203,6 +208,9 @@ static int add_own_prefill(struct sched *s, int decodes, bool people) {
 struct step { /* what takes part */
     int items, with_logits, prefill, sequences;
     int decodes; /* answers that go on, in this step or in the next */
+    /* Of a further piece of a long prompt what it is to take; its tokens tell little of those of
+     * others. 0 = it is none. */
+    double deep_ns;
 };
 
 /* Those that are to answer side by side. */
@@ -266,6 +274,9 @@ static struct step build_step(struct sched *s) {
     step.sequences = s->n_live;
     pthread_mutex_unlock(&s->lock);
     step.decodes = decodes;
+    for (const struct job *j = s->running; j; j = j->next)
+        if (j->piece_ns > 0 && j->depth_ns > 0 && !is_quick(j))
+            step.deep_ns = j->piece_ns;
     for (int i = 0; i < n; i++)
         step.with_logits += s->items[i].logits;
     step.items = n;
@@ -334,7 +345,9 @@ static int32_t sample(struct sched *s, struct job *j, int item) {
     float *logits = s->model->ops->logits(s->model, item);
     if (j->forced_done < j->chat.n_forced)
         keep_forced(s, j, logits);
+    pthread_mutex_unlock(&s->state); /* nobody else has a sampler, or ends a running job */
     sampler_next(j->sampler, logits, &token);
+    pthread_mutex_lock(&s->state);
     if (token.token < 0) {
         struct errinfo ei;
         err_set(&ei, ERR_INVALID,
@@ -394,21 +407,23 @@ static void sample_all(struct sched *s, struct job *j) {
         (void)s->model->ops->seq_trim(s->model, slot->sequence, slot->computed);
 }
 
-/* A piece took longer than predicted, or less: its tokens did, the rest of a step being as always.
- * What takes longer counts at once, as tokens take longer the later in a prompt they are. */
-static void learn_drag(const struct sched *s, struct job *j, double took_ns) {
-    double base = fmin(s->forecast.base_ns, 0.9 * j->piece_ns);
-    double times = fmin(fmax((took_ns - base) / (j->piece_ns - base), 0.5), DRAG_MAX);
-    j->drag = times > j->drag ? times : j->drag + (times - j->drag) * DRAG_SMOOTH;
+/* What a piece took its tokens took, the rest of a pass being as always. More counts at once, as
+ * tokens take longer the later in a prompt they are. */
+static void learn_piece(const struct sched *s, struct job *j, int tokens, double took_ns) {
+    double base = fmin(s->forecast.base_ns, 0.9 * took_ns);
+    double before = j->depth_ns > 0 ? j->depth_ns : s->forecast.prompt_ns;
+    double token = fmin((took_ns - base) / tokens, before * DEARER);
+    j->depth_ns = token > before ? token : before + (token - before) * CHEAPER;
 }
 
 static void after_step(struct sched *s, double took_ns) {
     for (struct job *j = s->running, *next; j; j = next) {
         next = j->next;
+        int tokens = j->computed_after - j->slot->computed;
         if (!job_generating(j))
-            fairness_charge(j->account, j->computed_after - j->slot->computed);
-        if (j->piece_ns > 0)
-            learn_drag(s, j, took_ns);
+            fairness_charge(j->account, tokens);
+        if (j->piece_ns > 0 && tokens > 0)
+            learn_piece(s, j, tokens, took_ns);
         j->slot->computed = j->computed_after;
         if (!j->prefix_kept && j->slot->computed >= j->chat.prefix) {
             slots_keep_prefix(s->slots, j->slot, j->chat.prefix);
@@ -456,11 +471,20 @@ static void learn_pace(struct sched *s, const struct step *step, double took) {
     }
 }
 
+/* What a step of answers takes when nothing else was computed just before it. */
+static void learn_calm(struct sched *s, const struct step *step, double took) {
+    bool answers = step->prefill == 0 && step->items == step->decodes;
+    if (answers && s->calm == step->items)
+        forecast_calm(&s->forecast, step->items, took);
+    s->calm = answers ? step->items : 0;
+}
+
 static enum err compute(struct sched *s, const struct step *step, double *ret_ns,
                         struct errinfo *ei) {
     int64_t begin = clock_mono_ns();
     double predicted =
         forecast_step_ns(&s->forecast, step->with_logits, step->items - step->with_logits);
+    predicted = fmax(predicted, step->deep_ns);
     s->step_ends_ns = begin + (int64_t)predicted;
     s->yields = only_background(s);
     pthread_mutex_unlock(&s->state);
@@ -473,8 +497,10 @@ static enum err compute(struct sched *s, const struct step *step, double *ret_ns
     metric_observe(M_ENGINE_STEP_SECONDS, took / 1e9);
     if (e)
         return e;
-    forecast_learn(&s->forecast, step->with_logits, step->items - step->with_logits, took);
+    if (step->deep_ns <= 0)
+        forecast_learn(&s->forecast, step->with_logits, step->items - step->with_logits, took);
     learn_pace(s, step, forecast_bounded(took, predicted));
+    learn_calm(s, step, forecast_bounded(took, predicted));
     return ERR_OK;
 }
 

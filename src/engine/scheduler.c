@@ -15,6 +15,15 @@
 #define REQUEST_NS 2e9
 #define EMBED_NS   3e5
 
+/* While states are copied others ask, and are answered. */
+static void let_others(void *ctx, bool away) {
+    struct sched *s = ctx;
+    if (away)
+        pthread_mutex_unlock(&s->state);
+    else
+        pthread_mutex_lock(&s->state);
+}
+
 enum err sched_new(struct model *chat, struct model *embedding, const struct sched_options *o,
                    struct sched **ret) {
     struct sched *s = calloc(1, sizeof(*s));
@@ -33,8 +42,15 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
     pthread_mutex_init(&s->lock, NULL);
     clock_cond_init(&s->wake);
     s->fairness = fairness_new();
-    const struct slots_options so = {o->slots, o->prefixes, o->prefix_tokens, o->cells,
-                                     o->shelf_bytes};
+    const struct slots_options so = {
+        .slots = o->slots,
+        .prefixes = o->prefixes,
+        .prefix_tokens = o->prefix_tokens,
+        .cells = o->cells,
+        .shelf_bytes = o->shelf_bytes,
+        .away = let_others,
+        .ctx = s,
+    };
     enum err e = s->fairness ? ERR_OK : ERR_NOMEM;
     if (!e && chat) {
         s->items = calloc((size_t)chat->info.step_tokens, sizeof(*s->items));
@@ -104,11 +120,8 @@ void sched_make_haste(struct sched *s) {
         atomic_store(&s->abort, true);
 }
 
-enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
-                           struct errinfo *ei) {
-    enum err e = check_chat(s, c, ei);
-    if (e)
-        return e;
+static enum err make_job(struct sched *s, const struct sched_chat *c, struct job **ret,
+                         struct errinfo *ei) {
     struct job *j = calloc(1, sizeof(*j));
     if (j)
         j->sampler = sampler_new(&c->sampling, s->model->info.vocabulary);
@@ -116,7 +129,7 @@ enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_
         free(j);
         return err_set(ei, ERR_NOMEM, NULL);
     }
-    e = set_guide(s, j, c, ei);
+    enum err e = set_guide(s, j, c, ei);
     if (e) {
         free_job(j);
         return e;
@@ -124,8 +137,24 @@ enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_
     j->chat = *c;
     j->prompt_tokens = c->prompt.n;
     j->item = j->told = -1;
+    *ret = j;
+    return ERR_OK;
+}
+
+enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
+                           struct errinfo *ei) {
+    struct job *j = NULL;
+    enum err e = check_chat(s, c, ei);
+    if (!e)
+        e = make_job(s, c, &j, ei);
+    if (e) {
+        sched_chat_leave(s, c->place);
+        return e;
+    }
     pthread_mutex_lock(&s->state);
-    j->account = fairness_join(s->fairness, c->user);
+    bool had_place = sched_take_place(s, j, c->place);
+    if (!had_place)
+        j->account = fairness_join(s->fairness, c->user);
     e = sched_may_enter(s, j, ei);
     if (e) {
         fairness_leave(s->fairness, j->account);
@@ -137,7 +166,10 @@ enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_
     c->grammar = NULL;
     LIST_APPEND(s->waiting, j, struct job);
     metric_set(M_ENGINE_QUEUED, ++s->n_waiting);
-    *ret_id = j->id = sched_wake(s);
+    uint64_t id = sched_wake(s);
+    if (!had_place)
+        j->id = id;
+    *ret_id = j->id;
     if (!j->chat.background) {
         sched_embed_followed(s, clock_mono_ns());
         sched_make_haste(s);
@@ -317,6 +349,8 @@ void sched_free(struct sched *s) {
         sched_end_job(s, s->running, SCHED_CANCELLED, NULL);
     while (s->waiting)
         sched_end_job(s, s->waiting, SCHED_CANCELLED, NULL);
+    while (s->coming)
+        sched_chat_leave(s, s->coming->id);
     while (s->embeds) {
         struct embed_job *j = s->embeds;
         s->embeds = j->next;

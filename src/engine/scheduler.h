@@ -87,6 +87,7 @@ struct sched_chat { /* a request; submit moves prompt and grammar out of it and 
     int64_t deadline_ms; /* from arrived_ns to the first token; 0 = none, -1 = the usual one */
     bool background;     /* behind everybody else */
     uint64_t conversation, user; /* keys, 0 = none */
+    uint64_t place;              /* that sched_chat_glance() gave, 0 = none */
     int64_t arrived_ns;
     void (*on_event)(void *ctx, const struct sched_event *e); /* a done event comes exactly once */
     void *ctx;
@@ -110,14 +111,21 @@ void sched_free(struct sched *s); /* after sched_run() returned; what is left en
 
 /* ERR_OVERLOADED with a computed retry_after_ms when too many wait or the first token would come
  * too late; ERR_CONTEXT with the numbers when the prompt leaves no room for one token. *ret_id
- * names the request in sched_cancel(). */
+ * names the request in sched_cancel(). Its place (c->place) is given up, whatever comes of it. */
 enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
                            struct errinfo *ei) ERR_CHECK;
-/* Refuses as sched_chat_submit() would, before the prompt is read: one of which about so many
- * tokens are to be computed at least, and at most. ERR_OK: it may be worth reading. Nothing is
- * moved. */
-enum err sched_chat_glance(struct sched *s, const struct sched_chat *c, int least, int most,
+struct sched_glance { /* tokens of a prompt that are to be computed, before it is read */
+    int least;        /* 0 = that cannot be told: it is not refused yet */
+    int likely, most;
+};
+/* Before the prompt is read, which takes longer than to refuse it: refuses as sched_chat_submit()
+ * would, were the prompt ever so short. ERR_OK: c->place stands for the request among those that
+ * wait, so that who comes meanwhile is not promised its time, until it is submitted with it or
+ * sched_chat_leave() is called. Of c the prompt and what is made of it need not be there; nothing
+ * is moved. Any thread, as all of these. */
+enum err sched_chat_glance(struct sched *s, struct sched_chat *c, const struct sched_glance *g,
                            struct errinfo *ei) ERR_CHECK;
+void sched_chat_leave(struct sched *s, uint64_t place); /* 0 and unknown ones are fine */
 /* ERR_OVERLOADED with retry_after_ms when too many tokens of texts wait. *ret_id as above. */
 enum err sched_embed_submit(struct sched *s, struct sched_embed *e, uint64_t *ret_id,
                             struct errinfo *ei) ERR_CHECK;

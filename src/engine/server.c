@@ -1,15 +1,14 @@
 /* The engine process: loads the models on the compute thread while HTTP is served already, and
  * dispatches requests.
  *
- * Two threads: the loop's (HTTP, JSON, tokenising, detokenising) and the compute thread (loading,
- * then the scheduler). A struct engine belongs to the loop's thread; fields marked so are the
- * compute thread's until it posts. */
+ * Threads: the loop's (HTTP, JSON, detokenising), reading threads (chats' templates and tokenising)
+ * and the compute thread (loading, then the scheduler). A struct engine belongs to the
+ * loop's thread; fields marked so are the compute thread's until it posts. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "engine/engine_internal.h"
+#include "engine/priority.h"
 #include "engine/render.h"
 #include "engine/slots.h"
 
@@ -32,7 +32,7 @@
 #define FINISH_MS     2000
 #define LEAVE_MS      120000 /* another engine serves already */
 #define RATES_MS      60000
-#define NICE          -5
+#define READERS       2 /* so that a very long prompt holds up no other */
 #define POLL_LEVEL                                                                                 \
     50 /* how long threads spin for the next step, ggml's measure; docs/scheduler.md */
 
@@ -599,6 +599,8 @@ static void stop_compute(struct engine *en) {
     if (s)
         sched_stop(s);
     pthread_join(en->thread, NULL);
+    jobs_free(en->readers);
+    en->readers = NULL;
     http_server_free(en->http); /* clients that still wait see their connections closed */
     en->http = NULL;
     sched_free(en->loaded_sched);
@@ -606,6 +608,7 @@ static void stop_compute(struct engine *en) {
      */
     if (loop_post(en->loop, end_now, en) == ERR_OK)
         loop_run(en->loop);
+    engine_chats_drop(en);
     keep_free(en->keep);
     model_free(en->loaded_chat);
     model_free(en->loaded_embedding);
@@ -639,8 +642,12 @@ static enum err start(struct engine *en, int fd, struct errinfo *ei) {
         e = err_set(ei, ERR_NOMEM, NULL);
     if (!e && en->o->on_beat)
         timer_start(en->beat_timer, en->o->beat_ms, true);
+    if (!e && jobs_new(READERS, ENGINE_READ_MAX, &en->readers))
+        e = err_set(ei, ERR_NOMEM, "no thread can be started");
     if (!e && pthread_create(&en->thread, NULL, compute_main, en) != 0)
         e = err_set(ei, ERR_NOMEM, "no thread can be started");
+    if (!e)
+        priority_at_once(); /* the other threads are there already, and do not inherit it */
     return e;
 }
 
@@ -652,9 +659,8 @@ enum err engine_serve(const struct engine_options *o, struct errinfo *ei) {
     if (!en)
         return err_set(ei, ERR_NOMEM, NULL);
     /* The threads of a step wait for each other by spinning: when another process takes one core
-     * for its time slice, the step stands still on both. Where it is allowed, the engine goes first
-     * (docs/scheduler.md has what it gains). */
-    (void)setpriority(PRIO_PROCESS, 0, NICE);
+     * for its time slice, the step stands still on both. */
+    priority_before_others();
     en->o = o;
     en->created = clock_wall_ms() / 1000;
     if (o->n_adapters > MODEL_ADAPTERS_MAX) {
@@ -682,6 +688,7 @@ out:
         stop_compute(en);
     while (en->waiters)
         waiter_free(en->waiters);
+    jobs_free(en->readers);
     http_server_free(en->http);
     timer_free(en->end_timer);
     timer_free(en->beat_timer);

@@ -63,6 +63,22 @@ void slots_free(struct slots *s) {
     free(s);
 }
 
+/* ---- copies, during which others may read ---- */
+
+static void away(const struct slots *s, bool away) {
+    if (s->o.away)
+        s->o.away(s->o.ctx, away);
+}
+
+static bool copy(struct slots *s, const struct slot *from, const struct slot *to, int n) {
+    away(s, true);
+    bool copied = s->model->ops->seq_copy(s->model, from->sequence, to->sequence, n);
+    away(s, false);
+    return copied;
+}
+
+/* ---- what there is ---- */
+
 bool slots_fit(const struct slots *s, int n) {
     int64_t total = n;
     for (int i = 0; i < s->o.slots; i++)
@@ -162,9 +178,11 @@ static bool shelve(struct slots *s, const struct slot *slot) {
     drop_earlier(s, slot);
     shelf_make_room(s, n);
     struct state st = {.conversation = slot->conversation, .n = n, .used = slot->used};
+    away(s, true);
     st.bytes = malloc(n);
-    if (!st.bytes || tokens_add(&st.tokens, slot->tokens.p, slot->computed) ||
-        s->model->ops->seq_save(s->model, slot->sequence, st.bytes, n) == 0) {
+    bool saved = st.bytes && s->model->ops->seq_save(s->model, slot->sequence, st.bytes, n) > 0;
+    away(s, false);
+    if (!saved || tokens_add(&st.tokens, slot->tokens.p, slot->computed)) {
         free(st.bytes);
         tokens_deinit(&st.tokens);
         return false;
@@ -295,8 +313,11 @@ static void fill(struct slots *s, struct slot *slot, const struct source *from,
     if (from->shelf >= 0) {
         struct state *st = &s->shelf[from->shelf];
         ops->seq_trim(s->model, slot->sequence, 0);
-        if (tokens_add(&slot->tokens, st->tokens.p, st->tokens.n) == ERR_OK &&
-            ops->seq_load(s->model, slot->sequence, st->bytes, st->n)) {
+        bool loaded = tokens_add(&slot->tokens, st->tokens.p, st->tokens.n) == ERR_OK;
+        away(s, true);
+        loaded = loaded && ops->seq_load(s->model, slot->sequence, st->bytes, st->n);
+        away(s, false);
+        if (loaded) {
             slot->computed = st->tokens.n;
             trim(s, slot, from->n);
             *ret_source = SLOTS_SHELF;
@@ -305,7 +326,7 @@ static void fill(struct slots *s, struct slot *slot, const struct source *from,
             slots_clear(s, slot); /* the state stays for a time when there is room for it */
         }
     } else if (from->n > 0 && tokens_add(&slot->tokens, from->slot->tokens.p, from->n) == ERR_OK &&
-               ops->seq_copy(s->model, from->slot->sequence, slot->sequence, from->n)) {
+               copy(s, from->slot, slot, from->n)) {
         slot->computed = from->n;
         *ret_source = SLOTS_COPY;
     } else {
@@ -404,7 +425,7 @@ int slots_catch_up(struct slots *s, struct slot *slot) {
     }
     if (!from)
         return 0;
-    bool copied = s->model->ops->seq_copy(s->model, from->sequence, slot->sequence, most);
+    bool copied = copy(s, from, slot, most);
     slot->computed = copied ? most : 0;
     return slot->computed - before;
 }
@@ -418,7 +439,9 @@ static struct slot *holder(struct slots *s, int sequence) {
 
 static void exchange(struct slots *s, struct slot *a, struct slot *b) {
     int sequence = a->sequence;
+    away(s, true);
     bool moved = s->model->ops->seq_swap(s->model, a->sequence, b->sequence);
+    away(s, false);
     a->sequence = b->sequence;
     b->sequence = sequence;
     for (int i = 0; i < 2 && !moved; i++) {
@@ -508,8 +531,7 @@ void slots_keep_prefix(struct slots *s, const struct slot *from, int n) {
     if (!to)
         return;
     slots_clear(s, to);
-    if (tokens_add(&to->tokens, from->tokens.p, n) == ERR_OK &&
-        s->model->ops->seq_copy(s->model, from->sequence, to->sequence, n))
+    if (tokens_add(&to->tokens, from->tokens.p, n) == ERR_OK && copy(s, from, to, n))
         to->computed = n;
     else
         slots_clear(s, to);

@@ -8,7 +8,9 @@
  * A prompt starts from the longest common prefix found anywhere. It takes over a slot when that
  * slot held the same conversation or nothing is lost; otherwise the prefix is copied to the slot
  * that was used longest ago (where sequences' cells lie apart, of those beside the busy ones).
- * Compute thread only. */
+ *
+ * Compute thread only, but for slots_idle() and slots_held(): others may call these, under a lock
+ * that the compute thread holds, too, and lets go of while states are copied (`away`). */
 #pragma once
 
 #include "engine/model.h"
@@ -33,6 +35,10 @@ struct slots_options {
     int prefix_tokens;  /* tokens of all prefixes together */
     int cells;          /* tokens of all slots together; prefixes come on top */
     size_t shelf_bytes; /* RAM for states, 0 = none */
+    /* Called before and after what takes milliseconds and changes nothing that others read; NULL =
+     * nobody else reads. */
+    void (*away)(void *ctx, bool away);
+    void *ctx;
 };
 
 /* Where the tokens of a prompt that need not be computed came from. */

@@ -153,6 +153,26 @@ def test_clients_that_vanish_leave_no_slot_taken(engine):
     assert text_of(engine.chat("Say hello."))
 
 
+def test_clients_that_vanish_while_their_prompts_are_read_leave_nothing(engine):
+    for i in range(12):
+        c = http.client.HTTPConnection("127.0.0.1", engine.port)
+        c.request("POST", CHAT, json.dumps({"messages": [{"role": "user", "content": f"{i} is a number, " * 20000}]}))
+        c.close()
+    assert text_of(engine.chat("Say hello."))
+    wait_for(lambda: engine.metric("sequences_running") == 0 and engine.metric("requests_queued") == 0, "an empty engine")
+
+
+def test_engine_that_ends_while_prompts_are_read_ends_in_order():
+    e, held = Engine(), []
+    try:
+        for _ in range(12):
+            held.append(http.client.HTTPConnection("127.0.0.1", e.port))
+            held[-1].request("POST", CHAT, json.dumps({"messages": [{"role": "user", "content": "a long text, " * 20000}]}))
+    finally:
+        e.stop()
+    assert e.child.returncode == 0
+
+
 def test_deadline_that_cannot_be_kept_is_refused_at_once_with_retry_after(engine):
     status, headers, text = engine.client.raw("POST", CHAT, {
         "messages": [{"role": "user", "content": " x" * 200}], "max_tokens": 1, "parley": {"deadline_ms": 1}})

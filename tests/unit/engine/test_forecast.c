@@ -225,6 +225,28 @@ static void endless_queue_grows(void **state) {
     }
 }
 
+/* A step of four takes 18 ms by the costs, which prompts beside have raised; undisturbed it takes
+ * 14. */
+static void piece_leaves_room_for_the_step_after_it(void **state) {
+    (void)state;
+    struct forecast f;
+    forecast_init(&f, 10 * MS, 2 * MS, 1 * MS);
+    assert_true(near(forecast_piece_ns(&f, 4), 36 * MS, 0.01)); /* with the step three of them */
+    for (int i = 0; i < 50; i++)
+        forecast_calm(&f, 4, 14 * MS);
+    assert_true(near(forecast_piece_ns(&f, 4), (3 * 14 - 18) * MS, 0.01));
+    assert_true(near(forecast_piece_ns(&f, 5), 40 * MS, 0.01)); /* of five nothing is known */
+    for (int i = 0; i < 10; i++)                                /* one step in ten was held up */
+        forecast_calm(&f, 4, (i == 5 ? 40 : 14) * MS);
+    assert_true(forecast_piece_ns(&f, 4) < (3 * 15 - 18) * MS);
+    for (int i = 0; i < 200; i++) /* steps are longer than the costs say: those are newer */
+        forecast_calm(&f, 4, 30 * MS);
+    assert_true(near(forecast_piece_ns(&f, 4), 36 * MS, 0.01));
+    for (int i = 0; i < 50; i++) /* a machine that has become much slower since */
+        forecast_calm(&f, 4, 6 * MS);
+    assert_true(near(forecast_piece_ns(&f, 4), 18 * MS, 0.01));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(costs_are_learnt_from_steps),
@@ -243,6 +265,7 @@ int main(void) {
         cmocka_unit_test(full_cells_wait_too),
         cmocka_unit_test(answers_end_earlier_than_they_must),
         cmocka_unit_test(endless_queue_grows),
+        cmocka_unit_test(piece_leaves_room_for_the_step_after_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

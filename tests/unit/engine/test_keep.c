@@ -358,6 +358,65 @@ static void sched_holds_up_nobody_while_it_keeps(void **state) {
     clock_test_end();
 }
 
+static int between_ms; /* pieces and copies took since the last step of answers */
+static enum err (*plain_step)(struct model *m, const struct model_item *items, int n,
+                              struct errinfo *ei);
+
+static enum err seen_step(struct model *m, const struct model_item *items, int n,
+                          struct errinfo *ei) {
+    bool piece = n > 1;
+    clock_test_advance(piece ? 20 + 5 * n : 28);
+    between_ms = piece ? between_ms + 20 + 5 * n : 0;
+    assert_in_range(between_ms, 0, 2 * 28 + 4); /* a piece alone may take so long */
+    return plain_step(m, items, n, ei);
+}
+
+static size_t seen_save(struct model *m, int seq, void *to, size_t size) {
+    assert_int_equal(between_ms, 0);
+    clock_test_advance(10);
+    between_ms = 10;
+    slow_saves++;
+    (void)m, (void)seq;
+    memset(to, 0, size);
+    return size;
+}
+
+/* Who waits for an answer's next token waits for a copy or for a piece of a prompt, not for both.
+ */
+static void sched_keeps_in_place_of_a_piece(void **state) {
+    (void)state;
+    struct model_ops ops = *model.base.ops;
+    struct caller c = {0}, big = {0};
+    char text[200];
+    struct keep *k = keep_open(KEY, LIMIT);
+    plain_step = ops.step;
+    ops.step = seen_step;
+    ops.seq_save = seen_save;
+    model.base.ops = &ops;
+    model.base.info.rows = true;
+    clock_test_set(1000000000, 1000);
+    slow_saves = between_ms = 0;
+    struct sched *s = sched_with(&model, k);
+    submit_to(s, &model, &c, "tell me>", 240);
+    while (c.n < 30)
+        assert_true(sched_round(s));
+    memset(text, 'x', sizeof text);
+    text[190] = 0; /* longer to read than is computed at once */
+    struct fixture f = {.s = s};
+    struct errinfo ei;
+    f.m.base = model.base;
+    struct sched_chat chat = request(&f, &big, text, 3);
+    chat.wait = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    int before = slow_saves;
+    while (big.n == 0)
+        assert_true(sched_round(s));
+    assert_true(slow_saves > before);
+    sched_free(s);
+    keep_free(k);
+    clock_test_end();
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, make, clean)
 
 int main(void) {
@@ -375,6 +434,7 @@ int main(void) {
         TEST(sched_starts_with_states_that_the_model_refuses),
         TEST(sched_trusts_what_it_found_after_a_step),
         TEST(sched_holds_up_nobody_while_it_keeps),
+        TEST(sched_keeps_in_place_of_a_piece),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,8 +96,22 @@ static void pieces_of_prompts_are_not_looked_at(void **state) {
     run(&p, 7, 1, 10 * MS, 20 * MS);
     before = p;
     pace_learn(&p, PACE_ITEMS + 1, 2, 500 * MS);
+    before.beside = true;
     assert_memory_equal(&p, &before, sizeof(p));
     assert_int_equal(pace_threads(&p, PACE_ITEMS + 1), 2);
+}
+
+/* Between the pieces of a prompt answers wait long enough; when it is read, tries go on. */
+static void steps_after_pieces_are_no_tries(void **state) {
+    (void)state;
+    struct pace p;
+    pace_init(&p, 2, 2);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(run(&p, 1, 4, 10 * MS, 20 * MS), 0);
+        pace_learn(&p, PACE_ITEMS + 1, 2, 30 * MS);
+    }
+    assert_int_equal(run(&p, 4, 4, 10 * MS, 20 * MS), 2);
+    assert_int_equal(p.threads, 2);
 }
 
 static void one_thread_is_all_there_is(void **state) {
@@ -116,6 +130,7 @@ int main(void) {
         cmocka_unit_test(all_threads_come_back_soon),
         cmocka_unit_test(more_answers_are_not_taken_for_a_slow_machine),
         cmocka_unit_test(pieces_of_prompts_are_not_looked_at),
+        cmocka_unit_test(steps_after_pieces_are_no_tries),
         cmocka_unit_test(one_thread_is_all_there_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

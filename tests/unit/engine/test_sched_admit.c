@@ -166,6 +166,17 @@ static void who_cannot_be_in_time_after_others_is_told_at_once(void **state) {
     fixture_deinit(&f);
 }
 
+/* One whose tokens are only guessed at; leaves again when it is let in. */
+static enum err look(struct fixture *f, struct sched_chat *c, int least, int most,
+                     struct errinfo *ei) {
+    const struct sched_glance g = {.least = least, .likely = least, .most = most};
+    enum err e = sched_chat_glance(f->s, c, &g, ei);
+    assert_int_equal(f->s->n_coming, e == ERR_OK);
+    sched_chat_leave(f->s, c->place);
+    assert_int_equal(f->s->n_coming, 0);
+    return e;
+}
+
 /* Before its prompt is read; what may be let in is not kept out. */
 static void glance_refuses_what_would_be_refused(void **state) {
     (void)state;
@@ -175,27 +186,195 @@ static void glance_refuses_what_would_be_refused(void **state) {
     struct sched_chat unread = {.deadline_ms = -1};
     fixture_init(&f, 1);
     unread.arrived_ns = clock_mono_ns();
-    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OK);
+    assert_int_equal(look(&f, &unread, 1, 50, &ei), ERR_OK);
     unread.deadline_ms = 30; /* perhaps all of it is held */
-    assert_int_equal(sched_chat_glance(f.s, &unread, 50, 50, &ei), ERR_OK);
+    assert_int_equal(look(&f, &unread, 50, 50, &ei), ERR_OK);
     unread.deadline_ms = -1;
     struct sched_chat chat = request(&f, &c, "long>", 200);
     assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
     sched_round(f.s);
     int64_t refused = metric_get(M_ENGINE_REFUSED);
-    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OVERLOADED);
+    assert_int_equal(look(&f, &unread, 1, 50, &ei), ERR_OVERLOADED);
     assert_true(ei.retry_after_ms >= 100);
     assert_non_null(strstr(ei.message, "later than the 1.0 s"));
     assert_int_equal(metric_get(M_ENGINE_REFUSED) - refused, 1);
     /* So long a prompt would have more time. */
-    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 2000, &ei), ERR_OK);
+    assert_int_equal(look(&f, &unread, 1, 2000, &ei), ERR_OK);
+    assert_int_equal(look(&f, &unread, 0, 50, &ei), ERR_OK); /* nothing is known of it */
     unread.deadline_ms = 60000;
-    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 50, &ei), ERR_OK);
+    assert_int_equal(look(&f, &unread, 1, 50, &ei), ERR_OK);
     unread.deadline_ms = 100;
-    assert_int_equal(sched_chat_glance(f.s, &unread, 1, 2000, &ei), ERR_OVERLOADED);
+    assert_int_equal(look(&f, &unread, 1, 2000, &ei), ERR_OVERLOADED);
+    unread.wait = true;
+    assert_int_equal(look(&f, &unread, 1, 50, &ei), ERR_OK);
+    unread.wait_ms = 200;
+    assert_int_equal(look(&f, &unread, 1, 50, &ei), ERR_OVERLOADED);
     assert_int_equal(f.s->n_waiting, 0);
     run_all(&f);
     assert_int_equal(c.n, 200);
+    fixture_deinit(&f);
+}
+
+/* Of a burst, as many are let in before any is read as there is time for, and none of them is
+ * refused when it is read. */
+static void burst_is_let_in_or_refused_before_any_prompt_is_read(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[64] = {0};
+    struct errinfo ei = {0};
+    struct sched_chat chat[64];
+    int in = 0, refused = 0;
+    fixture_init(&f, 4);
+    f.m.base.info.rows = true;
+    for (int i = 0; i < 64; i++) {
+        char text[60];
+        memset(text, 'a' + i % 26, sizeof(text));
+        snprintf(text + 50, sizeof(text) - 50, "%d>", i);
+        chat[in] = request(&f, &c[i], text, 5);
+        chat[in].user = (uint64_t)i + 1;
+        const struct sched_glance g = {
+            .least = chat[in].prompt.n, .likely = chat[in].prompt.n, .most = 80};
+        if (sched_chat_glance(f.s, &chat[in], &g, &ei) == ERR_OK) {
+            in++;
+            continue;
+        }
+        assert_int_equal(ei.code, ERR_OVERLOADED);
+        assert_true(ei.retry_after_ms > 0);
+        tokens_deinit(&chat[in].prompt);
+        refused++;
+    }
+    assert_in_range(in, 5, 30);
+    assert_int_equal(in + refused, 64);
+    assert_int_equal(f.s->n_coming, in);
+    assert_int_equal(f.m.steps, 0);
+    for (int i = 0; i < in; i++) {
+        uint64_t id, place = chat[i].place;
+        assert_int_equal(submit(&f, &chat[i], &id, &ei), ERR_OK);
+        assert_int_equal(id, place);
+    }
+    assert_int_equal(f.s->n_coming, 0);
+    run_all(&f);
+    int answered = 0;
+    for (int i = 0; i < 64; i++)
+        answered += c[i].n == 5;
+    assert_int_equal(answered, in);
+    fixture_deinit(&f);
+}
+
+/* Who looked first is first, though the prompt of the second one was read sooner. */
+static void places_are_in_order_of_arrival(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[3] = {0};
+    struct errinfo ei;
+    struct sched_chat chat[3];
+    const struct sched_glance g = {.least = 1, .likely = 10, .most = 20};
+    fixture_init(&f, 1);
+    for (int i = 0; i < 3; i++) {
+        chat[i] = request(&f, &c[i], i ? "another>" : "first>", 3);
+        chat[i].user = (uint64_t)i + 1;
+        chat[i].wait = true;
+        assert_int_equal(sched_chat_glance(f.s, &chat[i], &g, &ei), ERR_OK);
+    }
+    assert_int_equal(submit(&f, &chat[2], NULL, &ei), ERR_OK);
+    assert_int_equal(submit(&f, &chat[1], NULL, &ei), ERR_OK);
+    assert_int_equal(submit(&f, &chat[0], NULL, &ei), ERR_OK);
+    for (int i = 0; i < 3; i++) {
+        while (c[i].dones == 0)
+            sched_round(f.s);
+        for (int k = i + 1; k < 3; k++)
+            assert_int_equal(c[k].n, 0);
+    }
+    fixture_deinit(&f);
+}
+
+/* Whatever comes of submitting, the place is free. */
+static void place_is_given_up_with_a_prompt_that_cannot_be(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c = {0};
+    struct errinfo ei;
+    const struct sched_glance g = {.least = 1, .likely = 10, .most = 20};
+    fixture_init(&f, 1);
+    struct sched_chat chat = request(&f, &c, "", 3);
+    assert_int_equal(sched_chat_glance(f.s, &chat, &g, &ei), ERR_OK);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_INVALID);
+    assert_int_equal(f.s->n_coming, 0);
+    chat = request(&f, &c, "hi>", 3);
+    assert_int_equal(sched_chat_glance(f.s, &chat, &g, &ei), ERR_OK);
+    sched_chat_leave(f.s, chat.place);
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK); /* it comes as one without */
+    run_all(&f);
+    assert_int_equal(c.n, 3);
+    chat = request(&f, &c, "hi>", 3);
+    assert_int_equal(sched_chat_glance(f.s, &chat, &g, &ei), ERR_OK);
+    tokens_deinit(&chat.prompt);
+    fixture_deinit(&f); /* with one that is still being read */
+}
+
+static struct sched *copying;
+static int copies;
+static const struct model_ops *plain_ops;
+
+static void assert_others_may_ask(void) {
+    assert_int_equal(pthread_mutex_trylock(&copying->state), 0);
+    pthread_mutex_unlock(&copying->state);
+    copies++;
+}
+
+static bool seen_copy(struct model *m, int from, int to, int n) {
+    assert_others_may_ask();
+    return plain_ops->seq_copy(m, from, to, n);
+}
+
+static size_t seen_save(struct model *m, int seq, void *to, size_t size) {
+    assert_others_may_ask();
+    return plain_ops->seq_save(m, seq, to, size);
+}
+
+static bool seen_load(struct model *m, int seq, const void *from, size_t size) {
+    assert_others_may_ask();
+    return plain_ops->seq_load(m, seq, from, size);
+}
+
+/* Requests are let in or refused meanwhile. */
+static void nobody_waits_while_states_are_copied(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[8] = {0};
+    struct errinfo ei;
+    char text[200];
+    fixture_init(&f, 2);
+    sched_free(f.s);
+    struct model_ops ops = *f.m.base.ops;
+    plain_ops = f.m.base.ops;
+    ops.seq_copy = seen_copy;
+    ops.seq_save = seen_save;
+    ops.seq_load = seen_load;
+    f.m.base.ops = &ops;
+    f.m.base.info.rows = true;
+    const struct sched_options o = {.slots = 2,
+                                    .prefixes = 2,
+                                    .prefix_tokens = 128,
+                                    .cells = 2 * SCRIPTED_WINDOW,
+                                    .shelf_bytes = 1 << 20,
+                                    .max_queued = 8};
+    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
+    copying = f.s;
+    copies = 0;
+    for (int i = 0; i < 8; i++) {
+        memset(text, 'a' + i % 4, sizeof(text));
+        memset(text, 'r', 50);
+        strcpy(text + sizeof(text) - 8, "ask me>");
+        struct sched_chat chat = request(&f, &c[i], text, 3);
+        chat.prefix = 50;
+        chat.wait = true;
+        assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+        run_all(&f);
+        assert_int_equal(c[i].n, 3);
+    }
+    assert_true(copies > 8); /* the role's prompt, conversations to the shelf and back */
+    assert_true(f.m.saves > 0 && f.m.loads > 0 && f.m.copies > 0);
     fixture_deinit(&f);
 }
 
@@ -538,6 +717,10 @@ int main(void) {
         cmocka_unit_test(missed_deadline_ends_waiting_and_prefilling_requests),
         cmocka_unit_test(who_cannot_be_in_time_after_others_is_told_at_once),
         cmocka_unit_test(glance_refuses_what_would_be_refused),
+        cmocka_unit_test(burst_is_let_in_or_refused_before_any_prompt_is_read),
+        cmocka_unit_test(places_are_in_order_of_arrival),
+        cmocka_unit_test(place_is_given_up_with_a_prompt_that_cannot_be),
+        cmocka_unit_test(nobody_waits_while_states_are_copied),
         cmocka_unit_test(first_word_after_the_deadline_is_refused),
         cmocka_unit_test(prompt_of_the_running_step_counts_once),
         cmocka_unit_test(those_who_wait_teach_the_margin),

@@ -352,9 +352,72 @@ static void pieces_of_a_long_prompt_shrink_when_they_take_longer(void **state) {
     ask(&f, &big, letters(text, 200, 'x'), 3);
     while (big.n == 0)
         sched_round(f.s);
-    assert_in_range(n_pieces, 10, 40);
+    assert_in_range(n_pieces, 20, 60);
     assert_true(pieces[3] < pieces[0]);
     assert_true(pieces[3] >= 4);
+    fixture_deinit(&f);
+}
+
+#define LONG   1000 /* tokens of a prompt */
+#define CALM   14   /* ms of an undisturbed step */
+#define BESIDE 20   /* of one after a piece */
+
+static int64_t answers_ns, longest_ns;
+static bool after_piece;
+
+/* Tokens take longer the later in a prompt they are, and so do steps after pieces. */
+static enum err deep_step(struct model *m, const struct model_item *items, int n,
+                          struct errinfo *ei) {
+    if (n > 1 && items[0].sequence == items[n - 1].sequence) {
+        clock_test_advance((int)(7 + n * (1 + items[0].position / 500.0) + 0.5));
+        pieces[n_pieces++ % 64] = n;
+        after_piece = true;
+        return plain_step(m, items, n, ei);
+    }
+    clock_test_advance(after_piece ? BESIDE : CALM);
+    after_piece = false;
+    int64_t now = clock_mono_ns();
+    if (answers_ns && now - answers_ns > longest_ns)
+        longest_ns = now - answers_ns;
+    answers_ns = now;
+    return plain_step(m, items, n, ei);
+}
+
+/* The pace is that of undisturbed steps, however long steps are beside the prompt, and however long
+ * its last tokens take. */
+static void long_prompt_makes_no_gap_of_four_undisturbed_steps(void **state) {
+    (void)state;
+    static struct model_ops ops;
+    struct fixture f;
+    struct caller c[4] = {0}, big = {0};
+    char text[LONG + 1];
+    fixture_init(&f, 5);
+    sched_free(f.s);
+    ops = *f.m.base.ops;
+    plain_step = ops.step;
+    ops.step = deep_step;
+    f.m.base.ops = &ops;
+    f.m.base.info.rows = true;
+    f.m.base.info.window = 4096;
+    const struct sched_options o = {.slots = 5,
+                                    .cells = 5 * 4096,
+                                    .max_queued = 10,
+                                    .no_guesses = true,
+                                    .base_ns = 7e6,
+                                    .answer_ns = 1.75e6,
+                                    .prompt_ns = 1e6};
+    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
+    for (int i = 0; i < 4; i++)
+        ask(&f, &c[i], "hi>", 4000);
+    while (c[3].n < 10)
+        sched_round(f.s);
+    answers_ns = longest_ns = 0;
+    n_pieces = 0;
+    ask(&f, &big, letters(text, LONG, 'x'), 3);
+    while (big.n == 0)
+        sched_round(f.s);
+    assert_in_range(longest_ns / MS, 2 * CALM, 4 * CALM);
+    assert_in_range(n_pieces, 60, 250);
     fixture_deinit(&f);
 }
 
@@ -510,6 +573,7 @@ int main(void) {
         cmocka_unit_test(prompts_go_on_while_more_wait_than_answer),
         cmocka_unit_test(small_prompts_go_one_after_another),
         cmocka_unit_test(pieces_of_a_long_prompt_shrink_when_they_take_longer),
+        cmocka_unit_test(long_prompt_makes_no_gap_of_four_undisturbed_steps),
         cmocka_unit_test(question_that_follows_its_text_is_waited_for),
         cmocka_unit_test(quick_steps_are_not_held_back),
         cmocka_unit_test(exact_continuation_goes_along_with_running_answers),

@@ -12,6 +12,9 @@
 #include "engine/slots.h"
 #include "unit/engine/scripted_model.c"
 
+#define TEXT_A "a role that several have, of some length|question one>"
+#define TEXT_B "a role that several have, of some length|question two>"
+
 #define SLOTS    6
 #define PREFIXES 2
 
@@ -219,12 +222,69 @@ static void shelf_holds_only_the_last_turn(void **state) {
     }
 }
 
+/* What somebody else asks while a state is copied: the same as before or after. */
+struct asker {
+    struct slots *slots;
+    int asked, depth, held;
+};
+
+static void ask_meanwhile(void *ctx, bool away) {
+    struct asker *a = ctx;
+    struct tokens prompt = {0};
+    struct scripted_model m;
+    a->depth += away ? 1 : -1;
+    assert_in_range(a->depth, 0, 1);
+    if (!away || !a->slots)
+        return;
+    scripted_init(&m);
+    assert_int_equal(m.base.ops->tokenize(&m.base, STR(TEXT_A), true, &prompt), ERR_OK);
+    int held = slots_held(a->slots, &prompt, 0);
+    assert_in_range(held, a->held, prompt.n - 1);
+    assert_in_range(slots_idle(a->slots), 0, SLOTS);
+    a->asked++;
+    tokens_deinit(&prompt);
+    scripted_deinit(&m);
+}
+
+static void others_may_ask_while_states_are_copied(void **state) {
+    struct fixture *f = *state;
+    struct asker a = {0};
+    const struct slots_options o = {.slots = SLOTS,
+                                    .prefixes = PREFIXES,
+                                    .prefix_tokens = 100,
+                                    .cells = SLOTS * SCRIPTED_WINDOW,
+                                    .shelf_bytes = 1 << 20,
+                                    .away = ask_meanwhile,
+                                    .ctx = &a};
+    slots_free(f->slots);
+    assert_int_equal(slots_new(&f->m.base, &o, &f->slots), ERR_OK);
+    a.slots = f->slots;
+    struct slot *first = begin(f, TEXT_A);
+    slots_keep_prefix(f->slots, first, 40);
+    a.held = 40;
+    assert_int_equal(a.asked, 1);
+    begin(f, TEXT_B); /* from the prefix */
+    assert_int_equal(a.asked, 2);
+    slots_release(f->slots, first);
+    for (int i = 0; i < SLOTS; i++) { /* they push each other out, onto the shelf */
+        char text[100];
+        memset(text, 'c' + i, sizeof(text));
+        text[99] = 0;
+        slots_release(f->slots, begin(f, text));
+    }
+    struct slot *again = begin(f, TEXT_A);
+    assert_holds(f, again, TEXT_A);
+    assert_true(a.asked > 3);
+    assert_int_equal(a.depth, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(slots_with_a_gap_are_brought_together_with_what_they_hold,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(wide_gaps_take_a_move_for_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pool_needs_no_moves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(others_may_ask_while_states_are_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(newcomer_takes_a_slot_that_was_put_away_before, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(newcomer_gets_a_slot_beside_the_running_ones, set_up,
