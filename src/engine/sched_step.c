@@ -33,7 +33,9 @@ static int add_items(struct sched *s, struct job *j, int at, int n) {
     j->computed_after = slot->computed + n;
     if (n && s->items[at + n - 1].logits)
         j->item = at + n - 1;
+    pthread_mutex_lock(&s->lock); /* others cancel what takes part */
     s->live[s->n_live++] = j->id;
+    pthread_mutex_unlock(&s->lock);
     return at + n;
 }
 
@@ -199,10 +201,7 @@ static int add_own_prefill(struct sched *s, int decodes, bool people) {
         return 0;
     s->prefill_ns += ns;
     j->piece_ns = ns;
-    pthread_mutex_lock(&s->lock);
-    int n = add_items(s, j, 0, take);
-    pthread_mutex_unlock(&s->lock);
-    return n;
+    return add_items(s, j, 0, take);
 }
 
 struct step { /* what takes part */
@@ -228,14 +227,16 @@ static void pack(struct sched *s, bool people) {
 
 /* A token of each running answer, and guesses; returns how many items there are. */
 static int add_answers(struct sched *s, int decodes, int waiting, bool people) {
-    int n = 0, outputs = s->model->info.sequences;
+    int n = 0, guessed = 0, outputs = s->model->info.sequences;
     for (struct job *j = s->running; j; j = j->next) {
         if (!steps_on(s, j) || stands_back(j, people))
             continue;
         n = add_items(s, j, n, 1);
         /* Nothing is guessed while somebody waits for a first word. */
-        if (!s->o.no_guesses && s->model->info.cuts && waiting == 0)
-            n = add_guesses(s, j, n, outputs - decodes - (n - s->n_live), decodes);
+        if (s->o.no_guesses || !s->model->info.cuts || waiting > 0)
+            continue;
+        n = add_guesses(s, j, n, outputs - decodes - guessed, decodes);
+        guessed += j->n_draft;
     }
     return n;
 }
@@ -261,16 +262,14 @@ static struct step build_step(struct sched *s) {
     if (n == 0) {
         pack(s, people);
         s->prefill_ns = 0;
-        pthread_mutex_lock(&s->lock);
         int answers = n = add_answers(s, decodes, waiting, people);
         if (!rows)
             n = add_prefill(s, n, decodes, people);
-        pthread_mutex_unlock(&s->lock);
         if (n == 0) /* all was lost in a move */
             n = add_own_prefill(s, 0, people);
         step.prefill = n - answers;
     }
-    pthread_mutex_lock(&s->lock); /* others cancel what takes part */
+    pthread_mutex_lock(&s->lock);
     step.sequences = s->n_live;
     pthread_mutex_unlock(&s->lock);
     step.decodes = decodes;

@@ -317,8 +317,10 @@ static int copies;
 static const struct model_ops *plain_ops;
 
 static void assert_others_may_ask(void) {
+    assert_int_equal(pthread_mutex_trylock(&copying->lock), 0);
     assert_int_equal(pthread_mutex_trylock(&copying->state), 0);
     pthread_mutex_unlock(&copying->state);
+    pthread_mutex_unlock(&copying->lock);
     copies++;
 }
 
@@ -337,11 +339,10 @@ static bool seen_load(struct model *m, int seq, const void *from, size_t size) {
     return plain_ops->seq_load(m, seq, from, size);
 }
 
-/* Requests are let in or refused meanwhile. */
-static void nobody_waits_while_states_are_copied(void **state) {
-    (void)state;
+/* Requests are let in or refused meanwhile, and cancelled. */
+static void copy_much(bool rows) {
     struct fixture f;
-    struct caller c[8] = {0};
+    struct caller c[16] = {0};
     struct errinfo ei;
     char text[200];
     fixture_init(&f, 2);
@@ -352,7 +353,7 @@ static void nobody_waits_while_states_are_copied(void **state) {
     ops.seq_save = seen_save;
     ops.seq_load = seen_load;
     f.m.base.ops = &ops;
-    f.m.base.info.rows = true;
+    f.m.base.info.rows = rows;
     const struct sched_options o = {.slots = 2,
                                     .prefixes = 2,
                                     .prefix_tokens = 128,
@@ -362,20 +363,28 @@ static void nobody_waits_while_states_are_copied(void **state) {
     assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
     copying = f.s;
     copies = 0;
-    for (int i = 0; i < 8; i++) {
-        memset(text, 'a' + i % 4, sizeof(text));
-        memset(text, 'r', 50);
+    for (int i = 0; i < 16; i++) { /* two together, of a role that may be new */
+        memset(text, 'a' + i % 8, sizeof(text));
+        memset(text, i < 8 ? 'r' : 's', 50);
         strcpy(text + sizeof(text) - 8, "ask me>");
         struct sched_chat chat = request(&f, &c[i], text, 3);
         chat.prefix = 50;
         chat.wait = true;
         assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+        if (i % 2 == 0)
+            continue;
         run_all(&f);
-        assert_int_equal(c[i].n, 3);
+        assert_int_equal(c[i - 1].n + c[i].n, 6);
     }
-    assert_true(copies > 8); /* the role's prompt, conversations to the shelf and back */
-    assert_true(f.m.saves > 0 && f.m.loads > 0 && f.m.copies > 0);
+    assert_true(copies > 8); /* the roles' prompts, and conversations to the shelf */
+    assert_true(f.m.saves > 0 && f.m.copies > 0);
     fixture_deinit(&f);
+}
+
+static void nobody_waits_while_states_are_copied(void **state) {
+    (void)state;
+    copy_much(true);
+    copy_much(false);
 }
 
 static enum err (*plain_step)(struct model *m, const struct model_item *items, int n,
