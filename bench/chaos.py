@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""People chat while what serves them is killed: bench/chaos.py [--minutes 5] [--users 200] [--every 5] [--quick].
+"""People chat while what serves them is killed: bench/chaos.py [--minutes 5] [--users 200] [--every 5] [--quick | --alone].
 
 Two Parleys run: one before two mock model servers, whose every answer is known beforehand (load.h), and a small one with the engine and
 SmolLM2, whose streamed answers must be what the store holds. Users ask, read the streamed answer and come back when it breaks
@@ -9,7 +9,9 @@ another process, the disk filled (where the data directory can be a small tmpfs 
 (for our processes alone: load/clock.c).
 
 An answer counts as good only when each byte of it is right. At the end every acknowledged message and every whole answer is looked for in
-the store, and what an idle server still holds is compared with what it held before."""
+the store, and what an idle server still holds is compared with what it held before.
+
+--alone: one reader of each model's answers on an otherwise idle machine, and how long an answer stands still for each kind of death."""
 
 import argparse
 import asyncio
@@ -25,11 +27,14 @@ import time
 import urllib.request
 
 from lib.load import Mock, SeededParley, print_results, program, work_folder
-from lib.returning import Page, Seen, User
+from lib.returning import ANSWER_SECONDS, Page, Seen, User
 from lib.servers import Process, api, http_status, wait_until
 
 SMALL_MODEL = "smollm2-135m-instruct"
+MODELS = "qwen2.5-coder-0.5b-instruct," + SMALL_MODEL  # of --alone: the default, and the smallest
+DEATHS = ("kill_engine", "stop_engine", "kill_server", "kill_supervisor")
 STEP_MOST_S = 7200
+BACKOFF_STABLE_S = 10  # a child that ran for so long is started again at once (src/supervisor/backoff.h)
 IDLE_GAUGES = ("parley_turns_running", "parley_streams_open", "parley_upstream_server_in_flight", "parley_engine_sequences_running",
                "parley_engine_requests_queued")
 
@@ -281,12 +286,12 @@ async def play(o, parleys, chaos):
     await asyncio.gather(*tasks)
 
 
-def start_own(o, work, clock):
+def start_own(o, work, clock, model, *options):
     """The Parley with an engine, or None."""
-    if subprocess.run([program("parley"), "model", "verify", SMALL_MODEL], capture_output=True, check=False).returncode:
-        print(f"{SMALL_MODEL} is not there (build/parley model pull {SMALL_MODEL}): the engine is left out")
+    if subprocess.run([program("parley"), "model", "verify", model], capture_output=True, check=False).returncode:
+        print(f"{model} is not there (build/parley model pull {model}): it is left out")
         return None
-    p = HardParley(work, "engine", o.engine_users, None, clock, "--model", SMALL_MODEL, "--embedding-model", "none", "--watchdog-seconds", str(o.watchdog))
+    p = HardParley(work, "engine-" + model, o.engine_users, None, clock, "--model", model, "--watchdog-seconds", str(o.watchdog), *options)
     cookie = "parley_session=" + p.cookies[0]
     for role in api(p.port, "GET", "/api/v1/roles", cookie=cookie)[0]["data"]:
         api(p.port, "PATCH", f"/api/v1/roles/{role['role_id']}", {"max_tokens": o.engine_tokens, "temperature": 0}, cookie)
@@ -312,10 +317,15 @@ def end(parleys):
 
 
 def tell_gaps(name, gaps, chaos):
-    """The longest ones, each with the faults within it and shortly before."""
-    for gap, end in sorted(gaps, reverse=True)[:3]:
+    """The longest ones, each with the faults within it and shortly before; then the longest that each kind of fault fell into."""
+    for gap, end in sorted(gaps.long, reverse=True)[:3]:
         near = [f"{act} {end - gap - at:+.1f} s before it" for at, act in chaos.when if end - gap - 3 < at < end]
         print(f"{name}: a gap of {gap:.2f} s; {', '.join(near) or 'no fault near it'}")
+    worst = {}
+    for at, act in chaos.when:
+        over = [gap for gap, end in gaps.long if end - gap <= at + 0.1 and at < end]
+        worst[act] = max([worst.get(act, 0), *over])
+    print(f"{name}: longest gap by fault,", ", ".join(f"{act} {gap:.2f} s" if gap else f"{act} < {gaps.LONG} s" for act, gap in sorted(worst.items())))
 
 
 def report(o, parleys, chaos, leaks, cpu, compared):
@@ -329,13 +339,12 @@ def report(o, parleys, chaos, leaks, cpu, compared):
         print("a database is DAMAGED")
     for name, p in zip(("mock model servers", "own engine"), parleys):
         tell_gaps(name, p.seen.gaps, chaos)
-    gaps = [sorted(gap for gap, _ in p.seen.gaps) or [0] for p in parleys]
     rows = [("answered well", 100 * good / max(good + bad, 1), "%", 99.9, "higher"),
             ("longest outage of the page", max(p.page.longest for p in parleys), "s", 1, "lower"),
-            ("longest gap within an answer", gaps[0][-1], "s", 2, "lower"),
-            ("gap within an answer, p99.9", gaps[0][int(len(gaps[0]) * .999)], "s", None, "lower")]
+            ("longest gap within an answer", parleys[0].seen.gaps.longest, "s", 2, "lower"),
+            ("gap within an answer, p99.9", parleys[0].seen.gaps.quantile(.999), "s", None, "lower")]
     if len(parleys) > 1:
-        rows += [("longest gap within an answer, own engine", gaps[1][-1], "s", 2, "lower")]
+        rows += [("longest gap within an answer, own engine", parleys[1].seen.gaps.longest, "s", 2, "lower")]
     print_results("chaos", rows + [
         ("acknowledged messages lost", lost, "messages", 0, "lower"),
         ("messages doubled", doubled, "messages", 0, "lower"),
@@ -348,6 +357,55 @@ def report(o, parleys, chaos, leaks, cpu, compared):
         ("CPU of the idle server", cpu, "% of a core", None, "lower")])
 
 
+async def die(chaos, user, death):
+    """One answer of the user in which that happens; how long it stood still at most."""
+    pieces, answer = chaos.random.randrange(20, 60), None
+    while not answer or answer.done():  # one that was short does not count
+        user.seen = Seen()
+        answer = asyncio.create_task(user.ask())
+        while user.seen.gaps.n < pieces and not answer.done():
+            await asyncio.sleep(0.01)
+    await getattr(chaos, death)()
+    await answer
+    if user.seen.bad:
+        print(f"{death}: the answer was not whole:", user.seen.reasons)
+    return user.seen.gaps.longest if user.seen.good else ANSWER_SECONDS
+
+
+async def deaths(o, parley, chaos):
+    """{death: its gaps}."""
+    keeper = asyncio.create_task(parley.keep_up(float("inf")))
+    user, found = parley.users[0], {death: [] for death in DEATHS}
+    user.wish = "Tell me a long story of ships and islands. Question"
+    await user.begin()
+    for _ in range(o.times):
+        for death in DEATHS:
+            found[death].append(await die(chaos, user, death))
+            await asyncio.sleep(BACKOFF_STABLE_S)
+    keeper.cancel()
+    return found
+
+
+def alone(o):
+    """--alone: one model after the other."""
+    o.engine_users, o.engine_tokens, o.cut, rows = 1, 120, 0, []
+    with work_folder() as work:
+        clock = Clock(work)
+        for model in o.models.split(","):
+            p = start_own(o, work, clock, model, "--log-level", "info")
+            if not p:
+                continue
+            try:
+                for death, gaps in asyncio.run(deaths(o, p, Chaos(o, [p, p], [], clock))).items():
+                    print(f"{model}, {death}: stood still for", ", ".join(f"{gap:.2f}" for gap in gaps), "s")
+                    rows.append((f"{model}, {death}", max(gaps), "s", 2, "lower"))
+                print("".join(line for line in open(p.log, encoding="utf-8", errors="replace") if "engine.ready" in line)[-1500:], end="")
+            finally:
+                p.stop()
+                p.unmount()
+    print_results("chaos-alone", rows)
+
+
 def options():
     p = argparse.ArgumentParser()
     p.add_argument("--minutes", type=float, default=5)
@@ -355,12 +413,16 @@ def options():
     p.add_argument("--every", type=float, default=5, help="seconds between two faults, on average")
     p.add_argument("--think", type=float, default=8, help="seconds between two questions of a user, on average")
     p.add_argument("--tokens", type=int, default=60)
+    p.add_argument("--questions", type=int, default=20, help="of one conversation; then a user begins another")
     p.add_argument("--engine-users", type=int, default=2, help="users of the Parley with an engine; 0 leaves it out")
     p.add_argument("--engine-tokens", type=int, default=40)
     p.add_argument("--cut", type=float, default=0.05, help="share of streams that their reader cuts")
     p.add_argument("--watchdog", type=int, default=1, help="watchdog_seconds of the servers")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--quick", action="store_true", help="one minute, 50 users")
+    p.add_argument("--alone", action="store_true", help="one reader, each kind of death by itself")
+    p.add_argument("--models", default=MODELS, help="of --alone, with commas between")
+    p.add_argument("--times", type=int, default=3, help="of --alone: each death so often")
     o = p.parse_args()
     if o.quick:
         o.minutes, o.users = 1, 50
@@ -369,6 +431,9 @@ def options():
 
 def main():
     o = options()
+    if o.alone:
+        alone(o)
+        return
     with work_folder() as work:
         clock, parleys = Clock(work), []
         seconds = int(o.minutes * 60) + 300
@@ -377,7 +442,7 @@ def main():
             main_one = HardParley(work, "chaos", o.users, ",".join(m.url for m in mocks), clock, "--watchdog-seconds", str(o.watchdog))
             parleys.append(main_one)
             main_one.users = [User(o, main_one.port, i, main_one.cookies[i], main_one.seen) for i in range(o.users)]
-            own = start_own(o, work, clock) if o.engine_users else None
+            own = start_own(o, work, clock, SMALL_MODEL, "--embedding-model", "none") if o.engine_users else None
             if own:
                 parleys.append(own)
             chaos = Chaos(o, parleys, mocks, clock)

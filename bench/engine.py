@@ -23,7 +23,8 @@ import tempfile
 import time
 
 from lib.askers import Load, ask, closed_loop
-from lib.servers import Process, free_port, http_post, http_status, library_flags, wait_until
+from lib.ports import free_port
+from lib.servers import Process, http_post, http_status, library_flags, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROLE_TOKENS, QUESTION_TOKENS, ANSWER_TOKENS, LONG_TOKENS = 128, 40, 64, 1500

@@ -13,7 +13,8 @@ import secrets
 import statistics
 
 from lib.load import Mock, SeededParley, Users, print_results, work_folder
-from lib.servers import Process, free_port, http_status, wait_until
+from lib.ports import free_port
+from lib.servers import Process, http_status, wait_until
 
 TOKENS, TURNS = 20, 10
 

@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 
-from lib.servers import Process, free_port, http_status, wait_until
+from lib.ports import free_port
+from lib.servers import Process, http_status, wait_until
 
 CLIENTS = 24
 WORDS = "river stone garden winter bridge letter market music window paper morning island silver forest engine summer".split()

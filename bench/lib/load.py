@@ -6,7 +6,8 @@ import subprocess
 import tempfile
 import time
 
-from lib.servers import Process, free_port, http_status, wait_until
+from lib.ports import free_port
+from lib.servers import Process, http_status, wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

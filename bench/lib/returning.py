@@ -36,6 +36,31 @@ class Broken(Exception):
     """The connection went away, or the server asks to come back later."""
 
 
+class Gaps:
+    """Between two pieces of an answer: how many there were of each length, and the long ones with the time of their end."""
+    STEP, LONG, MOST = 0.01, 0.5, 20000  # seconds; seconds; as many long ones
+
+    def __init__(self):
+        self.n, self.counts, self.long, self.longest = 0, {}, [], 0.0
+
+    def add(self, gap, end):
+        step = int(gap / self.STEP)
+        self.n += 1
+        self.counts[step] = self.counts.get(step, 0) + 1
+        self.longest = max(self.longest, gap)
+        if gap >= self.LONG and len(self.long) < self.MOST:
+            self.long.append((gap, end))
+
+    def quantile(self, share):
+        """To STEP exactly; what is longer counts as its upper end."""
+        left = share * self.n
+        for step in sorted(self.counts):
+            left -= self.counts[step]
+            if left < 0:
+                return min((step + 1) * self.STEP, self.longest)
+        return self.longest
+
+
 class Seen:
     """What the people of one Parley saw."""
 
@@ -43,7 +68,7 @@ class Seen:
         self.good = self.bad = self.reconnected = self.resent = 0
         self.acknowledged = {}  # message id of the answer → question
         self.texts = {}  # … of those that were whole → the text that was streamed
-        self.gaps, self.reasons = [], {}  # gaps: (seconds, when it was over)
+        self.gaps, self.reasons = Gaps(), {}
 
     def failed(self, why):
         self.bad += 1
@@ -56,7 +81,7 @@ class User:
     def __init__(self, o, port, number, cookie, seen, known=True):
         self.o, self.port, self.number, self.cookie, self.seen, self.known = o, port, number, cookie, seen, known
         self.random = random.Random(number)
-        self.conversation, self.asked, self.writer = None, 0, None
+        self.wish, self.conversation, self.asked, self.writer = "Question", None, 0, None
 
     def cut_connection(self):
         """What it is reading breaks off, as when a network goes away."""
@@ -129,7 +154,7 @@ class User:
                 elif event in ("token", "reset"):
                     now = time.monotonic()
                     if state["at"]:
-                        self.seen.gaps.append((now - state["at"], now))
+                        self.seen.gaps.add(now - state["at"], now)
                     state["at"] = now
                     state["text"] = data["text"] if event == "reset" else state["text"] + data["text"]
                 elif event == "done":
@@ -143,7 +168,7 @@ class User:
                     raise Broken
 
     async def ask(self):
-        question = f"Question {self.asked} of user {self.number}, drawn {self.random.randrange(10**9)}"
+        question = f"{self.wish} {self.asked} of user {self.number}, drawn {self.random.randrange(10**9)}"
         self.asked += 1
         key = f"m-{self.number}-{self.asked}-{self.random.random()}"
         state = {"question": question, "id": None, "last": 0, "text": "", "at": 0, "done": False, "error": None}
@@ -203,8 +228,10 @@ class User:
 
     async def live(self, until):
         await asyncio.sleep(self.random.random() * self.o.think)
-        await self.begin()
         while time.monotonic() < until:
+            if self.asked % self.o.questions == 0:  # else conversations grow for an hour
+                self.conversation = None
+                await self.begin()
             await self.ask()
             await asyncio.sleep(self.random.expovariate(1 / self.o.think))
 

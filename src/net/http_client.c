@@ -192,10 +192,24 @@ void call_take_field(struct http_call *call, struct str name, struct str value) 
 
 /* ---- paced reading ---- */
 
+static void dequeue(struct sock *s) {
+    struct http_client *c = s->client;
+    if (!s->due_ns)
+        return;
+    s->due_ns = 0;
+    *(s->prev ? &s->prev->next : &c->queue) = s->next;
+    *(s->next ? &s->next->prev : &c->queue_last) = s->prev;
+}
+
+/* Without memory for the clock, sockets are read as bytes come. */
 static void set_pace_timer(struct http_client *c, int64_t now) {
     int64_t left = c->queue->due_ns - now;
     struct timeval tv = {.tv_usec = left > 0 ? (suseconds_t)(left / 1000) % 1000000 : 0};
-    event_add(&c->pace_timer, &tv);
+    while (c->queue && event_add(&c->pace_timer, &tv) != 0) {
+        struct sock *s = c->queue;
+        dequeue(s);
+        event_add(&s->event, NULL);
+    }
 }
 
 static void enqueue(struct sock *s, int64_t now) {
@@ -208,15 +222,6 @@ static void enqueue(struct sock *s, int64_t now) {
     c->queue_last = s;
     if (c->queue == s)
         set_pace_timer(c, now);
-}
-
-static void dequeue(struct sock *s) {
-    struct http_client *c = s->client;
-    if (!s->due_ns)
-        return;
-    s->due_ns = 0;
-    *(s->prev ? &s->prev->next : &c->queue) = s->next;
-    *(s->next ? &s->next->prev : &c->queue_last) = s->prev;
 }
 
 static bool is_paced(const struct sock *s) {
@@ -273,14 +278,14 @@ void http_call_pace(struct http_call *call) {
     call->paced = call->plain;
 }
 
-void sock_watch(struct sock *s, short what) {
+bool sock_watch(struct sock *s, short what) {
     dequeue(s);
     if (event_initialized(&s->event))
         event_del(&s->event);
     s->reads = what == EV_READ;
     event_assign(&s->event, loop_base(s->client->loop), s->fd, (short)(what | EV_PERSIST),
                  on_socket_event, s);
-    event_add(&s->event, NULL);
+    return event_add(&s->event, NULL) == 0;
 }
 
 void sock_forget(struct sock *s) {
@@ -324,7 +329,11 @@ enum err http_call_start(struct http_client *c, const struct http_call_spec *spe
     call->idle_ns = (int64_t)spec->idle_timeout_ms * 1000000;
     call->last_ns = clock_mono_ns();
     event_assign(&call->idle_event, loop_base(c->loop), -1, 0, on_idle, call);
+    const struct timeval idle = {.tv_sec = spec->idle_timeout_ms / 1000,
+                                 .tv_usec = spec->idle_timeout_ms % 1000 * 1000};
     enum err e = plain_takes(spec) ? plain_prepare(call, spec, ei) : curl_prepare(call, spec, ei);
+    if (!e && spec->idle_timeout_ms && event_add(&call->idle_event, &idle) != 0)
+        e = err_set(ei, ERR_NOMEM, NULL);
     if (e) {
         call_free(call);
         return e;
@@ -333,11 +342,6 @@ enum err http_call_start(struct http_client *c, const struct http_call_spec *spe
     if (c->calls)
         c->calls->prev = call;
     c->calls = call;
-    if (spec->idle_timeout_ms) {
-        struct timeval tv = {.tv_sec = spec->idle_timeout_ms / 1000,
-                             .tv_usec = spec->idle_timeout_ms % 1000 * 1000};
-        event_add(&call->idle_event, &tv);
-    }
     call_settle_later(call);
     if (ret)
         *ret = call;

@@ -3,7 +3,8 @@
  * http:// to 127.0.0.0/8, [::1] and Unix sockets is spoken by http_plain.c, everything else by
  * libcurl's multi-socket interface. The first is strict: an answer with bare line feeds, folded
  * lines or more fields than HTTP_MAX_HEADERS is ERR_UPSTREAM. Both send a request once more when a
- * kept connection turns out to have been closed before a byte of the answer came. */
+ * kept connection turns out to have been closed before a byte of the answer came; the first only
+ * within a second, as long as a request and the connection's end may have crossed. */
 #pragma once
 
 #include "base/err.h"

@@ -98,8 +98,8 @@ bool call_gather(struct http_call *call, struct str bytes);
 /* n bytes of the body have come; they are gathered by whoever counts. False: they are too many. */
 bool call_count(struct http_call *call, size_t n);
 void client_give_gathered(struct http_client *c); /* when a read is over */
-void sock_watch(struct sock *s, short what);      /* EV_READ, EV_WRITE: from here on */
-void sock_forget(struct sock *s);                 /* before it is freed */
+bool sock_watch(struct sock *s, short what); /* EV_READ, EV_WRITE: from here on; false: no memory */
+void sock_forget(struct sock *s);            /* before it is freed */
 
 /* ---- http_curl.c ---- */
 enum err curl_way_new(struct http_client *c, struct errinfo *ei) ERR_CHECK;

@@ -72,15 +72,19 @@ static enum err error_of(CURLcode code) {
 
 /* ---- driving libcurl ---- */
 
+static struct http_call *call_of(CURL *easy) {
+    char *private = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+    return (struct http_call *)(void *)private;
+}
+
 static void collect_done(struct curl_way *w) {
     CURLMsg *m;
     int left;
     while ((m = curl_multi_info_read(w->multi, &left))) {
         if (m->msg != CURLMSG_DONE)
             continue;
-        char *private = NULL;
-        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private);
-        struct http_call *call = (struct http_call *)(void *)private;
+        struct http_call *call = call_of(m->easy_handle);
         call->nameless = m->data.result == CURLE_COULDNT_RESOLVE_HOST;
         call_finish(call, error_of(m->data.result));
         call_settle_later(call);
@@ -126,10 +130,7 @@ static void sock_free(struct sock *s) {
 }
 
 /* Which call's it is now: a kept connection has one after the other. */
-static void set_call(struct sock *s, CURL *easy) {
-    char *private = NULL;
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
-    struct http_call *call = (struct http_call *)(void *)private;
+static void set_call(struct sock *s, struct http_call *call) {
     if (s->call)
         s->call->sock = NULL;
     if (call && call->sock)
@@ -137,6 +138,15 @@ static void set_call(struct sock *s, CURL *easy) {
     s->call = call;
     if (call)
         call->sock = s;
+}
+
+/* A socket that cannot be watched ends its call alone: an error from socket_cb() would end all. */
+static int without_memory(struct http_call *call) {
+    if (!call)
+        return 0;
+    call_finish(call, ERR_NOMEM);
+    call_settle_later(call);
+    return 0;
 }
 
 static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user) {
@@ -148,16 +158,17 @@ static int socket_cb(CURL *easy, curl_socket_t fd, int what, void *user, void *s
         curl_multi_assign(w->multi, fd, NULL);
         return 0;
     }
+    struct http_call *call = call_of(easy);
     if (!s && !(s = calloc(1, sizeof *s)))
-        return -1;
+        return without_memory(call);
     s->client = w->client;
     s->fd = fd;
     s->act = act_on;
-    set_call(s, easy);
+    set_call(s, call);
     curl_multi_assign(w->multi, fd, s);
-    sock_watch(
-        s, (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0)));
-    return 0;
+    short events =
+        (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0));
+    return sock_watch(s, events) ? 0 : without_memory(call);
 }
 
 static int timer_cb(CURLM *multi, long ms, void *user) {

@@ -5,8 +5,10 @@
  *   dialled ──connected──▶ sending ──▶ reading ──answer whole──▶ idle, kept ──next call──▶ sending
  *      └──fault, silence, cancelled──▶ closed ◀──closed by the peer──┘
  *
- * A kept connection that ends without a byte of an answer was closed by its server just as the
- * request went out: the request goes out once more, on a new one. */
+ * A kept connection that ends without a byte of an answer, soon after the request went out, was
+ * closed by its server just then: the request goes out once more, on a new one, within the time
+ * that it has in all. One that ends later most likely ended over the request, which may have had
+ * its effect: whoever asked is told, and knows whether it may be asked again. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -24,7 +26,9 @@
 
 #define REQUEST_MAX ((size_t)1 << 30)
 #define IDLE_NS     ((int64_t)120 * 1000000000) /* older ones are not used again */
-#define SCRATCH     ((size_t)64 << 10)
+#define CROSSING_NS                                                                                \
+    ((int64_t)1000000000) /* a request and its connection's end cross on their way */
+#define SCRATCH ((size_t)64 << 10)
 
 struct target {
     union {
@@ -52,6 +56,7 @@ struct conn {
     struct conn *prev, *next; /* among the idle ones */
     size_t sent;              /* bytes of the request */
     int64_t idle_ns;          /* since when it is idle */
+    int64_t begun_ns;         /* when the request was begun */
     bool connecting, used, idle;
     bool broken; /* it took no more of the request */
 };
@@ -270,10 +275,8 @@ static struct sock *send_request(struct conn *k) {
         k->sent += (size_t)n;
     }
     bool all = k->sent == b->n;
-    if (!all && k->sock.reads)
-        sock_watch(&k->sock, EV_READ | EV_WRITE);
-    else if (all && !k->sock.reads)
-        sock_watch(&k->sock, EV_READ);
+    if (all != k->sock.reads && !sock_watch(&k->sock, all ? EV_READ : EV_READ | EV_WRITE))
+        return fail(k, ERR_NOMEM, err_text(ERR_NOMEM));
     return &k->sock;
 }
 
@@ -282,6 +285,7 @@ static void begin_on(struct conn *k, struct http_call *call) {
     k->sock.call = call;
     call->sock = &k->sock;
     k->sent = 0;
+    k->begun_ns = clock_mono_ns();
     http_reader_begin(&k->reader, call->local->head);
 }
 
@@ -306,19 +310,24 @@ static void start(struct http_call *call, bool kept) {
     if (k->connecting) {
         struct timeval tv = {.tv_sec = p->connect_ms / 1000,
                              .tv_usec = p->connect_ms % 1000 * 1000};
-        sock_watch(&k->sock, EV_READ | EV_WRITE);
-        event_add(&k->sock.event, &tv);
-        return;
+        if (!sock_watch(&k->sock, EV_READ | EV_WRITE) || event_add(&k->sock.event, &tv) != 0)
+            fail(k, ERR_NOMEM, err_text(ERR_NOMEM));
+    } else if (sock_watch(&k->sock, EV_READ)) {
+        send_request(k);
+    } else {
+        fail(k, ERR_NOMEM, err_text(ERR_NOMEM));
     }
-    sock_watch(&k->sock, EV_READ);
-    send_request(k);
 }
 
 void plain_begin(struct http_call *call) {
     struct plain_call *p = call->local;
     if (p->total_ms) {
         struct timeval tv = {.tv_sec = p->total_ms / 1000, .tv_usec = p->total_ms % 1000 * 1000};
-        event_add(&p->total, &tv);
+        if (event_add(&p->total, &tv) != 0) {
+            call_finish(call, ERR_NOMEM);
+            call_settle_later(call);
+            return;
+        }
     }
     start(call, true);
 }
@@ -337,7 +346,8 @@ static struct sock *connected(struct conn *k, short what) {
         return fail(k, ERR_UNAVAILABLE, why);
     }
     k->connecting = false;
-    sock_watch(&k->sock, EV_READ | EV_WRITE); /* without the time limit */
+    if (!sock_watch(&k->sock, EV_READ | EV_WRITE)) /* without the time limit */
+        return fail(k, ERR_NOMEM, err_text(ERR_NOMEM));
     return send_request(k);
 }
 
@@ -371,7 +381,8 @@ static struct sock *ended(struct conn *k, int why) {
         conn_close(k);
         return NULL;
     }
-    if (k->used && !k->reader.any && !call->cancelled && !call->finished) {
+    bool crossed = k->used && !k->reader.any && clock_mono_ns() - k->begun_ns < CROSSING_NS;
+    if (crossed && !call->cancelled && !call->finished) {
         conn_close(k);
         start(call, false);
         return NULL;

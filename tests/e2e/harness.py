@@ -11,14 +11,17 @@ import hashlib
 import http.client
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+
+sys.path.append(os.path.join(os.path.dirname(__file__), "..", "..", "bench"))
+
+from lib.ports import free_port  # noqa: E402
 
 BINARY = os.environ.get("PARLEY_BINARY", os.path.join(os.path.dirname(__file__), "..", "..", "build", "parley"))
 SMALL_MODEL = "smollm2-135m-instruct"
@@ -27,21 +30,6 @@ SMALL_MODEL = "smollm2-135m-instruct"
 # A machine that is held up for a moment must not change what is said: nothing is left out for being late. Tests of just that say
 # otherwise.
 PATIENT = {"PARLEY_EMBEDDING_WAIT_MS": "60000", "PARLEY_SEARCH_WAIT_MS": "60000", "PARLEY_GUARD_TIMEOUT_MS": "60000"}
-
-
-def free_port():
-    """A port that nothing has, and that no outgoing connection is given before it is used, or while its program is away."""
-    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
-        low, high = map(int, f.read().split())
-    others = [port for port in range(10000, 65536) if not low <= port <= high] or range(10000, 65536)
-    while True:
-        with socket.socket() as s:
-            port = random.choice(others)
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
 
 
 def wait_for(check, what, seconds=300):

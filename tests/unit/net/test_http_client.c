@@ -387,7 +387,7 @@ static void client_speaks_over_a_unix_socket(void **state) {
 
 /* A server that is no server: sends what it is told, on one connection after the other, and closes
  * each. An answer that begins with "=" is sent without closing, and the next one on the same
- * connection. */
+ * connection; before one that begins with "~" two seconds pass. */
 struct raw {
     const char *const *answers;
     int fd, connections;
@@ -398,12 +398,15 @@ static void *serve_raw(void *arg) {
     char rubbish[4096];
     int fd = -1;
     for (const char *const *a = r->answers; *a; a++) {
-        bool stays = **a == '=';
+        bool stays = **a == '=', late = **a == '~';
         if (fd < 0) {
             fd = accept(r->fd, NULL, NULL);
             r->connections++;
         }
-        if (recv(fd, rubbish, sizeof rubbish, 0) > 0)
+        bool asked = recv(fd, rubbish, sizeof rubbish, 0) > 0;
+        if (asked && late)
+            clock_test_advance(2000);
+        else if (asked)
             send(fd, *a + stays, strlen(*a) - stays, MSG_NOSIGNAL);
         if (!stays) {
             close(fd);
@@ -484,13 +487,32 @@ static void client_kept_connection_that_was_closed_is_dialled_again(void **state
     (void)state;
     struct seen s[2] = {{0}, {0}};
     /* the second request arrives on the kept connection, which ends without a word */
+    clock_test_set(1000000000, 1000); /* at once, however slow the machine is */
     int n = ask_raw((const char *const[]){"=" OK_2, "", OK_2, NULL}, "GET", s, 2);
+    clock_test_end();
     assert_int_equal(n, 2);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(s[i].err, ERR_OK);
         assert_true(str_eqz(buf_str(&s[i].body), "ok"));
         buf_deinit(&s[i].body);
     }
+}
+
+/* By then the server may have done what it was asked for. */
+static void client_kept_connection_that_was_closed_late_is_not_dialled_again(void **state) {
+    (void)state;
+    struct seen s[2] = {{0}, {0}};
+    if (by_curl)
+        skip(); /* libcurl sends it again at any time */
+    clock_test_set(1000000000, 1000);
+    int n = ask_raw((const char *const[]){"=" OK_2, "~", NULL}, "POST", s, 2);
+    clock_test_end();
+    assert_int_equal(n, 1);
+    assert_int_equal(s[0].err, ERR_OK);
+    assert_int_equal(s[1].err, ERR_UPSTREAM);
+    assert_int_equal(s[1].status, 0);
+    buf_deinit(&s[0].body);
+    buf_deinit(&s[1].body);
 }
 
 static void client_connection_is_not_kept_when_the_server_says_so(void **state) {
@@ -690,6 +712,7 @@ int main(void) {
         ON_LOOP(client_broken_answers_are_errors),
         ON_LOOP(client_answers_of_every_framing_are_whole),
         ON_LOOP(client_kept_connection_that_was_closed_is_dialled_again),
+        ON_LOOP(client_kept_connection_that_was_closed_late_is_not_dialled_again),
         ON_LOOP(client_connection_is_not_kept_when_the_server_says_so),
         ON_LOOP(client_connection_with_late_bytes_is_not_used_again),
         ON_LOOP(client_paced_call_reads_many_pieces_at_once),
