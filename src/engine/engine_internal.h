@@ -51,6 +51,8 @@ struct engine {
     struct rates rates; /* as last kept; base_ns 0 = not known */
     struct keep *keep;  /* NULL = none; the compute thread's */
     struct errinfo load_error, load_embed_error;
+    int64_t lap_ns;                     /* when the last part of the start was over */
+    int chat_ms, embedding_ms, rest_ms; /* what its parts took */
     _Atomic(struct sched *) abort_sched;
     atomic_int progress; /* of loading, in thousandths */
     atomic_bool stop_loading;

@@ -27,6 +27,7 @@
 #include "engine/gguf_header.h"
 #include "engine/llama_kv.h"
 #include "engine/llama_library.h"
+#include "engine/mapped_file.h"
 #include "engine/memory.h"
 #include "engine/model.h"
 #include "engine/pace.h"
@@ -579,7 +580,7 @@ struct plan { /* sizes settled before anything is loaded */
     int cells;     /* of the slots */
     int cells_all; /* and of the prefixes, in a pool */
     int kept;      /* tokens of the prefixes, with rows: they are states beside the cells */
-    bool copied;   /* weights are laid out anew (q8_panels.h), so mapping the file saves nothing */
+    bool copied; /* weights are laid out anew (q8_panels.h), and the file hardly looked at again */
     int64_t bytes;
 };
 
@@ -649,8 +650,6 @@ static bool on_progress(float fraction, void *ctx) {
 static enum err load(struct llama_weights *w, const struct llama_open_options *o,
                      const struct plan *p, struct errinfo *ei) {
     struct llama_model_params mp = llama_model_default_params();
-    if (p->copied)
-        mp.load_mode = LLAMA_LOAD_MODE_NONE;
     mp.progress_callback = on_progress;
     mp.progress_callback_user_data = (void *)o;
     w->model = llama_model_load_from_file(o->path, mp);
@@ -660,6 +659,8 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
             "%s cannot be loaded: it is damaged or of a kind that is not known; fetch it "
             "again or choose another model",
             o->path);
+    if (p->copied)
+        mapped_file_release(o->path);
     struct llama_context_params cp = llama_context_default_params();
     if (o->embedding) {
         cp.n_ctx = cp.n_batch = cp.n_ubatch = EMBED_TOKENS;

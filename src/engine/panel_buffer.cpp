@@ -2,8 +2,11 @@
  * are packed when they are set, and traits that compute GGML_OP_MUL_MAT with them. */
 #include "engine/panel_buffer.h"
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <system_error>
+#include <thread>
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -20,6 +23,8 @@ namespace {
 constexpr size_t ALIGN = 64;
 constexpr int64_t TAKE = 64;   /* blocks made Q8_0 at a time */
 constexpr int CHUNKS_EACH = 4; /* pieces of the work for each thread: the faster takes more */
+constexpr size_t PACK_PIECE = (size_t)512 << 10; /* bytes that a thread lays out at a time */
+constexpr unsigned PACK_THREADS = 4;             /* memory is not much faster with more */
 
 ggml_backend_buffer_type_t buffer_type();
 
@@ -105,14 +110,47 @@ ggml_status init_tensor(ggml_backend_buffer_t, ggml_tensor *t) {
     return GGML_STATUS_SUCCESS;
 }
 
+/* Weights that are being laid out anew, by several threads: people wait for it when an engine was
+ * killed. */
+struct packing {
+    const char *rows;
+    char *panels;
+    size_t blocks, panel_bytes, n, each; /* panels in all, and at a time */
+    std::atomic<size_t> next{0};
+
+    void work() {
+        for (size_t begin; (begin = next.fetch_add(each)) < n;)
+            for (size_t i = begin; i < begin + each && i < n; i++)
+                kernel->pack(kernel, blocks, rows + i * panel_bytes, panels + i * panel_bytes);
+    }
+};
+
+/* As many helpers as there are pieces for, or as can be started. */
+void pack_together(packing &p) {
+    std::thread helpers[PACK_THREADS - 1];
+    const size_t pieces = (p.n + p.each - 1) / p.each, cpus = std::thread::hardware_concurrency();
+    try {
+        for (size_t i = 0; i < PACK_THREADS - 1 && i + 1 < pieces && i + 1 < cpus; i++)
+            helpers[i] = std::thread(&packing::work, &p);
+    } catch (const std::system_error &) {
+    }
+    p.work();
+    for (std::thread &t : helpers)
+        if (t.joinable())
+            t.join();
+}
+
 void set_tensor(ggml_backend_buffer_t, ggml_tensor *t, const void *data, size_t offset,
                 size_t size) {
     GGML_ASSERT(offset == 0 && size == ggml_nbytes(t) && fits(t));
-    const size_t blocks = (size_t)(t->ne[0] / Q8_BLOCK);
-    const size_t panel_bytes = blocks * Q8_BLOCK_BYTES * Q8_PANEL_ROWS;
-    for (size_t at = 0; at < size; at += panel_bytes)
-        q8_panel_pack(kernel, blocks, static_cast<const char *>(data) + at,
-                      static_cast<char *>(t->data) + at);
+    packing p;
+    p.rows = static_cast<const char *>(data);
+    p.panels = static_cast<char *>(t->data);
+    p.blocks = (size_t)(t->ne[0] / Q8_BLOCK);
+    p.panel_bytes = p.blocks * Q8_BLOCK_BYTES * Q8_PANEL_ROWS;
+    p.n = size / p.panel_bytes;
+    p.each = p.panel_bytes < PACK_PIECE ? PACK_PIECE / p.panel_bytes : 1;
+    pack_together(p);
 }
 
 const char *name_of(ggml_backend_buffer_type_t) {

@@ -1,32 +1,14 @@
 /* See q8_panels.h. A panel holds the scales first (for each block those of 16 rows), then for each
  * block eight vectors of 64 bytes: the j-th has weights 4 j to 4 j + 3 of each row.
  *
- * VPDPBUSD multiplies unsigned bytes by signed ones. For the kernels that have it weights are
- * stored
- * + 128, and its sums begin at -128 times the activations' sum (q8_activation.start). The others
+ * VPDPBUSD multiplies unsigned bytes by signed ones. For the kernels that have it weights have 128
+ * added, and its sums begin at -128 times the activations' sum (q8_activation.start). The others
  * multiply what a weight is without its sign by activations that got it. */
 #include "engine/q8_panels.h"
 
 #include <string.h>
 
 #define GROUPS 8 /* of four weights in a block */
-
-void q8_panel_pack(const struct q8_kernel *k, size_t blocks, const void *rows, void *ret_panel) {
-    const uint32_t offset = k->offset * 0x01010101u;
-    const unsigned char *from = rows;
-    unsigned char *scales = ret_panel, *weights = scales + 2 * Q8_PANEL_ROWS * blocks;
-    for (size_t b = 0; b < blocks; b++)
-        for (size_t r = 0; r < Q8_PANEL_ROWS; r++) {
-            const unsigned char *block = from + (r * blocks + b) * Q8_BLOCK_BYTES;
-            memcpy(scales + 2 * (b * Q8_PANEL_ROWS + r), block, 2);
-            for (size_t j = 0; j < GROUPS; j++) {
-                uint32_t four;
-                memcpy(&four, block + 2 + 4 * j, 4);
-                four ^= offset; /* 128 or 0: without a carry */
-                memcpy(weights + 4 * ((b * GROUPS + j) * Q8_PANEL_ROWS + r), &four, 4);
-            }
-        }
-}
 
 #if defined(__x86_64__)
 
@@ -46,6 +28,50 @@ static inline int32_t four_of(const struct q8_activation *a, size_t group) {
     int32_t four;
     memcpy(&four, a->values + 4 * group, 4);
     return four;
+}
+
+/* Eight rows' weights of a block: the j-th of *ret has weights 4 j to 4 j + 3 of each. */
+AVX2 INLINE void transpose(const unsigned char *first, size_t row_bytes, __m256i ret[GROUPS]) {
+    __m256i r[8], pairs[8], fours[8];
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++)
+        r[i] = _mm256_loadu_si256((const void *)(first + i * row_bytes + 2));
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 8; i += 2) {
+        pairs[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (size_t i = 0; i < 8; i += 4) {
+        fours[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);
+        fours[i + 1] = _mm256_unpackhi_epi64(pairs[i], pairs[i + 2]);
+        fours[i + 2] = _mm256_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+        fours[i + 3] = _mm256_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+        ret[i] = _mm256_permute2x128_si256(fours[i], fours[i + 4], 0x20);
+        ret[i + 4] = _mm256_permute2x128_si256(fours[i], fours[i + 4], 0x31);
+    }
+}
+
+AVX2 static void pack(const struct q8_kernel *k, size_t blocks, const void *rows, void *ret_panel) {
+    const __m256i offset = _mm256_set1_epi8((char)k->offset);
+    const size_t row_bytes = blocks * Q8_BLOCK_BYTES;
+    unsigned char *scales = ret_panel, *weights = scales + 2 * Q8_PANEL_ROWS * blocks;
+    for (size_t b = 0; b < blocks; b++) {
+        const unsigned char *block = (const unsigned char *)rows + b * Q8_BLOCK_BYTES;
+        for (size_t r = 0; r < Q8_PANEL_ROWS; r++)
+            memcpy(scales + 2 * (b * Q8_PANEL_ROWS + r), block + r * row_bytes, 2);
+        for (size_t half = 0; half < 2; half++) {
+            __m256i of_group[GROUPS];
+            transpose(block + 8 * half * row_bytes, row_bytes, of_group);
+#pragma GCC unroll 8
+            for (size_t j = 0; j < GROUPS; j++) /* + 128 or + 0: without a carry */
+                _mm256_storeu_si256((void *)(weights + 64 * (b * GROUPS + j) + 32 * half),
+                                    _mm256_xor_si256(of_group[j], offset));
+        }
+    }
 }
 
 AVX2 static void take(size_t blocks, const void *q8, struct q8_activation *ret, float *ret_scales) {
@@ -197,8 +223,8 @@ AVX2 static void multiply_avx2(size_t blocks, const void *panel, size_t columns,
 /* ---- which there are ---- */
 
 const struct q8_kernel *q8_kernel_get(size_t i) {
-    static const struct q8_kernel vnni512 = {"AVX-512 VNNI", 0x80, take, multiply_vnni512};
-    static const struct q8_kernel avx2 = {"AVX2", 0, take, multiply_avx2};
+    static const struct q8_kernel vnni512 = {"AVX-512 VNNI", 0x80, pack, take, multiply_vnni512};
+    static const struct q8_kernel avx2 = {"AVX2", 0, pack, take, multiply_avx2};
     const struct q8_kernel *usable[2];
     size_t n = 0;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -29,6 +29,9 @@ struct q8_activation {
 struct q8_kernel {
     const char *name;
     unsigned char offset; /* added to each byte of a weight in a panel */
+    /* 16 rows of `blocks` blocks each, one after the other, as a panel of as many bytes. They do
+     * not overlap. */
+    void (*pack)(const struct q8_kernel *k, size_t blocks, const void *rows, void *ret_panel);
     /* Activations that ggml has made Q8_0 of (`blocks` blocks, one after the other). */
     void (*take)(size_t blocks, const void *q8, struct q8_activation *ret, float *ret_scales);
     /* One panel times `columns` columns: ret[c * stride + r] for row r and column c. Column c's
@@ -40,7 +43,3 @@ struct q8_kernel {
 
 /* The i-th of those that this CPU can run, the fastest first; NULL past the last. */
 const struct q8_kernel *q8_kernel_get(size_t i);
-
-/* 16 rows of `blocks` blocks each, one after the other, as a panel of as many bytes. They do not
- * overlap. */
-void q8_panel_pack(const struct q8_kernel *k, size_t blocks, const void *rows, void *ret_panel);

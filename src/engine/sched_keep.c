@@ -11,8 +11,9 @@
 #include "base/metrics.h"
 #include "engine/sched_internal.h"
 
-#define KEEP_EVERY   48 /* tokens: computed anew they take about a second where one takes 20 ms */
-#define KEEP_SHARE   30 /* of so much time one part goes into keeping */
+#define KEEP_EVERY   48        /* tokens: computed anew they take a step or two; */
+#define KEEP_EXACT   16        /* for exact answers one step each, a third of a second at 20 ms */
+#define KEEP_SHARE   30        /* of so much time one part goes into keeping */
 #define KEEP_AWAITED (20 * MS) /* what takes longer is not kept while a first word is awaited */
 
 void sched_restore(struct sched *s) {
@@ -37,11 +38,12 @@ void sched_restore(struct sched *s) {
 
 static bool is_due(struct sched *s, struct job *j) {
     const struct slot *slot = j->slot;
-    if (j->chat.background || slot->computed - j->kept < KEEP_EVERY)
+    int every = s->model->info.rows && j->chat.exact ? KEEP_EXACT : KEEP_EVERY;
+    if (j->chat.background || slot->computed - j->kept < every)
         return false;
     if (j->kept == 0)
         j->kept = keep_held(s->o.keep, slot->tokens.p, slot->computed);
-    return slot->computed - j->kept >= KEEP_EVERY;
+    return slot->computed - j->kept >= every;
 }
 
 /* Requests come in meanwhile: slots are changed by this thread alone. */

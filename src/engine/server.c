@@ -361,7 +361,8 @@ static void on_loaded_in_loop(void *arg) {
         en->answer_overhead = overhead(en->chat, true);
         log_event(LOG_INFO, "engine.ready", LF_Z("model", en->o->chat_name),
                   LF_INT("window", en->chat->info.window),
-                  LF_INT("memory_mib", en->chat->info.bytes >> 20));
+                  LF_INT("memory_mib", en->chat->info.bytes >> 20), LF_INT("chat_ms", en->chat_ms),
+                  LF_INT("embedding_ms", en->embedding_ms), LF_INT("rest_ms", en->rest_ms));
     } else if (!ready &&
                !en->ending) { /* else the loading was broken off, which says nothing of the file */
         log_event(LOG_ERROR, "engine.broken", LF_ERR(&en->error));
@@ -467,6 +468,13 @@ static void open_keep(struct engine *en) {
         log_event(LOG_WARN, "engine.keeps_nothing");
 }
 
+/* Milliseconds since it was last asked. */
+static int lap(struct engine *en) {
+    int64_t before = en->lap_ns;
+    en->lap_ns = clock_mono_ns();
+    return (int)((en->lap_ns - before) / 1000000);
+}
+
 static enum err load_models(struct engine *en) {
     const char *adapters[MODEL_ADAPTERS_MAX];
     for (int i = 0; i < en->o->n_adapters; i++)
@@ -485,6 +493,7 @@ static enum err load_models(struct engine *en) {
     };
     enum err e =
         en->o->chat_path ? llama_model_open(&o, &en->loaded_chat, &en->load_error) : ERR_OK;
+    en->chat_ms = lap(en);
     if (e)
         return e;
     if (en->o->embedding_path) {
@@ -495,6 +504,7 @@ static enum err load_models(struct engine *en) {
         o.progress = NULL;
         if (llama_model_open(&o, &en->loaded_embedding, &en->load_embed_error))
             en->loaded_embedding = NULL;
+        en->embedding_ms = lap(en);
     }
     const struct model *chat = en->loaded_chat;
     if (chat)
@@ -515,11 +525,13 @@ static enum err load_models(struct engine *en) {
         .prompt_ns = en->rates.prompt_ns,
     };
     e = sched_new(en->loaded_chat, en->loaded_embedding, &so, &en->loaded_sched);
+    en->rest_ms = lap(en);
     return e ? err_set(&en->load_error, e, NULL) : ERR_OK;
 }
 
 static void *compute_main(void *arg) {
     struct engine *en = arg;
+    (void)lap(en);
     en->pool = llama_pool_new(thread_count(en), POLL_LEVEL);
     if (!en->pool)
         err_set(&en->load_error, ERR_NOMEM, NULL);

@@ -55,7 +55,7 @@ static void compare_products(const struct q8_kernel *k, size_t blocks, size_t co
     struct q8_activation *a = calloc(columns * blocks, sizeof(*a));
     float *scales = calloc(columns * blocks, sizeof(float));
     float *got = calloc(columns * Q8_PANEL_ROWS, sizeof(float));
-    q8_panel_pack(k, blocks, w, panel);
+    k->pack(k, blocks, w, panel);
     k->take(columns * blocks, x, a, scales);
     k->multiply(blocks, panel, columns, a, scales, got, Q8_PANEL_ROWS);
     for (size_t c = 0; c < columns; c++)
