@@ -266,6 +266,8 @@ static enum err embed(struct model *m, const struct tokens *texts, int n, float 
         llama_memory_clear(memory, false);
     use_threads(w, w->pool->best);
     int rc = llama_encode(w->context, w->batch);
+    if (rc == 2)
+        return err_set(ei, ERR_CANCELLED, NULL);
     if (rc != 0)
         return err_set(ei, ERR_INTERNAL, "the embedding model's computation failed (%d)", rc);
     for (int i = 0; i < n; i++) {
@@ -675,9 +677,9 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
         cp.kv_unified = !p->rows;
         cp.flash_attn_type =
             p->rows ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_ENABLED;
-        cp.abort_callback = o->abort;
-        cp.abort_callback_data = o->ctx;
     }
+    cp.abort_callback = o->abort;
+    cp.abort_callback_data = o->ctx;
     cp.n_threads = cp.n_threads_batch = o->pool->n;
     w->context = llama_init_from_model(w->model, cp);
     if (!w->context)

@@ -73,7 +73,7 @@ struct model_ops {
     enum err (*step)(struct model *m, const struct model_item *items, int n, struct errinfo *ei);
     float *(*logits)(struct model *m,
                      int item); /* of the last step, until the next; may be changed */
-    /* Rows of info.dimensions floats, L2-normalised, one for each text. */
+    /* Rows of info.dimensions floats, L2-normalised, one for each text. ERR_CANCELLED: aborted. */
     enum err (*embed)(struct model *m, const struct tokens *texts, int n, float *ret,
                       struct errinfo *ei);
     bool (*seq_trim)(struct model *m, int seq,
@@ -121,8 +121,8 @@ struct llama_open_options {
     const char *const *adapters; /* paths of LoRA adapters, numbered from 1 in this order */
     int n_adapters;              /* at most MODEL_ADAPTERS_MAX */
     void (*progress)(void *ctx, double fraction); /* may be NULL; on the loading thread */
-    bool (*abort)(
-        void *ctx); /* asked within a step; true ends it with ERR_CANCELLED; any compute thread */
+    bool (*abort)(void *ctx); /* asked within a step or embed; true ends it with ERR_CANCELLED; any
+                                 compute thread */
     void *ctx;
 };
 /* Checks the header and the memory, loads, and warms up with one step. */

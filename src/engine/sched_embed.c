@@ -9,9 +9,8 @@
 #define BACKGROUND_BATCH                                                                           \
     96 /* tokens that somebody who comes meanwhile waits for: some 30 ms on two cores */
 #define BACKGROUND_PAUSE 9           /* times as long as a batch took, answers have the cores */
-#define AWAITED_PAUSE    19          /* the same while somebody waits for a first word */
 #define LIST_PATIENCE    (300 * MS)  /* a list goes before first words after so long */
-#define HELD_MOST        (2000 * MS) /* whoever embeds meanwhile, background has a batch */
+#define HELD_MOST        (2000 * MS) /* after so long the background has a batch, come who may */
 #define HOLD_TIMES       8           /* as long as the text took, if that is longer than hold_ms */
 #define FOLLOW_MOST      (15 * MS)   /* later than that is not at once */
 #define FOLLOW_OFTEN     0.5
@@ -113,11 +112,19 @@ bool sched_first_word_is_awaited(const struct sched *s) {
     return false;
 }
 
-/* Whether a batch of the background is due beside running answers. */
-static bool background_is_due(const struct sched *s, int64_t now) {
-    int64_t pause = sched_first_word_is_awaited(s) ? AWAITED_PAUSE : BACKGROUND_PAUSE;
-    pause *= s->background_took_ns;
-    return now >= s->background_ns + (pause < HELD_MOST ? pause : HELD_MOST);
+/* The background has waited long enough: now it goes before everybody, once. */
+static bool has_waited(const struct embed_job *j, int64_t now) {
+    return now - j->served_ns >= HELD_MOST;
+}
+
+/* Whether a batch of the background is due beside running answers: a part of the time, and none
+ * while somebody waits for a first word. */
+static bool background_is_due(const struct sched *s, const struct embed_job *j, int64_t now) {
+    int64_t pause = BACKGROUND_PAUSE * s->background_took_ns;
+    if (has_waited(j, now))
+        return true;
+    return !sched_first_word_is_awaited(s) &&
+           now >= s->background_ns + (pause < HELD_MOST ? pause : HELD_MOST);
 }
 
 /* A single text is a question on its way. A list (an answer that is checked, a program's texts)
@@ -138,14 +145,14 @@ static struct embed_job *next_for_people(const struct sched *s, int64_t now) {
 static struct embed_job *next_embed(struct sched *s, int64_t now) {
     struct embed_job *j = next_for_people(s, now);
     if (j)
-        return s->running && now < s->embed_after_ns ? NULL : j;
-    if (s->running ? !background_is_due(s, now) : s->waiting != NULL)
-        return NULL;
+        return s->running && now < (j->e.n == 1 ? s->text_after_ns : s->embed_after_ns) ? NULL : j;
     struct embed_job *background = s->embeds;
     for (j = background; j; j = j->next)
         if (!j->e.background)
             return NULL; /* a list that stands back does so for first words only */
-    bool held = !s->running && now < s->hold_ns && now < s->background_ns + HELD_MOST;
+    if (s->running ? !background_is_due(s, background, now) : s->waiting != NULL)
+        return NULL;
+    bool held = !s->running && now < s->hold_ns && !has_waited(background, now);
     s->rest_ns = held ? s->hold_ns : 0;
     return held ? NULL : background;
 }
@@ -212,6 +219,45 @@ int64_t sched_embed_awaits(struct sched *s, int64_t now) {
     return now < until ? until : 0;
 }
 
+/* The job whose turn it was goes behind the others, or ends. */
+static void after_batch(struct sched *s, struct embed_job *j, enum err e,
+                        const struct errinfo *ei) {
+    struct embed_job **at = &s->embeds;
+    while (*at != j)
+        at = &(*at)->next;
+    if (e || j->done == j->e.n) {
+        *at = j->next;
+        sched_embed_end(s, j, e, ei);
+    } else if (j->next) { /* a long list lets the next request go between its batches */
+        *at = j->next;
+        LIST_APPEND(s->embeds, j, struct embed_job);
+    }
+}
+
+static enum err embed_batch(struct sched *s, struct embed_job *j, int n, int tokens,
+                            struct errinfo *ei) {
+    size_t dims = (size_t)s->embedding->info.dimensions;
+    int64_t begin = clock_mono_ns();
+    s->yields = j->e.background && !has_waited(j, begin);
+    s->step_ends_ns = s->yields ? begin : begin + (int64_t)(s->embed_ns * tokens);
+    pthread_mutex_unlock(&s->state); /* only this thread takes jobs off the list or frees them */
+    enum err e = n == 0 ? ERR_OK
+                        : s->embedding->ops->embed(s->embedding, j->e.texts + j->done, n,
+                                                   j->vectors + (size_t)j->done * dims, ei);
+    pthread_mutex_lock(&s->state);
+    s->step_ends_ns = 0;
+    if (s->yields)
+        sched_calm(s); /* whoever came finds his step undisturbed */
+    return e;
+}
+
+/* As long as it took, answers go on. A question does not wait for what follows a list. */
+static void pause_after(struct sched *s, const struct embed_job *j, int64_t begin, int64_t end) {
+    s->embed_after_ns = end + (end - begin);
+    if (j->e.n == 1)
+        s->text_after_ns = s->embed_after_ns;
+}
+
 bool sched_embed_round(struct sched *s) {
     struct errinfo ei = {0};
     int total;
@@ -219,37 +265,26 @@ bool sched_embed_round(struct sched *s) {
     struct embed_job *j = next_embed(s, begin);
     if (!j)
         return false;
-    size_t dims = (size_t)s->embedding->info.dimensions;
     int n = batch_of(j, &total);
-    s->step_ends_ns = begin + (int64_t)(s->embed_ns * total);
-    pthread_mutex_unlock(&s->state); /* only this thread takes jobs off the list or frees them */
-    enum err e = n == 0 ? ERR_OK
-                        : s->embedding->ops->embed(s->embedding, j->e.texts + j->done, n,
-                                                   j->vectors + (size_t)j->done * dims, &ei);
-    pthread_mutex_lock(&s->state);
+    enum err e = embed_batch(s, j, n, total, &ei);
     int64_t end = clock_mono_ns();
-    s->step_ends_ns = 0;
-    if (total)
-        s->embed_ns += ((double)(end - begin) / total - s->embed_ns) * SMOOTH;
+    bool called_off = e == ERR_CANCELLED && s->yields;
+    s->yields = false;
     if (j->e.background) {
         s->background_ns = end;
         s->background_took_ns = end - begin;
+        metric_add(called_off ? M_ENGINE_CALLED_OFF : M_ENGINE_BACKGROUND_BATCHES, 1);
     } else {
-        s->embed_after_ns = end + (end - begin); /* as long as it took, answers go on */
+        pause_after(s, j, begin, end);
         hold_background(s, begin, end);
         await_question(s, j, end);
     }
+    if (called_off)
+        return true; /* it is done again later */
+    if (total)
+        s->embed_ns += ((double)(end - begin) / total - s->embed_ns) * SMOOTH;
     j->done += n;
     j->served_ns = end;
-    struct embed_job **at = &s->embeds;
-    while (*at != j)
-        at = &(*at)->next;
-    if (e || j->done == j->e.n) {
-        *at = j->next;
-        sched_embed_end(s, j, e, &ei);
-    } else if (j->next) { /* a long list lets the next request go between its batches */
-        *at = j->next;
-        LIST_APPEND(s->embeds, j, struct embed_job);
-    }
+    after_batch(s, j, e, &ei);
     return true;
 }

@@ -95,7 +95,7 @@ struct sched {
     double embed_ns;      /* of one such token, smoothed */
     double request_ns;    /* from slot to end, smoothed */
     int64_t step_ends_ns; /* when the running step should end, 0 = none runs */
-    bool yields;          /* the running step is the background's alone */
+    bool yields;          /* the running step, or batch of texts, is the background's alone */
     int64_t turns;        /* given so far */
     int64_t retry_ns;     /* when the last one that was refused may come back */
     int64_t told_ns;      /* when positions were last told */
@@ -107,7 +107,8 @@ struct sched {
 
     /* compute thread only */
     struct model_item *items;
-    int64_t embed_after_ns; /* until then running answers have the cores to themselves */
+    int64_t embed_after_ns; /* until then running answers have the cores, and lists of texts wait */
+    int64_t text_after_ns;  /* until then single texts do, too */
     int64_t hold_ns;        /* until then background embeddings wait for a question */
     int64_t background_ns;  /* when they last had a batch, and how long it took */
     int64_t background_took_ns;
@@ -151,9 +152,10 @@ static inline bool job_generating(const struct job *j) {
 /* ---- scheduler.c; all with the state locked ---- */
 void sched_unlink(struct job **list, struct job *j);
 void sched_end_job(struct sched *s, struct job *j, enum sched_end end, const struct errinfo *ei);
-/* A person asked: a step that is the background's alone ends at once and is computed again later.
- * Holding `state`. */
+/* A person asked: a step or batch that is the background's alone ends at once and is computed again
+ * later. */
 void sched_make_haste(struct sched *s);
+void sched_calm(struct sched *s);     /* it has ended, and what comes next is not to end at once */
 uint64_t sched_wake(struct sched *s); /* something was submitted: returns its id */
 
 /* ---- sched_admit.c; all with the state locked ---- */

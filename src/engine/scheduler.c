@@ -120,6 +120,13 @@ void sched_make_haste(struct sched *s) {
         atomic_store(&s->abort, true);
 }
 
+void sched_calm(struct sched *s) {
+    pthread_mutex_lock(&s->lock);
+    if (!s->stop)
+        atomic_store(&s->abort, false);
+    pthread_mutex_unlock(&s->lock);
+}
+
 static enum err make_job(struct sched *s, const struct sched_chat *c, struct job **ret,
                          struct errinfo *ei) {
     struct job *j = calloc(1, sizeof(*j));

@@ -93,7 +93,8 @@ static float *scripted_logits(struct model *m, int item) {
 
 static enum err scripted_embed(struct model *m, const struct tokens *texts, int n, float *ret,
                                struct errinfo *ei) {
-    (void)ei;
+    if (scripted(m)->gate && wait_at_gate(scripted(m)))
+        return err_set(ei, ERR_CANCELLED, NULL);
     scripted(m)->steps++;
     for (int i = 0; i < n; i++)
         for (int d = 0; d < m->info.dimensions; d++)

@@ -35,7 +35,8 @@ struct scripted_model {
     int fail_swap;   /* the swap (from 1) that fails and clears both, 0 = none */
     int room;        /* tokens of all sequences beyond which none is loaded, 0 = any number */
 
-    /* With gate, a step waits until the test opens it or the abort hook says so. */
+    /* With gate, a step or a batch of texts waits until the test opens it or the abort hook says
+     * so. */
     bool gate;
     pthread_mutex_t lock;
     pthread_cond_t changed;

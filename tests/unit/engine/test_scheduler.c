@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/metrics.h"
 #include "engine/sched_internal.h"
 #include "engine/scheduler.h"
 #include "unit/engine/scripted_model.c"
@@ -589,7 +590,6 @@ static void embeddings_of_documents_wait_for_the_question_that_follows(void **st
     struct fixture *f = *state;
     struct embed_caller documents = {.background = true}, person = {0};
     f->s->o.hold_ms = 3600000;
-    f->s->background_ns = clock_mono_ns() + 3600000 * MS; /* they had a batch just now */
     submit_embed(f, &person, 1, 20, NULL);
     submit_embed(f, &documents, 2, 60, NULL);
     run_all(f);
@@ -601,13 +601,36 @@ static void embeddings_of_documents_wait_for_the_question_that_follows(void **st
     assert_int_equal(documents.dones, 1);
 }
 
-/* Beside answers a batch of the background is due after so many times what its last one took, later
- * while somebody waits for a first word, and never later than two seconds. */
+static struct {
+    struct sched *s;
+    struct model_ops ops;
+    enum err (*plain)(struct model *m, const struct tokens *texts, int n, float *ret,
+                      struct errinfo *ei);
+    bool yields; /* the last batch would have ended for somebody who came */
+} watched;
+
+static enum err watched_embed(struct model *m, const struct tokens *texts, int n, float *ret,
+                              struct errinfo *ei) {
+    watched.yields = watched.s->yields;
+    return watched.plain(m, texts, n, ret, ei);
+}
+
+static void watch(struct fixture *f) {
+    watched.s = f->s;
+    watched.ops = *f->m.base.ops;
+    watched.plain = watched.ops.embed;
+    watched.ops.embed = watched_embed;
+    f->m.base.ops = &watched.ops;
+}
+
+/* Beside answers a batch of the background is due after so many times what its last one took; while
+ * somebody waits for a first word only when it has waited for two seconds. */
 static void embeddings_of_documents_have_a_part_of_the_time(void **state) {
     struct fixture *f = *state;
     struct embed_caller documents = {.background = true};
     struct caller c = {0};
     clock_test_set(clock_mono_ns(), 0);
+    watch(f);
     uint64_t id = ask(f, &c, "0123456789", 200);
     sched_round(f->s); /* its first word */
     assert_int_equal(c.n, 1);
@@ -617,22 +640,28 @@ static void embeddings_of_documents_have_a_part_of_the_time(void **state) {
     clock_test_advance(89);
     sched_round(f->s);
     assert_int_equal(documents.dones, 0);
-    f->s->running->answer_tokens = 0; /* as if it waited for its first word still */
     clock_test_advance(2);
     sched_round(f->s);
-    assert_int_equal(documents.dones, 0);
-    clock_test_advance(98);
+    assert_int_equal(documents.dones, 1);
+    assert_true(watched.yields);
+    submit_embed(f, &documents, 1, 90, NULL);
+    f->s->running->answer_tokens = 0; /* as if it waited for its first word still */
+    clock_test_advance(1999);
     sched_round(f->s);
     assert_int_equal(documents.dones, 1);
-    f->s->background_ns = clock_mono_ns();
+    f->s->running->answer_tokens = 0;
+    clock_test_advance(1);
+    sched_round(f->s);
+    assert_int_equal(documents.dones, 2);
+    assert_false(watched.yields);
     f->s->background_took_ns = 1000 * MS;
     submit_embed(f, &documents, 1, 90, NULL);
     clock_test_advance(1999);
     sched_round(f->s);
-    assert_int_equal(documents.dones, 1);
+    assert_int_equal(documents.dones, 2);
     clock_test_advance(1);
     sched_round(f->s);
-    assert_int_equal(documents.dones, 2);
+    assert_int_equal(documents.dones, 3);
     sched_cancel(f->s, id);
     run_all(f);
     clock_test_end();
@@ -654,7 +683,7 @@ static void embeddings_of_a_list_let_first_words_go_first(void **state) {
     sched_round(f->s);
     assert_int_equal(single.dones, 1);
     assert_int_equal(list.dones, 0);
-    f->s->embed_after_ns = 0;
+    f->s->embed_after_ns = f->s->text_after_ns = 0;
     f->s->running->answer_tokens = 0;
     clock_test_advance(299);
     sched_round(f->s);
@@ -821,6 +850,51 @@ static void background_step_makes_way_for_a_person(void **state) {
     assert_true(a.n > 0 && b.n > 0);
 }
 
+static void on_embed_kept(void *ctx, enum err e, float *vectors, const struct errinfo *ei) {
+    const struct sched_event over = {.done = true};
+    on_embed(ctx, e, vectors, ei);
+    on_event_tally(NULL, &over);
+}
+
+/* Who comes does not wait for a batch of documents' texts either; it is done again later. */
+static void background_batch_makes_way_for_a_person(void **state) {
+    struct fixture *f = *state;
+    struct embed_caller documents = {.background = true, .texts = 1};
+    struct caller a = {0};
+    struct sched_embed e = {
+        .n = 1, .background = true, .on_done = on_embed_kept, .ctx = &documents};
+    struct errinfo ei;
+    pthread_t thread;
+    uint64_t id;
+    int64_t before = metric_get(M_ENGINE_CALLED_OFF);
+    tally = 0;
+    f->m.gate = true;
+    f->m.abort = should_abort;
+    f->m.abort_ctx = f->s;
+    e.texts = calloc(1, sizeof(*e.texts));
+    assert_int_equal(tokens_add(&e.texts[0], NULL, 90), ERR_OK);
+    clock_test_set(clock_mono_ns(), 0); /* however slow the machine: it has not waited for long */
+    assert_int_equal(sched_embed_submit(f->s, &e, &id, &ei), ERR_OK);
+    pthread_create(&thread, NULL, run, f->s);
+    scripted_wait_entered(&f->m, 1);
+    ask_kept(f, &a, "first>", false); /* the gate stays shut: only the abort lets the batch end */
+    scripted_wait_entered(&f->m, 2);  /* a step, which is not called off */
+    assert_false(sched_should_abort(f->s));
+    assert_int_equal(metric_get(M_ENGINE_CALLED_OFF), before + 1);
+    for (int i = 0; i < 40; i++)
+        scripted_open_gate(&f->m);
+    pthread_mutex_lock(&tally_lock);
+    while (tally < 2)
+        pthread_cond_wait(&tally_changed, &tally_lock);
+    pthread_mutex_unlock(&tally_lock);
+    sched_stop(f->s);
+    pthread_join(thread, NULL);
+    clock_test_end();
+    assert_true(a.n > 0);
+    assert_int_equal(documents.err, ERR_OK);
+    assert_int_equal((int)documents.first[0], 90);
+}
+
 static void *submit_many(void *arg) {
     struct sched *s = arg;
     for (int i = 0; i < 200; i++) {
@@ -900,6 +974,7 @@ int main(void) {
         TEST(embedding_cancelled_between_batches_ends_once),
         TEST(cancel_within_step_aborts_it),
         TEST(background_step_makes_way_for_a_person),
+        TEST(background_batch_makes_way_for_a_person),
         TEST(submits_and_cancels_of_many_threads_each_end_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
