@@ -2,11 +2,12 @@
 
 #include <stdlib.h>
 
+#include "retrieval/daytime.h"
 #include "retrieval/retrieval_internal.h"
 #include "text/doc_text.h"
 
 #define WORDS_MAX   256 /* of one sentence */
-#define CLAIM_WORDS 2   /* fewer words of its own claim nothing */
+#define CLAIM_WORDS 2   /* fewer words of its own claim nothing; a time is two */
 #define MOST_WORDS  0.6
 #define MANY_WORDS  0.35
 #define SIMILAR     0.6
@@ -23,11 +24,14 @@ const char *support_name(enum support s) {
 struct own_words { /* of a sentence */
     struct {
         char text[TERM_MAX];
-        size_t n;
-        bool needed; /* a number or a name */
+        size_t n; /* 0: it is a time of day */
+        struct daytime time;
+        bool needed; /* a number, a time or a name */
     } list[WORDS_MAX];
     size_t n;
     struct str text;
+    struct daytime times[DAYTIMES_MAX];
+    size_t n_times;
 };
 
 /* "[1]" is a citation, not a number of the sentence's. */
@@ -38,7 +42,8 @@ static bool is_citation(struct str text, const struct term *w) {
 
 static void add_own(void *ctx, const struct term *w) {
     struct own_words *o = ctx;
-    if (w->is_stop || o->n == WORDS_MAX || is_citation(o->text, w))
+    if (w->is_stop || o->n == WORDS_MAX || is_citation(o->text, w) ||
+        daytime_at(o->times, o->n_times, w->from, w->to))
         return;
     bool first = w->from < 3; /* capital letters begin every sentence */
     memcpy(o->list[o->n].text, w->text.p, w->text.n);
@@ -49,18 +54,38 @@ static void add_own(void *ctx, const struct term *w) {
 struct matching {
     const struct own_words *own;
     unsigned char seen[WORDS_MAX];
+    struct daytime times[DAYTIMES_MAX]; /* of the passage */
+    size_t n_times;
 };
 
+/* A part of a time is no number: the 35 of "7:35" says nothing of a price. The hour of "7:00" is
+ * the 7 that an answer may have alone. */
 static void match(void *ctx, const struct term *w) {
     struct matching *m = ctx;
+    const struct daytime *t =
+        w->is_number ? daytime_at(m->times, m->n_times, w->from, w->to) : NULL;
+    if (t && !(t->whole && w->from == t->from))
+        return;
     for (size_t i = 0; i < m->own->n; i++)
         if (!m->seen[i] && str_eq((struct str){m->own->list[i].text, m->own->list[i].n}, w->text))
             m->seen[i] = 1;
 }
 
+static void match_times(struct matching *m) {
+    for (size_t i = 0; i < m->own->n; i++)
+        for (size_t k = 0; m->own->list[i].n == 0 && k < m->n_times; k++)
+            m->seen[i] |= daytime_same(&m->own->list[i].time, &m->times[k]);
+}
+
 static void own_words(struct str sentence, struct terms *t, struct own_words *ret) {
     ret->n = 0;
     ret->text = sentence;
+    ret->n_times = daytimes_find(sentence, ret->times);
+    for (size_t i = 0; i < ret->n_times; i++, ret->n++) {
+        ret->list[i].n = 0;
+        ret->list[i].time = ret->times[i];
+        ret->list[i].needed = true;
+    }
     terms_each(t, "en", sentence, add_own, ret);
 }
 
@@ -73,7 +98,7 @@ enum err support_split(struct str answer, struct terms *t, struct sentences *s, 
     while (!e && n < SUPPORT_SENTENCES_MAX && sentences_next(s, &from, &to)) {
         struct str text = str_sub(answer, from, to - from);
         own_words(text, t, own);
-        if (own->n < CLAIM_WORDS || text.p[text.n - 1] == '?')
+        if (own->n + own->n_times < CLAIM_WORDS || text.p[text.n - 1] == '?')
             continue;
         size_t start = doc_characters(str_sub(answer, 0, from));
         list[n++] = (struct support_sentence){.from = from,
@@ -110,6 +135,8 @@ static void judge_one(struct support_sentence *s, const struct own_words *own, s
     double have = 0;
     bool needed = true;
     memset(m->seen, 0, sizeof m->seen);
+    m->n_times = daytimes_find(passage, m->times);
+    match_times(m);
     terms_each(t, "en", passage, match, m);
     for (size_t i = 0; i < own->n; i++) {
         have += m->seen[i];

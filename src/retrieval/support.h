@@ -1,10 +1,10 @@
 /* Whether the sentences of an answer stand in the passages that it was given.
  *
  * A sentence is compared with each passage: the share of its own words (stems, without stop words)
- * that the passage has, and the similarity of their vectors when there are any. Numbers and names
- * of the sentence must occur in the passage.
+ * that the passage has, and the similarity of their vectors when there are any. Numbers, times of
+ * day (daytime.h) and names of the sentence must occur in the passage.
  *
- *   supported    numbers and names occur, and most of its words do, or many and it is similar
+ *   supported    all of these occur, and most of its words do, or many and it is similar
  *   weak         something speaks for it, but not that much
  *   unsupported  nothing does
  *
