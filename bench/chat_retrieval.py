@@ -4,12 +4,15 @@
 The complete program with its embedded models (chat, embeddings). Documents are given through the API until all are searchable with their
 vectors: chunks a second, and the share that the model process (embedding) has of the CPU time. Then users in a closed loop ask about
 them; rounds without and with new documents coming in beside alternate, a feeder keeps some waiting all the time. TTFT: from the
-request's last byte sent to the first content received, at the client.
+request's last byte sent to the first content received, at the client. Beside the times stand counts that do not hang on what else the
+machine does: tokens of prompts that were computed for an answer, batches of documents that the engine embedded in a second, and of these
+those that it called off for somebody who came.
 """
 
 import argparse
 import contextlib
 import gzip
+import http.client
 import json
 import os
 import random
@@ -28,6 +31,8 @@ from ttft import ParleyUser, quantile, run_round
 
 WAITING = 12  # documents that the feeder keeps waiting
 LOOK_S = 0.25  # between two looks at how many do: each takes milliseconds of a core that the program would have
+PREFILLED, BATCHES, CALLED_OFF = COUNTED = ("parley_engine_prefill_tokens_total", "parley_engine_background_batches_total",
+                                            "parley_engine_called_off_total")
 PLACES = ["Vestra", "Orvik", "Halden", "Mirow", "Talsi", "Brenna", "Sorvag", "Lindau", "Karsk", "Olmen", "Fjara", "Dorn"]
 THINGS = ["ferry", "museum", "library", "swimming pool", "market", "clinic", "workshop", "observatory", "archive", "bakery"]
 FILLER = ("The building was put up by the town after the great flood and has been repaired twice since. Visitors are asked to keep to the "
@@ -75,8 +80,18 @@ class Documents:
         return self.rows("SELECT count(*) FROM chunks")
 
     def waiting(self):
+        """By the vectors' key: without the model each look would read all vectors, which took more of a core than bringing them in does."""
         return self.rows("SELECT (SELECT count(*) FROM documents WHERE status = 'pending') + (SELECT count(DISTINCT c.doc_id) FROM chunks c"
-                         " WHERE NOT EXISTS (SELECT 1 FROM chunk_vectors v WHERE v.hash = c.hash))")
+                         " WHERE NOT EXISTS (SELECT 1 FROM chunk_vectors v WHERE v.hash = c.hash"
+                         " AND v.model_id = (SELECT max(model_id) FROM embedding_models)))")
+
+    def counted(self):
+        """What the engine has counted so far."""
+        c = http.client.HTTPConnection("127.0.0.1", self.p.port, timeout=30)
+        c.request("GET", "/metrics")
+        lines = [line.split() for line in c.getresponse().read().decode().splitlines() if line.startswith("parley_engine_")]
+        c.close()
+        return {k: int(float(v)) for k, v in lines if k in COUNTED}
 
     def drain(self, seconds=1800):
         end = time.monotonic() + seconds
@@ -158,6 +173,7 @@ def chats(o, parley, documents, docs, users, tag, results):
     questions = [{"role": "general-assistant", "prompt": q} for _, _, q in rng.sample(docs, min(len(docs), o.prompts * 2 + users))]
     run_round(lambda: ParleyUser(parley), users, questions[-users:])
     share, rounds, at = max(1, o.prompts // o.rounds), {"alone": [], "beside": []}, 0
+    counted = {s: dict.fromkeys(COUNTED, 0) for s in rounds}
     fed, feeding_s, first = 0, 0.0, o.fed
     for i in range(o.rounds):
         for state in ("alone", "beside") if i % 2 == 0 else ("beside", "alone"):
@@ -169,7 +185,10 @@ def chats(o, parley, documents, docs, users, tag, results):
                 feeder.start()
                 while documents.waiting() < WAITING and not feeder.error:
                     time.sleep(0.02)
+            before_round = documents.counted()
             rounds[state].append(run_round(lambda: ParleyUser(parley), users, part))
+            for k, v in documents.counted().items():
+                counted[state][k] += v - before_round[k]
             if feeder:
                 feeding_s += rounds[state][-1][2]
                 fed += documents.chunks() - before
@@ -180,13 +199,17 @@ def chats(o, parley, documents, docs, users, tag, results):
     t = {s: ttfts(r) for s, r in rounds.items()}
     for s, r in rounds.items():
         errors = [e for _, es, _ in r for e in es]
-        print(f"{tag:>36}/{users} {s:<8}{len(t[s]):>4} {len(errors):>4} {quantile(t[s], 0.5):>7.0f}ms {quantile(t[s], 0.99):>7.0f}ms  rounds "
+        n, seconds = max(1, len(t[s])), max(0.01, sum(wall for _, _, wall in r))
+        fresh, batches = counted[s][PREFILLED] / n, counted[s][BATCHES] / seconds
+        print(f"{tag:>36}/{users} {s:<8}{len(t[s]):>4} {len(errors):>4} {quantile(t[s], 0.5):>7.0f}ms {quantile(t[s], 0.99):>7.0f}ms {fresh:>7.0f} "
+              f"{batches:>5.1f} {counted[s][CALLED_OFF] / seconds:>5.1f}  rounds "
               + "–".join(f"{x:.0f}" for x in sorted(statistics.median(ttfts([one])) for one in r if one[0])), flush=True)
         for e in errors[:1]:
             print("      error:", e)
         results.append((f"errors/{tag}/{users}/{s}", len(errors), "count", 0, "lower"))
         results.append((f"ttft_p50/{tag}/{users}/{s}", quantile(t[s], 0.5), "ms", None, "lower"))
         results.append((f"ttft_p99/{tag}/{users}/{s}", quantile(t[s], 0.99), "ms", 1000.0 if s == "alone" else None, "lower"))
+        results.append((f"fresh_tokens_per_answer/{tag}/{users}/{s}", fresh, "tokens", None, "lower"))
     results.append((f"ttft_p50_moved_by_ingestion/{tag}/{users}", quantile(t["beside"], 0.5) / quantile(t["alone"], 0.5), "ratio", 1.2, "lower"))
     results.append((f"ttft_p99_moved_by_ingestion/{tag}/{users}", quantile(t["beside"], 0.99) / quantile(t["alone"], 0.99), "ratio", 1.2, "lower"))
     results.append((f"chunks_per_second_beside_chats/{tag}/{users}", fed / max(0.01, feeding_s), "1/s", None, "higher"))
@@ -199,7 +222,7 @@ def measure(o, model, user_counts, work, results):
         parley.set_parameters(o.max_tokens)
         documents = Documents(parley, work, model)
         ingest(documents, docs, model, results)
-        print(f"{'':>38} {'documents':<8} {'n':>4} {'err':>4} {'TTFT p50':>9} {'p99':>9}")
+        print(f"{'':>38} {'documents':<8} {'n':>4} {'err':>4} {'TTFT p50':>9} {'p99':>9} {'fresh':>7} {'bat/s':>5} {'off/s':>5}")
         for users in user_counts:
             chats(o, parley, documents, docs, users, model, results)
         share = grounded_share(documents)
