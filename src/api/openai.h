@@ -16,6 +16,7 @@ struct openai_state {
     struct str role;              /* the slug of the role that was asked for; "" = a model */
     struct openai_guard *guard;   /* NULL: there is none */
     struct openai_ground *ground; /* NULL: no documents are looked into */
+    uint64_t plan;                /* of upstream_plan_chat(), 0 = none */
     struct str docs;              /* JSON: retrieved_docs; STR_NULL = none were looked for */
 };
 

@@ -414,7 +414,7 @@ void openai_forward(struct call *c, const char *path) {
         buf_init(&x->in, ANSWER_CAP);
         buf_init(&x->out, EVENT_CAP);
         buf_init(&x->kept, EVENT_CAP);
-        e = upstream_forward(c->client, path, o->body, &callbacks, x, &x->up, &ei);
+        e = upstream_forward(c->client, path, o->body, o->plan, &callbacks, x, &x->up, &ei);
         if (e)
             turns_leave(c->api->o.turns, &c->user.user_id);
     }

@@ -11,6 +11,7 @@
 #include "base/metrics.h"
 #include "retrieval/question.h"
 #include "store/chunk.h"
+#include "text/tokens.h"
 #include "turn/passages.h"
 
 #define QUESTIONS_MAX 9 /* the last one, and those before it */
@@ -25,8 +26,9 @@ struct openai_ground { /* of one call, in its arena */
     const char *path;
     struct retrieval_call *call;
     struct web_search_call *asking;
-    bool searching, looked;    /* looked: something was needed */
-    size_t n_found, max_bytes; /* passages of documents; bytes of all passages */
+    bool searching, looked; /* looked: something was needed */
+    size_t n_found;         /* passages of documents */
+    int budget;             /* tokens of all passages */
     struct web_hit *web_hits;
     size_t n_web;
     enum err err;
@@ -236,7 +238,7 @@ static void on_answers(void *ctx, const struct web_search_result *r) {
     struct call *c = ctx;
     struct openai_ground *g = ground_of(c);
     g->asking = NULL;
-    g->n_web = passages_web_take(r, g->max_bytes / 3, c->arena, &g->web_hits);
+    g->n_web = passages_web_take(r, g->budget, c->arena, &g->web_hits);
     settle(c);
 }
 
@@ -265,8 +267,9 @@ static void search(void *arg) {
     }
     for (size_t i = 1; i < g->n; i++)
         before[g->n - 1 - i] = g->questions[i];
-    g->max_bytes = passages_budget(c->api->o.upstream, s->upstream, g->questions[0].n);
-    passages_plan(c->api->o.upstream, g->max_bytes, g->questions[0].n);
+    int beside = text_tokens(g->questions[0]);
+    g->budget = passages_budget(c->api->o.upstream, s->upstream, beside, c->arrived_ns);
+    s->plan = passages_plan(c->api->o.upstream, g->budget, beside);
     struct retrieval_request q = {
         .query = g->questions[0],
         .history = before,
@@ -275,7 +278,7 @@ static void search(void *arg) {
         .role_id = g->role_id,
         .k = PASSAGES_MAX,
         .near_only = true,
-        .max_bytes = g->max_bytes,
+        .max_tokens = g->budget,
     };
     enum err e =
         retrieval_search(c->api->o.retrieval, c->loop, c->client, &q, on_found, c, &g->call, &ei);

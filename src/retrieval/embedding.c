@@ -363,6 +363,8 @@ bool indexer_fill_missing(struct retrieval *r) {
     const struct chunk_row *rows[BATCH];
     struct str texts[BATCH], title = STR_NULL;
     struct buf b;
+    int64_t give_way_until_ns = 0;
+    indexer_give_way(r, &give_way_until_ns);
     enum err e = m.arena ? store_read_wait(r->o.store, missing_fn, &m, NULL) : ERR_NOMEM;
     buf_init(&b, (size_t)16 << 20);
     for (size_t i = 0; !e && i < m.n; i++) {
@@ -377,6 +379,8 @@ bool indexer_fill_missing(struct retrieval *r) {
     buf_deinit(&b);
     if (!e && m.n)
         e = indexer_embed(r, texts, rows, m.n, NULL);
+    give_way_until_ns = 0;
+    indexer_give_way(r, &give_way_until_ns);
     for (size_t i = 0; !e && i < m.n; i++)
         e = fill_document(r, &m.rows[i].doc_id);
     if (!e && m.n)

@@ -4,13 +4,15 @@
 
 #include "base/buf.h"
 #include "text/doc_text.h"
+#include "text/tokens.h"
 
-#define HIT_OVERHEAD  48 /* bytes of its number, name and line ends in the prompt */
+#define HIT_OVERHEAD  6 /* tokens of its number and line ends in the prompt */
 #define SENTENCES_MAX 400
-#define BEST_BYTES    320 /* of the best sentence go in whatever the budget: some 80 tokens */
+#define BEST_TOKENS   80 /* of the best sentence go in whatever the budget */
 
 struct sentence {
     size_t hit, from, to; /* bytes of the hit's text */
+    int tokens;           /* with what stands between it and the next */
     double score;
     bool chosen;
 };
@@ -47,9 +49,13 @@ static enum err add_sentences(const struct retrieval_hit *h, size_t hit,
     enum err e = sentences_set(s, h->text);
     while (!e && *n < SENTENCES_MAX && sentences_next(s, &from, &to)) {
         struct seen seen = {q, 0};
-        terms_each(t, "en", str_sub(h->text, from, to - from), see, &seen);
-        list[(*n)++] = (struct sentence){
-            .hit = hit, .from = from, .to = to, .score = h->score * (1 + worth(&seen))};
+        struct str text = str_sub(h->text, from, to - from);
+        terms_each(t, "en", text, see, &seen);
+        list[(*n)++] = (struct sentence){.hit = hit,
+                                         .from = from,
+                                         .to = to,
+                                         .tokens = text_tokens(text) + 1,
+                                         .score = h->score * (1 + worth(&seen))};
     }
     return e;
 }
@@ -59,23 +65,36 @@ static int by_score(const void *a, const void *b) {
     return x->score < y->score ? 1 : x->score > y->score ? -1 : x < y ? -1 : x > y;
 }
 
-static void choose(struct sentence *list, size_t n, size_t n_hits, size_t max) {
+/* What names a hit in the prompt. */
+static int name_tokens(const struct retrieval_hit *h) {
+    return HIT_OVERHEAD + text_tokens(h->title.n ? h->title : h->source_name) +
+           text_tokens(h->heading);
+}
+
+static void choose(const struct retrieval_hit *hits, size_t n_hits, struct sentence *list, size_t n,
+                   int max) {
     struct sentence *order[SENTENCES_MAX];
     bool *used = calloc(n_hits + 1, sizeof *used);
-    size_t bytes = 0;
+    int tokens = 0;
     for (size_t i = 0; i < n; i++)
         order[i] = &list[i];
     qsort(order, n, sizeof order[0], by_score);
     if (n) { /* without the best one the others are worth little */
-        size_t room = max > HIT_OVERHEAD + BEST_BYTES ? max - HIT_OVERHEAD : BEST_BYTES;
-        if (order[0]->to - order[0]->from > room)
-            order[0]->to = order[0]->from + room;
+        struct sentence *best = order[0];
+        int room = max - name_tokens(&hits[best->hit]);
+        room = room > BEST_TOKENS ? room : BEST_TOKENS;
+        struct str text = str_sub(hits[best->hit].text, best->from, best->to - best->from);
+        if (best->tokens > room + 1) {
+            best->to = best->from + text_tokens_cut(text, room);
+            best->tokens = room + 1;
+        }
     }
     for (size_t i = 0; used && i < n; i++) {
-        size_t need = order[i]->to - order[i]->from + 4 + (used[order[i]->hit] ? 0 : HIT_OVERHEAD);
-        if (bytes + need > max && i > 0)
+        const struct retrieval_hit *h = &hits[order[i]->hit];
+        int need = order[i]->tokens + (used[order[i]->hit] ? 0 : name_tokens(h));
+        if (tokens + need > max && i > 0)
             continue;
-        bytes += need;
+        tokens += need;
         order[i]->chosen = used[order[i]->hit] = true;
     }
     free(used);
@@ -116,13 +135,14 @@ static bool join(struct retrieval_hit *h, size_t hit, const struct sentence *lis
     return any;
 }
 
-enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, size_t max_bytes,
+enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, int max_tokens,
                       const struct query_terms *q, struct terms *t, struct sentences *s,
                       struct arena *a) {
-    size_t total = 0, n_list = 0, kept = 0;
+    size_t n_list = 0, kept = 0;
+    int64_t total = 0;
     for (size_t i = 0; i < *n; i++)
-        total += hits[i].text.n + HIT_OVERHEAD;
-    if (total <= max_bytes || *n == 0)
+        total += text_tokens(hits[i].text) + name_tokens(&hits[i]);
+    if (total <= max_tokens || *n == 0)
         return ERR_OK;
     struct sentence *list = arena_array(a, SENTENCES_MAX, sizeof *list);
     enum err e = list ? ERR_OK : ERR_NOMEM;
@@ -130,7 +150,7 @@ enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, size_t max_bytes,
         e = add_sentences(&hits[i], i, q, t, s, list, &n_list);
     if (e)
         return e;
-    choose(list, n_list, *n, max_bytes);
+    choose(hits, *n, list, n_list, max_tokens);
     for (size_t i = 0; i < *n; i++)
         if (join(&hits[i], i, list, n_list, a, &e))
             hits[kept++] = hits[i];

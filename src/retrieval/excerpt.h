@@ -1,5 +1,5 @@
-/* Hits within a budget of bytes: whole passages while they fit, else their best sentences. Runs on
- * a job; sentences and terms belong to its thread. */
+/* Hits within a budget of tokens (text/tokens.h), their names counted: whole passages while they
+ * fit, else their best sentences. Runs on a job; sentences and terms belong to its thread. */
 #pragma once
 
 #include "retrieval/index.h"
@@ -8,7 +8,7 @@
 
 /* Hits that nothing is left of are dropped; text, char_from and char_to of the others become those
  * of what is left ("…" stands for what was between). Best first as before, at least one: the best
- * sentence (up to 320 bytes of it) is there even when the budget is smaller. */
-enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, size_t max_bytes,
+ * sentence (up to 80 tokens of it) is there even when the budget is smaller. */
+enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, int max_tokens,
                       const struct query_terms *q, struct terms *t, struct sentences *s,
                       struct arena *a) ERR_CHECK;

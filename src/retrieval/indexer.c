@@ -18,11 +18,13 @@
 #include "retrieval/indexer.h"
 #include "store/safety.h"
 
-#define LOOK_MS    1000 /* at what others have written into the store */
-#define RETRY_MS   5000
-#define RETRIES    6 /* each after twice the time */
-#define SWEEP_NS   (3600 * 1000000000ll)
-#define REFUSED_MS (24 * 3600000ll) /* then the model is asked once more */
+#define LOOK_MS     1000 /* at what others have written into the store */
+#define RETRY_MS    5000
+#define RETRIES     6 /* each after twice the time */
+#define SWEEP_NS    (3600 * 1000000000ll)
+#define GIVE_WAY_MS 10                 /* between two looks at whether somebody waits still */
+#define GIVE_WAY_NS (2 * 1000000000ll) /* of one piece of work; then it is done all the same */
+#define REFUSED_MS  (24 * 3600000ll)   /* then the model is asked once more */
 
 bool indexer_stopping(struct retrieval *r) {
     pthread_mutex_lock(&r->lock);
@@ -36,6 +38,18 @@ bool indexer_loading(struct retrieval *r) {
     bool loading = r->state.loading;
     pthread_mutex_unlock(&r->lock);
     return loading;
+}
+
+void indexer_give_way(struct retrieval *r, int64_t *until_ns) {
+    int64_t now = clock_mono_ns();
+    *until_ns = *until_ns ? *until_ns : now + GIVE_WAY_NS;
+    while (now < *until_ns && !indexer_stopping(r) && upstream_needs_cores(r->o.upstream)) {
+        pthread_mutex_lock(&r->lock);
+        if (!r->stop)
+            (void)clock_cond_wait(&r->wake, &r->lock, GIVE_WAY_MS * 1000000ll);
+        pthread_mutex_unlock(&r->lock);
+        now = clock_mono_ns();
+    }
 }
 
 /* ---- one document ---- */
@@ -52,6 +66,7 @@ struct job {
     bool *has;
     char reason[512];
     int64_t retry_at;
+    int64_t give_way_until_ns;
     bool orders; /* the guard found some to a model */
 };
 
@@ -251,6 +266,7 @@ enum retrieval_entering retrieval_entering(struct retrieval *r, const struct uui
 
 /* What was committed is in the index once this has run; nobody is told before. */
 static enum err commit(struct retrieval *r, struct job *j, struct errinfo *ei) {
+    indexer_give_way(r, &j->give_way_until_ns);
     set_entering(r, j);
     enum err e = store_write_wait(r->o.store, commit_fn, j, ei);
     if (e || indexer_follow(r, true) == ERR_OK)
@@ -313,9 +329,11 @@ bool indexer_next(struct retrieval *r, bool only_new) {
         return false;
     }
     int64_t begin = clock_mono_ns();
+    indexer_give_way(r, &j.give_way_until_ns);
     e = extract(r, &j, &ei);
     if (!e)
         e = make_rows(&j);
+    indexer_give_way(r, &j.give_way_until_ns);
     if (!e)
         judge(r, &j);
     if (!e)

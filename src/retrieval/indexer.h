@@ -11,6 +11,10 @@
 /* ---- indexer.c ---- */
 bool indexer_stopping(struct retrieval *r);
 bool indexer_loading(struct retrieval *r);
+/* Waits while a person waits for the first word of a model server on this machine: what is done
+ * here takes cores that it would have. Of one piece of work at most two seconds in all, which
+ * *until_ns (0 at first) keeps account of. */
+void indexer_give_way(struct retrieval *r, int64_t *until_ns);
 /* Indexes the document that waits longest. only_new: no new version, which would wait for vectors.
  * False: nothing is due, or the store cannot be read or written just now. */
 bool indexer_next(struct retrieval *r, bool only_new);

@@ -122,11 +122,11 @@ struct retrieval_request { /* borrowed for the call; copied */
     /* Without hits that do not speak of it themselves and are far worse than the best, where what
      * ratings taught does not order them. */
     bool near_only;
-    /* Where max_bytes leaves room for one hit only and the second is nearly as good, the result
+    /* Where max_tokens leaves room for one hit only and the second is nearly as good, the result
      * says so (`other`), and with `swaps` the second is given instead of the first. */
     bool pairs, swaps;
-    size_t max_bytes; /* of all hits' texts together, 0 = any: when they are more, the best
-                         sentences of them are given, at least the best one */
+    int max_tokens; /* of all hits' texts and names together, about (text/tokens.h); 0 = any: when
+                       they are more, the best sentences of them are given, at least the best one */
 };
 
 enum retrieval_signal { /* of a hit, for the re-ranker; each about 0 to 1, the last ones around 0 */

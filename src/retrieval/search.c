@@ -368,14 +368,14 @@ static bool is_relevant(const struct retrieval_hit *h) {
     return h->vector >= RELEVANT_COS || h->signals[SIGNAL_COVERAGE] >= RELEVANT_WORDS;
 }
 
-/* Cut to max_bytes. When one hit is left of two that are nearly as good, either may be the one. */
+/* Cut to max_tokens. When one hit is left of two that are nearly as good, either may be the one. */
 static enum err cut_hits(struct retrieval_call *c, struct searcher *s, struct retrieval_hit *out,
                          size_t *m) {
     struct retrieval_hit two[2] = {out[0], *m > 1 ? out[1] : out[0]};
     bool near = c->q.pairs && *m > 1 && two[0].score > 0 &&
                 two[1].score >= PAIR_NEAR * two[0].score && is_relevant(&two[1]);
     struct retrieval_hit *other = near ? arena_array(c->arena, 1, sizeof *other) : NULL;
-    enum err e = excerpt_hits(out, m, c->q.max_bytes, &c->terms, s->terms, s->sentences, c->arena);
+    enum err e = excerpt_hits(out, m, c->q.max_tokens, &c->terms, s->terms, s->sentences, c->arena);
     if (e || *m != 1 || !other || out[0].chunk_id != two[0].chunk_id)
         return e;
     *other = two[c->q.swaps ? 0 : 1];
@@ -384,7 +384,7 @@ static enum err cut_hits(struct retrieval_call *c, struct searcher *s, struct re
     if (!c->q.swaps)
         return ERR_OK;
     out[0] = two[1];
-    return excerpt_hits(out, m, c->q.max_bytes, &c->terms, s->terms, s->sentences, c->arena);
+    return excerpt_hits(out, m, c->q.max_tokens, &c->terms, s->terms, s->sentences, c->arena);
 }
 
 static double best_fused(const struct fused *f, size_t n) {
@@ -417,7 +417,7 @@ static void give_hits(struct retrieval_call *c, const struct held_weights *w, st
         c->result.relevant = c->result.relevant || relevant;
         m += relevant || f[i].fused >= far;
     }
-    if (c->q.max_bytes && m) {
+    if (c->q.max_tokens && m) {
         enum err e = cut_hits(c, s, out, &m);
         if (e)
             c->result.err = err_set(&c->ei, e, NULL);

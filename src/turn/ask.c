@@ -135,6 +135,7 @@ static enum err ask(struct turn *t, struct errinfo *ei) {
         .conversation_key = uuid_str(&t->in.conversation_id),
         .user_key = uuid_str(&t->in.user_id),
         .continue_last = t->stream->text.n > 0,
+        .plan = t->plan,
         .trace_header = t->trace.header,
     };
     if (!t->asked_ns)

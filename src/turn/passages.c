@@ -3,27 +3,27 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "retrieval/question.h"
+#include "text/tokens.h"
 
 #define TEXT_MAX     ((size_t)256 << 10)
-#define FRAME_TOKENS 48 /* instructions, fence and names */
+#define FRAME_TOKENS 48 /* instructions, fence and the template's own */
 #define TOKENS_MIN   40
 #define TOKENS_MAX   1600
 #define WEB_WAIT_MS  700 /* the documents' search takes less */
 
-size_t passages_budget(struct upstream *u, struct str model, size_t question_bytes) {
+int passages_budget(struct upstream *u, struct str model, int beside, int64_t arrived_ns) {
     int window = upstream_context_window(u, model);
-    double tokens =
-        upstream_reads(u, model) - FRAME_TOKENS - (double)question_bytes / UPSTREAM_PROSE_BYTES;
-    double most = window / 3.0 < TOKENS_MAX ? window / 3.0 : TOKENS_MAX;
-    tokens = tokens > most ? most : tokens < TOKENS_MIN ? TOKENS_MIN : tokens;
-    return (size_t)(tokens * UPSTREAM_PROSE_BYTES);
+    int64_t waited_ms = arrived_ns ? (clock_mono_ns() - arrived_ns) / 1000000 : 0;
+    int tokens = upstream_reads(u, model, waited_ms) - FRAME_TOKENS - beside;
+    int most = window / 3 < TOKENS_MAX ? window / 3 : TOKENS_MAX;
+    return tokens > most ? most : tokens < TOKENS_MIN ? TOKENS_MIN : tokens;
 }
 
-void passages_plan(struct upstream *u, size_t max_bytes, size_t question_bytes) {
-    double tokens = (double)(max_bytes + question_bytes) / UPSTREAM_PROSE_BYTES;
-    upstream_plans_chat(u, FRAME_TOKENS + (int)fmin(tokens, 1e6));
+uint64_t passages_plan(struct upstream *u, int budget, int beside) {
+    return upstream_plan_chat(u, FRAME_TOKENS + budget + beside);
 }
 
 bool passages_not_needed(const struct retrieval_result *r) {
@@ -104,7 +104,7 @@ void passages_pair_to_json(struct buf *b, const struct retrieval_result *r, doub
     buf_addz(b, "]}}");
 }
 
-#define WEB_TEXT_MIN 120 /* bytes of a hit */
+#define WEB_TEXT_MIN 30 /* tokens of a hit */
 #define WEB_JSON_CAP ((size_t)1 << 20)
 
 struct str passages_web_query(const struct retrieval_request *q, struct arena *a) {
@@ -113,17 +113,17 @@ struct str passages_web_query(const struct retrieval_request *q, struct arena *a
                                                                                    : text;
 }
 
-size_t passages_web_take(const struct web_search_result *r, size_t max_bytes, struct arena *a,
+size_t passages_web_take(const struct web_search_result *r, int budget, struct arena *a,
                          struct web_hit **ret) {
     size_t n = r->n < PASSAGES_WEB_MAX ? r->n : PASSAGES_WEB_MAX;
-    size_t room = n ? max_bytes / n : 0;
+    int room = n ? budget / PASSAGES_WEB_PART / (int)n : 0;
     struct web_hit *hits = n ? arena_array(a, n, sizeof *hits) : NULL;
     if (!hits)
         return 0;
     for (size_t i = 0; i < n; i++) {
         const struct web_hit *h = &r->hits[i];
-        struct str text =
-            str_sub(h->text, 0, utf8_cut(h->text, room < WEB_TEXT_MIN ? WEB_TEXT_MIN : room));
+        struct str text = str_sub(
+            h->text, 0, text_tokens_cut(h->text, room < WEB_TEXT_MIN ? WEB_TEXT_MIN : room));
         hits[i] = (struct web_hit){.source_name = arena_str(a, h->source_name),
                                    .title = arena_str(a, h->title),
                                    .url = arena_str(a, h->url),

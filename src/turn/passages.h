@@ -15,12 +15,13 @@
     "I found nothing about this in the documents that I may read, and this role answers from "     \
     "documents only."
 
-/* Bytes of passages that a prompt for this model has room for: what is computed in the part of a
- * second that is theirs, less the question. */
-size_t passages_budget(struct upstream *u, struct str model, size_t question_bytes);
+/* Tokens of passages that a prompt for this model has room for, beside so many of the question and
+ * of examples: what is computed in the part of a second that is theirs, which is smaller for
+ * whoever has waited since arrived_ns (0 = he has not). */
+int passages_budget(struct upstream *u, struct str model, int beside, int64_t arrived_ns);
 /* A question with so much at most in front of it is asked soon: it goes before those that come
- * meanwhile. */
-void passages_plan(struct upstream *u, size_t max_bytes, size_t question_bytes);
+ * meanwhile. Returns upstream_plan_chat()'s number. */
+uint64_t passages_plan(struct upstream *u, int budget, int beside);
 /* "thanks!" needs nothing from anywhere. */
 bool passages_not_needed(const struct retrieval_result *r);
 
@@ -31,14 +32,15 @@ void passages_to_json(struct buf *b, const struct retrieval_hit *hits, size_t n)
 void passages_pair_to_json(struct buf *b, const struct retrieval_result *r, double swap_chance);
 
 /* Of what search services found, beside the documents' search: at most PASSAGES_WEB_MAX hits within
- * max_bytes, copied; none when there is no memory. */
-#define PASSAGES_WEB_MAX 3
+ * a part of the budget, copied; none when there is no memory. */
+#define PASSAGES_WEB_MAX  3
+#define PASSAGES_WEB_PART 3
 int passages_web_wait_ms(int configured); /* 0 = 700: the first word waits for them */
 /* What they are asked: the question, a follow-up with what was asked before. In the arena, or
  * borrowed from q. */
 struct str passages_web_query(const struct retrieval_request *q, struct arena *a);
 void passages_web_to_json(struct buf *b, const struct web_hit *h, size_t n); /* the nth passage */
-size_t passages_web_take(const struct web_search_result *r, size_t max_bytes, struct arena *a,
+size_t passages_web_take(const struct web_search_result *r, int budget, struct arena *a,
                          struct web_hit **ret);
 /* The list (JSON; STR_NULL = empty) with these behind its n passages of documents. In the arena. */
 enum err passages_web_add(struct str docs, size_t n_documents, const struct web_hit *hits, size_t n,

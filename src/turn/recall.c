@@ -5,10 +5,12 @@
 #include <stdio.h>
 
 #include "base/metrics.h"
+#include "text/tokens.h"
 #include "turn/passages.h"
 #include "turn/turn_internal.h"
 
 #define EXAMPLES_MAX 2400 /* bytes of approved answers in a prompt */
+#define TOKEN_BYTES  4    /* of prose, about */
 
 void turn_choose_arm(struct turn *t) {
     const struct turn_learn *l = t->t->o.learn;
@@ -44,8 +46,9 @@ static bool stands_alone(const struct turn *t) {
  * of what may be computed before the first word. */
 static void add_examples(struct turn *t, const float *v, int dimensions, struct str model) {
     const struct turn_learn *l = t->t->o.learn;
-    size_t question = t->branch[t->n_branch - 1].content.n;
-    size_t room = passages_budget(t->t->o.upstream, t->model, question) / 3;
+    int question = text_tokens(t->branch[t->n_branch - 1].content);
+    int tokens = passages_budget(t->t->o.upstream, t->model, question, t->in.arrived_ns) / 3;
+    size_t room = (size_t)tokens * TOKEN_BYTES;
     struct turn_examples *x = &t->examples;
     l->find_examples(l->ctx, &t->role.role_id, &t->in.conversation_id, v, dimensions, model,
                      room < EXAMPLES_MAX ? room : EXAMPLES_MAX, t->arena, x);
@@ -61,7 +64,7 @@ static void add_examples(struct turn *t, const float *v, int dimensions, struct 
     memcpy(both + role.n, "\n\n", 2);
     memcpy(both + role.n + 2, text.p, text.n);
     t->role.system_prompt = (struct str){both, role.n + 2 + text.n};
-    t->examples_n = text.n;
+    t->examples_n = text_tokens(text);
 }
 
 static void find(struct turn *t, const float *vector, int dimensions, struct str model) {

@@ -5,6 +5,7 @@
  * Earlier questions of the conversation keep their passages: so the prompt is the one that the
  * engine has computed before, and grows at its end only. */
 #include "base/json.h"
+#include "text/tokens.h"
 #include "turn/passages.h"
 #include "turn/turn_internal.h"
 
@@ -131,8 +132,10 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
     if (!t->t->o.retrieval || !t->documents.enabled || t->approved.n || t->n_branch == 0)
         return STEP_DONE;
     size_t n = history(t, before);
+    struct str question = t->branch[t->n_branch - 1].content;
+    int beside = text_tokens(question) + t->examples_n;
     struct retrieval_request q = {
-        .query = t->branch[t->n_branch - 1].content,
+        .query = question,
         .history = before,
         .n_history = n,
         .scope = &t->scope,
@@ -143,8 +146,7 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         .near_only = true,
         .pairs = t->arm.swap_chance > 0,
         .swaps = t->arm.swaps,
-        .max_bytes = passages_budget(t->t->o.upstream, t->model,
-                                     t->branch[t->n_branch - 1].content.n + t->examples_n),
+        .max_tokens = passages_budget(t->t->o.upstream, t->model, beside, t->in.arrived_ns),
     };
     enum err e = ERR_OK;
     if (t->in.kind != TURN_RESUME && retrieval_wants_vector(t->t->o.retrieval, &q)) {
@@ -159,13 +161,13 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         if (!e)
             return STEP_DONE;
     } else {
-        passages_plan(t->t->o.upstream, q.max_bytes, q.query.n + t->examples_n);
+        t->plan = passages_plan(t->t->o.upstream, q.max_tokens, beside);
         e = retrieval_search(t->t->o.retrieval, t->tl->loop, t->tl->client, &q, on_found, t,
                              &t->searching, ei);
         if (!e && (e = compose_history(t)) != ERR_OK)
             turn_retrieve_stop(t);
         if (!e) {
-            turn_web_ask(t, &q, q.max_bytes / 3);
+            turn_web_ask(t, &q);
             return STEP_WAIT;
         }
         if (e == ERR_OVERLOADED && !t->documents.grounded_only)

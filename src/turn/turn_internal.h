@@ -233,8 +233,9 @@ struct turn {
     struct uuid approved_id;
     struct str approved; /* an answer that is served instead of the model's; empty = none */
     struct turn_examples examples;
-    size_t examples_n; /* bytes of those that the prompt shows */
-    struct str pair;   /* of two passages of which one was drawn to be shown, JSON; empty = none */
+    int examples_n;  /* tokens of those that the prompt shows, about */
+    uint64_t plan;   /* of upstream_plan_chat() */
+    struct str pair; /* of two passages of which one was drawn to be shown, JSON; empty = none */
     struct str recorded_passages, recorded_guard;      /* JSON lists; empty = none */
     struct str question_vector, question_vector_model; /* floats as bytes; empty = none */
     bool unsafe;                                       /* the guard stopped or changed the answer */
@@ -248,7 +249,8 @@ struct turn {
     size_t n_found;                 /* passages of documents */
     struct web_search_call *asking; /* search services (web.c); both run at once */
     struct web_hit *web_hits;
-    size_t n_web, web_bytes;
+    size_t n_web;
+    int web_budget; /* tokens of all passages */
     struct support_call *checking;
     bool checked;
 
@@ -379,8 +381,7 @@ void turn_retrieve_stop(struct turn *t);   /* what runs is called off */
 void turn_retrieve_settle(struct turn *t); /* goes on once both searches have ended */
 
 /* ---- web.c ---- */
-/* max_bytes: of passages */
-void turn_web_ask(struct turn *t, const struct retrieval_request *asked, size_t max_bytes);
+void turn_web_ask(struct turn *t, const struct retrieval_request *asked);
 void turn_web_stop(struct turn *t);
 enum err turn_web_keep(struct turn *t, size_t n_documents); /* into retrieved_docs */
 enum step_result turn_step_fit(struct turn *t, struct errinfo *ei);

@@ -9,11 +9,11 @@
 static void on_answers(void *ctx, const struct web_search_result *r) {
     struct turn *t = ctx;
     t->asking = NULL;
-    t->n_web = passages_web_take(r, t->web_bytes, t->arena, &t->web_hits);
+    t->n_web = passages_web_take(r, t->web_budget, t->arena, &t->web_hits);
     turn_retrieve_settle(t);
 }
 
-void turn_web_ask(struct turn *t, const struct retrieval_request *asked, size_t max_bytes) {
+void turn_web_ask(struct turn *t, const struct retrieval_request *asked) {
     struct errinfo ei;
     if (!web_search_has_sources(t->t->o.web) || question_is_smalltalk(asked->query))
         return;
@@ -24,7 +24,7 @@ void turn_web_ask(struct turn *t, const struct retrieval_request *asked, size_t 
         degrade_web(t);
         return;
     }
-    t->web_bytes = max_bytes;
+    t->web_budget = asked->max_tokens;
     if (web_search_run(t->t->o.web, t->tl->loop, &q, on_answers, t, &t->asking, &ei))
         t->asking = NULL; /* it answers without */
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "text/tokens.h"
 #include "upstream/chat_stream.h"
 #include "upstream/upstream_internal.h"
 
@@ -286,8 +287,8 @@ enum err upstream_chat(struct upstream_client *client, const struct chat_request
     c->call.hedged = !r->background && !r->continue_last;
     c->background = r->background;
     if (r->n_messages)
-        c->last_tokens =
-            1 + (int)((double)r->messages[r->n_messages - 1].content.n / UPSTREAM_PROSE_BYTES);
+        c->last_tokens = 1 + text_tokens(r->messages[r->n_messages - 1].content);
+    c->call.plan = r->plan;
     c->call.affinity = affinity_of(r->conversation_key);
     c->cb = *cb;
     c->ctx = ctx;

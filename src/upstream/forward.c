@@ -52,8 +52,8 @@ static enum err forward_send(struct upstream_call *call, struct errinfo *ei) {
 }
 
 enum err upstream_forward(struct upstream_client *c, const char *path, struct str body,
-                          const struct forward_callbacks *cb, void *ctx, struct upstream_call **ret,
-                          struct errinfo *ei) {
+                          uint64_t plan, const struct forward_callbacks *cb, void *ctx,
+                          struct upstream_call **ret, struct errinfo *ei) {
     static const struct call_kind kind = {
         .send = forward_send, .on_data = forward_data, .on_end = forward_end};
     struct forward *f = calloc(1, sizeof *f);
@@ -61,6 +61,7 @@ enum err upstream_forward(struct upstream_client *c, const char *path, struct st
         return err_set(ei, ERR_NOMEM, NULL);
     call_init(&f->call, c, &kind);
     f->call.patient = true;
+    f->call.plan = plan;
     f->cb = *cb;
     f->ctx = ctx;
     f->path = path;

@@ -334,14 +334,14 @@ int upstream_context_window(struct upstream *u, struct str model) {
 }
 
 /* The least of the servers that may answer. */
-int upstream_reads(struct upstream *u, struct str model) {
+int upstream_reads(struct upstream *u, struct str model, int64_t waited_ms) {
     int least = INT_MAX;
     pthread_mutex_lock(&u->lock);
     struct str name = model.n ? model : default_model(u);
     for (int i = 0; i < u->n; i++) {
         const struct server *v = &u->servers[i];
         const struct known_model *m = server_find(v, name);
-        int reads = m || u->n == 1 ? reading_of(v, m) : INT_MAX;
+        int reads = m || u->n == 1 ? reading_of(v, m, waited_ms) : INT_MAX;
         least = reads < least ? reads : least;
     }
     pthread_mutex_unlock(&u->lock);

@@ -1,9 +1,10 @@
 /* How much of a prompt can be read before the first word is late. A Parley engine tells how many
- * tokens it reads in a second. What others have asked for and is not read yet goes before, so a
- * newcomer has the rest of the time; while there are others he takes a part of it, for whoever
- * comes next has to be read in the same second. Of other servers nothing is known but how long
- * their first tokens took: from READS_FIRST the number follows those, up while they come early and
- * down when they come late. */
+ * tokens it reads in a second. Who has waited already, for his question to be embedded beside what
+ * others have computed, has that much less of it. What others have asked for and is not read yet
+ * goes before, so a newcomer has the rest of the time; while there are others he takes a part of
+ * it, for whoever comes next has to be read in the same second. Of other servers nothing is known
+ * but how long their first tokens took: from READS_FIRST the number follows those, up while they
+ * come early and down when they come late. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 
 #define MS          1000000ll
 #define SECONDS     0.65         /* of reading */
+#define IN_ALL      0.75         /* of reading and of what went before it */
 #define BESIDE      0.6          /* of the time that is reading's while others are answered */
 #define PART        0.5          /* of what is left, while there are others */
 #define PLANNED_NS  (300 * MS)   /* a chat that was planned and has not begun by then will not */
@@ -27,9 +29,9 @@
 
 /* ---- plans; under the lock ---- */
 
-static void drop_plans(struct upstream *u, int n) {
+static void drop_plans(struct upstream *u, int from, int n) {
     u->n_plans -= n;
-    memmove(u->plans, u->plans + n, (size_t)u->n_plans * sizeof *u->plans);
+    memmove(u->plans + from, u->plans + from + n, (size_t)(u->n_plans - from) * sizeof *u->plans);
 }
 
 /* Their tokens. */
@@ -38,18 +40,51 @@ static int planned(struct upstream *u) {
     int old = 0, tokens = 0;
     while (old < u->n_plans && u->plans[old].ns < since)
         old++;
-    drop_plans(u, old);
+    drop_plans(u, 0, old);
     for (int i = 0; i < u->n_plans; i++)
         tokens += u->plans[i].tokens;
     return tokens;
 }
 
-void upstream_plans_chat(struct upstream *u, int tokens) {
+/* The chat of this plan begins: what it was to read; 0 = there is none. */
+static int take_plan(struct upstream *u, uint64_t id) {
+    (void)planned(u);
+    for (int i = 0; id && i < u->n_plans; i++) {
+        int tokens = u->plans[i].tokens;
+        if (u->plans[i].id != id)
+            continue;
+        drop_plans(u, i, 1);
+        return tokens;
+    }
+    return 0;
+}
+
+uint64_t upstream_plan_chat(struct upstream *u, int tokens) {
+    uint64_t id = 0;
     pthread_mutex_lock(&u->lock);
     (void)planned(u);
-    if (u->n_plans < UPSTREAM_PLANS_MAX)
-        u->plans[u->n_plans++] = (struct chat_plan){clock_mono_ns(), tokens};
+    if (u->n_plans < UPSTREAM_PLANS_MAX) {
+        id = ++u->last_plan;
+        u->plans[u->n_plans++] = (struct chat_plan){id, clock_mono_ns(), tokens};
+    }
     pthread_mutex_unlock(&u->lock);
+    return id;
+}
+
+bool upstream_needs_cores(struct upstream *u) {
+    bool here = false, reads = false;
+    for (int i = 0; i < u->n; i++) {
+        const struct server *v = &u->servers[i];
+        here = here || v->unix_socket;
+        reads = reads || (v->unix_socket && atomic_load(&v->reading) > 0);
+    }
+    if (!here || reads)
+        return reads;
+    pthread_mutex_lock(&u->lock);
+    (void)planned(u);
+    reads = u->n_plans > 0;
+    pthread_mutex_unlock(&u->lock);
+    return reads;
 }
 
 /* ---- chats ---- */
@@ -80,11 +115,9 @@ void reading_begin(struct upstream_call *call, int tokens) {
     call->counted_ns = clock_mono_ns();
     call->told = tokens > 0;
     pthread_mutex_lock(&u->lock);
-    (void)planned(u);
-    if (!call->begun && u->n_plans > 0) {
-        tokens = tokens ? tokens : u->plans[0].tokens;
-        drop_plans(u, 1);
-    }
+    int as_planned = take_plan(u, call->plan);
+    tokens = tokens ? tokens : as_planned;
+    call->plan = 0;
     if (!call->begun)
         learn_crowd(call->server);
     pthread_mutex_unlock(&u->lock);
@@ -136,11 +169,18 @@ void reading_end(struct upstream_call *call) {
     call->spoke = false;
 }
 
-int reading_of(const struct server *v, const struct known_model *m) {
+/* Of reading, for somebody who has waited for so long. */
+static double seconds_left(int64_t waited_ms) {
+    double left = IN_ALL - (double)waited_ms / 1e3;
+    return left > SECONDS ? SECONDS : left > 0 ? left : 0;
+}
+
+int reading_of(const struct server *v, const struct known_model *m, int64_t waited_ms) {
+    double seconds = seconds_left(waited_ms);
     if (!m || !m->prefill)
-        return v->reads ? v->reads : READS_FIRST;
+        return (int)((v->reads ? v->reads : READS_FIRST) * seconds / SECONDS);
     int before = atomic_load(&v->unread) + planned(v->pool);
     bool others = others_now(v) > 0 || is_crowded(v);
-    double left = m->prefill * SECONDS * (atomic_load(&v->answering) > 0 ? BESIDE : 1) - before;
+    double left = m->prefill * seconds * (atomic_load(&v->answering) > 0 ? BESIDE : 1) - before;
     return left > 0 ? (int)(others ? left * PART : left) : 0;
 }

@@ -91,14 +91,18 @@ enum err upstream_default_model(struct upstream *u, struct arena *a, struct str 
 int upstream_context_window(struct upstream *u, struct str model);
 /* Tokens of a prompt that is new to the server which a chat that begins now has read in about two
  * thirds of a second, so that its first word comes within one: by what the server says of itself
- * and what it has to do already, else by how it answered so far (reading.c). At least
- * UPSTREAM_READS_MIN. */
-#define UPSTREAM_READS_MIN   80
-#define UPSTREAM_PROSE_BYTES 3.6 /* of a token of English, about */
-int upstream_reads(struct upstream *u, struct str model);
+ * and what it has to do already, else by how it answered so far (reading.c); fewer when the person
+ * has waited for a good part of that second already. At least UPSTREAM_READS_MIN. */
+#define UPSTREAM_READS_MIN 80
+int upstream_reads(struct upstream *u, struct str model, int64_t waited_ms);
 /* A chat whose prompt has so many new tokens at most begins soon: for those that ask meanwhile it
- * goes before. */
-void upstream_plans_chat(struct upstream *u, int tokens);
+ * goes before. Returns the plan's number, for the chat to name when it begins; 0 = there are too
+ * many. A chat that does not begin soon is forgotten. */
+uint64_t upstream_plan_chat(struct upstream *u, int tokens);
+/* Whether a person waits for an answer's first token from a server on this machine (one behind a
+ * Unix socket), or is about to ask for it: other work here takes cores that reading his prompt
+ * would have. Any thread. */
+bool upstream_needs_cores(struct upstream *u);
 int upstream_message_overhead(struct upstream *u,
                               struct str model); /* tokens that a message costs beyond its text */
 /* Asks /models; done(ctx, err, ei) on the client's loop. Also what readiness is judged by. */
@@ -127,6 +131,7 @@ struct chat_request { /* all borrowed for the call of upstream_chat() only */
     struct str user_key;         /* fairness */
     bool continue_last; /* the last message is the start of the answer, to be continued exactly;
                            on_token gets what follows it */
+    uint64_t plan;      /* of upstream_plan_chat(), 0 = none */
     bool background;    /* titles, summaries: may wait behind people */
     const char *trace_header; /* "traceparent: …" to pass on; NULL or "" = none */
 };
@@ -206,5 +211,6 @@ struct forward_callbacks {
 };
 enum err upstream_forward(struct upstream_client *c,
                           const char *path /* "/chat/completions", "/embeddings" */,
-                          struct str body, const struct forward_callbacks *cb, void *ctx,
-                          struct upstream_call **ret, struct errinfo *ei) ERR_CHECK;
+                          struct str body, uint64_t plan /* of a chat, 0 = none */,
+                          const struct forward_callbacks *cb, void *ctx, struct upstream_call **ret,
+                          struct errinfo *ei) ERR_CHECK;

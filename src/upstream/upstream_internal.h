@@ -91,6 +91,7 @@ struct server {
 #define UPSTREAM_PLANS_MAX 64
 
 struct chat_plan {
+    uint64_t id;
     int64_t ns;
     int tokens; /* that it reads at most */
 };
@@ -101,6 +102,7 @@ struct upstream {
     pthread_mutex_t lock;
     struct chat_plan plans[UPSTREAM_PLANS_MAX]; /* that have not begun; oldest first */
     int n_plans;
+    uint64_t last_plan;
     struct server servers[UPSTREAM_SERVERS_MAX];
     int n;
 };
@@ -164,6 +166,7 @@ struct upstream_call { /* the first member of each kind's own struct */
     int tries, failovers;
     struct server *counted; /* in whose reading or (spoke) answering the call is; NULL = in none */
     bool spoke, begun;      /* begun: was counted before */
+    uint64_t plan;          /* that this is the chat of, 0 = none */
     bool told;              /* counted_tokens is known rather than taken for usual */
     int64_t counted_ns;
     int counted_tokens; /* of its prompt that are new to the server, about */
@@ -225,7 +228,7 @@ void reading_end(struct upstream_call *call);
 /* A first token came after so long; that says something only of a message with much to read. */
 void reading_learn(struct server *v, int tokens, int64_t ms);
 /* Holding the pool's lock: tokens that a chat which begins now has read in time. */
-int reading_of(const struct server *v, const struct known_model *m);
+int reading_of(const struct server *v, const struct known_model *m, int64_t waited_ms);
 
 /* ---- pool.c ---- */
 /* A server for the call that was not tried yet; NULL when there is none just now. The place in it

@@ -1,12 +1,15 @@
 /* The words of any UTF-8 text, in a language that its first byte chooses: each is a whole, not too
  * long piece of UTF-8 whose place is in the text, and places go forward. The same bytes are a
- * question: whether it is small talk or leans on one before. */
+ * question: whether it is small talk or leans on one before; and a sentence with times of day, and
+ * a text that is cut to some tokens. */
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "retrieval/daytime.h"
 #include "retrieval/question.h"
 #include "text/terms.h"
+#include "text/tokens.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,6 +39,25 @@ static void resolve(struct str text) {
         (!utf8_valid(all) || !utf8_valid(before) || all.n < halves[0].n))
         abort();
     arena_free(a);
+}
+
+static void look_at_times(struct str text) {
+    struct daytime times[DAYTIMES_MAX];
+    size_t n = daytimes_find(text, times), before = 0;
+    if (n > DAYTIMES_MAX)
+        abort();
+    for (size_t i = 0; i < n; before = times[i++].to)
+        if (times[i].from < before || times[i].to <= times[i].from || times[i].to > text.n ||
+            times[i].minutes < 0 || times[i].minutes >= 1440)
+            abort();
+}
+
+static void cut(struct str text) {
+    int all = text_tokens(text), half = all / 2;
+    size_t n = text_tokens_cut(text, half);
+    if (n > text.n || utf8_cut(text, n) != n || text_tokens(str_sub(text, 0, n)) > half ||
+        text_tokens_cut(text, all) != text.n)
+        abort();
 }
 
 /* Without the bytes that are no UTF-8, so that most of what is tried gets further than a check. */
@@ -68,6 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct seen s = {.size = text.n};
     terms_each(t, languages[data[0] % (sizeof languages / sizeof *languages)], text, look, &s);
     resolve(text);
+    look_at_times(text);
+    cut(text);
     free(room);
     return 0;
 }

@@ -328,7 +328,7 @@ static void retrieval_finds_a_new_document_before_it_has_vectors(void **state) {
     timer_start(f->timer, 5, true);
     pump_until(f->loop, &f->flag);
     timer_free(f->timer);
-    struct retrieval_request q = {.k = 6, .max_bytes = 144};
+    struct retrieval_request q = {.k = 6, .max_tokens = 40};
     const char *question = "When does the ferry to Vestra leave on weekdays, and from which pier?";
     assert_int_equal(search_as(f, f->ada, q, question), 1);
     assert_true(f->relevant && !f->trace.vector_done);
@@ -610,7 +610,7 @@ static void retrieval_with_room_for_one_swaps_what_is_nearly_as_good(void **stat
     submit(f, f->ada, NULL, "two.txt", "The waves of Nazare are twenty metres high in summer.", 0);
     submit(f, f->ada, NULL, "far.txt", "The waves of Peniche are small, the night train is late.",
            3);
-    struct retrieval_request q = {.k = 4, .max_bytes = 60};
+    struct retrieval_request q = {.k = 4, .max_tokens = 17};
     assert_int_equal(search_as(f, f->ada, q, question), 1);
     assert_string_equal(f->other, ""); /* nobody asked for it */
     char best[64], second[64];
@@ -626,11 +626,11 @@ static void retrieval_with_room_for_one_swaps_what_is_nearly_as_good(void **stat
     assert_string_equal(f->name[0], second);
     assert_string_equal(f->other, best);
     assert_non_null(strstr(f->text[0], "Nazare"));
-    q.max_bytes = 4000; /* room for all: there is an order to learn from */
+    q.max_tokens = 1000; /* room for all: there is an order to learn from */
     assert_int_equal(search_as(f, f->ada, q, question), 3);
     assert_true(!f->swapped && !f->other[0]);
     assert_string_equal(f->name[0], best);
-    q.max_bytes = 60;
+    q.max_tokens = 17;
     assert_int_equal(search_as(f, f->ada, q, "When is the night train?"), 1);
     assert_string_equal(f->name[0], "far.txt"); /* the others do not speak of it */
     assert_true(!f->swapped && !f->other[0]);
@@ -672,7 +672,7 @@ static void retrieval_excerpt_answers_the_follow_up(void **state) {
            "The museum was founded by Anna Lindqvist.",
            1);
     const struct str before = STR("When does the museum of Orvik close?");
-    struct retrieval_request q = {.k = 6, .max_bytes = 60, .history = &before, .n_history = 1};
+    struct retrieval_request q = {.k = 6, .max_tokens = 17, .history = &before, .n_history = 1};
     assert_int_equal(search_as(f, f->ada, q, "Who founded it?"), 1);
     assert_int_equal(f->trace.follow_up, 1);
     assert_non_null(strstr(f->text[0], "Lindqvist"));

@@ -16,6 +16,7 @@ struct one {
     struct upstream *u;
     struct upstream_client *c;
     bool over, spoke;
+    uint64_t plan; /* that the next chat is of */
 };
 
 static void on_token(void *ctx, struct str text) {
@@ -80,8 +81,13 @@ static void one_close(struct one *o) {
 static struct upstream_call *ask(struct one *o, struct str content, bool background) {
     static const struct chat_callbacks callbacks = {.on_token = on_token, .on_done = on_done};
     struct chat_message m = {CHAT_USER, content};
-    struct chat_request r = {
-        .messages = &m, .n_messages = 1, .temperature = -1, .top_p = -1, .background = background};
+    struct chat_request r = {.messages = &m,
+                             .n_messages = 1,
+                             .temperature = -1,
+                             .top_p = -1,
+                             .background = background,
+                             .plan = o->plan};
+    o->plan = 0;
     struct upstream_call *call;
     struct errinfo ei;
     int before = o->mock.n_asked;
@@ -92,13 +98,14 @@ static struct upstream_call *ask(struct one *o, struct str content, bool backgro
 }
 
 static int reads(struct one *o) {
-    return upstream_reads(o->u, STR_NULL);
+    return upstream_reads(o->u, STR_NULL, 0);
 }
 
 /* 101 tokens, about. */
 static struct str some_text(void) {
-    static char text[360];
-    memset(text, 'a', sizeof text);
+    static char text[200];
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = i % 2 ? ' ' : 'a';
     return (struct str){text, sizeof text};
 }
 
@@ -144,7 +151,7 @@ static void all_that_come_at_once_are_read_in_time(void **state) {
     for (int i = 0, own; i < 4; i++, together += own) {
         own = reads(&o);
         own = i == 0 ? own / 2 : own; /* few passages were found */
-        upstream_plans_chat(o.u, own);
+        assert_true(upstream_plan_chat(o.u, own) > 0);
     }
     assert_in_range(together, 500, 650);
     one_close(&o);
@@ -155,17 +162,42 @@ static void reading_goes_on_after_those_who_search_still(void **state) {
     struct one o;
     one_open(&o, TELLS);
     o.mock.mode = MOCK_SILENT;
-    upstream_plans_chat(o.u, 100);
-    upstream_plans_chat(o.u, 200);
-    assert_int_equal(reads(&o), (650 - 300) / 2);
-    struct upstream_call *first = ask(&o, some_text(), false); /* the first of them */
-    assert_int_equal(reads(&o), (650 - 301) / 2);
-    o.u->plans[0].ns -= 400000000; /* the second never came */
+    uint64_t large = upstream_plan_chat(o.u, 300), small = upstream_plan_chat(o.u, 100);
+    assert_true(upstream_needs_cores(o.u));
+    assert_int_equal(reads(&o), (650 - 400) / 2);
+    o.plan = small; /* the one that came later is the first to begin */
+    struct upstream_call *first = ask(&o, some_text(), false);
+    assert_int_equal(reads(&o), (650 - 401) / 2);
+    upstream_cancel(ask(&o, some_text(), false)); /* one that was not planned */
+    assert_int_equal(reads(&o), (650 - 401) / 2);
+    o.plan = small; /* it has begun already */
+    upstream_cancel(ask(&o, some_text(), false));
+    assert_int_equal(reads(&o), (650 - 401) / 2);
+    o.plan = large;
+    upstream_cancel(ask(&o, some_text(), false));
     assert_int_equal(reads(&o), (650 - 101) / 2);
-    upstream_plans_chat(o.u, 100);
+    assert_true(upstream_plan_chat(o.u, 100) > small);
     assert_int_equal(reads(&o), (650 - 201) / 2);
+    o.u->plans[0].ns -= 400000000; /* it never came */
+    assert_int_equal(reads(&o), (650 - 101) / 2);
+    assert_true(upstream_needs_cores(o.u));
     upstream_cancel(first);
-    assert_int_equal(reads(&o), (650 - 100) / 2);
+    assert_false(upstream_needs_cores(o.u));
+    one_close(&o);
+}
+
+/* His question was embedded late, beside what others have computed: his prompt is short, so that he
+ * has his first word in time all the same. */
+static void who_has_waited_reads_less(void **state) {
+    (void)state;
+    struct one o;
+    one_open(&o, TELLS);
+    assert_int_equal(upstream_reads(o.u, STR_NULL, 100), 650);
+    assert_int_equal(upstream_reads(o.u, STR_NULL, 350), 400);
+    assert_int_equal(upstream_reads(o.u, STR_NULL, 5000), UPSTREAM_READS_MIN);
+    one_close(&o);
+    one_open(&o, TELLS_NOTHING);
+    assert_int_equal(upstream_reads(o.u, STR_NULL, 425), 200);
     one_close(&o);
 }
 
@@ -191,13 +223,13 @@ static void forwarded_chat_counts_as_it_was_planned(void **state) {
     struct errinfo ei;
     one_open(&o, TELLS);
     o.mock.mode = MOCK_SILENT;
-    upstream_plans_chat(o.u, 300);
-    assert_int_equal(
-        upstream_forward(o.c, "/chat/completions", STR("{}"), &callbacks, NULL, &call[0], &ei),
-        ERR_OK);
+    uint64_t plan = upstream_plan_chat(o.u, 300);
+    assert_int_equal(upstream_forward(o.c, "/chat/completions", STR("{}"), plan, &callbacks, NULL,
+                                      &call[0], &ei),
+                     ERR_OK);
     assert_int_equal(reads(&o), (650 - 300) / 2);
     assert_int_equal(
-        upstream_forward(o.c, "/chat/completions", STR("{}"), &callbacks, NULL, &call[1], &ei),
+        upstream_forward(o.c, "/chat/completions", STR("{}"), 0, &callbacks, NULL, &call[1], &ei),
         ERR_OK);
     assert_int_equal(reads(&o), (650 - 300 - 128) / 2);
     upstream_cancel(call[0]);
@@ -230,7 +262,8 @@ static void reading_of_others_follows_their_first_tokens(void **state) {
     pump_until(o.loop, &o.over);
     assert_int_equal(reads(&o), 400);
     o.over = false;
-    memset(text, 'a', sizeof text);
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = i % 2 ? ' ' : 'a';
     (void)ask(&o, (struct str){text, sizeof text}, false);
     pump_until(o.loop, &o.over);
     assert_int_equal(reads(&o), 500);
@@ -255,6 +288,7 @@ int main(void) {
         cmocka_unit_test(reading_goes_on_after_what_others_asked_before),
         cmocka_unit_test(all_that_come_at_once_are_read_in_time),
         cmocka_unit_test(reading_goes_on_after_those_who_search_still),
+        cmocka_unit_test(who_has_waited_reads_less),
         cmocka_unit_test(forwarded_chat_counts_as_it_was_planned),
         cmocka_unit_test(reading_is_slower_beside_answers),
         cmocka_unit_test(reading_of_others_follows_their_first_tokens),

@@ -464,7 +464,7 @@ static void forward_hands_over_what_comes(void **state) {
         b.done = false;
         b.status = 0;
         buf_clear(&b.text);
-        assert_int_equal(upstream_forward(b.c, "/chat/completions", STR("{\"x\":1}"), &callbacks,
+        assert_int_equal(upstream_forward(b.c, "/chat/completions", STR("{\"x\":1}"), 0, &callbacks,
                                           &b, &b.call, &ei),
                          ERR_OK);
         pump_until(b.loop, &b.done);
