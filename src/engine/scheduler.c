@@ -224,7 +224,7 @@ bool sched_costs(struct sched *s, double *ret_base_ns, double *ret_answer_ns,
                  double *ret_prompt_ns) {
     pthread_mutex_lock(&s->state);
     const struct forecast *f = &s->forecast;
-    bool known = f->seen >= 100;
+    bool known = f->known || f->seen >= 100;
     if (known) {
         *ret_base_ns = f->base_ns;
         *ret_answer_ns = f->answer_ns;

@@ -138,6 +138,7 @@ void sched_run(
 bool sched_round(struct sched *s); /* one round without sleeping; false: there was nothing to do */
 void sched_stop(struct sched *s);  /* running answers end as cancelled */
 bool sched_should_abort(struct sched *s); /* for the model's abort hook; any thread */
-/* What a step costs, as learnt; false: not enough was computed to say. Any thread. */
+/* What a step costs, as measured before the start or learnt since; false: neither says enough. Any
+ * thread. */
 bool sched_costs(struct sched *s, double *ret_base_ns, double *ret_answer_ns,
                  double *ret_prompt_ns);
