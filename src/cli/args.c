@@ -14,10 +14,8 @@ static const struct arg_option *find(const struct command *c, struct str name, c
     return NULL;
 }
 
-static void try_key(void *ctx, const char *key, const char *value, const char *help) {
-    (void)value;
-    (void)help;
-    nearest_try(ctx, key);
+static void try_key(void *ctx, const struct config_help *h) {
+    nearest_try(ctx, h->key);
 }
 
 static enum err unknown(const struct args *a, struct str name, struct errinfo *ei) {

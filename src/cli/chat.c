@@ -81,12 +81,51 @@ static void print_safety(struct answer *a, const json_val *message) {
     }
 }
 
+/* What the numbers in an answer stand for: "[1] ferries.md, Sundays". */
+static void print_sources(struct answer *a, const json_val *message) {
+    size_t i, max;
+    yyjson_val *doc;
+    bool any = false;
+    yyjson_arr_foreach(json_get(message, "retrieved_docs"), i, max, doc) {
+        struct str title = json_get_str(doc, "title"), heading = json_get_str(doc, "heading");
+        struct str uri = json_get_str(doc, "uri");
+        if (!yyjson_is_true(json_get(doc, "cited")))
+            continue;
+        print_text(a, any ? STR("\n") : a->newline ? STR("\n") : STR("\n\n"));
+        printf("[%d] ", (int)json_get_int(doc, "n", 0));
+        plain_print(title.n ? title : json_get_str(doc, "source_name"), false);
+        if (heading.n && !str_eq(heading, title)) {
+            fputs(", ", stdout);
+            plain_print(heading, false);
+        }
+        if (str_starts(uri, STR("http"))) {
+            fputs(" <", stdout);
+            plain_print(uri, false);
+            fputs(">", stdout);
+        }
+        any = true;
+        a->newline = false;
+    }
+}
+
 static void take_done(struct answer *a, const json_val *data) {
     a->over = true;
     struct str status = json_get_str(json_get(data, "message"), "status");
+    if (a->chat->terminal)
+        print_sources(a, json_get(data, "message"));
     print_safety(a, json_get(data, "message"));
     if (a->chat->talk && str_eqz(status, "stopped"))
         fputs(a->newline ? "(stopped)" : " (stopped)", stderr);
+}
+
+/* What is left out because there is so much to do. */
+static void print_notice(struct answer *a, struct str said) {
+    char text[300];
+    if (!a->chat->talk || a->any)
+        return;
+    snprintf(text, sizeof text, "%.*s", STR_ARG(said));
+    plain_text(text, strlen(text), false);
+    fprintf(stderr, "(%s)\n", text);
 }
 
 static bool on_event(void *ctx, const struct sse_event *e) {
@@ -109,6 +148,8 @@ static bool on_event(void *ctx, const struct sse_event *e) {
     } else if (str_eqz(e->event, "queued")) {
         if (a->chat->talk && !a->any && json_get_int(data, "position", 0) > 0)
             fprintf(stderr, "(waiting, %d before you)\n", (int)json_get_int(data, "position", 0));
+    } else if (str_eqz(e->event, "notice")) {
+        print_notice(a, json_get_str(data, "message"));
     } else if (str_eqz(e->event, "done")) {
         take_done(a, data);
     } else if (str_eqz(e->event, "error")) {
@@ -183,6 +224,25 @@ static enum err find_role(struct chat *c, const char *name) {
     }
     yyjson_doc_free(doc);
     return err_set(&c->ei, ERR_NOT_FOUND, "there is no role \"%.60s\"; there are: %s", name, known);
+}
+
+static void list_roles(struct chat *c) {
+    yyjson_doc *doc = NULL;
+    size_t i, max;
+    yyjson_val *role;
+    if (chat_client_call(c->client, "GET", "/api/v1/roles?limit=200", STR_NULL, &doc, &c->ei)) {
+        cli_say(0, "%s", c->ei.message);
+        return;
+    }
+    yyjson_arr_foreach(json_get(yyjson_doc_get_root(doc), "data"), i, max, role) {
+        char slug[128];
+        snprintf(slug, sizeof slug, "%.*s", STR_ARG(json_get_str(role, "slug")));
+        plain_text(slug, strlen(slug), false);
+        printf("/role %-18s ", slug);
+        plain_print(json_get_str(role, "description"), false);
+        putchar('\n');
+    }
+    yyjson_doc_free(doc);
 }
 
 static enum err start_conversation(struct chat *c) {
@@ -264,7 +324,8 @@ static enum err ask(struct chat *c, struct str content) {
 /* ---- talking ---- */
 
 static void say_help(void) {
-    puts("/role NAME   talk with another role, in a new conversation\n"
+    puts("/role        show the roles\n"
+         "/role NAME   talk with another role, in a new conversation\n"
          "/new         start a new conversation\n"
          "/quit        leave (Ctrl-D, or Ctrl-C twice)\n"
          "/help        this\n"
@@ -280,7 +341,9 @@ static bool command(struct chat *c, struct str line) {
     if (str_eqz(word, "/new")) {
         c->conversation = (struct uuid){0};
         puts("(a new conversation)");
-    } else if (str_eqz(word, "/role") && str_trim(rest).n) {
+    } else if (str_eqz(word, "/role") && !str_trim(rest).n) {
+        list_roles(c);
+    } else if (str_eqz(word, "/role")) {
         snprintf(name, sizeof name, "%.*s", STR_ARG(str_trim(rest)));
         if (find_role(c, name) == ERR_OK) {
             c->conversation = (struct uuid){0};

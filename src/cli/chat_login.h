@@ -1,9 +1,9 @@
 /* Where `parley chat` finds its server and key.
  *
- *   server: --server, PARLEY_SERVER, ~/.config/parley/chat.conf, else this machine's by the
- * configuration key:    --key, PARLEY_KEY, chat.conf (for its own server only), else, for this
- * machine's server alone, a key that is made for the terminal and kept as <data_dir>/local-key
- * (mode 0600)
+ *   server: --server, PARLEY_SERVER, ~/.config/parley/chat.conf, else this machine's: where the one
+ *           that runs on the data directory says that it listens
+ *   key:    --key, PARLEY_KEY, chat.conf (for its own server only), else, for this machine's server
+ *           alone, a key that is made for the terminal and kept as <data_dir>/local-key (mode 0600)
  *
  * The last one gives nobody more than they have: who can write the data directory can do anything
  * with it. It is never sent to a server that was named by an address. */

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "cli/plain.h"
+#include "cli/upgrade.h"
 #include "config/nearest.h"
 
 /* ---- messages ---- */
@@ -62,6 +64,23 @@ void cli_url(const char *listen, char *out, size_t size) {
     snprintf(out, size, "http://%.*s%s", STR_ARG(host), port ? port : "");
 }
 
+void cli_local_server(const struct args *a, const struct config *c, char *url, char *socket) {
+    char running[UPGRADE_ADDRESS_MAX];
+    bool named = false;
+    for (size_t i = 0; i < a->n_flags; i++)
+        named |= strcmp(a->flags[i].key, "listen") == 0 || strcmp(a->flags[i].key, "port") == 0;
+    const char *listen = c->listen;
+    if (!named && upgrade_running_address(c, running))
+        listen = running;
+    socket[0] = 0;
+    if (strncmp(listen, "unix:", 5) == 0)
+        snprintf(socket, UPGRADE_ADDRESS_MAX, "%s", listen + 5);
+    if (strncmp(listen, "http://", 7) == 0)
+        snprintf(url, UPGRADE_ADDRESS_MAX, "%s", listen);
+    else
+        cli_url(listen, url, UPGRADE_ADDRESS_MAX);
+}
+
 /* ---- passwords ---- */
 
 static enum err read_line(struct buf *ret, struct errinfo *ei) {
@@ -110,6 +129,37 @@ enum err cli_read_password(const char *prompt, bool confirm, struct buf *ret, st
 
 /* ---- help ---- */
 
+#define HELP_COLUMNS 100 /* where no terminal says how wide it is, and at most */
+#define HELP_LEFT    36
+
+static size_t columns(void) {
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+        return HELP_COLUMNS;
+    return size.ws_col < 60 ? 60 : size.ws_col > HELP_COLUMNS ? HELP_COLUMNS : size.ws_col;
+}
+
+/* Text beside what it explains, in a column of its own: broken at spaces. */
+static void print_entry(const char *left, const char *text) {
+    size_t width = columns() - HELP_LEFT;
+    struct str rest = str_from(text);
+    printf("  %-*s", HELP_LEFT - 2, left);
+    if (strlen(left) > HELP_LEFT - 3)
+        printf("\n%*s", HELP_LEFT, "");
+    while (rest.n) {
+        size_t n = rest.n;
+        if (n > width) {
+            n = width;
+            while (n > 1 && rest.p[n] != ' ')
+                n--;
+        }
+        printf("%.*s\n", (int)n, rest.p);
+        rest = str_trim(str_sub(rest, n, rest.n));
+        if (rest.n)
+            printf("%*s", HELP_LEFT, "");
+    }
+}
+
 static void print_options(const struct arg_option *options) {
     for (const struct arg_option *o = options; o && o->name; o++) {
         char left[64], letter[8] = "    ";
@@ -119,18 +169,20 @@ static void print_options(const struct arg_option *options) {
             snprintf(letter, sizeof letter, "-%c, ", o->letter);
         snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->value ? " " : "",
                  o->value ? o->value : "");
-        printf("  %-28s %s\n", left, o->help);
+        print_entry(left, o->help);
     }
 }
 
-static void print_flag(void *ctx, const char *key, const char *value, const char *help) {
+static void print_flag(void *ctx, const struct config_help *h) {
     (void)ctx;
-    char left[64];
-    snprintf(left, sizeof left, "--%s %s", key, value);
-    for (char *p = left; *p && *p != ' '; p++)
+    char left[128], text[1024];
+    snprintf(left, sizeof left, "    --%s %s", h->key, h->value);
+    for (char *p = left; p < left + 6 + strlen(h->key); p++)
         if (*p == '_')
             *p = '-';
-    printf("      %-28s %s\n", left, help);
+    snprintf(text, sizeof text, "%s%s%s%s", h->help, h->standard[0] ? " Default: " : "",
+             h->standard, h->standard[0] ? "." : "");
+    print_entry(left, text);
 }
 
 static void help_all(FILE *to) {
@@ -169,7 +221,8 @@ static void help_command(const char *path, const struct command *c) {
         puts("\nOptions:");
     print_options(c->options);
     if (c->run == cmd_serve) {
-        puts("\nConfiguration (also in parley.conf, see docs/configuration.md):");
+        puts("\nConfiguration (also in parley.conf and the environment, see "
+             "docs/configuration.md):");
         config_each_flag(print_flag, NULL);
     } else {
         puts("\nEvery option of the configuration is taken, too: --data-dir DIR, --config FILE, …");

@@ -45,6 +45,11 @@ int cli_config(const struct args *a, struct config **ret);
  * HOST:PORT or unix:/path ("http://parley" then). out holds at least 300. */
 void cli_url(const char *listen, char *out, size_t size);
 
+/* Where the server of this machine is: where it said that it listens when it runs on c's data and
+ * the command line names no address, otherwise where c has it. url as above, holds at least 300;
+ * socket, which holds 300, too, is the path of its Unix socket or "". */
+void cli_local_server(const struct args *a, const struct config *c, char *url, char *socket);
+
 /* Asks on the terminal without showing what is typed, twice when confirm; without a terminal it
  * reads lines from stdin. The text is wiped by the caller. ERR_INVALID when the two differ or there
  * is none. */

@@ -271,9 +271,9 @@ static void check_answers(struct doctor *d) {
         say(d, "server", WARN, "it does not run; `parley serve` starts it");
         return;
     }
-    const char *socket = strncmp(d->config->listen, "unix:", 5) == 0 ? d->config->listen + 5 : NULL;
-    cli_url(d->config->listen, d->url, sizeof d->url);
-    probe_get(d->url, socket, "/readyz", &p);
+    char socket[300];
+    cli_local_server(d->args, d->config, d->url, socket);
+    probe_get(d->url, socket[0] ? socket : NULL, "/readyz", &p);
     if (p.err == ERR_OK && p.status == 200 && p.message[0])
         say(d, "server", WRONG, "it answers at %s, but %s", d->url, p.message);
     else if (p.err == ERR_OK && p.status == 200)

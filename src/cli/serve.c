@@ -238,7 +238,8 @@ static enum err supervise(struct serve *s, int *ret_status, struct errinfo *ei) 
     enum err e = upgrade_describe(&s->held, s->arena, &upgrade, ei);
     if (e)
         return e;
-    upgrade_write_pid(s->config);
+    bool local = strncmp(s->config->listen, "unix:", 5) == 0;
+    upgrade_write_pid(s->config, local ? s->config->listen : s->address);
     malloc_trim(0); /* from here on this process only waits */
     struct supervisor_end end = {0};
     e = supervisor_run(children, n, &upgrade, &end, ei);

@@ -126,13 +126,14 @@ static void pid_path(const struct config *c, char out[4096]) {
     snprintf(out, 4096, "%s/serve.pid", c->run_dir);
 }
 
-void upgrade_write_pid(const struct config *c) {
+void upgrade_write_pid(const struct config *c, const char *address) {
     char path[4096], temporary[4200];
     pid_path(c, path);
     snprintf(temporary, sizeof temporary, "%s.new", path);
     FILE *f = fopen(temporary, "we");
     if (f)
-        fprintf(f, "%d %s %lld\n", (int)getpid(), PARLEY_VERSION, (long long)clock_wall_ms());
+        fprintf(f, "%d %s %lld %s\n", (int)getpid(), PARLEY_VERSION, (long long)clock_wall_ms(),
+                address);
     if (!f || fclose(f) != 0 || rename(temporary, path) != 0)
         log_event(LOG_WARN, "serve.no_pid_file", LF_Z("error", strerror(errno)));
 }
@@ -147,16 +148,28 @@ struct running {
     int pid;
     char version[64];
     long long since;
+    char address[UPGRADE_ADDRESS_MAX]; /* "" = an older version's file */
 };
 
 static bool read_pid(const struct config *c, struct running *ret) {
     char path[4096];
     pid_path(c, path);
     FILE *f = fopen(path, "re");
-    int n = f ? fscanf(f, "%d %63s %lld", &ret->pid, ret->version, &ret->since) : 0;
+    ret->address[0] = 0;
+    int n =
+        f ? fscanf(f, "%d %63s %lld %299[^\n]", &ret->pid, ret->version, &ret->since, ret->address)
+          : 0;
     if (f)
         fclose(f);
-    return n == 3 && ret->pid > 1 && kill(ret->pid, 0) == 0;
+    return n >= 3 && ret->pid > 1 && kill(ret->pid, 0) == 0;
+}
+
+bool upgrade_running_address(const struct config *c, char out[UPGRADE_ADDRESS_MAX]) {
+    struct running now;
+    if (!read_pid(c, &now) || !now.address[0])
+        return false;
+    snprintf(out, UPGRADE_ADDRESS_MAX, "%s", now.address);
+    return true;
 }
 
 /* ---- parley upgrade ---- */

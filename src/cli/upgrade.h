@@ -26,6 +26,11 @@ bool upgrade_take_held(struct held *ret);
 enum err upgrade_describe(const struct held *held, struct arena *a, struct supervisor_upgrade *ret,
                           struct errinfo *ei) ERR_CHECK;
 
-/* Says in <run_dir>/serve.pid who runs: "PID VERSION TIME". */
-void upgrade_write_pid(const struct config *c);
+/* Says in <run_dir>/serve.pid who runs: "PID VERSION TIME ADDRESS". address: the page's URL, or
+ * "unix:/path". */
+void upgrade_write_pid(const struct config *c, const char *address);
 void upgrade_remove_pid(const struct config *c);
+
+#define UPGRADE_ADDRESS_MAX 300
+/* The address of the Parley that runs on c's data; false = none runs, or it does not say. */
+bool upgrade_running_address(const struct config *c, char out[UPGRADE_ADDRESS_MAX]);

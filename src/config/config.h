@@ -109,9 +109,14 @@ enum err config_check_text(const char *name, struct str text, struct errinfo *ei
 /* The key that a flag without its dashes names ("data-dir" → "data_dir"), or NULL. Keys that must
  * not stand in a command line (secrets) are not found. */
 const char *config_option_key(struct str flag);
-/* Calls fn for each option's flag, with the placeholder of its value and its one-line help. */
-void config_each_flag(void (*fn)(void *ctx, const char *key, const char *value, const char *help),
-                      void *ctx);
+/* What the help says of a flag. */
+struct config_help {
+    const char *key;
+    const char *value;    /* the placeholder of its value, or the words that it may be: "off|on" */
+    const char *standard; /* what it is otherwise; "" = help says it */
+    const char *help;
+};
+void config_each_flag(void (*fn)(void *ctx, const struct config_help *h), void *ctx);
 
 /* What is in force: one `key = value  # from …` line for each option. Secrets are not shown. */
 void config_print(const struct config *c, struct buf *b);

@@ -279,12 +279,27 @@ const char *config_option_key(struct str flag) {
     return o && !(o->flags & OPTION_SECRET) ? o->key : NULL;
 }
 
-void config_each_flag(void (*fn)(void *ctx, const char *key, const char *value, const char *help),
-                      void *ctx) {
+static void join_words(const char *const *words, char *out, size_t size) {
+    size_t n = 0;
+    out[0] = 0;
+    for (size_t i = 0; words[i] && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%s", i ? "|" : "", words[i]);
+}
+
+void config_each_flag(void (*fn)(void *ctx, const struct config_help *h), void *ctx) {
+    static const char *const placeholders[] = {"TEXT", "PATH", "NAME|FILE", "N"};
     for (size_t i = 0; i < options_count; i++) {
         const struct option *o = &options[i];
-        static const char *const placeholders[] = {"TEXT", "PATH", "NAME|FILE", "N", "WORD"};
+        char words[80];
+        if (o->kind == OPTION_WORD)
+            join_words(o->words, words, sizeof words);
+        bool told = strstr(o->help, "efault:") || strstr(o->help, " by default") ||
+                    (strcmp(o->standard, "0") == 0 && strstr(o->help, "0 = "));
+        struct config_help h = {.key = o->key,
+                                .value = o->kind == OPTION_WORD ? words : placeholders[o->kind],
+                                .standard = told ? "" : o->standard,
+                                .help = o->help};
         if (!(o->flags & OPTION_SECRET))
-            fn(ctx, o->key, placeholders[o->kind], o->help);
+            fn(ctx, &h);
     }
 }

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from harness import BINARY, Program, wait_for
-from mock_upstream import MockUpstream
+from mock_upstream import MockUpstream, embed_words
 
 
 class Terminal:
@@ -82,6 +82,8 @@ def test_conversation_is_kept_and_roles_change(own, terminal):
     terminal.expect("\naway.*> ")
     last = next(c for c in reversed(own.mock.chats()) if c["messages"][-1]["content"] == "[say: away]")
     assert "travel" in last["messages"][0]["content"].lower() and len(last["messages"]) == 2
+    terminal.type("/role\n")
+    terminal.expect("/role code-helper .*> ")
     terminal.type("/role nobody\n")
     terminal.expect('no role "nobody".*> ')
     terminal.type("/quit\n")
@@ -161,6 +163,29 @@ def test_answer_does_not_steer_the_terminal(own, tmp_path):
     shown = t.expect("end?.*\n")
     t.close()
     assert "one" in shown and "two" in shown and "\x1b" not in shown and "\x9b" not in shown
+
+
+def test_sources_that_an_answer_cites_are_named_but_not_in_a_pipe(own, tmp_path):
+    own.mock.embed = embed_words
+    doc = own.admin.post("/api/v1/documents", {"source_name": "ferries.md", "content": "# Ferries\n\nThe last ferry to Vestra leaves at ten.\n"})
+    wait_for(lambda: own.admin.get(f"/api/v1/documents/{doc['doc_id']}")["status"] == "indexed", "the index")
+    env = {k: v for k, v in os.environ.items() if k != "PARLEY_KEY"} | {"HOME": str(tmp_path)}
+    argv = [BINARY, "chat", *own.here, "--once", "When does the last ferry to Vestra leave? [say: The last ferry to Vestra leaves at ten [1].]"]
+    t = Terminal(argv, env)
+    t.expect(r"at ten \[1\]\.\s+\[1\] (Ferries|ferries\.md)")
+    assert t.child.wait(300) == 0
+    t.close()
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, env=env, timeout=300)
+    assert done.stdout == "The last ferry to Vestra leaves at ten [1].\n"
+
+
+def test_server_of_the_data_directory_is_found_on_any_port(own, tmp_path):
+    env = {k: v for k, v in os.environ.items() if k not in ("PARLEY_KEY", "PARLEY_SERVER", "PARLEY_LISTEN")} | {"HOME": str(tmp_path)}
+    argv = [BINARY, "chat", "--data-dir", own.data, "--once", "[say: found]"]
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, "found\n"), done.stderr
+    done = subprocess.run([*argv, "--port", "9"], capture_output=True, text=True, env=env, timeout=300, check=False)
+    assert done.returncode == 4 and ":9;" in done.stderr  # what is named goes before
 
 
 def test_continue_goes_on_with_the_role_that_is_named(own, tmp_path):

@@ -29,12 +29,13 @@ def test_chat_once_in_a_pipe_prints_the_answer_alone(program, user):
 
 def test_chat_says_what_is_wrong(program, user):
     key = user.post("/api/v1/keys", {"name": "terminal"})["key"]
-    for args, env in [(["--server", "http://127.0.0.1:9", "--once", "hi"], {"PARLEY_KEY": key}),
-                      (["--server", program.url, "--once", "hi"], {"PARLEY_KEY": "parley_wrong"}),
-                      (["--server", program.url, "--once", "hi", "--role", "nobody"], {"PARLEY_KEY": key}),
-                      (["--server", program.url, "--once", "[status: 500]"], {"PARLEY_KEY": key})]:
+    for args, env, status in [(["--server", "http://127.0.0.1:9", "--once", "hi"], {"PARLEY_KEY": key}, 4),
+                              (["--server", program.url, "--once", "hi"], {"PARLEY_KEY": "parley_wrong"}, 5),
+                              (["--server", program.url, "--once", "hi", "--role", "nobody"], {"PARLEY_KEY": key}, 3),
+                              (["--server", program.url, "--once", "[status: 500]"], {"PARLEY_KEY": key}, 1),
+                              (["--server", program.url], {"PARLEY_KEY": key}, 2)]:  # an empty question
         done = parley("chat", *args, env=env)
-        assert done.returncode != 0 and done.stderr.strip() and done.stdout == "", (args, done)
+        assert done.returncode == status and done.stderr.strip() and done.stdout == "", (args, done)
 
 
 def test_users_roles_and_conversations_are_listed(program, user):
@@ -103,9 +104,11 @@ def test_help_config_and_usage_errors(program):
     assert done.returncode != 0 and f"{bad}:3" in done.stderr and "listen" in done.stderr
 
 
-def test_doctor_finds_the_program_well(program):
-    done = parley("doctor", program=program)
-    assert done.stdout.strip()
+def test_doctor_finds_the_program_well(program, mock):
+    done = parley("doctor", "--json", "--upstream", mock.url, program=program)
+    assert done.returncode == 0, done
+    said = {c["check"]: c["verdict"] for c in json.loads(done.stdout)}
+    assert "wrong" not in said.values() and {"config", "data", "disk", "database", "server"} <= set(said), said
 
 
 def test_mistakes_are_told_with_the_whole_command(tmp_path):
