@@ -78,6 +78,17 @@ def test_added_weights_forms_are_measured_shown_and_kept(folder, tmp_path):
     assert again.returncode == 0 and "measured on this machine before" in again.stderr, again
 
 
+def test_a_file_of_weights_is_the_model(folder, tmp_path):
+    record = json.loads((folder / f"{SMALL_MODEL}.json").read_text())
+    os.symlink(os.path.realpath(folder / record["file"]), tmp_path / "own weights.gguf")
+    with Program(model=str(tmp_path / "own weights.gguf"), args=("--embedding-model", "none")) as p:
+        admin = p.setup()
+        role = admin.post("/api/v1/roles", {"name": "Short", "system_prompt": "You answer in few words.", "max_tokens": 8})
+        answer = admin.say(admin.conversation(role["slug"]), "Name three fruits.")[1]
+        assert answer["status"] == "complete" and answer["content"].strip()
+        assert answer["model"] == admin.get("/api/v1/status")["model"]
+
+
 def test_a_role_answers_with_its_adapter(folder, tmp_path):
     write_adapter(tmp_path / "Odd one.gguf")
     assert model(folder, "add", str(tmp_path / "Odd one.gguf")).returncode == 0

@@ -1,5 +1,6 @@
-"""What administrators change of the pool lasts."""
+"""Model servers that are named: their key, and what administrators change of the pool."""
 
+import pytest
 from harness import Program
 from mock_upstream import MockUpstream
 
@@ -24,3 +25,15 @@ def test_changes_of_a_model_server_outlive_a_restart():
         assert admin.get("/api/v1/upstreams")["data"][0]["weight"] == 7
     a.close()
     b.close()
+
+
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_key_of_the_model_server_is_sent_to_it(place, tmp_path):
+    (tmp_path / "key").write_text("of-the-file\n")
+    given = {"args": ("--upstream-key-file", str(tmp_path / "key"))} if place == "file" else {"env": {"PARLEY_UPSTREAM_KEY": "of-the-environment"}}
+    with MockUpstream() as mock, Program(upstream=mock.url, **given) as p:
+        admin = p.setup()
+        _, answer = admin.say(admin.conversation(), "hello [say: with a key]")
+        assert answer["content"] == "with a key"
+        assert {r["authorization"] for r in mock.requests} == {f"Bearer of-the-{place}"}
+        assert f"of-the-{place}" not in p.log()
