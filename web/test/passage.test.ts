@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { placeOf } from '../src/text/passage.ts';
+import { placeOf, withoutMarks } from '../src/text/passage.ts';
 
 const characters = [...'🌊 Waves.\n\nThe waves are (very) high. It rains.\nBoats stay in.'];
 const marked = (text: string, char_from: number, char_to: number): string | null => {
@@ -24,4 +24,10 @@ test('place_is_looked_for_when_the_document_has_changed', () => {
   assert.equal(marked('It rains. Boats stay in.', 3, 9), 'It rains.\nBoats stay in.');
   assert.equal(marked('The ferry leaves at ten.', 3, 9), null);
   assert.equal(marked('', 3, 9), null);
+});
+
+test('passage_is_read_without_the_marks_of_headings', () => {
+  assert.equal(withoutMarks('## Sundays On Sundays at six.'), 'Sundays On Sundays at six.');
+  assert.equal(withoutMarks('It rains. ### Boats\n# Stay'), 'It rains. Boats\nStay');
+  assert.equal(withoutMarks('C# and # alone, issue #4'), 'C# and # alone, issue #4');
 });

@@ -116,6 +116,35 @@ step('files come in for oneself and for a role', async () => {
   assert.equal((await call('GET', '/api/v1/collections')).data.find((c) => c.name === 'Medicine').documents, 1);
 });
 
+step('a file is handed over where one writes, and the answer uses it', async () => {
+  await newConversation('General Assistant');
+  const files = page.getByRole('list', { name: 'Files' });
+  const own = async () => (await call('GET', '/api/v1/documents')).data.map((d) => d.source_name);
+  await page.getByTestId('attach').setInputFiles([
+    { name: 'lighthouse.md', mimeType: 'text/markdown', buffer: Buffer.from('The lighthouse of Utsira has been lit since 1844.\n') },
+    { name: 'mistaken.txt', mimeType: 'text/plain', buffer: Buffer.from('Not this one.\n') },
+    { name: 'photo.png', mimeType: 'image/png', buffer: Buffer.from('\x89PNG\r\n\x1a\n\0\0\0\0', 'latin1') },
+  ]);
+  await files.locator('li.ready', { hasText: 'lighthouse.md' }).waitFor();
+  await files.locator('li.ready', { hasText: 'mistaken.txt' }).waitFor();
+  await files.locator('li.failed', { hasText: 'photo.png' }).getByText(/This is a picture/).waitFor();
+  for (const name of ['mistaken.txt', 'photo.png']) {
+    const gone = page.waitForResponse((r) => r.request().method() === 'DELETE' && r.url().includes('/api/v1/documents/'));
+    await files.getByRole('button', { name: `Remove ${name}` }).click();
+    assert.equal((await gone).status(), 204);
+  }
+  await page.evaluate(() => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File(['The harbour of Utsira freezes in no winter.\n'], 'dropped.txt', { type: 'text/plain' }));
+    document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+  });
+  await files.locator('li.ready', { hasText: 'dropped.txt' }).waitFor();
+  await ask('Since when has the lighthouse of Utsira been lit? [say: The lighthouse of Utsira has been lit since 1844 [1].]');
+  assert.equal(await files.count(), 0);
+  await sources().getByText(/lit since 1844/).first().waitFor({ state: 'attached' });
+  assert.deepEqual((await own()).filter((name) => /lighthouse|mistaken|dropped|photo/.test(name)).sort(), ['dropped.txt', 'lighthouse.md']);
+});
+
 step('an answer cites its passage, and the document opens there', async () => {
   await newConversation('General Assistant');
   // most words of each question are the passage's: on a slow machine vectors come late, and words alone must find it

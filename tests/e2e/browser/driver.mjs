@@ -14,8 +14,8 @@ export async function openBrowser(base) {
   const context = await browser.newContext({ baseURL: base, viewport: { width: 1280, height: 800 }, locale: 'en-GB', colorScheme: 'light' });
   const trespasses = [];
   /* While a connection is broken on purpose the browser reports failed requests, and of a conversation that is another's
-   * that it is not found; nothing else is excused. */
-  const excused = { network: false, missing: null };
+   * that it is not found, or of what is sent to be refused that it is; nothing else is excused. */
+  const excused = { network: false, missing: null, refused: null };
 
   await context.addInitScript(() => {
     addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} blocked ${e.blockedURI}`));
@@ -27,6 +27,7 @@ export async function openBrowser(base) {
     const { url } = message.location();
     if (url.endsWith('/api/v1/users/me') && message.text().includes('401')) return; // asking who one is, signed out
     if (excused.missing && url.includes(excused.missing) && message.text().includes('404')) return;
+    if (excused.refused && url.includes(excused.refused) && message.text().includes('400')) return;
     if (excused.network && message.text().includes('net::ERR_')) return;
     trespasses.push(`console: ${message.text()} (${url})`);
   });

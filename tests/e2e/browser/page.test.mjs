@@ -153,11 +153,18 @@ step('an answer is rated with a comment', async () => {
   const last = answers().last();
   await last.getByRole('button', { name: 'Good answer' }).click();
   await last.getByRole('textbox').fill('Short and friendly.');
-  await last.getByRole('button', { name: 'Save comment' }).click();
-  await last.getByRole('button', { name: 'Save comment' }).waitFor({ state: 'detached' });
+  const save = (answer) => answer.getByRole('button', { name: 'Save', exact: true });
+  await save(last).click();
+  await save(last).waitFor({ state: 'detached' });
+  const wrong = answers().first().getByRole('group', { name: 'Reasons' }).getByRole('button', { name: 'Wrong', exact: true });
   await answers().first().getByRole('button', { name: 'Bad answer' }).click();
+  await wrong.click();
+  await save(answers().first()).click();
+  await save(answers().first()).waitFor({ state: 'detached' });
+  await answers().first().getByRole('button', { name: 'Bad answer' }).click();
+  assert.equal(await wrong.getAttribute('aria-pressed'), 'true');
   await answers().first().getByRole('button', { name: 'Withdraw rating' }).click();
-  await answers().first().locator('[aria-pressed=true]').waitFor({ state: 'detached' });
+  await answers().first().locator('[aria-label="Bad answer"][aria-pressed=true]').waitFor({ state: 'detached' });
 });
 
 step('after a reload everything is still there', async () => {
@@ -203,6 +210,21 @@ step('an answer is made again beside the first', async () => {
   await answers().last().getByRole('button', { name: 'Regenerate' }).click();
   await answers().last().getByText('2/2').waitFor();
   await live().waitFor({ state: 'detached' });
+});
+
+step('a message that is too long is refused, and its text is not lost', async () => {
+  const before = await questions().count();
+  const long = 'The lake was calm in the morning. '.repeat(3000).trim();
+  excused.refused = '/messages';
+  await composer().fill(long);
+  await composer().press('Enter');
+  await page.getByRole('alert').getByText(/\d+ tokens/).waitFor();
+  await page.waitForFunction((text) => document.getElementById('composer-input').value === text, long);
+  excused.refused = null;
+  assert.equal(await questions().count(), before);
+  await composer().fill('');
+  await ask('And a short one? [words: 3]');
+  assert.equal(await page.locator('.problem').count(), 0);
 });
 
 step('stop ends an answer and keeps its text', async () => {
@@ -279,6 +301,10 @@ step('conversations are renamed, searched, archived, restored and deleted', asyn
   await page.getByRole('textbox', { name: 'Title' }).fill('Harbours and cats');
   await page.getByRole('button', { name: 'Rename' }).click();
   await row('Harbours and cats').waitFor();
+
+  const [file] = await Promise.all([page.waitForEvent('download'), conversationAction('Harbours and cats', 'Save as a file')]);
+  assert.equal(file.suggestedFilename(), 'Harbours and cats.md');
+  assert.match(readFileSync(await file.path(), 'utf8'), /^# Harbours and cats\n\n## You\n\nMy favourite harbour is Bergen/);
 
   await page.getByRole('button', { name: 'New conversation' }).first().click();
   await ask('A second conversation about volcanoes. [words: 4]');

@@ -12,8 +12,14 @@ export interface Upload {
 /** Where a file belongs: to oneself, to everybody here, or to a collection. */
 export type Place = { kind: 'own' } | { kind: 'shared' } | { kind: 'collection'; id: string };
 
+export interface Uploaded {
+  document: Document;
+  /** False: the same file was there already. */
+  isNew: boolean;
+}
+
 /** Sends one file; `onSent` hears of the bytes that have gone. Failures leave as ApiError. */
-export function uploadFile(file: File, place: Place, onSent: (bytes: number) => void): Promise<Document> {
+export function uploadFile(file: File, place: Place, onSent: (bytes: number) => void): Promise<Uploaded> {
   const query = new URLSearchParams({
     source_name: file.name,
     ...(place.kind === 'shared' ? { shared: 'true' } : {}),
@@ -28,7 +34,7 @@ export function uploadFile(file: File, place: Place, onSent: (bytes: number) => 
     request.onerror = () => reject(networkError());
     request.onload = () => {
       if (request.status < 300) {
-        resolve(JSON.parse(request.responseText) as Document);
+        resolve({ document: JSON.parse(request.responseText) as Document, isNew: request.status === 201 });
         return;
       }
       let body: ApiErrorBody | undefined;

@@ -26,8 +26,15 @@ export interface Sending {
 
 export interface Problem {
   message: string;
-  /** What was sent and can be sent again. */
-  retry: () => void;
+  /** Sends again what may go through the next time; null when it was refused for good. */
+  retry: (() => void) | null;
+  /** The question that waits for that. */
+  text: string | null;
+}
+
+/** It would be refused again just so: its text has to be changed first. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 401 && error.status !== 429;
 }
 
 const TITLE_PAUSES_MS = [1500, 4000, 10_000, 20_000];
@@ -39,6 +46,8 @@ export class Chat {
   readonly messages = signal<ReadonlyMap<string, Message>>(new Map());
   readonly live = signal<Live | null>(null);
   readonly problem = signal<Problem | null>(null);
+  /** A text that was refused, for whoever wrote it to change. */
+  readonly returned = signal<string | null>(null);
   readonly loadError = signal<ApiError | null>(null);
   readonly loaded = signal(false);
 
@@ -203,11 +212,14 @@ export class Chat {
 
   private fail(error: unknown, retry: (() => void) | undefined): void {
     const message = error instanceof Error ? error.message : String(error);
+    const text = this.sending.value?.text ?? null;
+    const refused = isRefusal(error);
     batch(() => {
       const live = this.live.value;
       this.live.value = null;
       this.sending.value = null;
-      if (live && retry) this.problem.value = { message, retry };
+      if (live && retry) this.problem.value = { message, retry: refused ? null : retry, text: refused ? null : text };
+      if (refused) this.returned.value = text;
     });
     announce(`That did not work: ${message}`);
     if (!retry) reportError(error);

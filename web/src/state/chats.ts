@@ -1,11 +1,13 @@
 /* Which conversation is on screen, and how a new one comes to be. */
 import { computed, signal } from '@preact/signals';
-import { post } from '../api/client.ts';
-import type { Conversation } from '../api/types.ts';
+import { get, post } from '../api/client.ts';
+import type { Conversation, MessageTree } from '../api/types.ts';
+import { fileName, transcript } from '../model/transcript.ts';
+import { pathTo } from '../model/tree.ts';
 import { Chat } from './chat.ts';
 import { changeConversation, deleteConversation, updateListed } from './conversations.ts';
 import { NEW_CONVERSATION, writeDraft } from './drafts.ts';
-import { defaultRole, roles } from './roles.ts';
+import { defaultRole, roleOf, roles } from './roles.ts';
 import { conversationId, navigate, pathOf } from './route.ts';
 import { confirmation, drawerOpen, prompt, reportError, toast } from './ui.ts';
 
@@ -88,6 +90,23 @@ export async function setArchived(conversation: Conversation, archived: boolean)
     const changed = await changeConversation(conversation.conversation_id, { status: archived ? 'archived' : 'active' });
     chats.value.get(conversation.conversation_id)?.applyChange(changed);
     toast(archived ? 'Archived. It is under “Archived” in the list.' : 'Restored to the list.');
+  } catch (error) {
+    reportError(error);
+  }
+}
+
+/** The branch on screen as a file of the reader's own. */
+export async function saveTranscript(conversation: Conversation): Promise<void> {
+  try {
+    const tree = await get<MessageTree>(`/api/v1/conversations/${conversation.conversation_id}/messages`);
+    const messages = pathTo(new Map(tree.data.map((m) => [m.message_id, m])), tree.current_message_id).map((step) => step.message);
+    const text = transcript(titleOf(conversation), messages, (m) => roleOf(m.assistant_role_id)?.name ?? 'Assistant');
+    const address = URL.createObjectURL(new Blob([text], { type: 'text/markdown' }));
+    const link = document.createElement('a');
+    link.href = address;
+    link.download = fileName(titleOf(conversation));
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000); // when the browser has surely taken it
   } catch (error) {
     reportError(error);
   }

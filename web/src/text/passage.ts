@@ -5,6 +5,11 @@ const GAP = ' … '; // between sentences of a passage that do not follow each o
 
 const words = (text: string): string[] => text.split(/\s+/).filter((word) => word !== '');
 
+/** A passage as it is read: without the marks of Markdown's headings, which are sentences of an excerpt, too. */
+export function withoutMarks(text: string): string {
+  return text.replace(/(^|\n)\s*#{1,6} (?=\S)/g, '$1').replace(/(\s)#{2,6} (?=\S)/g, '$1');
+}
+
 /** The place of the passage; null when the document has changed since and does not have it any more. */
 export function placeOf(characters: string[], doc: Pick<RetrievedDoc, 'text' | 'char_from' | 'char_to'>): [number, number] | null {
   const first = words(doc.text.split(GAP)[0] ?? '').join(' ');

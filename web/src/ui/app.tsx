@@ -97,7 +97,7 @@ function Workspace(): JSX.Element {
         )}
         <div class="composer-frame">
           <Composer />
-          <p class="fine-print">Answers are written by a language model and can be wrong. Check what matters.</p>
+          <p class="fine-print">A model’s answers can be wrong. Check what matters.</p>
         </div>
       </main>
       <SettingsDialog />

@@ -2,10 +2,12 @@
 import { signal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { attach, attachmentsPending, clearAttachments } from '../state/attachments.ts';
 import { chat, creating, startConversation } from '../state/chats.ts';
 import { NEW_CONVERSATION, readDraft, writeDraft } from '../state/drafts.ts';
 import { conversationId } from '../state/route.ts';
 import { preferences } from '../state/session.ts';
+import { AttachButton, Attachments, useFileDrop } from './attachments.tsx';
 import { Icon } from './icons.tsx';
 import { RoleMenu } from './role-menu.tsx';
 
@@ -59,6 +61,11 @@ function SendOrStop({ canSend }: { canSend: boolean }): JSX.Element {
   );
 }
 
+function hint(reading: boolean): string {
+  if (reading) return 'You can send when the file has been read';
+  return preferences.value.enterToSend ? 'Enter sends, Shift+Enter makes a new line' : 'Ctrl+Enter sends';
+}
+
 export function Composer(): JSX.Element {
   const key = conversationId.value ?? NEW_CONVERSATION;
   return <ComposerFor key={key} draftKey={key} />;
@@ -69,7 +76,9 @@ function ComposerFor({ draftKey }: { draftKey: string }): JSX.Element {
   const area = useGrowing(text);
   const open = chat.value;
   const waiting = creating.value || (conversationId.value !== null && !open?.loaded.value);
-  const canSend = text.trim() !== '' && !open?.busy.value && !waiting;
+  const reading = attachmentsPending.value;
+  const canSend = text.trim() !== '' && !open?.busy.value && !waiting && !reading;
+  const over = useFileDrop();
 
   const change = (value: string): void => {
     setText(value);
@@ -86,11 +95,19 @@ function ComposerFor({ draftKey }: { draftKey: string }): JSX.Element {
     area.current?.focus();
   }, [insert]);
 
+  const returned = open?.returned.value;
+  useEffect(() => {
+    if (!open || !returned) return;
+    open.returned.value = null;
+    change(text.trim() === '' ? returned : `${returned}\n\n${text}`);
+  }, [returned]);
+
   const submit = (event?: Event): void => {
     event?.preventDefault();
     if (!canSend) return;
     const sent = text.trim();
     change('');
+    clearAttachments();
     if (open) void open.send(sent);
     else startConversation(sent).catch(() => change(sent));
   };
@@ -104,21 +121,31 @@ function ComposerFor({ draftKey }: { draftKey: string }): JSX.Element {
     }
   };
 
+  const onPaste = (e: ClipboardEvent): void => {
+    const files = e.clipboardData?.files;
+    if (!files?.length) return;
+    e.preventDefault();
+    attach(files);
+  };
+
   return (
-    <form class="composer" onSubmit={submit}>
+    <form class={over ? 'composer over' : 'composer'} onSubmit={submit}>
+      <Attachments />
       <textarea
         ref={area}
         id={INPUT_ID}
         rows={1}
-        placeholder="Write a message"
+        placeholder={over ? 'Drop files to add them' : 'Write a message'}
         aria-label="Message"
         value={text}
         onInput={(e) => change(e.currentTarget.value)}
         onKeyDown={onKey}
+        onPaste={onPaste}
       />
       <div class="composer-bar">
+        <AttachButton />
         <RoleMenu />
-        <span class="composer-hint">{preferences.value.enterToSend ? 'Enter sends, Shift+Enter makes a new line' : 'Ctrl+Enter sends'}</span>
+        <span class={reading ? 'composer-hint shown' : 'composer-hint'}>{hint(reading)}</span>
         <SendOrStop canSend={canSend} />
       </div>
     </form>

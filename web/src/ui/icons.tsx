@@ -4,6 +4,9 @@ import type { JSX } from 'preact';
 const PATHS = {
   plus: 'M12 5v14M5 12h14',
   send: 'M12 19V5M6 11l6-6 6 6',
+  attach: 'M19.5 11.5l-7.8 7.8a4.6 4.6 0 0 1-6.5-6.5l8.2-8.2a3.1 3.1 0 0 1 4.4 4.4l-8.1 8.1a1.5 1.5 0 0 1-2.2-2.1l7.2-7.2',
+  file: 'M6 3.5h8L18.5 8v12.5H6zM14 3.5V8h4.5M9 12.5h6.5M9 16h4.5',
+  flag: 'M6 21V4M6 5h11l-2.5 3.5L17 12H6',
   stop: 'M7 7h10v10H7z',
   menu: 'M4 7h16M4 12h16M4 17h16',
   panel: 'M4 5h16v14H4zM9.5 5v14',

@@ -93,6 +93,7 @@ function EditForm({ text, onDone, onSend }: { text: string; onDone: () => void; 
         }}
       />
       <div class="form-actions">
+        <span class="hint grow edit-hint">Ctrl+Enter sends, Esc leaves it as it was. The old version is kept.</span>
         <button type="button" class="button" onClick={onDone}>
           Cancel
         </button>

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Message, Rating as RatingValue, Reason } from '../api/types.ts';
 import type { Chat } from '../state/chat.ts';
 import { announce, reportError } from '../state/ui.ts';
+import { hasFinePointer } from './composer.tsx';
 import { FormError, useSubmit } from './form.tsx';
 import type { IconName } from './icons.tsx';
 import { ActionButton } from './message.tsx';
@@ -20,15 +21,16 @@ const QUESTIONS: Record<RatingValue, string> = {
   thumbs_down: 'What was wrong or missing?',
 };
 
-const REASONS: { reason: Reason; name: string }[] = [
-  { reason: 'wrong', name: 'Wrong' },
-  { reason: 'not_helpful', name: 'Not helpful' },
-  { reason: 'wrong_source', name: 'Wrong source' },
-  { reason: 'unsafe', name: 'Unsafe' },
-  { reason: 'too_long', name: 'Too long' },
-  { reason: 'too_slow', name: 'Too slow' },
-  { reason: 'other', name: 'Other' },
-];
+/** In the order in which they are shown. */
+export const REASON_NAMES: Record<Reason, string> = {
+  wrong: 'Wrong',
+  not_helpful: 'Not helpful',
+  wrong_source: 'Wrong source',
+  unsafe: 'Unsafe',
+  too_long: 'Too long',
+  too_slow: 'Too slow',
+  other: 'Other',
+};
 
 export function Rating({ chat, message }: { chat: Chat; message: Message }): JSX.Element {
   const [open, setOpen] = useState(false);
@@ -55,12 +57,12 @@ function CommentForm(props: { chat: Chat; message: Message; rating: RatingValue;
   const toggle = (r: Reason): void => setReasons((now) => (now.includes(r) ? now.filter((x) => x !== r) : [...now, r]));
   const area = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
-    area.current?.focus({ preventScroll: true });
+    if (hasFinePointer()) area.current?.focus({ preventScroll: true }); // elsewhere a keyboard would cover the reasons
     area.current?.closest('form')?.scrollIntoView({ block: 'nearest' });
   }, []);
   const save = useSubmit(async () => {
     await chat.rate(message.message_id, rating, comment, rating === 'thumbs_up' ? [] : reasons);
-    announce('Comment saved.');
+    announce('Saved.');
     onClose();
   });
   const withdraw = useSubmit(async () => {
@@ -71,10 +73,10 @@ function CommentForm(props: { chat: Chat; message: Message; rating: RatingValue;
   return (
     <form class="comment-form" onSubmit={save.submit} onKeyDown={(e) => e.key === 'Escape' && (e.stopPropagation(), onClose())}>
       {rating !== 'thumbs_up' && (
-        <div class="segments" role="group" aria-label="Reasons">
-          {REASONS.map((r) => (
-            <button key={r.reason} type="button" aria-pressed={reasons.includes(r.reason)} onClick={() => toggle(r.reason)}>
-              {r.name}
+        <div class="chips" role="group" aria-label="Reasons">
+          {(Object.keys(REASON_NAMES) as Reason[]).map((r) => (
+            <button key={r} type="button" aria-pressed={reasons.includes(r)} onClick={() => toggle(r)}>
+              {REASON_NAMES[r]}
             </button>
           ))}
         </div>
@@ -100,7 +102,7 @@ function CommentForm(props: { chat: Chat; message: Message; rating: RatingValue;
           Close
         </button>
         <button class="button primary" disabled={save.busy}>
-          Save comment
+          Save
         </button>
       </div>
     </form>

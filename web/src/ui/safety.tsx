@@ -86,8 +86,8 @@ export function ReportButton({ message }: { message: Message }): JSX.Element | n
   const [open, setOpen] = useState(false);
   if (open) return <ReasonForm label="What is wrong with it" onSend={(reason) => void ask(message, 'report', reason)} onDone={() => setOpen(false)} />;
   return (
-    <button type="button" class="icon-button small" aria-label="Report" title="Report" onClick={() => setOpen(true)}>
-      <Icon name="warning" />
+    <button type="button" class="icon-button small" aria-label="Report" title="Report to an administrator" onClick={() => setOpen(true)}>
+      <Icon name="flag" />
     </button>
   );
 }

@@ -5,7 +5,8 @@ import { useState } from 'preact/hooks';
 import { ApiError, get } from '../api/client.ts';
 import type { Message, RetrievedDoc, SupportedSentence } from '../api/types.ts';
 import { reportError } from '../state/ui.ts';
-import { placeOf } from '../text/passage.ts';
+import { plural } from '../text/format.ts';
+import { placeOf, withoutMarks } from '../text/passage.ts';
 
 const AROUND = 1200; // characters shown before and behind the passage
 
@@ -57,7 +58,7 @@ function Support({ message }: { message: Message }): JSX.Element | null {
   return (
     <section aria-label="Checked sentences">
       <p class="support">
-        Checked against these: {supported} of {list.length} sentences are supported.
+        Checked against these: {supported} of {plural(list.length, 'sentence')} {list.length === 1 ? 'is' : 'are'} supported.
       </p>
       <ul class="checked">
         {list.map((s) => (
@@ -94,10 +95,10 @@ export function Sources({ message }: { message: Message }): JSX.Element | null {
         {docs.map((doc) => (
           <li key={doc.n} value={doc.n} tabIndex={-1}>
             <strong>{doc.title || doc.source_name}</strong>
-            {doc.heading && ` — ${doc.heading}`}
+            {doc.heading && doc.heading !== doc.title && ` — ${doc.heading}`}
             {doc.page !== null && `, page ${doc.page}`}
-            {doc.cited && <span class="badge"> cited</span>}
-            <blockquote>{doc.text}</blockquote>
+            {doc.cited && <span class="tag">cited</span>}
+            <blockquote>{withoutMarks(doc.text)}</blockquote>
             <Address doc={doc} />
             <Passage doc={doc} roleId={message.assistant_role_id} />
           </li>

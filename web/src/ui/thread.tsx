@@ -68,15 +68,18 @@ function ProblemBox({ chat }: { chat: Chat }): JSX.Element | null {
     <div class="problem" role="alert">
       <Icon name="warning" />
       <p>{problem.message}</p>
-      <button type="button" class="button small" onClick={problem.retry}>
-        Try again
-      </button>
+      {problem.retry && (
+        <button type="button" class="button small" onClick={problem.retry}>
+          Try again
+        </button>
+      )}
     </div>
   );
 }
 
 function Messages({ chat }: { chat: Chat }): JSX.Element {
   const sending = chat.sending.value;
+  const waiting = chat.problem.value?.text;
   return (
     <>
       {chat.steps.value.map((step) => {
@@ -84,6 +87,7 @@ function Messages({ chat }: { chat: Chat }): JSX.Element {
         return step.message.sender === 'user' ? <Question key={id} chat={chat} step={step} /> : <Answer key={id} chat={chat} step={step} />;
       })}
       {sending?.text && <PendingQuestion key="pending" text={sending.text} />}
+      {waiting && <PendingQuestion key="waiting" text={waiting} />}
       {chat.busy.value && chat.liveId.value === null && <Answer key="live" chat={chat} step={null} />}
     </>
   );
@@ -96,7 +100,13 @@ export function Thread({ chat }: { chat: Chat }): JSX.Element {
     <div class="thread-frame">
       <div class="thread" ref={box} data-testid="thread">
         <div class="thread-column">
-          {failed && !chat.loaded.value ? <LoadFailure chat={chat} text={failed.message} missing={failed.status === 404} /> : <Messages chat={chat} />}
+          {failed && !chat.loaded.value ? (
+            <LoadFailure chat={chat} text={failed.message} missing={failed.status === 404} />
+          ) : chat.loaded.value || chat.busy.value ? (
+            <Messages chat={chat} />
+          ) : (
+            <p class="hint loading">Loading…</p>
+          )}
           <ProblemBox chat={chat} />
         </div>
       </div>

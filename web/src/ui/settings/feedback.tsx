@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks';
 import type { FeedbackEntry, Rating } from '../../api/types.ts';
 import { fullTime } from '../../text/format.ts';
 import { Icon, type IconName } from '../icons.tsx';
+import { REASON_NAMES } from '../rating.tsx';
 import { ListView, useList } from './use-list.tsx';
 
 const RATINGS: Record<Rating, { icon: IconName; name: string }> = {
@@ -25,6 +26,15 @@ function Entry({ entry }: { entry: FeedbackEntry }): JSX.Element {
           {entry.username} · {entry.role_name}
           {entry.role_version !== null && ` v${entry.role_version}`} · {fullTime(entry.updated_at)}
         </small>
+        {entry.reasons && entry.reasons.length > 0 && (
+          <div class="tags">
+            {entry.reasons.map((reason) => (
+              <span key={reason} class="tag">
+                {REASON_NAMES[reason]}
+              </span>
+            ))}
+          </div>
+        )}
         {entry.comment && <p class="feedback-comment">{entry.comment}</p>}
         <details>
           <summary>Question and answer</summary>
@@ -58,7 +68,7 @@ export function FeedbackList(): JSX.Element {
           </button>
         ))}
       </div>
-      <ListView list={list} empty="There are no ratings yet." row={(entry) => <Entry key={entry.feedback_id} entry={entry} />} />
+      <ListView list={list} empty={rating ? 'There are no such ratings.' : 'There are no ratings yet. People rate answers with the thumbs below them.'} row={(entry) => <Entry key={entry.feedback_id} entry={entry} />} />
     </>
   );
 }

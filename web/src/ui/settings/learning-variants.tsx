@@ -7,6 +7,7 @@ import { defaultRole, loadRoles, roleOf } from '../../state/roles.ts';
 import { reportError, toast } from '../../state/ui.ts';
 import { plural } from '../../text/format.ts';
 import { Area, Field, FormError, FormFoot, useSubmit } from '../form.tsx';
+import { ModelField } from './model-field.tsx';
 import { IntervalBar } from './plot.tsx';
 import { RoleField } from './role-field.tsx';
 
@@ -48,7 +49,7 @@ function VariantForm({ onClose }: { onClose: () => void }): JSX.Element {
       <Area label="System prompt" rows={6} hint="The role's own, to be changed. As it is, it is not part of the trial." value={systemPrompt} onInput={setSystemPrompt} />
       <fieldset class="field-grid">
         <legend>What else is different (empty: as the role has it)</legend>
-        <Field label="Model" value={model} onInput={setModel} />
+        <ModelField value={model} onInput={setModel} />
         <Field label="Temperature" type="number" step="any" min={0} max={2} value={temperature} onInput={setTemperature} />
         <Field label="Passages of documents" type="number" min={1} max={20} value={passages} onInput={setPassages} />
       </fieldset>

@@ -7,6 +7,7 @@ import { loadRoles } from '../../state/roles.ts';
 import { reportError, toast } from '../../state/ui.ts';
 import { fullTime } from '../../text/format.ts';
 import { Area, Field, FormError, FormFoot, useSubmit } from '../form.tsx';
+import { ModelField } from './model-field.tsx';
 import { RoleDocumentsFields, useRoleDocuments } from './role-documents.tsx';
 import { ListView, useList } from './use-list.tsx';
 
@@ -95,8 +96,8 @@ function RoleForm({ role, onClose }: { role: Role | null; onClose: () => void })
         </button>
         <h3>{role ? role.name : 'New role'}</h3>
       </div>
-      <Field label="Name" required maxLength={100} value={draft.name} onInput={set('name')} />
-      <Field label="Description" maxLength={500} value={draft.description} onInput={set('description')} />
+      <Field label="Name" required maxLength={80} value={draft.name} onInput={set('name')} />
+      <Field label="Description" maxLength={1000} value={draft.description} onInput={set('description')} />
       <Area
         label="System prompt"
         required
@@ -105,15 +106,15 @@ function RoleForm({ role, onClose }: { role: Role | null; onClose: () => void })
         value={draft.system_prompt}
         onInput={set('system_prompt')}
       />
-      <Area label="Starter questions" rows={4} hint="One on each line." value={draft.starter_questions} onInput={set('starter_questions')} />
+      <Area label="Starter questions" rows={4} hint="One on each line, up to ten." value={draft.starter_questions} onInput={set('starter_questions')} />
       <fieldset class="field-grid">
         <legend>How the model answers (empty: its own defaults)</legend>
-        <Field label="Model" value={draft.model} onInput={set('model')} />
+        <ModelField value={draft.model} onInput={set('model')} />
         <Field label="Temperature" type="number" step="any" min={0} max={2} value={draft.temperature} onInput={set('temperature')} />
         <Field label="Top-p" type="number" step="any" min={0} max={1} value={draft.top_p} onInput={set('top_p')} />
         <Field label="Longest answer, tokens" type="number" min={1} value={draft.max_tokens} onInput={set('max_tokens')} />
       </fieldset>
-      <Area label="Stop at" rows={2} hint="The answer ends before any of these texts. One on each line." value={draft.stop} onInput={set('stop')} />
+      <Area label="Stop at" rows={2} hint="The answer ends before any of these texts. One on each line, up to four." value={draft.stop} onInput={set('stop')} />
       <RoleDocumentsFields state={documents} />
       <FormError error={error} />
       <FormFoot action="Save" disabled={busy} onCancel={onClose} />

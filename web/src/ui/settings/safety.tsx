@@ -26,7 +26,7 @@ function CaseRow({ item, onDecided }: { item: SafetyCase; onDecided: (item: Safe
     <li class="feedback-entry">
       <div class="row-text">
         <span>
-          {KINDS[item.kind]} {item.direction} {item.category && `· ${item.category.replace('_', ' ')}`}
+          {KINDS[item.kind]} {item.direction} {item.category && `· ${item.category.replaceAll('_', ' ')}`}
           {item.state !== 'open' && ` · ${item.state}, ${item.decided_by ?? ''}`}
         </span>
         <small>
@@ -207,19 +207,22 @@ function PolicyPane(): JSX.Element {
 /* ---- audit ---- */
 
 function Audit(): JSX.Element {
-  const [rows, setRows] = useState<AuditEntry[]>([]);
+  const [rows, setRows] = useState<AuditEntry[] | null>(null);
   const more = (before?: number): void =>
     void get<{ data: AuditEntry[] }>(`/api/v1/safety/audit${before ? `?before=${before}` : ''}`).then(
-      (page) => setRows((old) => (before ? [...old, ...page.data] : page.data)),
+      (page) => setRows((old) => (before ? [...(old ?? []), ...page.data] : page.data)),
       reportError,
     );
   useEffect(() => more(), []);
-  const last = rows[rows.length - 1];
+  const last = rows?.at(-1);
   return (
     <>
-      <p class="hint">Rows are only ever added; `parley audit verify` checks that none was changed.</p>
+      <p class="hint">
+        Rows are only ever added; <code>parley audit verify</code> checks that none was changed.
+      </p>
+      {rows?.length === 0 && <p class="hint">Nothing has happened yet that belongs here.</p>}
       <ul class="rows">
-        {rows.map((row) => (
+        {rows?.map((row) => (
           <li key={row.seq} class="feedback-entry">
             <div class="row-text">
               <span>

@@ -24,7 +24,7 @@ function ObjectiveRow({ o }: { o: Objective }): JSX.Element {
     <li>
       <div class="row-text">
         <strong>
-          {NAMES[o.objective]} {o.hour.budget_burned > 1 && <span class="tag">Missed in the last hour</span>}
+          {NAMES[o.objective]} {o.hour.budget_burned > 1 && <span class="tag danger">Missed in the last hour</span>}
         </strong>
         <small>
           Objective {percent(o.target, 1)}. {windowText('Last hour', o.hour)}. {windowText('Last day', o.day)}.

@@ -114,7 +114,7 @@ export function Sources({ onChanged }: { onChanged: () => void }): JSX.Element {
     };
   };
   return (
-    <section class="sources" aria-label="Sources">
+    <section class="source-list" aria-label="Sources">
       <div class="panel-head">
         <h3>Sources</h3>
         {!adding && (
