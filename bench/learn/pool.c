@@ -12,6 +12,7 @@
 #include "cli/eval_rows.h"
 #include "retrieval/fuse.h"
 #include "retrieval/neighbours.h"
+#include "retrieval/wording.h"
 #include "world.h"
 
 #define DEPTH 200
@@ -172,70 +173,49 @@ static struct index *make_index(const struct pool *p, const struct eval_rows *do
     return x;
 }
 
-static double share(const struct words *q, struct str text) {
-    struct words w;
-    size_t both = 0;
-    words_of(text, &w);
-    for (size_t i = 0, k = 0; i < q->n; i++) {
-        while (k < w.n && w.hash[k] < q->hash[i])
-            k++;
-        both += k < w.n && w.hash[k] == q->hash[i];
-    }
-    return q->n ? (double)both / (double)q->n : 0;
-}
-
 struct told {
+    struct wording wording;
     struct neighbours *to;
     int times;
 };
 static void tell(void *ctx, const struct term *w) {
     struct told *t = ctx;
+    wording_word(&t->wording, w);
     for (int i = 0; !w->is_stop && i < t->times; i++)
         neighbours_word(t->to, w->text);
 }
 
-/* How the passages stand to each other, as the server's search tells it. */
-static void compare(const struct pool *p, struct pool_query *q, struct terms *t,
-                    const struct eval_rows *docs) {
-    struct neighbours *x = need(neighbours_new());
-    double near[NEIGHBOURS_MAX][NEIGHBOUR_SIGNALS];
-    neighbours_begin(x);
-    for (size_t i = 0; i < q->n; i++) {
-        const json_val *doc = docs->row[q->docs[i]];
-        neighbours_add(x, q->passages[i].signals[RANKER_FUSED], q->passages[i].vector);
-        terms_each(t, "en", json_get_str(doc, "title"), tell, &(struct told){x, 2});
-        terms_each(t, "en", json_get_str(doc, "text"), tell, &(struct told){x, 1});
-    }
-    neighbours_end(x, (int)p->dims, near);
-    for (size_t i = 0; i < q->n; i++)
-        memcpy(&q->passages[i].signals[RANKER_NEAR_FEW], near[i], sizeof near[i]);
-    neighbours_free(x);
-}
-
 /* The same signals that the server's search gives. */
 static void fill(struct pool *p, struct pool_query *q, const struct fused *f, double best,
-                 const struct eval_rows *docs) {
-    uint32_t doc = (uint32_t)f->row.chunk_id;
+                 const json_val *doc, struct terms *t, struct told *told) {
     struct ranker_passage *g = &q->passages[q->n];
-    struct words words;
-    words_of(str_from(q->text), &words);
-    q->docs[q->n++] = doc;
-    g->key = doc + 1;
-    g->vector = p->doc_vectors + doc * p->dims;
+    q->docs[q->n++] = (uint32_t)f->row.chunk_id;
+    g->key = (uint64_t)f->row.chunk_id + 1;
+    g->vector = p->doc_vectors + (size_t)f->row.chunk_id * p->dims;
     g->signals[RANKER_FUSED] = f->fused;
     g->signals[RANKER_LEXICAL] = best > 0 ? f->lexical / best : 0;
     g->signals[RANKER_VECTOR] = f->vector;
     g->signals[RANKER_BOTH] = f->lexical_rank && f->vector_rank;
-    g->signals[RANKER_TITLE] = share(&words, json_get_str(docs->row[doc], "title"));
-    g->signals[RANKER_COVERAGE] = share(&words, json_get_str(docs->row[doc], "text"));
+    neighbours_add(told->to, f->fused, g->vector);
+    told->times = 2;
+    terms_each(t, "en", json_get_str(doc, "title"), tell, told);
+    g->signals[RANKER_TITLE] = wording_share(&told->wording);
+    wording_text(&told->wording);
+    told->times = 1;
+    terms_each(t, "en", json_get_str(doc, "text"), tell, told);
+    g->signals[RANKER_COVERAGE] = wording_share(&told->wording);
     g->signals[RANKER_LENGTH] = fmin(1, f->row.len / 200.0);
+    wording_end(&told->wording, &g->signals[RANKER_RAREST]);
 }
 
 static void search(struct pool *p, struct pool_query *q, const struct index_view *view,
                    struct terms *t, struct index_scratch *scratch, const struct eval_rows *docs) {
     static struct index_hit words[DEPTH], near[DEPTH];
     static struct fused fused[2 * DEPTH];
+    double compared[NEIGHBOURS_MAX][NEIGHBOUR_SIGNALS];
+    float rarity[QUERY_TERMS_MAX];
     struct query_terms terms = {.n = 0};
+    struct told told = {.to = need(neighbours_new())};
     struct vector_query *vq;
     size_t n_words, n_near, n;
     bool exact;
@@ -244,10 +224,18 @@ static void search(struct pool *p, struct pool_query *q, const struct index_view
     check(vector_query_new(q->vector, (int)p->dims, &vq), NULL);
     check(index_nearest(view, vq, NULL, true, scratch, DEPTH, near, &n_near, &exact), NULL);
     check(fuse(view, &terms, vq, words, n_words, near, n_near, FUSE_SCORES, fused, &n), NULL);
-    for (size_t i = 0; i < n && i < POOL; i++)
-        fill(p, q, &fused[i], n_words ? (double)words[0].score : 0, docs);
-    compare(p, q, t, docs);
+    index_lexical_rarity(view, &terms, rarity);
+    neighbours_begin(told.to);
+    for (size_t i = 0; i < n && i < POOL; i++) {
+        wording_begin(&told.wording, &terms, rarity);
+        fill(p, q, &fused[i], n_words ? (double)words[0].score : 0,
+             docs->row[fused[i].row.chunk_id], t, &told);
+    }
+    neighbours_end(told.to, (int)p->dims, compared);
+    for (size_t i = 0; i < q->n; i++)
+        memcpy(&q->passages[i].signals[RANKER_NEAR_FEW], compared[i], sizeof compared[i]);
     ranker_fill_signals(q->passages, q->n, p->dims);
+    neighbours_free(told.to);
     vector_query_free(vq);
 }
 

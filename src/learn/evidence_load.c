@@ -103,9 +103,9 @@ static const float *vector_of(const struct loading *l, uint64_t passage) {
 
 /* ---- the passages of a turn ---- */
 
-/* Those of older records do not compare passages: 0 says of it what the mean says. */
+/* Older records have the first eight. */
 static bool has_signals(json_val *v) {
-    return yyjson_arr_size(v) == SIGNAL_COUNT || yyjson_arr_size(v) == SIGNAL_NEIGHBOURS;
+    return yyjson_arr_size(v) == SIGNAL_COUNT || yyjson_arr_size(v) == SIGNAL_WORDING;
 }
 
 static bool read_passage(const struct loading *l, json_val *v, struct uuid *ret_doc,

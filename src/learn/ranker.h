@@ -33,6 +33,9 @@
     X(RANKER_COVERAGE,  "coverage",     0,   true)                                                  \
     X(RANKER_RECENCY,   "recency",      0,   false)                                                 \
     X(RANKER_LENGTH,    "length",       0,   false)                                                 \
+    X(RANKER_RAREST,    "rarest",       0,   true)  /* how it words the question: retrieval/wording.h */ \
+    X(RANKER_PHRASE,    "phrase",       0,   true)                                                  \
+    X(RANKER_TOGETHER,  "together",     0,   true)                                                  \
     X(RANKER_NEAR_FEW,  "near_few",     0,   true)  /* these five compare it with the others that were found: */ \
     X(RANKER_NEAR_MANY, "near_many",    0,   true)  /* retrieval/neighbours.h */                    \
     X(RANKER_WORDS_FEW, "words_few",    0,   true)                                                  \

@@ -120,6 +120,9 @@ enum err index_nearest(const struct index_view *v, const struct vector_query *q,
 enum err index_lexical_some(const struct index_view *v, const struct query_terms *q,
                             const struct index_hit *hits, size_t n, float *ret) ERR_CHECK;
 double index_similarity(const struct index_hit *h, const struct vector_query *q, bool *ret_has);
+/* How rare each word is among the chunks, 0 (stop words, words that none has) to 1; ret holds
+ * QUERY_TERMS_MAX. */
+void index_lexical_rarity(const struct index_view *v, const struct query_terms *q, float *ret);
 /* The BM25 score that a chunk with every word of the question could have at most. */
 double index_lexical_most(const struct index_view *v, const struct query_terms *q);
 

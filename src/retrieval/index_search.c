@@ -177,6 +177,12 @@ static void count_view(const struct index_view *v, const struct query_terms *q, 
     st->average = rows ? (double)len / (double)rows : 1;
 }
 
+/* Removed rows still count in df until their shard is made anew. */
+static double rarity(double df, double rows) {
+    double d = df < rows ? df : rows;
+    return log(1 + (rows - d + 0.5) / (d + 0.5));
+}
+
 /* The weights. Stop words count when there is no other word that occurs anywhere. */
 static enum err weigh(const struct index_view *v, const struct query_terms *q, const struct bm25 *p,
                       struct stats *st) {
@@ -189,9 +195,7 @@ static enum err weigh(const struct index_view *v, const struct query_terms *q, c
     for (size_t t = 0; t < q->n; t++)
         others = others || (df[t] && !q->list[t].is_stop);
     for (size_t t = 0; t < q->n; t++) {
-        /* Removed rows still count in df until their shard is made anew. */
-        double d = df[t] < st->rows ? df[t] : st->rows;
-        double idf = log(1 + (st->rows - d + 0.5) / (d + 0.5));
+        double idf = rarity(df[t], st->rows);
         bool counts = df[t] && !(others && q->list[t].is_stop);
         st->weight[t] = counts ? (float)(idf * q->list[t].weight * (p->k1 + 1)) : 0;
     }
@@ -372,6 +376,15 @@ enum err index_lexical_some(const struct index_view *v, const struct query_terms
     }
     free(st.norm);
     return e;
+}
+
+void index_lexical_rarity(const struct index_view *v, const struct query_terms *q, float *ret) {
+    struct stats st;
+    uint32_t df[QUERY_TERMS_MAX];
+    count_view(v, q, &st, df);
+    double most = rarity(0, st.rows);
+    for (size_t t = 0; t < q->n; t++)
+        ret[t] = df[t] && !q->list[t].is_stop ? (float)(rarity(df[t], st.rows) / most) : 0;
 }
 
 double index_lexical_most(const struct index_view *v, const struct query_terms *q) {

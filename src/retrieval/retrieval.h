@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "retrieval/neighbours.h"
+#include "retrieval/wording.h"
 #include "store/chunk.h"
 #include "text/doc_text.h"
 #include "upstream/upstream.h"
@@ -138,7 +139,9 @@ enum retrieval_signal { /* of a hit, for the re-ranker; each about 0 to 1, the l
                         SIGNAL_COVERAGE,  /* share of the question's words in the text */
                         SIGNAL_RECENCY,
                         SIGNAL_LENGTH,
-                        SIGNAL_NEIGHBOURS, /* and behind it: enum neighbour_signal */
+                        SIGNAL_WORDING, /* and behind it: enum wording_signal */
+                        SIGNAL_NEIGHBOURS =
+                            SIGNAL_WORDING + WORDING_SIGNALS, /* and neighbour_signal */
                         SIGNAL_COUNT = SIGNAL_NEIGHBOURS + NEIGHBOUR_SIGNALS
 };
 

@@ -17,6 +17,7 @@
 #include "retrieval/question.h"
 #include "retrieval/retrieval_internal.h"
 #include "retrieval/shard.h"
+#include "retrieval/wording.h"
 
 #define DEPTH          FUSE_DEPTH
 #define ARENA_CAP      ((size_t)64 << 20)
@@ -185,35 +186,17 @@ static enum err read_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     return ERR_OK;
 }
 
-struct overlap {
-    const struct query_terms *terms;
-    uint64_t seen;
-    struct neighbours *near; /* to whom the words are told, too; NULL = nobody */
+struct telling { /* of a text's words */
+    struct wording *wording;
+    struct neighbours *near; /* NULL = the passages are not compared */
     int times;
 };
 
-static void note_word(void *ctx, const struct term *w) {
-    struct overlap *o = ctx;
-    for (size_t i = 0; i < o->terms->n && i < 64; i++)
-        if (str_eq((struct str){o->terms->list[i].text, o->terms->list[i].n}, w->text))
-            o->seen |= 1ull << i;
-    for (int k = 0; o->near && !w->is_stop && k < o->times; k++)
-        neighbours_word(o->near, w->text);
-}
-
-/* The share of the question's words, without stop words, in a text. */
-static double share_of_words(struct terms *t, const struct query_terms *q, struct str a,
-                             struct str b, struct neighbours *near, int times) {
-    struct overlap o = {q, 0, near, times};
-    double have = 0, all = 0;
-    terms_each(t, "en", a, note_word, &o);
-    terms_each(t, "en", b, note_word, &o);
-    for (size_t i = 0; i < q->n && i < 64; i++)
-        if (!q->list[i].is_stop) {
-            all += 1;
-            have += (double)(o.seen >> i & 1);
-        }
-    return all > 0 ? have / all : 0;
+static void tell(void *ctx, const struct term *w) {
+    struct telling *t = ctx;
+    wording_word(t->wording, w);
+    for (int k = 0; t->near && !w->is_stop && k < t->times; k++)
+        neighbours_word(t->near, w->text);
 }
 
 static double recency(int64_t date, double days) {
@@ -222,18 +205,28 @@ static double recency(int64_t date, double days) {
 }
 
 static void signals(struct searcher *s, const struct retrieval_call *c, const struct fused *f,
-                    const struct chunk_hit *h, double best, struct neighbours *near,
+                    const struct chunk_hit *h, const float *rarity, struct neighbours *near,
                     double ret[SIGNAL_COUNT]) {
+    double best = c->n_lexical ? (double)c->lexical[0].score : 0;
+    struct wording w;
+    struct telling t = {&w, near, TITLE_COUNT};
     memset(ret, 0, SIGNAL_COUNT * sizeof *ret);
+    wording_begin(&w, &c->terms, rarity);
     ret[SIGNAL_FUSED] = f->fused;
     ret[SIGNAL_LEXICAL] = best > 0 ? f->lexical / best : 0;
     ret[SIGNAL_VECTOR] = f->vector;
     ret[SIGNAL_RANK_BOTH] = f->lexical_rank && f->vector_rank;
-    ret[SIGNAL_TITLE] =
-        share_of_words(s->terms, &c->terms, h->title, h->c.heading, near, TITLE_COUNT);
-    ret[SIGNAL_COVERAGE] = share_of_words(s->terms, &c->terms, h->c.text, STR(""), near, 1);
+    terms_each(s->terms, "en", h->title, tell, &t);
+    wording_text(&w);
+    terms_each(s->terms, "en", h->c.heading, tell, &t);
+    ret[SIGNAL_TITLE] = wording_share(&w);
+    wording_text(&w);
+    t.times = 1;
+    terms_each(s->terms, "en", h->c.text, tell, &t);
+    ret[SIGNAL_COVERAGE] = wording_share(&w);
     ret[SIGNAL_RECENCY] = recency(f->row.date, 365);
     ret[SIGNAL_LENGTH] = fmin(1, f->row.len / 200.0);
+    wording_end(&w, &ret[SIGNAL_WORDING]);
 }
 
 static void fill_hit(struct retrieval_hit *to, const struct fused *f, const struct chunk_hit *h,
@@ -318,9 +311,10 @@ static void score_all(struct retrieval_call *c, const struct held_weights *w, st
 static void look_at(struct retrieval_call *c, struct searcher *s, const struct fused *f,
                     const struct chunk_hit *hits, size_t n, bool compares,
                     double (*ret)[SIGNAL_COUNT]) {
-    double best = c->n_lexical ? (double)c->lexical[0].score : 0;
+    float rarity[QUERY_TERMS_MAX];
     double near[NEIGHBOURS_MAX][NEIGHBOUR_SIGNALS];
     size_t at[NEIGHBOURS_MAX], m = 0;
+    index_lexical_rarity(&c->view, &c->terms, rarity);
     neighbours_begin(s->neighbours);
     for (size_t i = 0; i < n; i++) {
         if (!hits[i].c.chunk_id)
@@ -328,7 +322,7 @@ static void look_at(struct retrieval_call *c, struct searcher *s, const struct f
         bool compared =
             compares && neighbours_add(s->neighbours, f[i].fused,
                                        c->vector ? unpacked(c, &f[i].at, c->dimensions) : NULL);
-        signals(s, c, &f[i], &hits[i], best, compared ? s->neighbours : NULL, ret[i]);
+        signals(s, c, &f[i], &hits[i], rarity, compared ? s->neighbours : NULL, ret[i]);
         if (compared)
             at[m++] = i;
     }

@@ -4,8 +4,9 @@
 #include "retrieval/retrieval_internal.h"
 
 const char *const retrieval_signal_names[SIGNAL_COUNT] = {
-    "fused",  "lexical",  "vector",    "both",      "title",      "coverage",  "recency",
-    "length", "near_few", "near_many", "words_few", "words_many", "words_best"};
+    "fused",     "lexical",   "vector",     "both",      "title",    "coverage",
+    "recency",   "length",    "rarest",     "phrase",    "together", "near_few",
+    "near_many", "words_few", "words_many", "words_best"};
 
 struct held_weights *weights_hold(struct retrieval *r) {
     pthread_mutex_lock(&r->lock);

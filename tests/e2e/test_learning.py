@@ -133,7 +133,7 @@ def explores(admin):
         _, passages, pair = ask(i)
         if pair:
             assert {passages[0]["doc_id"], pair["other"]["doc_id"]} == set(docs)
-            assert pair["chance"] == (0.1 if pair["swapped"] else 0.9) and len(pair["other"]["signals"]) == 13
+            assert pair["chance"] == (0.1 if pair["swapped"] else 0.9) and len(pair["other"]["signals"]) == 16
             seen[pair["swapped"]] = passages[0]["doc_id"]
         if len(seen) == 2:
             break

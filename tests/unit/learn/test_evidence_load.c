@@ -112,7 +112,7 @@ static void a_turn_that_showed_one_of_two_is_a_choice(void **state) {
     char pair[300];
     static const char *const form =
         ",\"pair\":{\"swapped\":true,\"chance\":%s,\"other\":{\"doc_id\":\"%s\","
-        "\"key\":\"00000000000000bb\",\"signals\":[0.6,0,0,0,0,0,0,0,0.01,0,0,0,-0.05]}}";
+        "\"key\":\"00000000000000bb\",\"signals\":[0.6,0,0,0,0,0,0,0,0,0,0,0.01,0,0,0,-0.05]}}";
     snprintf(pair, sizeof pair, form, "0.1", w.doc.s);
     ask(&w, "one?", pair, RATING_THUMBS_UP, 1000);
     ask(&w, "one?", "", RATING_THUMBS_UP, 2000);

@@ -164,6 +164,23 @@ static void index_made_anew_finds_the_same(void **state) {
     assert_int_equal(lexical(f, &f->a, 1, "word900", NULL, rows), 0);
 }
 
+static void rarity_is_of_the_words_that_tell_something(void **state) {
+    struct fixture *f = *state;
+    struct index_view v;
+    struct query_terms q = {.n = 0};
+    float rarity[QUERY_TERMS_MAX];
+    put(f, f->a, NULL, "t", "zebra stripes", (float[]){1, 0, 0, 0});
+    put(f, f->a, NULL, "t", "zebra lines", (float[]){1, 0, 0, 0});
+    put(f, f->b, NULL, "t", "train of the north", (float[]){0, 0, 1, 0});
+    index_view_open(f->x, &f->a, 1, &v);
+    query_terms_add(&q, f->terms, &v, STR("the zebra stripes train"), 1);
+    assert_int_equal(q.n, 4);
+    index_lexical_rarity(&v, &q, rarity);
+    assert_true(rarity[0] == 0 && rarity[3] == 0); /* a stop word; one of what may not be read */
+    assert_true(rarity[1] > 0 && rarity[1] < rarity[2] && rarity[2] < 1);
+    index_view_close(&v);
+}
+
 static void index_fused_search_has_both_scores(void **state) {
     struct fixture *f = *state;
     struct index_view v;
@@ -344,6 +361,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(index_words_are_stemmed_and_ranked),
         TEST(index_reads_no_collection_but_the_views),
+        TEST(rarity_is_of_the_words_that_tell_something),
         TEST(index_new_version_takes_the_place),
         TEST(index_filters_by_source_tags_type_and_date),
         TEST(index_words_common_and_rare_find_the_same_as_adding_up_all),
