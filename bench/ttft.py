@@ -57,18 +57,19 @@ class ParleyUser:
         response = self.c.getresponse()
         if response.status != 200:
             return None, f"{response.status} {response.read()[:200]!r}"
-        first, tokens = None, None
-        for event, data in sse_events(response):
+        first, tokens, error = None, None, None
+        for event, data in sse_events(response):  # to the end: the connection is used again
             if event == "token" and first is None:
                 first = time.perf_counter() - start
             elif event == "done":
                 message = json.loads(data)["message"]
                 if message["status"] != "complete" or not message["usage"]:
-                    return None, f"an answer {message['status']}, {message['finish_reason']}, usage {message['usage']}"
-                tokens = message["usage"]["completion_tokens"]
+                    error = f"an answer {message['status']}, {message['finish_reason']}, usage {message['usage']}"
+                else:
+                    tokens = message["usage"]["completion_tokens"]
             elif event == "error":
-                return None, data.decode()[:200]
-        return (first, time.perf_counter() - start, tokens), None
+                error = data.decode()[:200]
+        return (None, error) if error else ((first, time.perf_counter() - start, tokens), None)
 
 
 class LlamaUser:

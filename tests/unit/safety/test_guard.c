@@ -387,8 +387,24 @@ static void help_is_named_by_country(void **state) {
     policy_unref(p);
 }
 
+/* An attempt on the assistant is its asker's: an answer is judged by what it says. */
+static void answers_are_no_attempts(void **state) {
+    (void)state;
+    struct errinfo ei;
+    struct policy *p;
+    static const enum safety_category attempts[] = {SAFETY_PROMPT_INJECTION, SAFETY_JAILBREAK};
+    assert_int_equal(policy_parse(policy_default_text(), 0, &p, &ei), ERR_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(policy_action(&p->base, attempts[i], SAFETY_OUTPUT, 1), SAFETY_ANNOTATE);
+        assert_int_equal(policy_action(&p->base, attempts[i], SAFETY_INPUT, 1), SAFETY_BLOCK);
+    }
+    assert_int_equal(policy_action(&p->base, SAFETY_ILLICIT, SAFETY_OUTPUT, 1), SAFETY_BLOCK);
+    policy_unref(p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_are_no_attempts),
         cmocka_unit_test(lookalikes_pass_the_rules),
         cmocka_unit_test(the_unmistakable_is_blocked_in_every_disguise),
         cmocka_unit_test(pieces_of_several_messages_are_joined),
