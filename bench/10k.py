@@ -3,9 +3,9 @@
 
 A closed loop of signed-in users (ask, read the streamed answer, think 30 s) against the mock model server directly and through
 Parley, alternating; then every answer that a user saw whole is compared with the store. Afterwards as many answers as users stream at
-the same time, spread over two servers, and twice as many readers wait attached to an answer that says nothing. Mock, users and
-servers share this machine's cores. Times count once every user has begun (--settle-seconds; all of them stand beside).
---phases closed,streams,idle picks some."""
+the same time, spread over two servers, and twice as many readers wait attached to an answer that says nothing. At last the program is
+upgraded, several times, while a thousand users ask and read. Mock, users and servers share this machine's cores. Times count once most
+users have begun, because each opens a connection and a conversation first (--settle-seconds; all times stand beside). --phases closed,streams,idle,upgrade picks some."""
 
 import argparse
 import http.client
@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 from lib.load import Mock, SeededParley, Users, print_results, program, work_folder
 
@@ -28,20 +29,24 @@ def options():
     p.add_argument("--seconds", type=int, default=600, help="of the closed loop through Parley")
     p.add_argument("--direct-seconds", type=int, default=120, help="of each run against the mock alone")
     p.add_argument("--think-ms", type=int, default=30000)
-    p.add_argument("--settle-seconds", type=int, help="until times count, at most half of the run; default: the think time")
+    p.add_argument("--settle-seconds", type=int, help="until times count, at most half of the run; default: two think times")
     p.add_argument("--rate", type=float, default=30, help="tokens a second of one answer")
     p.add_argument("--tokens", type=int, default=150)
     p.add_argument("--lengths", help="a file with one answer length a line instead of --tokens")
     p.add_argument("--stream-rate", type=float, default=2, help="the same where all stream at once")
     p.add_argument("--guard", default="on", choices=("on", "off"), help="of the servers")
     p.add_argument("--idle-seconds", type=int, default=20, help="of waiting, twice")
-    p.add_argument("--phases", default="closed,streams,idle")
-    p.add_argument("--quick", action="store_true", help="1,000 users, half a minute each")
+    p.add_argument("--begin-ms", type=int, default=15000, help="within which all begin where all stream at once")
+    p.add_argument("--upgrades", type=int, default=3)
+    p.add_argument("--upgrade-seconds", type=int, default=10, help="before each upgrade, and at the end")
+    p.add_argument("--phases", default="closed,streams,idle,upgrade")
+    p.add_argument("--quick", action="store_true", help="1,000 users, two minutes in all")
     o = p.parse_args()
     if o.quick:
-        o.users, o.seconds, o.direct_seconds, o.think_ms, o.idle_seconds = 1000, 30, 15, 5000, 2
+        o.users, o.seconds, o.direct_seconds, o.think_ms, o.idle_seconds = 1000, 20, 8, 5000, 2
+        o.stream_rate, o.begin_ms, o.upgrades, o.upgrade_seconds = 4, 5000, 1, 5
     if o.settle_seconds is None:
-        o.settle_seconds = o.think_ms // 1000
+        o.settle_seconds = o.think_ms // 500
     return o
 
 
@@ -121,9 +126,10 @@ def all_at_once(o, work):
     mock = Mock(work, 6 * long_enough, rate=o.stream_rate, tokens=tokens)
     nodes = [SeededParley(work, f"stream{i}", half, mock.url, "--guard", o.guard) for i in range(2)]
     idle = [n.memory_mb() for n in nodes]
-    runs = [Users(n.port, half, 3 * long_enough, "--api", "native", "--credentials", n.sessions, "--think-ms", 15000, "--requests", 1,
+    runs = [Users(n.port, half, 3 * long_enough, "--api", "native", "--credentials", n.sessions, "--begin-ms", o.begin_ms, "--requests", 1,
                   "--tokens", tokens) for n in nodes]
-    results = [r.watch(n) for r, n in zip(runs, nodes)]
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(Users.watch, runs, nodes))
     for i, (r, _, _) in enumerate(results):
         describe(f"all at once, server {i + 1}", r)
     for n in nodes:
@@ -135,6 +141,7 @@ def all_at_once(o, work):
             ("all at once: pace of one stream", o.stream_rate, "tokens/s", None, "higher"),
             ("all at once: errors", sum(errors(r) for r, _, _ in results), "requests", 0, "lower"),
             ("all at once: gap p99 beyond the pace", max(r["gap_ms"]["p99"] for r, _, _ in results) - 1000 / o.stream_rate, "ms", None, "lower"),
+            ("all at once: CPU of the servers", 100 * sum(cpu for _, _, cpu in results), "% of a core", None, "lower"),
             ("memory of a stream", 1024 * grown / max(most, 1), "KB", None, "lower")]
 
 
@@ -185,9 +192,35 @@ def idle(o, work):
             ("CPU of them all", 100 * cpu, "% of a core", None, "lower")]
 
 
+def upgrade(o, work):
+    """The program is replaced by itself while people ask and read."""
+    users = min(o.users, 1000)
+    mock = Mock(work, 300 + 200 * o.upgrades, rate=o.rate, tokens=o.tokens)
+    node = SeededParley(work, "upgraded", users, mock.url, "--guard", o.guard)
+    log = os.path.join(work, "upgraded.log")
+    asking = Users(node.port, users, o.upgrade_seconds * (2 * o.upgrades + 1), "--api", "native", "--credentials", node.sessions, "--log", log,
+                   "--think-ms", 3000, "--again", "yes", *mock.answers)
+    took = []
+    for _ in range(o.upgrades):
+        time.sleep(o.upgrade_seconds)
+        took.append(node.upgrade())
+    r = asking.result()
+    describe("while upgraded", r)
+    node.stop()
+    mock.stop()
+    answers, lost, _, doubled = compare_with_store(node.database, log)
+    print(f"upgrade: {len(took)} under load, the longest over after {max(took):.1f} s; {answers} answers compared with the store")
+    return [("upgrades under load", len(took), "upgrades", None, "higher"),
+            ("upgrade: requests failed or refused", r["refused"] + r["failed_status"], "requests", 0, "lower"),
+            ("upgrade: streams broken or different", r["broken"] + r["wrong"] + r["unfinished"], "streams", 0, "lower"),
+            ("upgrade: requests sent on another connection", r["sent_again"], "requests", None, "lower"),
+            ("upgrade: answers missing or different", lost, "answers", 0, "lower"),
+            ("upgrade: questions stored twice", doubled, "questions", 0, "lower")]
+
+
 def main():
     o = options()
-    phases = {"closed": closed_loop, "streams": all_at_once, "idle": idle}
+    phases = {"closed": closed_loop, "streams": all_at_once, "idle": idle, "upgrade": upgrade}
     with work_folder() as work:
         print_results("10k", [row for name in o.phases.split(",") for row in phases[name](o, work)])
 

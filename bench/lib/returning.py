@@ -8,10 +8,10 @@ import random
 import time
 
 MASK = (1 << 64) - 1
-WORDS = ("riverstonetablecloudbreadlightplanthousegreenpapermusicoceanchairnorthtrainfield"
-         "applebrownsheepwheelgrasshoneylemonmapleolivepearlpianoquietrobinsugartulipwaves"
-         "amberbeachcandydaisyeaglefreshgianthappyivoryjellykoalallamamangonobleonionpasta"
-         "quiltradiosaladtigerurbanvividwateryouthzebraacornberrycoraldoughearlyflutelilac")
+WORDS = ("rivertablecloudbreadlighthousepapermusicchairnorthtrainfieldapplebrownwheellemon"
+         "maplepianoquietroundspoonwavesbeachdaisyaislegianthappybagelmangonobleonionpasta"
+         "quiltcellosaladtowelwaterberryearlyflutelilacclockshelfbenchplateshirtporchnovel"
+         "pagesstorychartrulervalvehingepanelcablemotorlinenglasstilesfloorstairlobbyapron")
 ANSWER_SECONDS = 60  # an answer that is not whole by then was not answered well
 
 

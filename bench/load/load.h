@@ -26,12 +26,14 @@ static inline uint64_t text_hash(const char *p, size_t n) {
     return h;
 }
 
-/* 64 words of five letters, so that answers look like words to whatever reads them on the way. */
+/* 64 words of five letters, so that answers look like words to whatever reads them on the way. Words
+ * that a guard may make something of, side by side by chance (animals, plants, precious things),
+ * are not among them: this is about load. */
 #define ANSWER_WORDS                                                                               \
-    "riverstonetablecloudbreadlightplanthousegreenpapermusicoceanchairnorthtrainfield"             \
-    "applebrownsheepwheelgrasshoneylemonmapleolivepearlpianoquietrobinsugartulipwaves"             \
-    "amberbeachcandydaisyeaglefreshgianthappyivoryjellykoalallamamangonobleonionpasta"             \
-    "quiltradiosaladtigerurbanvividwateryouthzebraacornberrycoraldoughearlyflutelilac"
+    "rivertablecloudbreadlighthousepapermusicchairnorthtrainfieldapplebrownwheellemon"             \
+    "maplepianoquietroundspoonwavesbeachdaisyaislegianthappybagelmangonobleonionpasta"             \
+    "quiltcellosaladtowelwaterberryearlyflutelilacclockshelfbenchplateshirtporchnovel"             \
+    "pagesstorychartrulervalvehingepanelcablemotorlinenglasstilesfloorstairlobbyapron"
 
 /* The i-th token of the answer to a question with that hash: a blank and a word. */
 #define TOKEN_BYTES 6

@@ -2,14 +2,17 @@
  *
  *   load_users --port N [--users 100] [--seconds 60] [--think-ms 30000] [--credentials FILE]
  *              [--api native|openai] [--model NAME] [--tokens 150 | --lengths FILE] [--log FILE]
- *              [--plain yes] [--requests N] [--turns N] [--settle-seconds N]
+ *              [--plain yes] [--requests N] [--turns N] [--settle-seconds N] [--again yes]
+ *              [--begin-ms N]
  *
  * native: Parley's own API with session cookies, one conversation for each user; openai: chat
  * completions, with API keys when credentials are given. FILE has one credential a line. --plain
  * asks for answers that are not streamed; --requests ends each user after so many; after --turns
- * questions a new conversation is begun. The first
- * question comes at a random moment of the think time; times count from --settle-seconds on, and in
- * the histograms "…_all" from the beginning. Every answer is compared with the one that
+ * questions a new conversation is begun. --again: as browsers do, a request whose kept connection
+ * ends before a byte of the answer came is sent once more, with the same Idempotency-Key. The first
+ * question comes after a think time, so that there are never more of them than later on, or at a
+ * random moment of --begin-ms; times count from --settle-seconds on, and in the histograms "…_all"
+ * from the beginning. Every answer is compared with the one that
  * the mock gives (load.h); --log writes "message_id crc32" of each whole answer.
  *
  * Prints one JSON object with what was seen. One thread, epoll; think times in a heap. */
@@ -27,11 +30,12 @@
 
 #define LINE_MAX_BYTES (1u << 20)
 #define GIVE_UP_US     60000000
+#define TOLD_MAX       20
 
 static struct {
-    int port, users, seconds, think_ms, settle_seconds;
+    int port, users, seconds, think_ms, begin_ms, settle_seconds;
     long requests, turns;
-    bool native, plain;
+    bool native, plain, again;
     const char *credentials, *log, *model;
     struct lengths lengths;
 } options = {
@@ -46,7 +50,9 @@ struct user {
     char conversation[37];
     char message[37];
     uint32_t asked; /* questions so far */
+    char question_text[160];
     uint64_t question;
+    bool kept; /* the request went out on a connection that was used before */
     struct due due;
     int64_t sent_us, last_us; /* last_us: the last content */
     uint64_t random;
@@ -67,7 +73,7 @@ struct user {
 static struct {
     struct histogram ttft, gap, whole;
     struct histogram ttft_all, gap_all; /* with the time before settle_us */
-    long answers, refused, broken, wrong, failed_status, events, conversations;
+    long answers, refused, broken, wrong, failed_status, events, conversations, sent_again;
     long statuses[600];
 } seen;
 
@@ -84,12 +90,14 @@ static double uniform(struct user *u) {
     return (double)(u->random >> 11) / 9007199254740992.0;
 }
 
+static int64_t think_us(struct user *u) {
+    return options.think_ms ? (int64_t)(-log(1 - uniform(u)) * options.think_ms * 1000) : 0;
+}
+
 static void think(struct user *u) {
-    double ms = options.think_ms ? -log(1 - uniform(u)) * options.think_ms : 0;
     u->state = THINKING;
-    if (options.requests && u->asked >= (uint32_t)options.requests)
-        return;
-    due_set(&heap, &u->due, now_us() + (int64_t)(ms * 1000));
+    if (!options.requests || u->asked < (uint32_t)options.requests)
+        due_set(&heap, &u->due, now_us() + think_us(u));
 }
 
 static void hang_up(struct user *u) {
@@ -100,7 +108,10 @@ static void hang_up(struct user *u) {
         open_answers--;
 }
 
+static void tell(const struct user *u, const char *what);
+
 static void broken(struct user *u) {
+    tell(u, u->state == ASKING ? "broken" : "broken, no conversation");
     seen.broken++;
     hang_up(u);
     think(u);
@@ -116,15 +127,14 @@ static bool was_closed(const struct user *u) {
 
 static bool dial(struct user *u) {
     int on = 1;
-    if (u->fd >= 0 && !was_closed(u))
+    u->kept = u->fd >= 0 && !was_closed(u);
+    if (u->kept)
         return true;
     if (u->fd >= 0)
         close(u->fd);
     u->fd = dial_local(options.port);
-    if (u->fd < 0) {
-        hang_up(u);
+    if (u->fd < 0)
         return false;
-    }
     setsockopt(u->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = u};
     epoll_ctl(epfd, EPOLL_CTL_ADD, u->fd, &e);
@@ -132,16 +142,18 @@ static bool dial(struct user *u) {
 }
 
 static bool post(struct user *u, const char *path, const char *accept, const char *body) {
-    char text[4096], who[256] = "";
+    char text[4096], who[256] = "", key[64] = "";
     if (u->credential && options.native)
         snprintf(who, sizeof who, "Cookie: parley_session=%s\r\n", u->credential);
     else if (u->credential)
         snprintf(who, sizeof who, "Authorization: Bearer %s\r\n", u->credential);
+    if (options.again)
+        snprintf(key, sizeof key, "Idempotency-Key: desk-%d-%u-%d\r\n", u->id, u->asked, u->state);
     int n = snprintf(text, sizeof text,
-                     "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%sContent-Type: "
+                     "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s%sContent-Type: "
                      "application/json\r\nAccept: %s\r\n"
                      "Content-Length: %zu\r\n\r\n%s",
-                     path, options.port, who, accept, strlen(body), body);
+                     path, options.port, who, key, accept, strlen(body), body);
     u->in_head = true;
     u->line_n = 0;
     u->chunked = u->ended = u->text_wrong = u->skip_line = false;
@@ -152,36 +164,59 @@ static bool post(struct user *u, const char *path, const char *accept, const cha
     return dial(u) && send(u->fd, text, (size_t)n, MSG_NOSIGNAL) == n;
 }
 
-static void ask(struct user *u) {
-    char body[1024], path[128], question[160];
+static bool post_question(struct user *u) {
+    char body[1024], path[128];
     const char *accept = options.plain ? "application/json" : "text/event-stream";
-    /* The classifier takes one in 5,000 of "what should I know about item 13 of user 9" for what it
-     * is not; this is about load. */
-    int n = snprintf(question, sizeof question,
-                     "Request %u by desk %d: what does the manual say about part number %llu?",
-                     u->asked++, u->id, (unsigned long long)(u->random % 100000));
-    u->question = text_hash(question, (size_t)n);
-    u->state = ASKING;
-    open_answers++;
-    if (open_answers > most_open)
-        most_open = open_answers;
-    u->sent_us = now_us();
-    u->last_us = 0;
     if (options.native) {
         snprintf(path, sizeof path, "/api/v1/conversations/%s/messages", u->conversation);
-        snprintf(body, sizeof body, "{\"content\":\"%s\"}", question);
+        snprintf(body, sizeof body, "{\"content\":\"%s\"}", u->question_text);
     } else {
         snprintf(path, sizeof path, "/v1/chat/completions");
         snprintf(body, sizeof body,
                  "{\"model\":\"%s\",\"stream\":%s,\"messages\":[{\"role\":\"system\",\"content\":"
                  "\"You are a helpful assistant.\"},"
                  "{\"role\":\"user\",\"content\":\"%s\"}]}",
-                 options.model, options.plain ? "false" : "true", question);
+                 options.model, options.plain ? "false" : "true", u->question_text);
     }
-    if (!post(u, path, accept, body))
-        broken(u);
+    return post(u, path, accept, body);
+}
+
+static bool post_now(struct user *u) {
+    return u->state == ASKING ? post_question(u)
+                              : post(u, "/api/v1/conversations", "application/json", "{}");
+}
+
+/* The connection is gone. True: the request went out on another one. */
+static bool send_again(struct user *u) {
+    if (!options.again || !u->kept || !u->in_head || u->line_n)
+        return false;
+    seen.sent_again++;
+    close(u->fd);
+    u->fd = -1;
+    return post_now(u);
+}
+
+static void send_request(struct user *u) {
+    if (post_now(u) || send_again(u))
+        due_set(&heap, &u->due, now_us() + GIVE_UP_US);
     else
-        due_set(&heap, &u->due, u->sent_us + GIVE_UP_US);
+        broken(u);
+}
+
+static void ask(struct user *u) {
+    /* The classifier takes one in 5,000 of "what should I know about item 13 of user 9" for what it
+     * is not; this is about load. */
+    int n = snprintf(u->question_text, sizeof u->question_text,
+                     "Request %u by desk %d: what does the manual say about part number %llu?",
+                     u->asked++, u->id, (unsigned long long)(u->random % 100000));
+    u->question = text_hash(u->question_text, (size_t)n);
+    u->state = ASKING;
+    open_answers++;
+    if (open_answers > most_open)
+        most_open = open_answers;
+    u->sent_us = now_us();
+    u->last_us = 0;
+    send_request(u);
 }
 
 static void begin(struct user *u) {
@@ -192,10 +227,7 @@ static void begin(struct user *u) {
         return;
     }
     u->state = STARTING_CONVERSATION;
-    if (!post(u, "/api/v1/conversations", "application/json", "{}"))
-        broken(u);
-    else
-        due_set(&heap, &u->due, now_us() + GIVE_UP_US);
+    send_request(u);
 }
 
 /* ---- reading ---- */
@@ -271,6 +303,19 @@ static void take_line(struct user *u, const char *line) {
     }
 }
 
+/* The first few are told in full: they are not meant to happen. */
+static void tell(const struct user *u, const char *what) {
+    static int told;
+    if (told++ < TOLD_MAX)
+        fprintf(stderr,
+                "load_users: %s: user %d, question %u, message %s, status %d, %zu bytes of %zu, %s, "
+                "last event \"%s\", after %lld ms\n",
+                what, u->id, u->asked, u->message[0] ? u->message : "-", u->status, u->text_n,
+                (size_t)answer_length(&options.lengths, u->question) * TOKEN_BYTES,
+                u->text_wrong ? "other ones" : "the right ones", u->event,
+                (long long)(now_us() - u->sent_us) / 1000);
+}
+
 static void answered(struct user *u) {
     enum state was = u->state;
     due_remove(&heap, &u->due);
@@ -280,17 +325,17 @@ static void answered(struct user *u) {
         if (u->conversation[0])
             seen.conversations++, ask(u);
         else
-            seen.failed_status++, think(u);
+            tell(u, "no conversation"), seen.failed_status++, think(u);
         return;
     }
     open_answers--;
     if (u->status == 429 || u->status == 503)
-        seen.refused++;
+        tell(u, "refused"), seen.refused++;
     else if (u->status < 200 || u->status > 299)
-        seen.failed_status++;
+        tell(u, "failed"), seen.failed_status++;
     else if (!u->ended || u->text_wrong ||
              u->text_n != (size_t)answer_length(&options.lengths, u->question) * TOKEN_BYTES)
-        seen.wrong++;
+        tell(u, "another answer"), seen.wrong++;
     else {
         seen.answers++;
         histogram_add(&seen.whole, now_us() - u->sent_us);
@@ -424,7 +469,7 @@ static void readable(struct user *u) {
     else if (n == 0 || errno != EAGAIN) {
         if (u->state == THINKING)
             hang_up(u); /* an idle connection that the server closed */
-        else
+        else if (!send_again(u))
             broken(u);
     }
 }
@@ -497,6 +542,8 @@ static void read_options(int argc, char **argv) {
             options.settle_seconds = atoi(v);
         else if (!strcmp(o, "--think-ms"))
             options.think_ms = atoi(v);
+        else if (!strcmp(o, "--begin-ms"))
+            options.begin_ms = atoi(v);
         else if (!strcmp(o, "--requests"))
             options.requests = atol(v);
         else if (!strcmp(o, "--turns"))
@@ -511,6 +558,8 @@ static void read_options(int argc, char **argv) {
             options.native = strcmp(v, "native") == 0;
         else if (!strcmp(o, "--plain"))
             options.plain = strcmp(v, "yes") == 0;
+        else if (!strcmp(o, "--again"))
+            options.again = strcmp(v, "yes") == 0;
         else if (!strcmp(o, "--tokens"))
             options.lengths.fixed = (uint32_t)atoi(v);
         else if (!strcmp(o, "--lengths"))
@@ -541,7 +590,9 @@ int main(int argc, char **argv) {
         u->id = i;
         u->credential = credentials[i];
         u->random = 0x9e3779b97f4a7c15u * (uint64_t)(i + 1);
-        due_set(&heap, &u->due, start + (int64_t)(uniform(u) * options.think_ms * 1000));
+        due_set(&heap, &u->due,
+                start + (options.begin_ms ? (int64_t)(uniform(u) * options.begin_ms * 1000)
+                                          : think_us(u)));
     }
     run();
     double took = (double)(now_us() - start) / 1e6;
@@ -552,10 +603,10 @@ int main(int argc, char **argv) {
     print_histogram("gap_all_ms", &seen.gap_all);
     print_histogram("whole_ms", &seen.whole);
     printf("\"answers\":%ld,\"refused\":%ld,\"broken\":%ld,\"wrong\":%ld,\"failed_status\":%ld,"
-           "\"events\":%ld,"
+           "\"events\":%ld,\"sent_again\":%ld,"
            "\"unfinished\":%d,\"most_open\":%d,\"seconds\":%.1f,\"answers_per_s\":%.1f}\n",
            seen.answers, seen.refused, seen.broken, seen.wrong, seen.failed_status, seen.events,
-           open_answers, most_open, took, (double)seen.answers / took);
+           seen.sent_again, open_answers, most_open, took, (double)seen.answers / took);
     if (log_file)
         fclose(log_file);
     return 0;
