@@ -3,6 +3,7 @@
  * observation is three additions. Its sum is kept in nanoseconds, as integers add atomically. */
 #include "base/metrics.h"
 
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +26,8 @@ static const char *const kind_names[] = {"counter", "gauge", "histogram"};
 static const double bounds[BUCKETS] = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60};
 
 static struct {
-    _Atomic int64_t value;                /* of counters and gauges; a histogram's sum */
+    /* Each for itself: loops that count different things must not wait for one line of the cache */
+    alignas(64) _Atomic int64_t value;    /* of counters and gauges; a histogram's sum */
     _Atomic int64_t buckets[BUCKETS + 1]; /* the last one is for what is longer than all bounds */
 } cells[M_COUNT];
 

@@ -62,7 +62,7 @@ struct conn {
 };
 
 struct plain_way {
-    struct conn *idle; /* the newest first */
+    struct conn *idle, *oldest; /* the newest first; the last of them */
     int n_idle;
     char scratch[SCRATCH]; /* nothing lives in it between events */
 };
@@ -154,8 +154,7 @@ static void unlink_idle(struct conn *k) {
     k->idle = false;
     w->n_idle--;
     *(k->prev ? &k->prev->next : &w->idle) = k->next;
-    if (k->next)
-        k->next->prev = k->prev;
+    *(k->next ? &k->next->prev : &w->oldest) = k->prev;
 }
 
 static void conn_close(struct conn *k) {
@@ -169,12 +168,8 @@ static void conn_close(struct conn *k) {
 /* Its answer is whole, and so is its request. When too many are kept the oldest goes. */
 static void conn_keep(struct conn *k) {
     struct plain_way *w = k->sock.client->local;
-    if (w->n_idle >= MAX_KEPT_CONNECTIONS) {
-        struct conn *oldest = w->idle;
-        while (oldest->next)
-            oldest = oldest->next;
-        conn_close(oldest);
-    }
+    if (w->n_idle >= MAX_KEPT_CONNECTIONS)
+        conn_close(w->oldest);
     k->idle_ns = clock_mono_ns();
     k->sock.call->sock = NULL;
     k->sock.call = NULL;
@@ -182,8 +177,7 @@ static void conn_keep(struct conn *k) {
     k->idle = true;
     k->prev = NULL;
     k->next = w->idle;
-    if (w->idle)
-        w->idle->prev = k;
+    *(w->idle ? &w->idle->prev : &w->oldest) = k;
     w->idle = k;
     w->n_idle++;
 }
