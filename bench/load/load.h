@@ -26,9 +26,9 @@ static inline uint64_t text_hash(const char *p, size_t n) {
     return h;
 }
 
-/* 64 words of five letters, so that answers look like words to whatever reads them on the way. Words
- * that a guard may make something of, side by side by chance (animals, plants, precious things),
- * are not among them: this is about load. */
+/* 64 words of five letters, so that answers look like words to whatever reads them on the way.
+ * Words that a guard may make something of, side by side by chance (animals, plants, precious
+ * things), are not among them: this is about load. */
 #define ANSWER_WORDS                                                                               \
     "rivertablecloudbreadlighthousepapermusicchairnorthtrainfieldapplebrownwheellemon"             \
     "maplepianoquietroundspoonwavesbeachdaisyaislegianthappybagelmangonobleonionpasta"             \

@@ -307,13 +307,14 @@ static void take_line(struct user *u, const char *line) {
 static void tell(const struct user *u, const char *what) {
     static int told;
     if (told++ < TOLD_MAX)
-        fprintf(stderr,
-                "load_users: %s: user %d, question %u, message %s, status %d, %zu bytes of %zu, %s, "
-                "last event \"%s\", after %lld ms\n",
-                what, u->id, u->asked, u->message[0] ? u->message : "-", u->status, u->text_n,
-                (size_t)answer_length(&options.lengths, u->question) * TOKEN_BYTES,
-                u->text_wrong ? "other ones" : "the right ones", u->event,
-                (long long)(now_us() - u->sent_us) / 1000);
+        fprintf(
+            stderr,
+            "load_users: %s: user %d, question %u, message %s, status %d, %zu bytes of %zu, %s, "
+            "last event \"%s\", after %lld ms\n",
+            what, u->id, u->asked, u->message[0] ? u->message : "-", u->status, u->text_n,
+            (size_t)answer_length(&options.lengths, u->question) * TOKEN_BYTES,
+            u->text_wrong ? "other ones" : "the right ones", u->event,
+            (long long)(now_us() - u->sent_us) / 1000);
 }
 
 static void answered(struct user *u) {
