@@ -48,7 +48,7 @@ void out_strz(struct buf *b, const char *key, const char *z) {
 
 void out_int(struct buf *b, const char *key, int64_t v) {
     out_key(b, key);
-    buf_addf(b, "%lld", (long long)v);
+    buf_add_int(b, v);
 }
 
 void out_num(struct buf *b, const char *key, double v) {

@@ -89,6 +89,17 @@ void buf_addc(struct buf *b, char c) {
     b->p[b->n] = 0;
 }
 
+void buf_add_int(struct buf *b, int64_t n) {
+    char text[20], *end = text + sizeof text, *p = end; /* "-9223372036854775808" */
+    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+    do
+        *--p = (char)('0' + left % 10);
+    while (left /= 10);
+    if (n < 0)
+        *--p = '-';
+    buf_add(b, p, (size_t)(end - p));
+}
+
 void buf_addf(struct buf *b, const char *fmt, ...) {
     char small[256];
     va_list ap;

@@ -1,14 +1,36 @@
 /* libsodium behind our names. */
 #include "base/crypto.h"
 
+#include <assert.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 _Static_assert(PASSWORD_HASH_LEN >= crypto_pwhash_STRBYTES, "a password hash must fit");
 _Static_assert(SHA256_LEN == crypto_hash_sha256_BYTES, "SHA-256 is 32 bytes");
 
+#define FETCHED 1024 /* bytes for names that a thread fetches at once */
+
+static atomic_uint forks; /* of this process and those before it */
+static _Thread_local struct {
+    unsigned char bytes[FETCHED];
+    size_t left;
+    unsigned forks; /* as they were when the bytes were fetched */
+} fetched;
+
+static void in_child(void) {
+    atomic_fetch_add(&forks, 1);
+}
+
+static void watch_forks(void) {
+    (void)pthread_atfork(NULL, NULL, in_child);
+}
+
 enum err crypto_init(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
     return sodium_init() < 0 ? ERR_INTERNAL : ERR_OK;
 }
 
@@ -16,17 +38,39 @@ void crypto_random(void *p, size_t n) {
     randombytes_buf(p, n);
 }
 
+/* What was fetched before a fork is the parent's: both would give the same names. */
+void crypto_random_name(void *p, size_t n) {
+    unsigned now = atomic_load_explicit(&forks, memory_order_relaxed);
+    assert(n <= CRYPTO_NAME_MAX);
+    if (fetched.left < n || fetched.forks != now) {
+        randombytes_buf(fetched.bytes, sizeof fetched.bytes);
+        fetched.left = sizeof fetched.bytes;
+        fetched.forks = now;
+    }
+    fetched.left -= n;
+    memcpy(p, fetched.bytes + fetched.left, n);
+}
+
 bool crypto_equal(const void *a, const void *b, size_t n) {
     return sodium_memcmp(a, b, n) == 0;
 }
 
-void crypto_token(char *out, size_t len) {
+static void to_letters(char *out, size_t len) {
     static const char letters[33] =
         "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockford's, 5 bits each */
-    randombytes_buf(out, len);
     for (size_t i = 0; i < len; i++)
         out[i] = letters[(unsigned char)out[i] & 31];
     out[len] = 0;
+}
+
+void crypto_token(char *out, size_t len) {
+    randombytes_buf(out, len);
+    to_letters(out, len);
+}
+
+void crypto_name(char *out, size_t len) {
+    crypto_random_name(out, len);
+    to_letters(out, len);
 }
 
 void crypto_short_hash(const unsigned char key[16], struct str data, unsigned char out[16]) {

@@ -10,8 +10,14 @@ enum err crypto_init(void) ERR_CHECK;
 void crypto_random(void *p, size_t n);
 bool crypto_equal(const void *a, const void *b, size_t n); /* constant time */
 
-/* n random bytes as lower-case base32-like text without ambiguous letters; out holds len + 1. */
+/* The same for what names something and keeps no secret: the thread has fetched such bytes from the
+ * kernel before, many at a time. n is at most CRYPTO_NAME_MAX. */
+#define CRYPTO_NAME_MAX 32
+void crypto_random_name(void *p, size_t n);
+
+/* len random bytes as lower-case base32-like text without ambiguous letters; out holds len + 1. */
 void crypto_token(char *out, size_t len);
+void crypto_name(char *out, size_t len); /* by crypto_random_name() */
 
 #define SHA256_LEN     32
 #define SHA256_HEX_LEN 64

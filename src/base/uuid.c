@@ -22,7 +22,7 @@ static struct counter now_counter, at_counter;
 
 static void fresh(struct counter *c, uint64_t ms) {
     uint64_t r[2];
-    crypto_random(r, sizeof r);
+    crypto_random_name(r, sizeof r);
     c->ms = ms;
     c->hi = ms << 12 |
             (r[0] & 0x7ff); /* the top bit stays free, so that a carry rarely moves the time */
@@ -31,7 +31,7 @@ static void fresh(struct counter *c, uint64_t ms) {
 
 static void step(struct counter *c) {
     uint32_t r;
-    crypto_random(&r, sizeof r);
+    crypto_random_name(&r, sizeof r);
     c->lo += 1 + (uint64_t)r;
     if (c->lo > LO_MASK) {
         c->lo &= LO_MASK;

@@ -164,16 +164,29 @@ static const char *date_text(struct http_server *s) {
     return s->date;
 }
 
+static void add_line(struct buf *b, const char *before, const char *text) {
+    buf_addz(b, before);
+    buf_addz(b, text);
+    buf_addz(b, "\r\n");
+}
+
 void http_answer_head(struct http_server *s, struct buf *b, const struct http_answer *a) {
-    buf_addf(b, "HTTP/1.1 %d %s\r\nDate: %s\r\nx-request-id: %s\r\n", a->status, reason(a->status),
-             date_text(s), a->id);
+    buf_addz(b, "HTTP/1.1 ");
+    buf_add_int(b, a->status);
+    buf_addc(b, ' ');
+    add_line(b, "", reason(a->status));
+    add_line(b, "Date: ", date_text(s));
+    add_line(b, "x-request-id: ", a->id);
     if (a->content_type)
-        buf_addf(b, "Content-Type: %s\r\n", a->content_type);
+        add_line(b, "Content-Type: ", a->content_type);
     buf_adds(b, a->headers);
     if (a->chunked)
         buf_addz(b, "Transfer-Encoding: chunked\r\n");
-    else if (a->body_n >= 0 && a->status != 204 && a->status != 304)
-        buf_addf(b, "Content-Length: %lld\r\n", (long long)a->body_n);
+    else if (a->body_n >= 0 && a->status != 204 && a->status != 304) {
+        buf_addz(b, "Content-Length: ");
+        buf_add_int(b, a->body_n);
+        buf_addz(b, "\r\n");
+    }
     if (!a->keep_alive)
         buf_addz(b, "Connection: close\r\n");
     else if (a->minor == 0)

@@ -21,7 +21,7 @@ struct http_guard {
 
 void request_id_make(char id[28]) {
     memcpy(id, "req_", 4);
-    crypto_token(id + 4, 20);
+    crypto_name(id + 4, 20);
 }
 
 /* Moves a string that points into the head to the same place in the request's copy of it. */
@@ -196,8 +196,12 @@ void http_on_close(struct http_request *r, loop_fn on_close, void *ctx) {
 /* ---- the answer ---- */
 
 void http_set_header(struct http_request *r, const char *name, const char *value) {
-    if (http_is_token(str_from(name)) && http_is_field_value(str_from(value)))
-        buf_addf(&r->headers, "%s: %s\r\n", name, value);
+    if (!http_is_token(str_from(name)) || !http_is_field_value(str_from(value)))
+        return;
+    buf_addz(&r->headers, name);
+    buf_addz(&r->headers, ": ");
+    buf_addz(&r->headers, value);
+    buf_addz(&r->headers, "\r\n");
 }
 
 /* Builds the head and counts the answer. Nothing is kept alive once the server stops accepting. */

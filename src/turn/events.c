@@ -10,16 +10,19 @@ const char *stream_kind_name(enum stream_kind k) {
 }
 
 static void add_text(struct buf *b, const char *key, struct str s) {
-    buf_addf(b, "%s\"", key);
+    buf_addz(b, key);
+    buf_addc(b, '"');
     buf_add_json(b, s);
     buf_addc(b, '"');
 }
 
 static void add_text_or_null(struct buf *b, const char *key, struct str s) {
-    if (s.n)
+    if (s.n) {
         add_text(b, key, s);
-    else
-        buf_addf(b, "%snull", key);
+    } else {
+        buf_addz(b, key);
+        buf_addz(b, "null");
+    }
 }
 
 static void add_time(struct buf *b, const char *key, int64_t wall_ms) {
@@ -29,10 +32,11 @@ static void add_time(struct buf *b, const char *key, int64_t wall_ms) {
 }
 
 static void add_int_or_null(struct buf *b, const char *key, int64_t n) {
+    buf_addz(b, key);
     if (n < 0)
-        buf_addf(b, "%snull", key);
+        buf_addz(b, "null");
     else
-        buf_addf(b, "%s%lld", key, (long long)n);
+        buf_add_int(b, n);
 }
 
 static void add_feedback(struct buf *b, const struct feedback *f) {
@@ -66,7 +70,7 @@ void message_to_json(struct buf *b, const struct message *m, const struct feedba
     add_text(b, "{\"message_id\":", uuid_str(&m->message_id));
     add_text(b, ",\"conversation_id\":", uuid_str(&m->conversation_id));
     add_text_or_null(b, ",\"parent_id\":", uuid_str(&m->parent_id));
-    buf_addf(b, ",\"sender\":\"%s\"", message_sender_name(m->sender));
+    add_text(b, ",\"sender\":", str_from(message_sender_name(m->sender)));
     add_text(b, ",\"content\":", m->content);
     add_time(b, ",\"timestamp\":", m->timestamp);
     add_int_or_null(b, ",\"response_latency_ms\":", m->response_latency_ms);
@@ -74,7 +78,7 @@ void message_to_json(struct buf *b, const struct message *m, const struct feedba
     buf_adds(b, m->retrieved_docs.n ? m->retrieved_docs : STR("[]")); /* JSON already */
     buf_addz(b, ",\"support\":");
     buf_adds(b, m->support.n ? m->support : STR("[]")); /* JSON already */
-    buf_addf(b, ",\"status\":\"%s\"", message_status_name(m->status));
+    add_text(b, ",\"status\":", str_from(message_status_name(m->status)));
     add_int_or_null(b, ",\"ttft_ms\":", m->ttft_ms);
     add_text_or_null(b, ",\"assistant_role_id\":", uuid_str(&m->role_id));
     add_int_or_null(b, ",\"role_version\":", m->role_version > 0 ? m->role_version : -1);

@@ -43,8 +43,10 @@ static void add_text(struct buf *b, const char *before, struct str text) {
 }
 
 static void add_message(struct buf *b, const char *sep, const struct chat_message *m) {
-    buf_addf(b, "%s{\"role\":\"%s\"", sep, sender_name(m->sender));
-    add_text(b, ",\"content\":", m->content);
+    buf_addz(b, sep);
+    buf_addz(b, "{\"role\":\"");
+    buf_addz(b, sender_name(m->sender));
+    add_text(b, "\",\"content\":", m->content);
     buf_addc(b, '}');
 }
 

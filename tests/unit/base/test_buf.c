@@ -49,6 +49,23 @@ static void buf_failed_append_keeps_what_was_there(void **state) {
     free(p);
 }
 
+static void buf_add_int_writes_all_of_them(void **state) {
+    (void)state;
+    struct buf b;
+    buf_init(&b, 100);
+    buf_add_int(&b, 0);
+    buf_addc(&b, ' ');
+    buf_add_int(&b, -7);
+    buf_addc(&b, ' ');
+    buf_add_int(&b, 1234567890);
+    buf_addc(&b, ' ');
+    buf_add_int(&b, INT64_MIN);
+    buf_addc(&b, ' ');
+    buf_add_int(&b, INT64_MAX);
+    assert_string_equal(b.p, "0 -7 1234567890 -9223372036854775808 9223372036854775807");
+    buf_deinit(&b);
+}
+
 static void buf_addf_formats_short_and_long(void **state) {
     (void)state;
     struct buf b;
@@ -135,6 +152,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buf_grows_up_to_its_cap_exactly),
         cmocka_unit_test(buf_failed_append_keeps_what_was_there),
+        cmocka_unit_test(buf_add_int_writes_all_of_them),
         cmocka_unit_test(buf_addf_formats_short_and_long),
         cmocka_unit_test(buf_drop_removes_from_the_front),
         cmocka_unit_test(buf_add_json_escapes_what_json_forbids),

@@ -6,6 +6,10 @@
 
 #include <cmocka.h>
 
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "base/crypto.h"
 
 static void sha256_matches_known_answers_whole_and_in_pieces(void **state) {
@@ -64,6 +68,29 @@ static void crypto_token_has_length_and_alphabet(void **state) {
     assert_true(crypto_equal("abc", "abc", 3) && !crypto_equal("abc", "abd", 3));
 }
 
+static void crypto_name_of_a_child_is_not_the_parents(void **state) {
+    (void)state;
+    char before[21], own[21], of_child[21] = "";
+    int ends[2], status;
+    crypto_name(before, 20); /* from here on some are kept */
+    assert_int_equal(strlen(before), 20);
+    assert_int_equal(strspn(before, "0123456789abcdefghjkmnpqrstvwxyz"), 20);
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        crypto_name(own, 20);
+        _exit(write(ends[1], own, sizeof own) == sizeof own ? 0 : 1);
+    }
+    assert_true(child > 0);
+    crypto_name(own, 20);
+    assert_int_equal(read(ends[0], of_child, sizeof of_child), sizeof of_child);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_string_not_equal(own, of_child);
+    assert_string_not_equal(own, before);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void base64_matches_the_rfc_and_joins_pieces(void **state) {
     (void)state;
     const char *cases[][2] = {{"", ""},        {"f", "Zg=="},        {"fo", "Zm8="},
@@ -89,6 +116,7 @@ int main(void) {
         cmocka_unit_test(password_hash_verifies_only_its_password),
         cmocka_unit_test(password_interactive_profile_is_owasps),
         cmocka_unit_test(crypto_token_has_length_and_alphabet),
+        cmocka_unit_test(crypto_name_of_a_child_is_not_the_parents),
         cmocka_unit_test(base64_matches_the_rfc_and_joins_pieces),
     };
     return crypto_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
