@@ -30,41 +30,62 @@ static void guard_free(void *state) {
     policy_unref(g->policy);
 }
 
+/* ---- the JSON that is judged: it is read where it stands, and copied once something of it has to
+ * be replaced ---- */
+
+struct json {
+    yyjson_doc *doc;
+    yyjson_mut_doc *changed; /* NULL: nothing was replaced */
+    bool failed;             /* for want of memory */
+};
+
+static void json_close(struct json *x) {
+    yyjson_mut_doc_free(x->changed);
+    yyjson_doc_free(x->doc);
+}
+
+/* The i-th of a list in the copy. NULL: out of memory. */
+static yyjson_mut_val *json_item(struct json *x, const char *list, size_t i) {
+    if (!x->changed)
+        x->changed = yyjson_doc_mut_copy(x->doc, NULL);
+    x->failed = x->failed || !x->changed;
+    return x->changed ? yyjson_mut_arr_get(
+                            yyjson_mut_obj_get(yyjson_mut_doc_get_root(x->changed), list), i)
+                      : NULL;
+}
+
+static void replace(struct json *x, yyjson_mut_val *obj, const char *key, struct str text) {
+    yyjson_mut_doc *d = x->changed;
+    if (!d ||
+        !yyjson_mut_obj_put(obj, yyjson_mut_strcpy(d, key), yyjson_mut_strncpy(d, text.p, text.n)))
+        x->failed = true;
+}
+
 /* ---- texts of messages: a string, or parts with a text ---- */
 
-typedef enum err (*slot_fn)(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key,
-                            struct str text);
+#define WHOLE SIZE_MAX /* in place of a part's number: the content is one string */
 
-static enum err each_text(yyjson_mut_doc *d, yyjson_mut_val *message, slot_fn fn, void *ctx) {
-    yyjson_mut_val *content = yyjson_mut_obj_get(message, "content"), *part;
+typedef enum err (*slot_fn)(void *ctx, size_t part, struct str text);
+
+static enum err each_text(json_val *message, slot_fn fn, void *ctx) {
+    json_val *content = json_get(message, "content"), *part;
     size_t i, n;
-    if (yyjson_mut_is_str(content))
-        return fn(ctx, d, message, "content",
-                  (struct str){yyjson_mut_get_str(content), yyjson_mut_get_len(content)});
-    if (!yyjson_mut_is_arr(content))
+    if (yyjson_is_str(content))
+        return fn(ctx, WHOLE, json_str(content));
+    if (!yyjson_is_arr(content))
         return ERR_OK;
-    yyjson_mut_arr_foreach(content, i, n, part) {
-        yyjson_mut_val *text = yyjson_mut_obj_get(part, "text");
-        enum err e = yyjson_mut_is_str(text)
-                         ? fn(ctx, d, part, "text",
-                              (struct str){yyjson_mut_get_str(text), yyjson_mut_get_len(text)})
-                         : ERR_OK;
+    yyjson_arr_foreach(content, i, n, part) {
+        json_val *text = json_get(part, "text");
+        enum err e = yyjson_is_str(text) ? fn(ctx, i, json_str(text)) : ERR_OK;
         if (e)
             return e;
     }
     return ERR_OK;
 }
 
-static void replace(yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key, struct str text) {
-    yyjson_mut_obj_put(obj, yyjson_mut_strcpy(d, key), yyjson_mut_strncpy(d, text.p, text.n));
-}
-
-static enum err add_text(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key,
-                         struct str text) {
+static enum err add_text(void *ctx, size_t part, struct str text) {
     struct buf *b = ctx;
-    (void)d;
-    (void)obj;
-    (void)key;
+    (void)part;
     if (b->n && b->p[b->n - 1] != '\n')
         buf_addc(b, ' '); /* parts of one message are one text */
     buf_adds(b, text);
@@ -75,15 +96,38 @@ struct judging {
     struct call *c;
     struct openai_guard *g;
     const struct policy_role *role;
-    bool changed;
+    struct json *json;
+    size_t at;          /* number of the message that is looked at */
     bool newest_judged; /* of the person's messages */
 };
 
-static enum err redact_text(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key,
-                            struct str text) {
+static yyjson_mut_val *slot_of(struct judging *j, size_t part, const char **ret_key) {
+    yyjson_mut_val *m = json_item(j->json, "messages", j->at);
+    *ret_key = part == WHOLE ? "content" : "text";
+    return part == WHOLE ? m : yyjson_mut_arr_get(yyjson_mut_obj_get(m, "content"), part);
+}
+
+static void put_text(struct judging *j, size_t part, struct str text) {
+    const char *key;
+    yyjson_mut_val *slot = slot_of(j, part, &key);
+    replace(j->json, slot, key, text);
+}
+
+/* As it is by now. */
+static struct str text_now(struct judging *j, size_t part, struct str text) {
+    const char *key;
+    if (!j->json->changed)
+        return text;
+    yyjson_mut_val *slot = slot_of(j, part, &key), *now = yyjson_mut_obj_get(slot, key);
+    return yyjson_mut_is_str(now) ? (struct str){yyjson_mut_get_str(now), yyjson_mut_get_len(now)}
+                                  : text;
+}
+
+static enum err redact_text(void *ctx, size_t part, struct str given) {
     struct judging *j = ctx;
     struct pii_hit hits[HITS_MAX];
-    size_t n = pii_scan(text, hits, HITS_MAX), m = 0;
+    struct str text = text_now(j, part, given);
+    size_t n = safety_find_pii(j->c->api->o.safety, text, hits, HITS_MAX), m = 0;
     struct buf b;
     for (size_t i = 0; i < n; i++)
         if (j->role->pii[hits[i].kind][SAFETY_INPUT] == SAFETY_REDACT)
@@ -95,24 +139,21 @@ static enum err redact_text(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, c
     buf_init(&b, TEXT_CAP);
     enum err e = pii_redact(j->g->vault, text, hits, m, &b);
     if (!e)
-        replace(d, obj, key, buf_str(&b));
-    j->changed = true;
+        put_text(j, part, buf_str(&b));
     buf_deinit(&b);
     return e;
 }
 
 /* What a tool brought is a passage: orders to the model are taken out. */
-static enum err scan_tool(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, const char *key,
-                          struct str text) {
+static enum err scan_tool(void *ctx, size_t part, struct str text) {
     struct judging *j = ctx;
     struct safety_passage p;
     enum err e = safety_scan_passage(j->c->api->o.safety, text, j->g->role, &p);
     if (e)
         return e;
     if (p.removed || p.replaced) {
-        replace(d, obj, key, buf_str(&p.kept));
+        put_text(j, part, buf_str(&p.kept));
         metric_add(M_GUARD_SENTENCES_CUT, (int64_t)p.removed);
-        j->changed = true;
     }
     buf_deinit(&p.kept);
     return ERR_OK;
@@ -120,24 +161,22 @@ static enum err scan_tool(void *ctx, yyjson_mut_doc *d, yyjson_mut_val *obj, con
 
 /* ---- the request ---- */
 
-static bool has_role(yyjson_mut_val *m, const char *name) {
-    yyjson_mut_val *role = yyjson_mut_obj_get(m, "role");
-    return yyjson_mut_is_str(role) && strcmp(yyjson_mut_get_str(role), name) == 0;
+static bool has_role(json_val *m, const char *name) {
+    return str_eqz(json_get_str(m, "role"), name);
 }
 
 /* The person's messages before number `at`, oldest first. */
-static enum err context_before(yyjson_mut_doc *d, yyjson_mut_val *list, size_t at, int turns,
-                               struct buf *b) {
+static enum err context_before(json_val *list, size_t at, int turns, struct buf *b) {
     size_t from = at;
     for (int left = turns; from > 0 && left > 0;)
-        left -= has_role(yyjson_mut_arr_get(list, --from), "user");
+        left -= has_role(yyjson_arr_get(list, --from), "user");
     for (size_t i = from; i < at; i++) {
-        yyjson_mut_val *m = yyjson_mut_arr_get(list, i);
+        json_val *m = yyjson_arr_get(list, i);
         if (!has_role(m, "user"))
             continue;
         if (b->n)
             buf_addc(b, '\n');
-        enum err e = each_text(d, m, add_text, b);
+        enum err e = each_text(m, add_text, b);
         if (e)
             return e;
     }
@@ -150,17 +189,16 @@ static const float *talk_vector(const struct openai_guard *g) {
     return g->talk.n ? guard_vectors_of(&g->vectors, g->talk) : NULL;
 }
 
-static enum err judge_message(struct judging *j, yyjson_mut_doc *d, yyjson_mut_val *list,
-                              size_t at) {
+static enum err judge_message(struct judging *j, json_val *list, size_t at) {
     struct buf text, context;
     struct safety_verdict v;
-    yyjson_mut_val *m = yyjson_mut_arr_get(list, at);
+    json_val *m = yyjson_arr_get(list, at);
     bool user = has_role(m, "user");
     buf_init(&text, TEXT_CAP);
     buf_init(&context, TEXT_CAP);
-    enum err e = each_text(d, m, add_text, &text);
+    enum err e = each_text(m, add_text, &text);
     if (!e && user)
-        e = context_before(d, list, at, j->g->policy->context_turns, &context);
+        e = context_before(list, at, j->g->policy->context_turns, &context);
     struct safety_request r = {.text = buf_str(&text),
                                .context = buf_str(&context),
                                .direction = SAFETY_INPUT,
@@ -184,34 +222,35 @@ static enum err judge_message(struct judging *j, yyjson_mut_doc *d, yyjson_mut_v
     return e;
 }
 
-static enum err judge_messages(struct judging *j, yyjson_mut_doc *d, yyjson_mut_val *list) {
+static enum err judge_messages(struct judging *j, json_val *list) {
     enum err e = ERR_OK;
-    size_t n = yyjson_mut_arr_size(list), judged = 0;
+    size_t n = yyjson_arr_size(list), judged = 0;
     for (size_t i = n; i > 0 && !e && judged < JUDGED_MAX && j->g->verdict.action < SAFETY_BLOCK;) {
-        yyjson_mut_val *m = yyjson_mut_arr_get(list, --i);
+        json_val *m = yyjson_arr_get(list, --i);
         bool by_role = i == 0 && j->g->role.n; /* the role's own prompt, put there by us */
         if (has_role(m, "tool") || has_role(m, "function")) {
-            e = each_text(d, m, scan_tool, j);
+            j->at = i;
+            e = each_text(m, scan_tool, j);
         } else if (!by_role && !has_role(m, "assistant")) {
             judged++;
-            e = judge_message(j, d, list, i);
+            e = judge_message(j, list, i);
         }
     }
     return e;
 }
 
-static void add_canary(struct judging *j, yyjson_mut_doc *d, yyjson_mut_val *list) {
-    yyjson_mut_val *system = yyjson_mut_arr_get_first(list);
-    yyjson_mut_val *content = yyjson_mut_obj_get(system, "content");
-    if (!j->role->canary || !j->g->role.n || !yyjson_mut_is_str(content))
+static void add_canary(struct judging *j, json_val *list) {
+    json_val *content = json_get(yyjson_arr_get_first(list), "content");
+    if (!j->role->canary || !j->g->role.n || !yyjson_is_str(content))
         return;
+    j->at = 0;
+    struct str now = text_now(j, WHOLE, json_str(content));
     safety_canary(j->c->api->o.safety, j->g->role, 0, j->g->canary);
-    char *with = arena_printf(j->c->arena, "%s\n[%s]", yyjson_mut_get_str(content), j->g->canary);
+    char *with = arena_printf(j->c->arena, "%.*s\n[%s]", STR_ARG(now), j->g->canary);
     if (with)
-        replace(d, system, "content", str_from(with));
+        put_text(j, WHOLE, str_from(with));
     else
         j->g->canary[0] = 0;
-    j->changed = true;
 }
 
 static void choose_refusal(struct call *c, struct openai_guard *g) {
@@ -222,33 +261,38 @@ static void choose_refusal(struct call *c, struct openai_guard *g) {
     buf_deinit(&b);
 }
 
+static enum err write_changed(const struct json *x, struct buf *b) {
+    if (x->failed)
+        return ERR_NOMEM;
+    json_write_mut(b, x->changed);
+    return buf_err(b);
+}
+
 static enum err judge_body(struct call *c, struct openai_state *s) {
     struct openai_guard *g = s->guard;
-    struct judging j = {c, g, policy_for(g->policy, g->role), false, false};
-    yyjson_doc *doc = NULL;
-    yyjson_mut_doc *d = NULL;
-    enum err e = json_parse(s->body, &doc, NULL);
-    if (!e && !(d = yyjson_doc_mut_copy(doc, NULL)))
-        e = ERR_NOMEM;
-    yyjson_mut_val *list = d ? yyjson_mut_obj_get(yyjson_mut_doc_get_root(d), "messages") : NULL;
+    struct json json = {0};
+    struct judging j = {.c = c, .g = g, .role = policy_for(g->policy, g->role), .json = &json};
+    json_val *m;
+    size_t n;
+    enum err e = json_parse(s->body, &json.doc, NULL);
+    json_val *list = json_get(yyjson_doc_get_root(json.doc), "messages");
     if (!e)
-        e = judge_messages(&j, d, list);
-    size_t n = yyjson_mut_arr_size(list);
-    for (size_t i = 0; !e && i < n && g->verdict.action < SAFETY_BLOCK; i++)
-        e = each_text(d, yyjson_mut_arr_get(list, i), redact_text, &j);
+        e = judge_messages(&j, list);
+    yyjson_arr_foreach(list, j.at, n, m) {
+        if (!e && g->verdict.action < SAFETY_BLOCK)
+            e = each_text(m, redact_text, &j);
+    }
     if (!e && g->verdict.action < SAFETY_BLOCK)
-        add_canary(&j, d, list);
-    if (!e && j.changed) {
+        add_canary(&j, list);
+    if (!e && (json.changed || json.failed)) {
         struct buf b;
         buf_init(&b, TEXT_CAP * 2);
-        json_write_mut(&b, d);
-        e = buf_err(&b);
+        e = write_changed(&json, &b);
         if (!e && !(s->body = arena_str(c->arena, buf_str(&b))).p)
             e = ERR_NOMEM;
         buf_deinit(&b);
     }
-    yyjson_mut_doc_free(d);
-    yyjson_doc_free(doc);
+    json_close(&json);
     return e;
 }
 
@@ -537,43 +581,44 @@ void openai_guard_request(struct call *c, const char *path) {
 
 /* ---- whole answers ---- */
 
-static enum err judge_choice(struct judging *j, yyjson_mut_doc *d, yyjson_mut_val *choice) {
+static void put_answer(struct judging *j, size_t i, struct str text) {
+    yyjson_mut_val *choice = json_item(j->json, "choices", i);
+    replace(j->json, yyjson_mut_obj_get(choice, "message"), "content", text);
+}
+
+static enum err judge_choice(struct judging *j, size_t i, struct str text) {
     struct openai_guard *g = j->g;
     struct safety_verdict v;
     struct buf b;
-    yyjson_mut_val *m = yyjson_mut_obj_get(choice, "message");
-    yyjson_mut_val *content = yyjson_mut_obj_get(m, "content");
-    if (!yyjson_mut_is_str(content))
-        return ERR_OK;
-    struct str text = {yyjson_mut_get_str(content), yyjson_mut_get_len(content)};
     struct safety_request r = {.text = text,
                                .direction = SAFETY_OUTPUT,
                                .role = g->role,
                                .policy = g->policy,
                                .canary = str_from(g->canary)};
     enum err e = safety_judge(j->c->api->o.safety, &r, &v);
-    if (e)
+    bool restores = g->vault && j->role->restore;
+    if (e || (v.n == 0 && !restores))
         return e;
     if (v.action == SAFETY_BLOCK) {
         g->verdict = v;
         g->direction = SAFETY_OUTPUT;
         g->text = arena_str(j->c->arena, str_sub(text, 0, CASE_TEXT_MAX));
         choose_refusal(j->c, g);
-        replace(d, m, "content", g->refusal);
-        replace(d, choice, "finish_reason", STR("content_filter"));
+        put_answer(j, i, g->refusal);
+        replace(j->json, json_item(j->json, "choices", i), "finish_reason", STR("content_filter"));
         return ERR_OK;
     }
     buf_init(&b, TEXT_CAP);
     e = safety_cut_findings(&v, text, 0, text.n, &b);
-    if (!e && g->vault && j->role->restore) {
+    if (!e && restores) {
         struct buf with;
         buf_init(&with, TEXT_CAP);
         e = pii_restore(g->vault, buf_str(&b), &with);
         if (!e)
-            replace(d, m, "content", buf_str(&with));
+            put_answer(j, i, buf_str(&with));
         buf_deinit(&with);
     } else if (!e) {
-        replace(d, m, "content", buf_str(&b));
+        put_answer(j, i, buf_str(&b));
     }
     buf_deinit(&b);
     return e;
@@ -582,25 +627,23 @@ static enum err judge_choice(struct judging *j, yyjson_mut_doc *d, yyjson_mut_va
 static void answer_job(void *arg) {
     struct call *c = arg;
     struct openai_guard *g = guard_of(c);
-    struct judging j = {c, g, policy_for(g->policy, g->role), false, false};
-    yyjson_doc *doc = NULL;
-    yyjson_mut_doc *d = NULL;
-    yyjson_mut_val *choice;
+    struct json json = {0};
+    struct judging j = {.c = c, .g = g, .role = policy_for(g->policy, g->role), .json = &json};
+    json_val *choice;
     size_t i, n;
     g->verdict.action = SAFETY_ALLOW;
-    g->error = json_parse(buf_str(&c->out), &doc, NULL);
-    if (!g->error && !(d = yyjson_doc_mut_copy(doc, NULL)))
-        g->error = ERR_NOMEM;
-    yyjson_mut_val *list = d ? yyjson_mut_obj_get(yyjson_mut_doc_get_root(d), "choices") : NULL;
-    if (yyjson_mut_is_arr(list))
-        yyjson_mut_arr_foreach(list, i, n, choice) if (!g->error) g->error =
-            judge_choice(&j, d, choice);
-    if (!g->error) {
-        buf_clear(&c->out);
-        json_write_mut(&c->out, d);
+    g->error = json_parse(buf_str(&c->out), &json.doc, NULL);
+    json_val *list = json_get(yyjson_doc_get_root(json.doc), "choices");
+    yyjson_arr_foreach(list, i, n, choice) {
+        json_val *content = json_get(json_get(choice, "message"), "content");
+        if (!g->error && yyjson_is_str(content))
+            g->error = judge_choice(&j, i, json_str(content));
     }
-    yyjson_mut_doc_free(d);
-    yyjson_doc_free(doc);
+    if (!g->error && (json.changed || json.failed)) {
+        buf_clear(&c->out);
+        g->error = write_changed(&json, &c->out);
+    }
+    json_close(&json);
 }
 
 static void reply(void *arg, enum err e, const struct errinfo *ei) {

@@ -21,9 +21,8 @@
 #define HIDDEN_MAX    512u
 #define FLAGS         3u    /* has embedding, is an answer, is a passage */
 #define PIECE_MAX     4096u /* bytes of folded text that one pass looks at; features.py: MAX_BYTES */
-#define FNV_PRIME     16777619u
-#define FNV_BASIS     2166136261u
-#define BATCH         192 /* rows that are added with one call */
+#define PLACES        64    /* where pieces begin whose rows are added with one call */
+#define BATCH         192   /* such rows at most */
 
 enum head { HEAD_HARMFUL = SAFETY_CATEGORIES, HEAD_KINDS };
 
@@ -251,14 +250,6 @@ static size_t fold(struct str text, size_t *at, uint8_t out[PIECE_MAX]) {
     return n;
 }
 
-static uint32_t mix(uint32_t h) { /* the finaliser of MurmurHash3 (Appleby) */
-    h ^= h >> 16;
-    h *= 0x85ebca6bu;
-    h ^= h >> 13;
-    h *= 0xc2b2ae35u;
-    return h ^ h >> 16;
-}
-
 /* Rows that are on their way into a sum. */
 struct batch {
     const struct classifier *c;
@@ -272,14 +263,33 @@ static void batch_add(struct batch *b) {
     b->n = 0;
 }
 
+static void fetch_row(const struct classifier *c, uint32_t row) {
+    const int8_t *p = c->table + (size_t)row * c->dim;
+    __builtin_prefetch(p); /* the table is larger than the near caches */
+    __builtin_prefetch(p + c->dim - 1);
+}
+
 static void add_row(struct batch *b, uint32_t hash) {
     if (b->n == BATCH)
         batch_add(b);
-    uint32_t row = mix(hash) >> (32 - b->c->bits);
-    const int8_t *p = b->c->table + (size_t)row * b->c->dim;
-    __builtin_prefetch(p); /* the table is larger than the near caches */
-    __builtin_prefetch(p + b->c->dim - 1);
+    uint32_t row = sums_mix(hash) >> (32 - b->c->bits);
+    fetch_row(b->c, row);
     b->rows[b->n++] = row;
+}
+
+/* All pieces of n bytes at p. */
+static size_t add_pieces(const struct classifier *c, const uint8_t *p, size_t n, int32_t *sum) {
+    uint32_t rows[3 * PLACES];
+    size_t all = 0;
+    for (size_t i = 0; i + 3 <= n; i += PLACES) {
+        size_t places = n - 2 - i < PLACES ? n - 2 - i : PLACES;
+        size_t m = c->sums->piece_rows(p + i, places, n - i, 32 - c->bits, rows);
+        for (size_t k = 0; k < m; k++)
+            fetch_row(c, rows[k]);
+        c->sums->add_rows(c->table, c->dim, rows, m, sum);
+        all += m;
+    }
+    return all;
 }
 
 static void add_part(const struct classifier *c, const int32_t *sum, size_t n, float *z) {
@@ -293,27 +303,17 @@ static void add_part(const struct classifier *c, const int32_t *sum, size_t n, f
 /* z of one folded piece; dim numbers are added. */
 static void bag(const struct classifier *c, const uint8_t *p, size_t n, float *z) {
     int32_t pieces[DIM_MAX] = {0}, words[DIM_MAX] = {0};
+    size_t n_pieces = add_pieces(c, p, n, pieces), n_words = 0;
     struct batch b;
     b.c = c;
-    b.sum = pieces;
-    b.n = 0;
-    size_t n_pieces = 0, n_words = 0;
-    for (size_t i = 0; i + 3 <= n; i++)
-        for (size_t k = 3; k <= 5 && i + k <= n; k++) {
-            uint32_t h = FNV_BASIS + (uint32_t)k;
-            for (size_t j = 0; j < k; j++)
-                h = (h ^ p[i + j]) * FNV_PRIME;
-            add_row(&b, h);
-            n_pieces++;
-        }
-    batch_add(&b);
     b.sum = words;
+    b.n = 0;
     uint32_t before = 0;
     bool first = true;
     for (size_t i = 1; i < n;) {
-        uint32_t h = FNV_BASIS;
+        uint32_t h = SUMS_BASIS;
         for (; p[i] != ' '; i++)
-            h = (h ^ p[i]) * FNV_PRIME;
+            h = (h ^ p[i]) * SUMS_PRIME;
         i++;
         add_row(&b, h);
         n_words++;
@@ -397,23 +397,15 @@ static void raise_scores(const struct classifier *c, const uint8_t *piece, size_
     raise_by_logits(c, logits, embedding, direction, p);
 }
 
-static void score_text(const struct classifier *c, struct str text, const float *embedding,
-                       enum safety_direction direction, float *p) {
-    uint8_t piece[PIECE_MAX];
-    size_t at = 0;
-    for (bool first = true; at < text.n || first; first = false) {
-        size_t n = fold(text, &at, piece);
-        if (n > 1)
-            raise_scores(c, piece, n, first ? embedding : NULL, direction, p);
-    }
-}
-
-/* Whether two texts have the same features, at least in their first piece. */
-static bool same_features(struct str a, struct str b) {
-    uint8_t pa[PIECE_MAX], pb[PIECE_MAX];
-    size_t at_a = 0, at_b = 0;
-    size_t na = fold(a, &at_a, pa), nb = fold(b, &at_b, pb);
-    return na == nb && memcmp(pa, pb, na) == 0 && a.n - at_a == b.n - at_b;
+/* A text whose first piece is folded already; `at` is where the next one begins. */
+static void score_text(const struct classifier *c, struct str text, uint8_t piece[PIECE_MAX],
+                       size_t n, size_t at, const float *embedding, enum safety_direction direction,
+                       float *p) {
+    if (n > 1)
+        raise_scores(c, piece, n, embedding, direction, p);
+    while (at < text.n)
+        if ((n = fold(text, &at, piece)) > 1)
+            raise_scores(c, piece, n, NULL, direction, p);
 }
 
 /* The whole speaks through its strongest category, which is the likeliest name for it. */
@@ -431,9 +423,14 @@ static void name_strongest(float p[HEAD_KINDS]) {
 void classifier_score(const struct classifier *c, const struct safety_text *t,
                       float ret[SAFETY_CATEGORIES], float *ret_harmful) {
     float p[HEAD_KINDS] = {0};
-    score_text(c, t->text, t->embedding, t->direction, p);
-    if (t->folded.n && !same_features(t->text, t->folded))
-        score_text(c, t->folded, NULL, t->direction, p);
+    uint8_t piece[PIECE_MAX], other[PIECE_MAX];
+    size_t at = 0, at_other = 0;
+    size_t n = fold(t->text, &at, piece), m = fold(t->folded, &at_other, other);
+    bool same = /* have the same features, at least in the first piece */
+        n == m && memcmp(piece, other, n) == 0 && t->text.n - at == t->folded.n - at_other;
+    score_text(c, t->text, piece, n, at, t->embedding, t->direction, p);
+    if (t->folded.n && !same)
+        score_text(c, t->folded, other, m, at_other, NULL, t->direction, p);
     name_strongest(p);
     memcpy(ret, p, SAFETY_CATEGORIES * sizeof *ret);
     *ret_harmful = p[HEAD_HARMFUL];
@@ -461,14 +458,14 @@ static void flow_byte(struct flow_batches *to, struct classifier_flow *f, uint8_
     if (f->n < 5)
         f->n++;
     for (size_t k = 3; k <= f->n; k++) {
-        uint32_t h = FNV_BASIS + (uint32_t)k;
+        uint32_t h = SUMS_BASIS + (uint32_t)k;
         for (size_t j = 5 - k; j < 5; j++)
-            h = (h ^ f->last[j]) * FNV_PRIME;
+            h = (h ^ f->last[j]) * SUMS_PRIME;
         add_row(&to->pieces, h);
         f->n_pieces++;
     }
     if (b != ' ') {
-        f->word = ((f->in_word ? f->word : FNV_BASIS) ^ b) * FNV_PRIME;
+        f->word = ((f->in_word ? f->word : SUMS_BASIS) ^ b) * SUMS_PRIME;
         f->in_word = true;
     } else if (f->in_word) {
         add_row(&to->words, f->word);

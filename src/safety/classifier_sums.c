@@ -7,6 +7,19 @@
 
 /* ---- any processor ---- */
 
+static size_t piece_rows_plain(const uint8_t *p, size_t count, size_t n, unsigned shift,
+                               uint32_t *ret) {
+    size_t m = 0;
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t k = 3; k <= 5 && i + k <= n; k++) {
+            uint32_t h = SUMS_BASIS + k;
+            for (size_t j = 0; j < k; j++)
+                h = (h ^ p[i + j]) * SUMS_PRIME;
+            ret[m++] = sums_mix(h) >> shift;
+        }
+    return m;
+}
+
 static void add_rows_plain(const int8_t *table, uint32_t dim, const uint32_t *rows, size_t n,
                            int32_t *restrict sum) {
     for (size_t i = 0; i < n; i++) {
@@ -32,8 +45,8 @@ static void add_heads_plain(const float *w, const float *x, size_t n, float *res
         out[j] += (sum[0][j] + sum[1][j]) + (sum[2][j] + sum[3][j]);
 }
 
-static const struct classifier_sums plain = {"plain", add_rows_plain, add_products_plain,
-                                             add_heads_plain};
+static const struct classifier_sums plain = {"plain", piece_rows_plain, add_rows_plain,
+                                             add_products_plain, add_heads_plain};
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -41,6 +54,37 @@ static const struct classifier_sums plain = {"plain", add_rows_plain, add_produc
 /* ---- AVX2 ---- */
 
 #define AVX2 __attribute__((target("avx2")))
+
+AVX2 static __m256i mix_avx2(__m256i h, __m128i shift) {
+    h = _mm256_xor_si256(h, _mm256_srli_epi32(h, 16));
+    h = _mm256_mullo_epi32(h, _mm256_set1_epi32((int)0x85ebca6bu));
+    h = _mm256_xor_si256(h, _mm256_srli_epi32(h, 13));
+    h = _mm256_mullo_epi32(h, _mm256_set1_epi32((int)0xc2b2ae35u));
+    h = _mm256_xor_si256(h, _mm256_srli_epi32(h, 16));
+    return _mm256_srl_epi32(h, shift);
+}
+
+/* Eight places at once; where the text ends before their longest piece does, one by one. */
+AVX2 static size_t piece_rows_avx2(const uint8_t *p, size_t count, size_t n, unsigned shift,
+                                   uint32_t *ret) {
+    const __m256i prime = _mm256_set1_epi32((int)SUMS_PRIME);
+    const __m128i by = _mm_cvtsi32_si128((int)shift);
+    size_t i = 0, m = 0;
+    for (; i + 8 <= count && i + 12 <= n; i += 8) {
+        __m256i h[3];
+        for (int k = 0; k < 3; k++)
+            h[k] = _mm256_set1_epi32((int)(SUMS_BASIS + 3 + (uint32_t)k));
+        for (size_t j = 0; j < 5; j++) {
+            __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(p + i + j));
+            __m256i c = _mm256_cvtepu8_epi32(bytes);
+            for (size_t k = j < 3 ? 0 : j - 2; k < 3; k++)
+                h[k] = _mm256_mullo_epi32(_mm256_xor_si256(h[k], c), prime);
+        }
+        for (int k = 0; k < 3; k++, m += 8)
+            _mm256_storeu_si256((__m256i *)(void *)(ret + m), mix_avx2(h[k], by));
+    }
+    return m + piece_rows_plain(p + i, count - i, n - i, shift, ret + m);
+}
 
 AVX2 static void add_rows_avx2(const int8_t *table, uint32_t dim, const uint32_t *rows, size_t n,
                                int32_t *sum) {
@@ -101,12 +145,43 @@ AVX2 static void add_heads_avx2(const float *w, const float *x, size_t n, float 
     }
 }
 
-static const struct classifier_sums avx2 = {"avx2", add_rows_avx2, add_products_avx2,
-                                            add_heads_avx2};
+static const struct classifier_sums avx2 = {"avx2", piece_rows_avx2, add_rows_avx2,
+                                            add_products_avx2, add_heads_avx2};
 
 /* ---- AVX-512 ---- */
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
+
+AVX512 static __m512i mix_avx512(__m512i h, __m128i shift) {
+    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
+    h = _mm512_mullo_epi32(h, _mm512_set1_epi32((int)0x85ebca6bu));
+    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 13));
+    h = _mm512_mullo_epi32(h, _mm512_set1_epi32((int)0xc2b2ae35u));
+    h = _mm512_xor_si512(h, _mm512_srli_epi32(h, 16));
+    return _mm512_srl_epi32(h, shift);
+}
+
+/* As piece_rows_avx2(), sixteen places at once. */
+AVX512 static size_t piece_rows_avx512(const uint8_t *p, size_t count, size_t n, unsigned shift,
+                                       uint32_t *ret) {
+    const __m512i prime = _mm512_set1_epi32((int)SUMS_PRIME);
+    const __m128i by = _mm_cvtsi32_si128((int)shift);
+    size_t i = 0, m = 0;
+    for (; i + 16 <= count && i + 20 <= n; i += 16) {
+        __m512i h[3];
+        for (int k = 0; k < 3; k++)
+            h[k] = _mm512_set1_epi32((int)(SUMS_BASIS + 3 + (uint32_t)k));
+        for (size_t j = 0; j < 5; j++) {
+            __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(p + i + j));
+            __m512i c = _mm512_cvtepu8_epi32(bytes);
+            for (size_t k = j < 3 ? 0 : j - 2; k < 3; k++)
+                h[k] = _mm512_mullo_epi32(_mm512_xor_si512(h[k], c), prime);
+        }
+        for (int k = 0; k < 3; k++, m += 16)
+            _mm512_storeu_si512(ret + m, mix_avx512(h[k], by));
+    }
+    return m + piece_rows_avx2(p + i, count - i, n - i, shift, ret + m);
+}
 
 /* Four registers hold a sum; what is past dim is masked and never read. */
 AVX512 static void add_rows_avx512(const int8_t *table, uint32_t dim, const uint32_t *rows,
@@ -162,8 +237,8 @@ AVX512 static void add_heads_avx512(const float *w, const float *x, size_t n, fl
     _mm512_storeu_ps(out, _mm512_add_ps(_mm512_loadu_ps(out), all));
 }
 
-static const struct classifier_sums avx512 = {"avx512", add_rows_avx512, add_products_avx512,
-                                              add_heads_avx512};
+static const struct classifier_sums avx512 = {"avx512", piece_rows_avx512, add_rows_avx512,
+                                              add_products_avx512, add_heads_avx512};
 #endif
 
 const struct classifier_sums *classifier_sums_nth(size_t n) {

@@ -8,9 +8,23 @@
 
 #define SUMS_HEADS   16 /* width of an output's row */
 #define SUMS_DIM_MAX 64
+#define SUMS_PRIME   16777619u /* of FNV-1a, 32 bits (Fowler, Noll, Vo) */
+#define SUMS_BASIS   2166136261u
+
+static inline uint32_t sums_mix(uint32_t h) { /* the finaliser of MurmurHash3 (Appleby) */
+    h ^= h >> 16;
+    h *= 0x85ebca6bu;
+    h ^= h >> 13;
+    h *= 0xc2b2ae35u;
+    return h ^ h >> 16;
+}
 
 struct classifier_sums {
     const char *name;
+    /* The rows of the pieces of 3, 4 and 5 bytes that begin at p[0], …, p[count - 1] and end before
+     * p + n: sums_mix() of FNV-1a from SUMS_BASIS + length, >> shift. At most 3 * count numbers, in
+     * any order; returns how many. */
+    size_t (*piece_rows)(const uint8_t *p, size_t count, size_t n, unsigned shift, uint32_t *ret);
     /* sum[d] += table[rows[i] * dim + d] for each of the n rows; dim <= SUMS_DIM_MAX */
     void (*add_rows)(const int8_t *table, uint32_t dim, const uint32_t *rows, size_t n,
                      int32_t *sum);

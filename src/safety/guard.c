@@ -341,10 +341,21 @@ static enum err scan_joined(struct judging *j) {
 
 /* ---- personal data ---- */
 
-static enum err take_pii(struct judging *j) {
+size_t safety_find_pii(struct safety *g, struct str text, struct pii_hit *ret, size_t max) {
+    struct memo_key key;
+    bool keyed = memo_text_key(g->memo, text, &key);
+    if (keyed && memo_is_clean(g->memo, &key))
+        return 0;
+    size_t n = pii_scan(text, ret, max);
+    if (keyed && n == 0)
+        memo_set_clean(g->memo, &key);
+    return n;
+}
+
+static enum err take_pii(struct safety *g, struct judging *j) {
     const struct safety_request *r = j->r;
     struct pii_hit *hits = j->b->hits;
-    size_t n = pii_scan(r->text, hits, PII_HITS_MAX), redact = 0;
+    size_t n = safety_find_pii(g, r->text, hits, PII_HITS_MAX), redact = 0;
     for (size_t i = 0; i < n; i++) {
         enum safety_action a = j->role->pii[hits[i].kind][r->direction];
         if (hits[i].to <= r->fresh_from)
@@ -483,7 +494,7 @@ static enum err judge(struct safety *g, struct judging *j) {
     e = scan_joined(j);
     take_rules(j);
     if (!e)
-        e = take_pii(j);
+        e = take_pii(g, j);
     if (e)
         return e;
     take_canary(j);

@@ -6,8 +6,9 @@
 
 #include "base/crypto.h"
 
-#define PLACES   1024
-#define TEXT_MAX 4096 /* bytes of all that is hashed */
+#define PLACES       1024
+#define CLEAN_PLACES 8192
+#define TEXT_MAX     4096 /* bytes of all that is hashed */
 
 struct place {
     struct memo_key key;
@@ -20,6 +21,7 @@ struct memo {
     pthread_mutex_t lock;
     unsigned char secret[16];
     struct place places[PLACES];
+    struct memo_key clean[CLEAN_PLACES]; /* all zeros: none */
 };
 
 struct memo *memo_new(void) {
@@ -98,5 +100,33 @@ void memo_put(struct memo *m, const struct memo_key *k, const struct safety_verd
     at->policy_version = v->policy_version;
     at->uncertain = v->uncertain;
     at->used = true;
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- texts without personal data ---- */
+
+bool memo_text_key(const struct memo *m, struct str text, struct memo_key *ret) {
+    if (text.n > TEXT_MAX)
+        return false;
+    crypto_short_hash(m->secret, text, ret->hash);
+    return true;
+}
+
+static struct memo_key *clean_place(struct memo *m, const struct memo_key *k) {
+    uint32_t at;
+    memcpy(&at, k->hash, sizeof at);
+    return &m->clean[at % CLEAN_PLACES];
+}
+
+bool memo_is_clean(struct memo *m, const struct memo_key *k) {
+    pthread_mutex_lock(&m->lock);
+    bool clean = memcmp(clean_place(m, k), k, sizeof *k) == 0;
+    pthread_mutex_unlock(&m->lock);
+    return clean;
+}
+
+void memo_set_clean(struct memo *m, const struct memo_key *k) {
+    pthread_mutex_lock(&m->lock);
+    *clean_place(m, k) = *k;
     pthread_mutex_unlock(&m->lock);
 }

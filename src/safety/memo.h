@@ -21,3 +21,10 @@ bool memo_key(const struct memo *m, const struct policy *p, const struct safety_
 bool memo_find(struct memo *m, const struct memo_key *k, struct safety_verdict *ret);
 /* Kept only if nothing was found and nothing was missing. */
 void memo_put(struct memo *m, const struct memo_key *k, const struct safety_verdict *v);
+
+/* The same of texts that hold no personal data of any kind, whatever a policy says of it: the
+ * messages of a chat are looked through again with each that follows. False: too long to be kept.
+ */
+bool memo_text_key(const struct memo *m, struct str text, struct memo_key *ret);
+bool memo_is_clean(struct memo *m, const struct memo_key *k);
+void memo_set_clean(struct memo *m, const struct memo_key *k);

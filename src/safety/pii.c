@@ -221,9 +221,10 @@ static bool find_ssn(struct str s, const struct run *r, const struct context *c,
                      struct pii_hit *h) {
     bool formed = r->groups == 3 && r->group[0] == 3 && r->group[1] == 2 && r->group[2] == 4 &&
                   r->seps[0] == r->seps[1] && (r->seps[0] == '-' || r->seps[0] == ' ');
+    if (r->n != 9 || r->plus || r->paren || !ends_at(s, r->length))
+        return false;
     bool said = has_word(c, "ssn|social security|soc sec");
-    if (r->n != 9 || r->plus || r->paren || !ends_at(s, r->length) ||
-        !(said ? formed || r->groups == 1 : formed && r->seps[0] == '-'))
+    if (!(said ? formed || r->groups == 1 : formed && r->seps[0] == '-'))
         return false;
     if (memcmp(r->digits, "000", 3) == 0 || memcmp(r->digits, "666", 3) == 0 ||
         memcmp(r->digits + 3, "00", 2) == 0 || memcmp(r->digits + 5, "0000", 4) == 0)
@@ -475,6 +476,10 @@ size_t pii_scan(struct str text, struct pii_hit *ret, size_t max) {
                 n--;
             ret[n++] = h;
             last = i = h.to;
+        } else if (is_alnum(c)) { /* the rest of the word begins nothing */
+            do
+                i++;
+            while (i < text.n && (is_alnum(text.p[i]) || text.p[i] == '_'));
         } else {
             i++;
         }

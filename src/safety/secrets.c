@@ -2,6 +2,7 @@
 #include "safety/secrets.h"
 
 #include <math.h>
+#include <pthread.h>
 
 enum charset { HEX = 1, ALNUM, ALNUM_UPPER, WORD /* alnum _ - */, BASE64 };
 
@@ -245,12 +246,13 @@ static size_t skip_assign(struct str s, size_t v) {
     return 0;
 }
 
+static const char *const keys[] = {"password",   "passwd",         "pwd",           "secret",
+                                   "api_key",    "apikey",         "api-key",       "access_token",
+                                   "auth_token", "token",          "client_secret", "secret_key",
+                                   "AccountKey", "SharedAccessKey"};
+
 /* A value of at least eight characters that is no word. */
 static bool find_assigned(struct str s, size_t at, struct pii_hit *h) {
-    static const char *const keys[] = {
-        "password",      "passwd",     "pwd",          "secret",         "api_key",
-        "apikey",        "api-key",    "access_token", "auth_token",     "token",
-        "client_secret", "secret_key", "AccountKey",   "SharedAccessKey"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if ((s.p[0] ^ keys[i][0]) & ~0x20)
             continue;
@@ -274,10 +276,43 @@ static bool find_assigned(struct str s, size_t at, struct pii_hit *h) {
     return false;
 }
 
+/* Which two bytes a form or a key begins with: most words are told from them by these. */
+static uint32_t beginnings[256][8];
+static pthread_once_t beginnings_once = PTHREAD_ONCE_INIT;
+
+static void note_beginning(char a, char b) {
+    beginnings[(unsigned char)a][(unsigned char)b / 32] |= 1u << (unsigned char)b % 32;
+}
+
+static char other_case(char c) {
+    return in_set(c, ALNUM) && (c < '0' || c > '9') ? c ^ 0x20 : c;
+}
+
+static void note_beginnings(void) {
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        note_beginning(forms[i].prefix[0], forms[i].prefix[1]);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char a = keys[i][0], b = keys[i][1];
+        note_beginning(a, b);
+        note_beginning(a, other_case(b));
+        note_beginning(other_case(a), b);
+        note_beginning(other_case(a), other_case(b));
+    }
+}
+
+static bool may_begin(struct str s) {
+    pthread_once(&beginnings_once, note_beginnings);
+    return s.n > 1 && beginnings[(unsigned char)s.p[0]][(unsigned char)s.p[1] / 32] >>
+                              (unsigned char)s.p[1] % 32 &
+                          1;
+}
+
 bool secret_find(struct str text, size_t at, struct pii_hit *ret) {
     struct str s = str_sub(text, at, 1024);
     if (s.p[0] == '-')
         return find_private_key(text, at, ret);
+    if (!may_begin(s))
+        return false;
     return find_form(s, at, ret) || find_assigned(s, at, ret);
 }
 

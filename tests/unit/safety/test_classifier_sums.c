@@ -24,6 +24,37 @@ static float small(void) {
     return ((float)(number() % 20001) - 10000) / 7919;
 }
 
+static int by_number(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void pieces_are_numbered_alike_by_all(void **state) {
+    (void)state;
+    const struct classifier_sums *s, *plain = NULL;
+    uint32_t want[3 * 70], got[3 * 70 + 1];
+    for (size_t n = 0; (s = classifier_sums_nth(n)); n++)
+        plain = s;
+    for (size_t n = 3; n < 70; n++) {
+        uint8_t *p = malloc(n); /* of this size: a read past it is seen */
+        assert_non_null(p);
+        for (size_t i = 0; i < n; i++)
+            p[i] = (uint8_t)number();
+        for (size_t count = 1; count <= n - 2; count++) {
+            size_t m = plain->piece_rows(p, count, n, 16, want);
+            qsort(want, m, sizeof *want, by_number);
+            for (size_t k = 0; (s = classifier_sums_nth(k)); k++) {
+                got[m] = 77;
+                assert_int_equal(s->piece_rows(p, count, n, 16, got), m);
+                assert_int_equal(got[m], 77);
+                qsort(got, m, sizeof *got, by_number);
+                assert_memory_equal(got, want, m * sizeof *got);
+            }
+        }
+        free(p);
+    }
+}
+
 static void rows_are_summed_alike_by_all(void **state) {
     (void)state;
     const struct classifier_sums *s;
@@ -116,6 +147,7 @@ static void the_plain_one_is_always_there(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pieces_are_numbered_alike_by_all),
         cmocka_unit_test(rows_are_summed_alike_by_all),
         cmocka_unit_test(products_are_summed_alike_by_all),
         cmocka_unit_test(heads_are_summed_alike_by_all),
