@@ -239,7 +239,8 @@ static enum err open_file(struct conn *c, const char *path, enum conn_mode mode,
     } else {
         flags |= SQLITE_OPEN_READWRITE;
     }
-    if (!e && (e = conn_err(c, sqlite3_open_v2(name.n ? name.p : path, &c->db, flags, NULL))))
+    const char *vfs = mode == CONN_WRITE ? log_vfs() : NULL;
+    if (!e && (e = conn_err(c, sqlite3_open_v2(name.n ? name.p : path, &c->db, flags, vfs))))
         conn_explain(c, path, e, ei);
     buf_deinit(&name);
     return e;

@@ -3,6 +3,8 @@
  * note it in messages_to_index, message_index() enters what is noted. */
 #include "store/store_internal.h"
 
+#define PASSED_MAX 64 /* messages of other branches that a walk back reads over */
+
 #define COLUMNS                                                                                    \
     "m.message_id, m.conversation_id, m.parent_id, m.sender, m.content, m.timestamp, "             \
     "m.response_latency_ms, m.retrieved_docs, m.status, m.ttft_ms, m.role_id, m.role_version, "    \
@@ -38,8 +40,8 @@ int message_status_from_name(struct str s) {
 
 static void message_read(struct query *q, struct arena *a, struct message *ret) {
     /* A CHECK in the schema allows only these names. */
-    int sender = message_sender_from_name(query_str(q, 3, a));
-    int status = message_status_from_name(query_str(q, 8, a));
+    int sender = message_sender_from_name(query_peek(q, 3));
+    int status = message_status_from_name(query_peek(q, 8));
     *ret = (struct message){
         .message_id = query_id(q, 0),
         .conversation_id = query_id(q, 1),
@@ -256,19 +258,46 @@ enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, s
     return ERR_OK;
 }
 
+/* A parent is older than what follows it: one pass from the leaf back through its conversation
+ * meets them all, in order. Where too much of other branches lies between, each is looked up
+ * instead. */
+static enum err walk_back(struct store_tx *tx, size_t max, struct arena *a, struct uuid *id,
+                          struct rows *rows) {
+    struct query q;
+    const struct uuid leaf = *id;
+    size_t passed = 0;
+    query_begin(&q, tx,
+                "SELECT " COLUMNS " FROM messages l CROSS JOIN messages m"
+                " ON m.conversation_id = l.conversation_id AND m.seq <= l.seq"
+                " WHERE l.message_id = ? ORDER BY m.seq DESC");
+    query_bind_id(&q, &leaf);
+    while (uuid_is_set(id) && rows->n < max && passed < PASSED_MAX + rows->n && query_next(&q)) {
+        struct uuid here = query_id(&q, 0);
+        struct message *m = uuid_eq(&here, id) ? rows_add(rows, a, sizeof *m, &q) : NULL;
+        if (m) {
+            message_read(&q, a, m);
+            *id = m->parent_id;
+        }
+        passed += !m;
+    }
+    return query_end(&q);
+}
+
 enum err message_branch(struct store_tx *tx, const struct uuid *leaf, size_t max, struct arena *a,
                         struct message **ret, size_t *ret_n) {
     struct query q = {.tx = tx};
     struct rows rows = {0};
     struct uuid id = *leaf;
+    enum err e = uuid_is_set(&id) && max ? walk_back(tx, max, a, &id, &rows) : ERR_OK;
+    if (e)
+        return e;
     while (uuid_is_set(&id) && rows.n < max) {
         struct message *m = rows_add(&rows, a, sizeof *m, &q);
         if (!m)
             return q.err;
         query_begin(&q, tx, "SELECT " COLUMNS " FROM messages m WHERE m.message_id = ?");
         query_bind_id(&q, &id);
-        enum err e = read_one(&q, a, m);
-        if (e)
+        if ((e = read_one(&q, a, m)))
             return e;
         id = m->parent_id;
     }

@@ -114,6 +114,11 @@ struct uuid query_id(struct query *q, int col) {
     return id;
 }
 
+struct str query_peek(struct query *q, int col) {
+    const unsigned char *p = sqlite3_column_text(q->stmt, col);
+    return p ? (struct str){(const char *)p, (size_t)sqlite3_column_bytes(q->stmt, col)} : STR_NULL;
+}
+
 struct str query_str(struct query *q, int col, struct arena *a) {
     if (q->err || sqlite3_column_type(q->stmt, col) == SQLITE_NULL)
         return STR_NULL;

@@ -1,7 +1,7 @@
 /* The store's threads: one writer that commits in groups, a few readers, and two bounded queues.
  *
  *   store_write() ─→ writes ─→ writer: BEGIN · (SAVEPOINT op RELEASE)… · COMMIT (sync) ─→ done, per
- * loop store_read()  ─→ reads  ─→ readers: BEGIN (snapshot) · op · COMMIT               ─→ done
+ * loop store_read()  ─→ reads  ─→ readers: BEGIN (snapshot) · op… · COMMIT              ─→ done
  *
  * Invariants: done(ERR_OK) of a write is posted only after its COMMIT returned; a group is durable
  * as a whole or not there; an operation that failed leaves nothing. The writer checkpoints, when it
@@ -27,6 +27,8 @@
 #define GROUP_OPS         512              /* operations in one transaction at most */
 #define GROUP_NS          (20 * 1000000ll) /* a group that ran so long is committed */
 #define MAX_READERS       8
+#define READ_OPS          64              /* operations on one snapshot at most */
+#define READ_NS           (2 * 1000000ll) /* one that is so old is not used for another */
 #define CHECKPOINT_PAGES  1000  /* log frames (4 KiB each) after which an idle writer checkpoints */
 #define CHECKPOINT_BUSY   8000  /* … and after which a busy one does */
 #define CHECKPOINT_FORCED 20000 /* readers keep the log from starting over: wait for them */
@@ -51,6 +53,8 @@ struct op {
     store_done done;
     struct waiter *waiter; /* instead of loop and done */
     bool own;              /* the writer's: nobody's write */
+    bool again;            /* store_write_again()'s */
+    uint64_t asked;        /* grows from operation to operation */
     enum err err;
     struct errinfo *ei; /* owned; only of failures, NULL when memory was out */
 };
@@ -66,6 +70,7 @@ struct store {
     pthread_mutex_t mutex; /* of both queues and closing */
     pthread_cond_t writes_cond, reads_cond;
     struct op_queue writes, reads;
+    uint64_t asked; /* of the newest operation */
     bool closing;
     int busy_ms;
     pthread_rwlock_t conns;            /* held for reading by who uses a reader's connection */
@@ -115,6 +120,21 @@ static struct op *pop_locked(struct store *s, struct op_queue *q) {
     struct op *op = queue_pop(q);
     pthread_mutex_unlock(&s->mutex);
     return op;
+}
+
+/* A read that was asked for no later than that one, or NULL. */
+static struct op *pop_read(struct store *s, uint64_t asked) {
+    pthread_mutex_lock(&s->mutex);
+    struct op *op = s->reads.head && s->reads.head->asked <= asked ? queue_pop(&s->reads) : NULL;
+    pthread_mutex_unlock(&s->mutex);
+    return op;
+}
+
+static uint64_t newest_asked(struct store *s) {
+    pthread_mutex_lock(&s->mutex);
+    uint64_t asked = s->asked;
+    pthread_mutex_unlock(&s->mutex);
+    return asked;
 }
 
 /* Waits for an operation until then (0: for ever); *ret NULL: it is time. False: the store closes
@@ -278,6 +298,55 @@ static enum err run_in_savepoint(struct store *s, struct op *op, struct errinfo 
     return ERR_OK;
 }
 
+static enum err begin_write(struct store *s, struct errinfo *ei) {
+    enum err e = step_cached(s->writer, sql_begin_write);
+    return e ? conn_explain(s->writer, s->path, e, ei) : ERR_OK;
+}
+
+/* Undoes all that the group did so far. */
+static enum err begin_anew(struct store *s, struct errinfo *ei) {
+    enum err e = conn_exec(s->writer, "ROLLBACK");
+    return e ? conn_explain(s->writer, s->path, e, ei) : begin_write(s, ei);
+}
+
+static enum err run_each_in_savepoint(struct store *s, struct op *first, struct errinfo *ei) {
+    enum err e = begin_anew(s, ei);
+    for (struct op *op = first; !e && op; op = op->next) {
+        op->err = ERR_OK;
+        free(op->ei);
+        op->ei = NULL;
+        e = run_in_savepoint(s, op, ei);
+    }
+    return e;
+}
+
+/* The first of a group, or one of which all so far may be run again: it has no savepoint of its
+ * own, which would cost a copy of each page that it changes. When it fails behind its first change,
+ * which is rare, the group begins anew. *light: becomes false then. */
+static enum err run_light(struct store *s, struct op *first, struct op *op, bool *light,
+                          struct errinfo *ei) {
+    struct conn *c = s->writer;
+    struct store_tx tx = {.conn = c};
+    int changes = sqlite3_total_changes(c->db);
+    *ei = (struct errinfo){0};
+    enum err failed = op->fn(&tx, op->arg, ei);
+    if (tx.hard)
+        failed = tx.hard;
+    if (!failed)
+        return ERR_OK;
+    bool lost = sqlite3_get_autocommit(c->db), changed = sqlite3_total_changes(c->db) != changes;
+    if (!lost && changed && op != first) {
+        *light = false;
+        return run_each_in_savepoint(s, first, ei);
+    }
+    errinfo_complete(ei, s, &tx, failed);
+    write_fail(op, failed, ei);
+    if (lost)
+        return failed;
+    log_hard(failed, ei);
+    return changed ? begin_anew(s, ei) : ERR_OK;
+}
+
 static void fail_group(struct store *s, struct op *group, enum err e, const struct errinfo *ei) {
     if (!sqlite3_get_autocommit(s->writer->db))
         (void)!conn_exec(s->writer, "ROLLBACK");
@@ -353,13 +422,14 @@ static bool write_group(struct store *s, struct op *first) {
     struct errinfo ei = {0};
     struct op *op = first, **tail = &first->next;
     int64_t start = clock_mono_ns();
-    enum err e = step_cached(s->writer, sql_begin_write);
-    if (e) {
-        conn_explain(s->writer, s->path, e, &ei);
+    bool light = true; /* all so far may be run again */
+    enum err e = begin_write(s, &ei);
+    if (e)
         fail_queued(s, tail);
-    }
     for (int n = 0; !e && op; n++) {
-        e = run_in_savepoint(s, op, &ei);
+        light = light && (op->again || op == first);
+        e = light ? run_light(s, first, op, &light, &ei) : run_in_savepoint(s, op, &ei);
+        light = light && op->again;
         if (e || n + 1 == GROUP_OPS || clock_mono_ns() - start > GROUP_NS)
             break;
         if ((op = pop_locked(s, &s->writes))) {
@@ -537,19 +607,13 @@ static void *writer_main(void *arg) {
 
 /* ---- readers ---- */
 
-static void read_one(struct store *s, struct conn *c, struct op *op) {
+/* False: this snapshot serves nobody else. */
+static bool read_one(struct store *s, struct conn *c, enum err begun, struct op *op) {
     struct errinfo ei = {0};
-    struct store_tx tx = {.conn = c};
-    enum err e = c ? step_cached(c, sql_begin_read) : ERR_IO;
-    if (e) {
-        tx.hard = e;
-    } else {
-        e = op->fn(&tx, op->arg, &ei);
-        if (tx.hard)
-            e = tx.hard;
-        if (step_cached(c, sql_commit) && !sqlite3_get_autocommit(c->db))
-            (void)!conn_exec(c, "ROLLBACK");
-    }
+    struct store_tx tx = {.conn = c, .hard = begun};
+    enum err e = begun ? begun : op->fn(&tx, op->arg, &ei);
+    if (tx.hard)
+        e = tx.hard;
     if (e) {
         errinfo_complete(&ei, s, &tx, e);
         op_fail(op, e, &ei);
@@ -557,6 +621,23 @@ static void read_one(struct store *s, struct conn *c, struct op *op) {
         if (err_is_hard(e))
             metric_add(M_STORE_ERRORS, 1);
     }
+    return !err_is_hard(e);
+}
+
+/* The first, and on its snapshot those that were asked for before it was taken: a connection
+ * forgets its pages whenever somebody has written, and so does it once for all of them. Whoever
+ * asked later may have been told of a write that the snapshot has not, and waits for the next. */
+static void read_group(struct store *s, struct conn *c, struct op *op) {
+    uint64_t asked = newest_asked(s);
+    int64_t start = clock_mono_ns();
+    enum err e = c ? step_cached(c, sql_begin_read) : ERR_IO;
+    for (int n = 1; op; n++) {
+        bool more = read_one(s, c, e, op) && n < READ_OPS && clock_mono_ns() - start < READ_NS;
+        deliver(op);
+        op = more ? pop_read(s, asked) : NULL;
+    }
+    if (!e && step_cached(c, sql_commit) && !sqlite3_get_autocommit(c->db))
+        (void)!conn_exec(c, "ROLLBACK");
 }
 
 struct reader_start {
@@ -570,9 +651,8 @@ static void *reader_main(void *arg) {
     struct op *op;
     while (pop_wait(start.s, &start.s->reads, &start.s->reads_cond, 0, &op)) {
         pthread_rwlock_rdlock(&start.s->conns);
-        read_one(start.s, start.s->readers[start.i], op);
+        read_group(start.s, start.s->readers[start.i], op);
         pthread_rwlock_unlock(&start.s->conns);
-        deliver(op);
     }
     return NULL;
 }
@@ -592,6 +672,7 @@ static enum err submit(struct store *s, bool write, const struct op *like) {
     else if (q->n >= s->max_queued)
         e = ERR_OVERLOADED;
     else {
+        op->asked = ++s->asked;
         queue_push(q, op);
         pthread_cond_signal(write ? &s->writes_cond : &s->reads_cond);
     }
@@ -601,11 +682,8 @@ static enum err submit(struct store *s, bool write, const struct op *like) {
     return e;
 }
 
-static enum err submit_async(struct store *s, bool write, store_fn fn, void *arg, struct loop *loop,
-                             store_done done) {
-    if (done && !loop)
-        return ERR_INVALID;
-    return submit(s, write, &(struct op){.fn = fn, .arg = arg, .loop = loop, .done = done});
+static enum err submit_async(struct store *s, bool write, const struct op *like) {
+    return like->done && !like->loop ? ERR_INVALID : submit(s, write, like);
 }
 
 static enum err submit_wait(struct store *s, bool write, store_fn fn, void *arg,
@@ -629,11 +707,17 @@ static enum err submit_wait(struct store *s, bool write, store_fn fn, void *arg,
 }
 
 enum err store_read(struct store *s, store_fn fn, void *arg, struct loop *loop, store_done done) {
-    return submit_async(s, false, fn, arg, loop, done);
+    return submit_async(s, false, &(struct op){.fn = fn, .arg = arg, .loop = loop, .done = done});
 }
 
 enum err store_write(struct store *s, store_fn fn, void *arg, struct loop *loop, store_done done) {
-    return submit_async(s, true, fn, arg, loop, done);
+    return submit_async(s, true, &(struct op){.fn = fn, .arg = arg, .loop = loop, .done = done});
+}
+
+enum err store_write_again(struct store *s, store_fn fn, void *arg, struct loop *loop,
+                           store_done done) {
+    return submit_async(
+        s, true, &(struct op){.fn = fn, .arg = arg, .loop = loop, .done = done, .again = true});
 }
 
 enum err store_read_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) {

@@ -57,6 +57,11 @@ enum err store_read(struct store *s, store_fn fn, void *arg, struct loop *loop,
 enum err store_write(struct store *s, store_fn fn, void *arg, struct loop *loop,
                      store_done done) ERR_CHECK;
 
+/* store_write() for a function that may be run twice, with what it changed the first time undone:
+ * it says all that it says through arg anew each time. Of such a group none needs a savepoint. */
+enum err store_write_again(struct store *s, store_fn fn, void *arg, struct loop *loop,
+                           store_done done) ERR_CHECK;
+
 /* The same, waiting for the result: start-up, terminal commands and tests; never on a loop. */
 enum err store_read_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) ERR_CHECK;
 enum err store_write_wait(struct store *s, store_fn fn, void *arg, struct errinfo *ei) ERR_CHECK;

@@ -37,6 +37,9 @@ struct store_tx {
         hard; /* the first failure of disk, lock or memory: the operation cannot succeed any more */
 };
 
+/* ---- log_vfs.c: the VFS of who writes; NULL = the default one ---- */
+const char *log_vfs(void);
+
 /* ---- db.c: connections ---- */
 enum conn_mode {
     CONN_WRITE,
@@ -97,7 +100,9 @@ enum err query_run_one(struct query *q) ERR_CHECK;
 
 int64_t query_int(struct query *q, int col);
 double query_num(struct query *q, int col);
-struct uuid query_id(struct query *q, int col);                   /* not set for NULL */
+struct uuid query_id(struct query *q, int col); /* not set for NULL */
+struct str query_peek(struct query *q,
+                      int col); /* borrowed until the next row; STR_NULL for NULL */
 struct str query_str(struct query *q, int col, struct arena *a);  /* a copy; STR_NULL for NULL */
 struct str query_blob(struct query *q, int col, struct arena *a); /* the same */
 

@@ -96,7 +96,7 @@ static void on_stored(void *arg, enum err e, const struct errinfo *ei) {
 
 static void hand_over(struct turn_loop *tl, struct checkpoint_group *g) {
     if (g->n && !buf_err(&g->bytes) &&
-        !store_write(tl->t->o.store, write_group, g, tl->loop, on_stored)) {
+        !store_write_again(tl->t->o.store, write_group, g, tl->loop, on_stored)) {
         g->next = tl->groups;
         if (tl->groups)
             tl->groups->prev = g;

@@ -125,6 +125,36 @@ static void message_tree_lists_and_branches(void **state) {
     assert_err(message_branch(f->tx, &nothing, 10, f->arena, &list, &n), ERR_NOT_FOUND);
 }
 
+/* However many other answers were made in between. */
+static void branch_leads_past_its_siblings(void **state) {
+    struct fixture *f = *state;
+    struct talk t = talk(f);
+    struct uuid q1 = make_message(f->tx, t.conversation, no_id, SENDER_USER, "q1");
+    struct uuid a1 = make_message(f->tx, t.conversation, q1, SENDER_ASSISTANT, "a1");
+    struct uuid leaf = make_message(f->tx, t.conversation, a1, SENDER_USER, "q2");
+    struct message *list;
+    size_t n;
+    for (int i = 0; i < 100; i++) {
+        make_message(f->tx, t.conversation, q1, SENDER_ASSISTANT, "another");
+        if (i % 40)
+            continue;
+        leaf = make_message(f->tx, t.conversation, leaf, SENDER_ASSISTANT, "further");
+        assert_ok(message_branch(f->tx, &leaf, 100, f->arena, &list, &n));
+        assert_int_equal(n, 4 + i / 40);
+        for (size_t k = 1; k < n; k++)
+            assert_true(uuid_eq(&list[k].parent_id, &list[k - 1].message_id));
+        assert_true(uuid_eq(&list[0].message_id, &q1));
+        assert_true(uuid_eq(&list[n - 1].message_id, &leaf));
+    }
+    struct uuid late = make_message(f->tx, t.conversation, a1, SENDER_USER, "q2 edited");
+    assert_ok(message_branch(f->tx, &late, 100, f->arena, &list, &n));
+    assert_int_equal(n, 3);
+    assert_str(list[1].content, "a1");
+    assert_ok(message_branch(f->tx, &late, 2, f->arena, &list, &n));
+    assert_int_equal(n, 2);
+    assert_str(list[0].content, "a1");
+}
+
 static void message_streams_then_finishes_once(void **state) {
     struct fixture *f = *state;
     struct talk t = talk(f);
@@ -347,6 +377,7 @@ int main(void) {
         TEST(message_needs_its_place),
         TEST(append_turn_stores_both_or_none),
         TEST(message_tree_lists_and_branches),
+        TEST(branch_leads_past_its_siblings),
         TEST(message_streams_then_finishes_once),
         TEST(message_unfinished_gives_up_keeping_what_was_said),
         TEST(feedback_is_one_for_each_user_and_answer),

@@ -13,7 +13,7 @@
 #define CUTS       1000
 #define GROUP_CUTS 300
 #define GROUP_MOST 40
-#define MOMENTS    40 /* writes and syncs of one transaction, about */
+#define MOMENTS    4  /* writes and syncs of one transaction, about (store/log_vfs.c) */
 #define CHECK_ALL  10 /* each so many cuts the whole database is checked */
 
 static char cut_db[160], cut_log[170], cut_shm[170];
@@ -158,7 +158,7 @@ static void groups_are_whole_and_in_order_after_power_is_lost(void **state) {
         size_t n = 1 + (size_t)rand() % GROUP_MOST;
         assert_true(++batches < 100 * wanted); /* the power does go */
         atomic_store(&all_queued, false);
-        power_arm(1 + rand() % (MOMENTS + (int)n));
+        power_arm(1 + rand() % (MOMENTS + (int)n / 20));
         for (size_t i = 0; i < n; i++) {
             list[i].m = message_of(conversation, no_id, SENDER_USER, "some words to keep");
             assert_ok(store_write(s, append_grouped, &list[i], NULL, NULL));

@@ -125,6 +125,100 @@ static void read_operation_cannot_write(void **state) {
     store_close(s);
 }
 
+struct look { /* reads a value, and waits afterwards where it is told to */
+    struct get get;
+    struct gate *gate;
+};
+
+static enum err look(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct look *l = arg;
+    enum err e = get(tx, &l->get, ei);
+    return e || !l->gate ? e : wait_at_gate(tx, l->gate, ei);
+}
+
+/* Reads that wait share a snapshot; what was asked for after it was taken sees what is newer. */
+static void read_asked_after_a_write_sees_it(void **state) {
+    struct fixture *f = *state;
+    struct store_options o = {.path = f->path, .readers = 1};
+    struct store *s = NULL;
+    struct gate first = GATE, second = GATE;
+    struct look l[] = {{{"a", arena_new(4096), STR_NULL}, &second},
+                       {{"a", arena_new(4096), STR_NULL}, NULL},
+                       {{"a", arena_new(4096), STR_NULL}, NULL}};
+    struct str v;
+    assert_ok(store_open(&o, &s, &f->ei));
+    clock_test_set(1, 1); /* no snapshot becomes too old */
+    assert_ok(put_value(s, "a", "old", &f->ei));
+    assert_ok(store_read(s, wait_at_gate, &first, NULL, NULL));
+    gate_await(&first);
+    assert_ok(store_read(s, look, &l[0], NULL, NULL));
+    assert_ok(store_read(s, look, &l[1], NULL, NULL));
+    gate_open(&first);
+    gate_await(&second);
+    assert_ok(put_value(s, "a", "new", &f->ei));
+    assert_ok(store_read(s, look, &l[2], NULL, NULL));
+    gate_open(&second);
+    assert_ok(get_value(s, "a", f->arena, &v)); /* the others are done before it */
+    assert_str(v, "new");
+    assert_str(l[0].get.value, "old");
+    assert_str(l[1].get.value, "old");
+    assert_str(l[2].get.value, "new");
+    clock_test_end();
+    store_close(s);
+    for (int i = 0; i < 3; i++)
+        arena_free(l[i].get.arena);
+}
+
+struct counted {
+    struct put put;
+    int runs;
+};
+
+static enum err put_counted(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct counted *c = arg;
+    c->runs++;
+    return put(tx, &c->put, ei);
+}
+
+/* Without a savepoint of its own: the group begins anew, and the others are there. */
+static void operation_that_may_run_again_fails_alone(void **state) {
+    struct fixture *f = *state;
+    struct store *s = open_store(f, 0);
+    struct counted c[] = {{{.name = "a", .value = "1"}, 0},
+                          {{.name = "b", .value = "2", .result = ERR_CONFLICT}, 0},
+                          {{.name = "c", .value = "3"}, 0},
+                          {{.name = "d", .value = "4"}, 0}};
+    struct str v;
+    clock_test_set(1, 1);                     /* only the number of operations ends a group */
+    for (int alone = 0; alone < 2; alone++) { /* the first of its group, and among others */
+        struct gate gate = GATE;
+        int64_t commits = metric_get(M_STORE_COMMITS);
+        for (int i = 0; i < 4; i++)
+            c[i].runs = 0;
+        assert_ok(store_write_again(s, wait_at_gate, &gate, NULL, NULL));
+        gate_await(&gate);
+        if (alone) /* it is through before the others come */
+            gate_open(&gate);
+        for (int i = alone; i < 4; i++)
+            assert_ok(store_write_again(s, put_counted, &c[i], NULL, NULL));
+        gate_open(&gate);
+        assert_ok(put_value(s, "end", alone ? "2" : "1", &f->ei));
+        assert_err(get_value(s, "b", f->arena, &v), ERR_NOT_FOUND);
+        for (int i = 0; i < 4; i++)
+            if (i != 1)
+                assert_ok(get_value(s, c[i].put.name, f->arena, &v));
+        if (!alone) {
+            assert_int_equal(c[0].runs, 2);
+            assert_int_equal(c[1].runs, 2);
+            assert_int_equal(c[2].runs, 1);
+            assert_true(metric_get(M_STORE_COMMITS) - commits <= 2);
+        }
+    }
+    clock_test_end();
+    store_close(s);
+    assert_ok(store_check(f->path, &f->ei));
+}
+
 #define N_WRITES 200
 
 /* Time stands still, so that only the number of operations ends a group. */
@@ -545,6 +639,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(write_then_read_sees_it_also_after_reopening),
         TEST(read_operation_cannot_write),
+        TEST(read_asked_after_a_write_sees_it),
+        TEST(operation_that_may_run_again_fails_alone),
         TEST(many_writes_share_a_commit),
         TEST(failed_operation_reports_its_error),
         TEST(full_queue_refuses_and_recovers),
