@@ -182,6 +182,7 @@ static void start(struct call *c, struct turn_input *in) {
     in->key_hash = c->key_hash;
     in->request_hash = c->request_hash;
     in->user_id = c->user.user_id;
+    in->preferences = c->user.preferences;
     in->arrived_ns = c->arrived_ns;
     enum err e = s ? turn_start(c->api->o.turns, c->loop, in, &sink, s, &s->sub, &ei) : ERR_NOMEM;
     if (e)

@@ -329,6 +329,7 @@ void api_response_start(struct call *c) {
         return;
     }
     in->user_id = c->user.user_id;
+    in->preferences = c->user.preferences;
     in->arrived_ns = c->arrived_ns;
     in->traceparent = c->traceparent;
     in->key_hash = c->key_hash;

@@ -89,7 +89,7 @@ static void on_late_finished(void *arg, enum err e, const struct errinfo *ei) {
 
 static void on_late_time(void *arg) {
     struct turn *t = arg;
-    if (store_write(t->t->o.store, turn_finish_fn, t, t->tl->loop, on_late_finished))
+    if (store_write_again(t->t->o.store, turn_finish_fn, t, t->tl->loop, on_late_finished))
         timer_start(t->retry, LATE_WAIT_MS, false);
     else
         t->store_ops++;
@@ -113,6 +113,10 @@ enum step_result turn_step_finish(struct turn *t, struct errinfo *ei) {
     timer_stop(t->flush);
     turn_checkpoint_end(t);
     turn_flush(t, false);
+    if (atomic_load(&t->append) == APPEND_TAKEN_WHOLE) {
+        t->answer = t->whole;
+        return STEP_DONE;
+    }
     if (t->finish_tries == 0) {
         struct message done;
         enum message_status status = t->failure.code ? MESSAGE_FAILED
@@ -123,7 +127,7 @@ enum step_result turn_step_finish(struct turn *t, struct errinfo *ei) {
         turn_describe_answer(t, status, &done);
         t->answer = done;
     }
-    enum err e = store_write(t->t->o.store, turn_finish_fn, t, t->tl->loop, on_finished);
+    enum err e = store_write_again(t->t->o.store, turn_finish_fn, t, t->tl->loop, on_finished);
     if (!e)
         t->store_ops++;
     else

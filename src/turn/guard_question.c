@@ -33,6 +33,7 @@
 #include "turn/turn_internal.h"
 
 #define INLINE_MAX   1024 /* bytes that are judged on the loop: less than a handover costs */
+#define INLINE_REST  8192 /* the same of those that are looked through for personal data */
 #define CONTEXT_MAX  ((size_t)8 << 10)
 #define EMBEDDING_MS 500 /* for the embedding of the question */
 #define JSON_CAP     ((size_t)64 << 10)
@@ -46,14 +47,13 @@ static bool is_refused(const struct message *m) {
 
 /* ---- load ---- */
 
-/* The country that chooses the help that is named: preferences.country. */
-static void read_country(const struct user *u, char out[8]) {
+void turn_guard_take_country(struct turn *t, struct str preferences) {
     yyjson_doc *doc = NULL;
-    if (!u->preferences.n || json_parse(u->preferences, &doc, NULL))
+    if (preferences.n <= 2 || json_parse(preferences, &doc, NULL)) /* mostly "{}" */
         return;
     struct str s = json_get_str(yyjson_doc_get_root(doc), "country");
     if (s.n == 2)
-        snprintf(out, 8, "%.*s", STR_ARG(s));
+        snprintf(t->guard.country, sizeof t->guard.country, "%.*s", STR_ARG(s));
     yyjson_doc_free(doc);
 }
 
@@ -62,11 +62,11 @@ enum err turn_guard_load(struct store_tx *tx, struct turn *t, struct errinfo *ei
     if (!t->t->o.safety)
         return ERR_OK;
     enum err e = safety_check_user(tx, &t->in.user_id, ei);
-    if (e)
+    if (e || t->in.preferences.p)
         return e;
     e = user_get(tx, &t->in.user_id, t->arena, &u);
     if (e == ERR_OK)
-        read_country(&u, t->guard.country);
+        turn_guard_take_country(t, u.preferences);
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
@@ -119,7 +119,7 @@ static enum err redact_branch(struct turn *t, const struct policy_role *role) {
     struct pii_hit hits[REDACT_HITS];
     for (size_t i = 0; i < t->n_branch; i++) {
         struct str text = t->branch[i].content;
-        size_t n = pii_scan(text, hits, REDACT_HITS), m = 0;
+        size_t n = safety_find_pii(t->t->o.safety, text, hits, REDACT_HITS), m = 0;
         for (size_t k = 0; k < n; k++)
             if (role->pii[hits[k].kind][SAFETY_INPUT] == SAFETY_REDACT)
                 hits[m++] = hits[k];
@@ -476,12 +476,19 @@ static void on_judged(void *arg) {
     }
 }
 
-/* All that judging reads. */
+/* What judging reads: the question and, as far as it counts, what the person said before it. All
+ * else is only looked through for personal data, and most of it was a moment ago. */
 static bool is_short(const struct turn *t) {
-    size_t n = 0;
-    for (size_t i = 0; i < t->n_branch && n <= INLINE_MAX; i++)
-        n += t->branch[i].content.n;
-    return n <= INLINE_MAX;
+    size_t read = 0, rest = 0;
+    int left = t->guard.policy->context_turns + 1;
+    for (size_t i = t->n_branch; i > 0 && read <= INLINE_MAX && rest <= INLINE_REST; i--) {
+        const struct message *m = &t->branch[i - 1];
+        if (m->sender == SENDER_USER && left-- > 0)
+            read += m->content.n;
+        else
+            rest += m->content.n;
+    }
+    return read <= INLINE_MAX && rest <= INLINE_REST;
 }
 
 enum step_result turn_step_guard(struct turn *t, struct errinfo *ei) {

@@ -138,25 +138,35 @@ static enum err note_key(struct store_tx *tx, struct turn *t, struct errinfo *ei
     return ERR_UNAVAILABLE;
 }
 
+/* The answer's row as it is to be stored now: the final one when all of it is there. */
+static const struct message *take_answer(struct turn *t) {
+    enum append_state was = APPEND_QUEUED;
+    if (atomic_compare_exchange_strong(&t->append, &was, APPEND_TAKEN) || was == APPEND_TAKEN)
+        return &t->answer;
+    atomic_store(&t->append, APPEND_TAKEN_WHOLE);
+    return &t->whole;
+}
+
 enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
-    enum err e = ERR_OK;
     if (t->in.kind == TURN_RESUME)
         return message_resumed(tx, &t->resumed);
-    e = note_key(tx, t, ei);
+    const struct message *answer = take_answer(t);
+    enum err e = note_key(tx, t, ei);
     /* Who posts without naming a parent means the message that is current: when another request
      * has put one there meanwhile, this one would become its silent sibling. */
     bool follows = t->in.kind == TURN_MESSAGE && t->in.parent_kind == PARENT_CURRENT;
     if (!e)
         e = message_append_turn(tx, uuid_is_set(&t->question.message_id) ? &t->question : NULL,
-                                &t->answer, follows ? &t->conversation.current_message_id : NULL,
-                                ei);
+                                answer, follows ? &t->conversation.current_message_id : NULL, ei);
     if (!e && t->title[0])
         e = conversation_set_auto_title(tx, &t->in.conversation_id, str_from(t->title));
     if (!e && t->prompt.was_cut)
         e = conversation_set_summary(tx, &t->in.conversation_id, t->prompt.new_summary,
                                      &t->prompt.cut_until);
-    return e ? e : turn_guard_append(tx, t);
+    if (!e)
+        e = turn_guard_append(tx, t);
+    return !e && answer == &t->whole ? turn_put_record(tx, t, answer) : e;
 }
 
 enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
@@ -165,5 +175,5 @@ enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     enum err e = message_finish(tx, &t->answer);
     if (!e)
         e = turn_guard_finish(tx, t);
-    return e ? e : turn_put_record(tx, t);
+    return e ? e : turn_put_record(tx, t, &t->answer);
 }

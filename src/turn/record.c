@@ -14,7 +14,7 @@ static void add_number(yyjson_mut_doc *doc, yyjson_mut_val *o, const char *key, 
         yyjson_mut_obj_add_null(doc, o, key);
 }
 
-static enum err record_json(const struct turn *t, struct buf *b) {
+static enum err record_json(const struct turn *t, const struct message *answer, struct buf *b) {
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     if (!doc)
         return ERR_NOMEM;
@@ -23,11 +23,11 @@ static enum err record_json(const struct turn *t, struct buf *b) {
     add_number(doc, o, "temperature", t->role.temperature);
     add_number(doc, o, "top_p", t->role.top_p);
     yyjson_mut_obj_add_int(doc, o, "max_tokens", t->prompt.max_tokens);
-    yyjson_mut_obj_add_int(doc, o, "prompt_tokens", t->answer.prompt_tokens);
-    yyjson_mut_obj_add_int(doc, o, "completion_tokens", t->answer.completion_tokens);
-    json_add_str(doc, o, "finish_reason", t->answer.finish_reason);
+    yyjson_mut_obj_add_int(doc, o, "prompt_tokens", answer->prompt_tokens);
+    yyjson_mut_obj_add_int(doc, o, "completion_tokens", answer->completion_tokens);
+    json_add_str(doc, o, "finish_reason", answer->finish_reason);
     yyjson_mut_obj_add_int(doc, o, "cut", (int64_t)t->prompt.first);
-    struct str passages = t->recorded_passages.n ? t->recorded_passages : t->answer.retrieved_docs;
+    struct str passages = t->recorded_passages.n ? t->recorded_passages : answer->retrieved_docs;
     json_add_raw(doc, o, "passages", passages.n ? passages : STR("[]"));
     json_add_raw(doc, o, "examples", t->examples.shown ? t->examples.ids : STR("[]"));
     if (t->pair.n)
@@ -45,9 +45,9 @@ static enum err record_json(const struct turn *t, struct buf *b) {
     return buf_err(b);
 }
 
-static size_t count_passages(const struct turn *t) {
+static size_t count_passages(const struct turn *t, const struct message *answer) {
     yyjson_doc *doc;
-    struct str s = t->recorded_passages.n ? t->recorded_passages : t->answer.retrieved_docs;
+    struct str s = t->recorded_passages.n ? t->recorded_passages : answer->retrieved_docs;
     if (!s.n || json_parse(s, &doc, NULL))
         return 0;
     size_t n = yyjson_arr_size(yyjson_doc_get_root(doc));
@@ -61,40 +61,41 @@ static enum err signal_if_there(struct store_tx *tx, const struct turn *t, const
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-static enum err put_signals(struct store_tx *tx, const struct turn *t) {
+static enum err put_signals(struct store_tx *tx, const struct turn *t,
+                            const struct message *answer) {
     enum err e = ERR_OK;
     if (t->in.kind == TURN_REGENERATE)
         e = signal_if_there(tx, t, &t->in.message_id, "regenerated");
     else if (t->in.parent_kind !=
              PARENT_CURRENT) /* who goes on behind the last answer edits none */
         e = turn_signal_edited(tx, &t->question, t->started_wall_ms);
-    if (!e && t->answer.status == MESSAGE_STOPPED)
-        e = signal_if_there(tx, t, &t->answer.message_id, "stopped");
+    if (!e && answer->status == MESSAGE_STOPPED)
+        e = signal_if_there(tx, t, &answer->message_id, "stopped");
     return e;
 }
 
-enum err turn_put_record(struct store_tx *tx, const struct turn *t) {
+enum err turn_put_record(struct store_tx *tx, const struct turn *t, const struct message *answer) {
     struct buf b;
     buf_init(&b, RECORD_MAX);
-    enum err e = record_json(t, &b);
+    enum err e = record_json(t, answer, &b);
     struct turn_record r = {
-        .message_id = t->answer.message_id,
+        .message_id = answer->message_id,
         .user_id = t->in.user_id,
         .role_id = t->role.role_id,
         .role_version = t->role.version,
-        .model = t->answer.model,
+        .model = answer->model,
         .at = t->started_wall_ms,
         .arm_id = t->arm.arm_id,
         .arm_chance = t->arm.chance,
         .candidate_id = t->arm.candidate_id,
         .ranked = t->arm.ranked,
         .ranked_chance = t->arm.ranked_chance,
-        .ttft_ms = t->answer.ttft_ms,
-        .latency_ms = t->answer.response_latency_ms,
-        .status = t->answer.status,
+        .ttft_ms = answer->ttft_ms,
+        .latency_ms = answer->response_latency_ms,
+        .status = answer->status,
         .unsafe = t->unsafe,
         .answer_id = t->approved_id,
-        .passages = (int)count_passages(t),
+        .passages = (int)count_passages(t, answer),
         .vector_model = t->question_vector_model,
         .vector = t->question_vector,
         .record = buf_str(&b),
@@ -107,7 +108,7 @@ enum err turn_put_record(struct store_tx *tx, const struct turn *t) {
     if (!e && uuid_is_set(&t->approved_id))
         e = approved_count_served(tx, &t->approved_id);
     if (!e)
-        e = put_signals(tx, t);
+        e = put_signals(tx, t, answer);
     buf_deinit(&b);
     return e;
 }

@@ -119,6 +119,7 @@ struct turn_input {
                                one to be gone on with (its conversation is taken from it) */
     int64_t arrived_ns;     /* the request's last byte, for the latencies */
     struct str traceparent; /* the request's header; STR_NULL = none */
+    struct str preferences; /* of the user; STR_NULL: the store is asked */
     struct str key_hash, request_hash; /* of its Idempotency-Key, noted with the append; copied;
                                           STR_NULL = none */
 };

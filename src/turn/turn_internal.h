@@ -205,6 +205,20 @@ void turn_enlist(struct turn *turn); /* among the running ones of its loop */
 /* ---- turn.c ---- */
 #define MS 1000000ll
 
+/* Who writes an answer's row as it will stay: mostly `finish`, after the row that `append` made.
+ *
+ *   NONE ─ append ─→ QUEUED ─ the store begins ─→ TAKEN
+ *                      └ all of the answer is there ─→ WHOLE ─ the store begins ─→ TAKEN_WHOLE
+ *
+ * A loop and the store's thread change it: WHOLE says that turn.whole is the store's to read. */
+enum append_state {
+    APPEND_NONE,
+    APPEND_QUEUED,
+    APPEND_WHOLE,
+    APPEND_TAKEN,
+    APPEND_TAKEN_WHOLE /* question and answer were stored at once: `finish` has nothing to do */
+};
+
 struct turn {
     struct turns *t;
     struct turn_loop *tl;
@@ -259,6 +273,8 @@ struct turn {
      * changes them then. */
     struct message question, answer; /* question.message_id not set: regenerating */
     char title[TITLE_SIZE];          /* of a conversation that has none yet, else "" */
+    _Atomic enum append_state append;
+    struct message whole; /* the answer's final row, from WHOLE on */
 
     struct trace trace;
     int64_t asked_ns, told_ns; /* when the model was asked, and had said all; 0 = not yet */
@@ -401,6 +417,8 @@ const struct policy_role *turn_guard_role(const struct turn *t, struct str *ret_
 struct str turn_guard_verdict_json(struct turn *t, const struct safety_verdict *v,
                                    enum safety_direction d, struct str words, struct str notice);
 bool turn_guard_is_first(const struct turn *t); /* the conversation's first answer */
+/* What preferences say of the country, which chooses the help that is named. */
+void turn_guard_take_country(struct turn *t, struct str preferences);
 enum err turn_guard_load(struct store_tx *tx, struct turn *t, struct errinfo *ei) ERR_CHECK;
 /* With append and finish: the cases for review. */
 enum err turn_guard_append(struct store_tx *tx, struct turn *t) ERR_CHECK;
@@ -430,7 +448,9 @@ void turn_serve_approved(struct turn *t);
 void turn_tell_learning(const struct turn *t);
 
 /* ---- record.c: inside the store's transaction of the answer's final row ---- */
-enum err turn_put_record(struct store_tx *tx, const struct turn *t) ERR_CHECK;
+/* answer: its final row. */
+enum err turn_put_record(struct store_tx *tx, const struct turn *t,
+                         const struct message *answer) ERR_CHECK;
 
 /* ---- ask.c ---- */
 enum step_result turn_step_submit(struct turn *t, struct errinfo *ei);

@@ -206,6 +206,9 @@ enum err turn_make(struct turn_loop *tl, const struct turn_input *in, struct str
         return ERR_NOMEM;
     }
     turn->checkpointed = turn->stream->text.n;
+    turn_guard_take_country(turn, in->preferences);
+    if (in->preferences.p)
+        turn->in.preferences = STR(""); /* taken */
     trace_init(&turn->trace, in->traceparent, tl->tracer != NULL);
     *ret = turn;
     return ERR_OK;
