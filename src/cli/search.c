@@ -8,6 +8,7 @@
 #include "base/crypto.h"
 #include "cli/cli.h"
 #include "cli/desk.h"
+#include "cli/plain.h"
 #include "cli/upstreams.h"
 #include "retrieval/retrieval.h"
 
@@ -29,9 +30,13 @@ struct search {
 static void print_hit(const struct retrieval_hit *h) {
     struct str text = {h->text.p,
                        utf8_cut(h->text, h->text.n < TEXT_SHOWN ? h->text.n : TEXT_SHOWN)};
-    printf("%2d. %.*s", h->rank, STR_ARG(h->title.n ? h->title : h->source_name));
-    if (h->heading.n)
-        printf(", %.*s", STR_ARG(h->heading));
+    struct str title = h->title.n ? h->title : h->source_name;
+    printf("%2d. ", h->rank);
+    plain_print(title, false);
+    if (h->heading.n && !str_eq(h->heading, title)) {
+        fputs(", ", stdout);
+        plain_print(h->heading, false);
+    }
     if (h->page_from)
         printf(", p. %d", h->page_from);
     printf("\n    score %.4f = fused %.4f × weight %.2f;  words %.3f", h->score, h->fused,
@@ -42,8 +47,7 @@ static void print_hit(const struct retrieval_hit *h) {
     if (h->vector_rank)
         printf(" (no. %d)", h->vector_rank);
     printf("\n    ");
-    for (size_t i = 0; i < text.n; i++)
-        putchar((unsigned char)text.p[i] < ' ' ? ' ' : text.p[i]);
+    plain_print(text, false);
     printf("%s\n\n", text.n < h->text.n ? " …" : "");
 }
 
@@ -58,9 +62,10 @@ static void found(void *ctx, const struct retrieval_result *r) {
     if (!r->err && !r->n)
         printf("Nothing was found%s%s.\n\n", t->why ? ": " : "", t->why ? t->why : "");
     if (!r->err)
-        printf("%lld candidates; words %s, vectors %s; %.1f ms (question embedded in %.1f, words "
+        printf("%lld candidate%s; words %s, vectors %s; %.1f ms (question embedded in %.1f, words "
                "%.1f, vectors %.1f, fused in %.1f)%s\n",
-               (long long)t->candidates, t->lexical_done ? "searched" : "left out",
+               (long long)t->candidates, t->candidates == 1 ? "" : "s",
+               t->lexical_done ? "searched" : "left out",
                t->vector_done ? (t->exact ? "compared all" : "searched") : "left out",
                (double)t->total_us / 1e3, (double)t->embed_us / 1e3, (double)t->lexical_us / 1e3,
                (double)t->vector_us / 1e3, (double)t->fuse_us / 1e3,

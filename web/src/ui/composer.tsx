@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
-import { attach, attachmentsPending, clearAttachments } from '../state/attachments.ts';
+import { attach, attachments, attachmentsPending, clearAttachments } from '../state/attachments.ts';
 import { chat, creating, startConversation } from '../state/chats.ts';
 import { NEW_CONVERSATION, readDraft, writeDraft } from '../state/drafts.ts';
 import { conversationId } from '../state/route.ts';
@@ -135,7 +135,7 @@ function ComposerFor({ draftKey }: { draftKey: string }): JSX.Element {
         ref={area}
         id={INPUT_ID}
         rows={1}
-        placeholder={over ? 'Drop files to add them' : 'Write a message'}
+        placeholder={over ? 'Drop files to add them' : attachments.value.length > 0 ? 'Ask about something that the files say' : 'Write a message'}
         aria-label="Message"
         value={text}
         onInput={(e) => change(e.currentTarget.value)}
