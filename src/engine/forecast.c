@@ -19,6 +19,7 @@
 #define SPREAD      1.3  /* of an exponential: nine in ten stay below 2.3 times the mean */
 #define CALM_FALLS  0.2  /* how fast an undisturbed step is believed to be shorter, */
 #define CALM_RISES  0.05 /* and longer: what takes longer was most often disturbed after all */
+#define BESIDE      0.2  /* how fast another one is believed to be either */
 
 void forecast_init(struct forecast *f, double base_ns, double answer_ns, double prompt_ns) {
     *f = (struct forecast){.base_ns = base_ns,
@@ -95,17 +96,20 @@ double forecast_bounded(double took_ns, double predicted_ns) {
     return fmin(took_ns, predicted_ns * OUTLIER);
 }
 
-void forecast_calm(struct forecast *f, int answers, double took_ns) {
+void forecast_answers(struct forecast *f, int answers, bool calm, double took_ns) {
     if (answers < 1 || answers > FORECAST_ANSWERS || took_ns <= 0)
         return;
-    double *calm = &f->calm_ns[answers];
-    double share = *calm <= 0 ? 1 : took_ns < *calm ? CALM_FALLS : CALM_RISES;
-    *calm += (took_ns - *calm) * share;
+    double *ns = calm ? &f->calm_ns[answers] : &f->beside_ns[answers];
+    double share = !calm ? BESIDE : took_ns < *ns ? CALM_FALLS : CALM_RISES;
+    *ns += (took_ns - *ns) * (*ns > 0 ? share : 1);
 }
 
 double forecast_piece_ns(const struct forecast *f, int answers) {
-    double step = forecast_step_ns(f, answers, 0);
-    double calm = answers > 0 && answers <= FORECAST_ANSWERS ? f->calm_ns[answers] : 0;
+    double step = forecast_step_ns(f, answers, 0), calm = 0;
+    if (answers > 0 && answers <= FORECAST_ANSWERS) {
+        calm = f->calm_ns[answers];
+        step = f->beside_ns[answers] > 0 ? f->beside_ns[answers] : step;
+    }
     if (calm <= 0 || calm > step)
         calm = step;
     return fmax(FORECAST_GAP * calm - step, step);

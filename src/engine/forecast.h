@@ -33,14 +33,17 @@ struct forecast {
     /* Undisturbed steps of so many answers, smoothed, 0 = not known: each followed one like it. A
      * step after something else takes longer, as caches are cold. */
     double calm_ns[FORECAST_ANSWERS + 1];
+    double
+        beside_ns[FORECAST_ANSWERS + 1]; /* steps of so many after something else, in the same way;
+                                            they follow the machine faster than the costs do */
 };
 
 /* Starts from the given costs, which are believed until steps say otherwise. */
 void forecast_init(struct forecast *f, double base_ns, double answer_ns, double prompt_ns);
 void forecast_learn(struct forecast *f, int with_logits, int without, double took_ns);
 double forecast_step_ns(const struct forecast *f, int with_logits, int without);
-/* A step of so many answers took so long, and the one before it was one of as many. */
-void forecast_calm(struct forecast *f, int answers, double took_ns);
+/* A step of so many answers took so long; calm: the one before it was one of as many. */
+void forecast_answers(struct forecast *f, int answers, bool calm, double took_ns);
 /* What a piece of a long prompt may take between two steps of so many answers: with the step that
  * follows it FORECAST_GAP undisturbed ones, and never less than a step takes beside prompts, so
  * that prompts get on also when the machine has become slower since. */

@@ -470,11 +470,11 @@ static void learn_pace(struct sched *s, const struct step *step, double took) {
     }
 }
 
-/* What a step of answers takes when nothing else was computed just before it. */
-static void learn_calm(struct sched *s, const struct step *step, double took) {
+/* What a step of answers takes when nothing else was computed just before it, and when it was. */
+static void learn_answers(struct sched *s, const struct step *step, double took) {
     bool answers = step->prefill == 0 && step->items == step->decodes;
-    if (answers && s->calm == step->items)
-        forecast_calm(&s->forecast, step->items, took);
+    if (answers)
+        forecast_answers(&s->forecast, step->items, s->calm == step->items, took);
     s->calm = answers ? step->items : 0;
 }
 
@@ -499,7 +499,7 @@ static enum err compute(struct sched *s, const struct step *step, double *ret_ns
     if (step->deep_ns <= 0)
         forecast_learn(&s->forecast, step->with_logits, step->items - step->with_logits, took);
     learn_pace(s, step, forecast_bounded(took, predicted));
-    learn_calm(s, step, forecast_bounded(took, predicted));
+    learn_answers(s, step, forecast_bounded(took, predicted));
     return ERR_OK;
 }
 

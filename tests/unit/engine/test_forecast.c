@@ -233,18 +233,21 @@ static void piece_leaves_room_for_the_step_after_it(void **state) {
     forecast_init(&f, 10 * MS, 2 * MS, 1 * MS);
     assert_true(near(forecast_piece_ns(&f, 4), 36 * MS, 0.01)); /* with the step three of them */
     for (int i = 0; i < 50; i++)
-        forecast_calm(&f, 4, 14 * MS);
+        forecast_answers(&f, 4, true, 14 * MS);
     assert_true(near(forecast_piece_ns(&f, 4), (3 * 14 - 18) * MS, 0.01));
     assert_true(near(forecast_piece_ns(&f, 5), 40 * MS, 0.01)); /* of five nothing is known */
     for (int i = 0; i < 10; i++)                                /* one step in ten was held up */
-        forecast_calm(&f, 4, (i == 5 ? 40 : 14) * MS);
+        forecast_answers(&f, 4, true, (i == 5 ? 40 : 14) * MS);
     assert_true(forecast_piece_ns(&f, 4) < (3 * 15 - 18) * MS);
     for (int i = 0; i < 200; i++) /* steps are longer than the costs say: those are newer */
-        forecast_calm(&f, 4, 30 * MS);
+        forecast_answers(&f, 4, true, 30 * MS);
     assert_true(near(forecast_piece_ns(&f, 4), 36 * MS, 0.01));
     for (int i = 0; i < 50; i++) /* a machine that has become much slower since */
-        forecast_calm(&f, 4, 6 * MS);
+        forecast_answers(&f, 4, true, 6 * MS);
     assert_true(near(forecast_piece_ns(&f, 4), 18 * MS, 0.01));
+    for (int i = 0; i < 50; i++) /* what steps beside prompts took goes before what the costs say */
+        forecast_answers(&f, 4, false, 8 * MS);
+    assert_true(near(forecast_piece_ns(&f, 4), (3 * 6 - 8) * MS, 0.01));
 }
 
 int main(void) {
