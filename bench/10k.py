@@ -197,7 +197,7 @@ def upgrade(o, work):
     users = min(o.users, 1000)
     mock = Mock(work, 300 + 200 * o.upgrades, rate=o.rate, tokens=o.tokens)
     node = SeededParley(work, "upgraded", users, mock.url, "--guard", o.guard)
-    log = os.path.join(work, "upgraded.log")
+    log = os.path.join(work, "upgraded.answers")
     asking = Users(node.port, users, o.upgrade_seconds * (2 * o.upgrades + 1), "--api", "native", "--credentials", node.sessions, "--log", log,
                    "--think-ms", 3000, "--again", "yes", *mock.answers)
     took = []
