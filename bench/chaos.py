@@ -23,6 +23,7 @@ import signal
 import sqlite3
 import struct
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -34,6 +35,7 @@ SMALL_MODEL = "smollm2-135m-instruct"
 MODELS = "qwen2.5-coder-0.5b-instruct," + SMALL_MODEL  # of --alone: the default, and the smallest
 DEATHS = ("kill_engine", "stop_engine", "kill_server", "kill_supervisor")
 STEP_MOST_S = 7200
+SHORT_MOST = 8  # short answers in a row
 BACKOFF_STABLE_S = 10  # a child that ran for so long is started again at once (src/supervisor/backoff.h)
 IDLE_GAUGES = ("parley_turns_running", "parley_streams_open", "parley_upstream_server_in_flight", "parley_engine_sequences_running",
                "parley_engine_requests_queued")
@@ -359,9 +361,12 @@ def report(o, parleys, chaos, leaks, cpu, compared):
 
 async def die(chaos, user, death):
     """One answer of the user in which that happens; how long it stood still at most."""
-    pieces, answer = chaos.random.randrange(20, 60), None
+    pieces, answer, tries = chaos.random.randrange(20, 60), None, 0
     while not answer or answer.done():  # one that was short does not count
-        user.seen = Seen()
+        user.seen, user.conversation, tries = Seen(), None, tries + 1
+        if tries > SHORT_MOST:
+            raise SystemExit("bench: the model's answers are too short to die in")
+        await user.begin()
         answer = asyncio.create_task(user.ask())
         while user.seen.gaps.n < pieces and not answer.done():
             await asyncio.sleep(0.01)
@@ -376,8 +381,7 @@ async def deaths(o, parley, chaos):
     """{death: its gaps}."""
     keeper = asyncio.create_task(parley.keep_up(float("inf")))
     user, found = parley.users[0], {death: [] for death in DEATHS}
-    user.wish = "Tell me a long story of ships and islands. Question"
-    await user.begin()
+    user.wish = "Write a story of three hundred words about ships and islands, number"
     for _ in range(o.times):
         for death in DEATHS:
             found[death].append(await die(chaos, user, death))
@@ -431,6 +435,7 @@ def options():
 
 def main():
     o = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped, also then
     if o.alone:
         alone(o)
         return
