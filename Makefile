@@ -93,7 +93,7 @@ bench-guard: build ## What the guard costs for each text, beside other scanners,
 bench-gateway: build load ## What a request costs on its way through, beside LiteLLM's proxy (ARGS=--quick)
 	@exec scripts/bench-gateway $(ARGS)
 
-chaos: build load ## People chat while processes are killed at random (ARGS="--minutes 60", ARGS=--quick)
+chaos: build load ## People chat while processes are killed at random (ARGS="--minutes 60", ARGS=--quick, ARGS=--alone)
 	@scripts/models smollm2-135m-instruct
 	@exec python3 bench/chaos.py $(ARGS)
 
