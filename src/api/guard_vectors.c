@@ -14,9 +14,9 @@ static void on_embedded(void *ctx, const struct embed_result *r) {
     struct guard_vectors *v = ctx;
     const struct safety_scorer *s = safety_get_scorer(v->owner->api->o.safety);
     if (!r->err && r->n == v->n && safety_scorer_reads(s, r->model, (size_t)r->dimensions)) {
-        v->dims = (size_t)r->dimensions;
+        v->row = safety_scorer_row(s);
         v->vectors = v->room;
-        memcpy(v->vectors, r->vectors, v->n * v->dims * sizeof *v->vectors);
+        safety_scorer_rows(s, v->n, r->vectors, r->layers, (size_t)r->layer_numbers, v->vectors);
     }
     finish(v);
 }
@@ -41,13 +41,13 @@ bool guard_vectors_ask(struct call *c, const struct str *texts, size_t n, struct
     *v = (struct guard_vectors){.texts = texts, .n = n, .then = then, .owner = c};
     if (!s || !s->embedding_dims || !c->client || n == 0 || n > UPSTREAM_EMBED_MAX ||
         !may_fit(c, s) ||
-        !(v->room = arena_array(c->arena, n * s->embedding_dims, sizeof *v->room)) ||
+        !(v->room = arena_array(c->arena, n * safety_scorer_row(s), sizeof *v->room)) ||
         !(v->patience = timer_new(c->loop, on_late, v)))
         return false;
     int ms = c->api->o.guard_wait_ms;
     timer_start(v->patience, ms > 0 ? ms : GUARD_VECTORS_MS, false);
-    if (upstream_embed(c->client, STR_NULL, texts, n, false, on_embedded, v, &v->call, &ei) ==
-        ERR_OK)
+    if (upstream_embed(c->client, STR_NULL, texts, n, UPSTREAM_EMBED_LAYERS, on_embedded, v,
+                       &v->call, &ei) == ERR_OK)
         return true;
     timer_free(v->patience);
     v->patience = NULL;
@@ -64,6 +64,6 @@ void guard_vectors_cancel(struct guard_vectors *v) {
 const float *guard_vectors_of(const struct guard_vectors *v, struct str text) {
     for (size_t i = 0; v->vectors && i < v->n; i++)
         if (str_eq(v->texts[i], text))
-            return v->vectors + i * v->dims;
+            return v->vectors + i * v->row;
     return NULL;
 }

@@ -8,9 +8,9 @@
 struct guard_vectors { /* of one call, in its arena */
     const struct str *texts;
     size_t n;
-    float *vectors; /* n rows, in room; NULL = none were had */
-    float *room;    /* made beforehand: when they come a job may be using the arena */
-    size_t dims;
+    float *vectors;             /* n rows as the scorer reads them, in room; NULL = none were had */
+    float *room;                /* made beforehand: when they come a job may be using the arena */
+    size_t row;                 /* numbers of one */
     struct upstream_call *call; /* while it is asked */
     struct timer *patience;
     loop_fn then;

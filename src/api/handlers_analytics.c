@@ -241,8 +241,8 @@ void api_complaints_embed(struct call *c) {
     for (size_t i = 0; texts && i < x->n; i++)
         texts[i] = x->list[i].text.n ? x->list[i].text : STR("-");
     if (texts && x->n &&
-        upstream_embed(c->client, STR_NULL, texts, x->n, true, complaints_embedded, c, &x->call,
-                       &c->ei) == ERR_OK)
+        upstream_embed(c->client, STR_NULL, texts, x->n, UPSTREAM_EMBED_BACKGROUND,
+                       complaints_embedded, c, &x->call, &c->ei) == ERR_OK)
         return;
     c->ei = (struct errinfo){0};
     api_call_next(c);

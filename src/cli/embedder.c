@@ -26,9 +26,8 @@ struct embedder {
     char folder[64], socket[96], model[256];
     pid_t child; /* 0 = none: a configured upstream */
     /* the batch on its way */
-    float *out; /* owned until given away */
+    struct embedded out; /* owned until given away */
     size_t at, n;
-    int dimensions;
     enum err err;
     struct errinfo ei;
 };
@@ -120,43 +119,56 @@ void embedder_close(struct embedder *e) {
     }
     if (e->loop)
         loop_free(e->loop);
-    free(e->out);
+    embedded_deinit(&e->out);
     free(e);
 }
 
 /* ---- texts ---- */
+
+void embedded_deinit(struct embedded *r) {
+    free(r->vectors);
+    free(r->layers);
+    *r = (struct embedded){0};
+}
+
+static void put_rows(float *to, size_t at, const float *rows, size_t n, int numbers) {
+    memcpy(to + at * (size_t)numbers, rows, n * (size_t)numbers * sizeof *to);
+}
 
 static void on_embedded(void *ctx, const struct embed_result *r) {
     struct embedder *e = ctx;
     e->err = r->err;
     if (r->err && r->ei)
         e->ei = *r->ei;
-    if (!r->err && !e->out) {
-        e->dimensions = r->dimensions;
-        e->out = calloc(e->n, (size_t)r->dimensions * sizeof *e->out);
+    if (!r->err && !e->out.vectors) {
+        e->out.dimensions = r->dimensions;
+        e->out.layer_numbers = r->layers ? r->layer_numbers : 0;
+        e->out.vectors = calloc(e->n, (size_t)r->dimensions * sizeof(float));
+        if (r->layers)
+            e->out.layers = calloc(e->n, (size_t)r->layer_numbers * sizeof(float));
         snprintf(e->model, sizeof e->model, "%.*s", STR_ARG(r->model));
-        if (!e->out)
+        if (!e->out.vectors || (r->layers && !e->out.layers))
             e->err = err_set(&e->ei, ERR_NOMEM, NULL);
     }
-    if (!e->err && r->dimensions != e->dimensions)
+    if (!e->err && (r->dimensions != e->out.dimensions ||
+                    (r->layers ? r->layer_numbers : 0) != e->out.layer_numbers))
         e->err = err_set(&e->ei, ERR_UPSTREAM, "the embedding model changed meanwhile");
     if (!e->err)
-        memcpy(e->out + e->at * (size_t)e->dimensions, r->vectors,
-               r->n * (size_t)r->dimensions * sizeof *e->out);
+        put_rows(e->out.vectors, e->at, r->vectors, r->n, r->dimensions);
+    if (!e->err && r->layers)
+        put_rows(e->out.layers, e->at, r->layers, r->n, r->layer_numbers);
     loop_stop(e->loop);
 }
 
-enum err embedder_run(struct embedder *e, const struct str *texts, size_t n, float **ret_vectors,
-                      int *ret_dimensions, struct errinfo *ei) {
+enum err embedder_run(struct embedder *e, const struct str *texts, size_t n,
+                      enum upstream_embed_how how, struct embedded *ret, struct errinfo *ei) {
     struct upstream_call *call;
     enum err err = n ? ERR_OK : err_set(ei, ERR_INVALID, "there is no text to embed");
     e->n = n;
-    free(e->out);
-    e->out = NULL;
+    embedded_deinit(&e->out);
     for (e->at = 0; !err && e->at < n; e->at += BATCH) {
         size_t k = n - e->at < BATCH ? n - e->at : BATCH;
-        err =
-            upstream_embed(e->client, STR_NULL, texts + e->at, k, false, on_embedded, e, &call, ei);
+        err = upstream_embed(e->client, STR_NULL, texts + e->at, k, how, on_embedded, e, &call, ei);
         if (err)
             return err;
         loop_run(e->loop);
@@ -165,9 +177,8 @@ enum err embedder_run(struct embedder *e, const struct str *texts, size_t n, flo
     }
     if (err)
         return err;
-    *ret_vectors = e->out;
-    *ret_dimensions = e->dimensions;
-    e->out = NULL;
+    *ret = e->out;
+    e->out = (struct embedded){0};
     return ERR_OK;
 }
 

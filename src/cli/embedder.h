@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "config/config.h"
+#include "upstream/upstream.h"
 
 struct embedder;
 
@@ -14,8 +15,16 @@ struct embedder;
 enum err embedder_open(const struct config *c, struct embedder **ret, struct errinfo *ei) ERR_CHECK;
 void embedder_close(struct embedder *e);
 
-/* Any number of texts (sent in batches). *ret_vectors: n rows of *ret_dimensions numbers, each row
- * of length 1; freed with free(). */
-enum err embedder_run(struct embedder *e, const struct str *texts, size_t n, float **ret_vectors,
-                      int *ret_dimensions, struct errinfo *ei) ERR_CHECK;
+struct embedded {   /* n rows each; freed with embedded_deinit() */
+    float *vectors; /* of length 1 */
+    int dimensions;
+    float *layers; /* what the layers beneath say; NULL = not asked for, or not had */
+    int layer_numbers;
+};
+void embedded_deinit(struct embedded *r);
+
+/* Any number of texts (sent in batches). how: UPSTREAM_EMBED_PLAIN or _LAYERS. */
+enum err embedder_run(struct embedder *e, const struct str *texts, size_t n,
+                      enum upstream_embed_how how, struct embedded *ret,
+                      struct errinfo *ei) ERR_CHECK;
 const char *embedder_model(const struct embedder *e); /* its name, once something was embedded */

@@ -149,16 +149,16 @@ static enum safety_action harm_action(const struct eval *v, const struct safety_
 
 /* vectors: a row for each reading, and then one of the talk where has_talk; NULL = without. */
 static enum err judge_row(struct eval *v, const struct reading *r, size_t n, const float *vectors,
-                          size_t dims, bool has_talk, struct safety_verdict *worst) {
+                          size_t wide, bool has_talk, struct safety_verdict *worst) {
     memset(worst, 0, sizeof *worst);
     for (size_t i = 0; i < n; i++) {
         struct safety_verdict one;
         struct safety_request q = {.text = r[i].text,
                                    .context = r[i].context,
                                    .direction = r[i].direction,
-                                   .embedding = vectors ? vectors + i * dims : NULL,
+                                   .embedding = vectors ? vectors + i * wide : NULL,
                                    .talk_embedding =
-                                       vectors && has_talk ? vectors + n * dims : NULL};
+                                       vectors && has_talk ? vectors + n * wide : NULL};
         int64_t start = clock_mono_ns();
         enum err e = safety_judge(v->guard, &q, &one);
         if (e)
@@ -236,41 +236,48 @@ static enum err read_chunk(struct eval *v, size_t from, struct chunk *c) {
     return e;
 }
 
+/* *ret_vectors: rows of *ret_row numbers as the scorer reads them, to be freed. */
 static enum err embed_chunk(struct eval *v, const struct chunk *c, float **ret_vectors,
-                            size_t *ret_dims, struct errinfo *ei) {
-    int dims = 0;
+                            size_t *ret_row, struct errinfo *ei) {
+    struct embedded had = {0};
     int64_t start = clock_mono_ns();
     enum err e = ERR_OK;
     if (v->embedder && c->n_texts)
-        e = embedder_run(v->embedder, c->texts, c->n_texts, ret_vectors, &dims, ei);
+        e = embedder_run(v->embedder, c->texts, c->n_texts, UPSTREAM_EMBED_LAYERS, &had, ei);
     v->embed_ns += clock_mono_ns() - start;
     v->texts += c->n_texts;
-    if (!e && *ret_vectors && (size_t)dims != v->scorer.embedding_dims)
+    if (!e && had.vectors && (size_t)had.dimensions != v->scorer.embedding_dims)
         e = err_set(ei, ERR_INVALID,
                     "the embedding model has %d numbers, the classifier wants %zu; "
                     "use all-minilm-l6-v2, or --no-embedding",
-                    dims, v->scorer.embedding_dims);
-    *ret_dims = (size_t)dims;
+                    had.dimensions, v->scorer.embedding_dims);
+    *ret_row = safety_scorer_row(&v->scorer);
+    if (!e && had.vectors && !(*ret_vectors = calloc(c->n_texts, *ret_row * sizeof(float))))
+        e = err_set(ei, ERR_NOMEM, NULL);
+    if (!e && had.vectors)
+        safety_scorer_rows(&v->scorer, c->n_texts, had.vectors, had.layers,
+                           (size_t)had.layer_numbers, *ret_vectors);
+    embedded_deinit(&had);
     return e;
 }
 
 static enum err judge_chunk(struct eval *v, size_t from, size_t to, struct errinfo *ei) {
     struct chunk c = {.rows = to - from};
     float *vectors = NULL;
-    size_t dims = 0;
+    size_t wide = 0;
     enum err e = read_chunk(v, from, &c);
     if (e)
         err_set(ei, e, NULL);
     else
-        e = embed_chunk(v, &c, &vectors, &dims, ei);
+        e = embed_chunk(v, &c, &vectors, &wide, ei);
     for (size_t i = 0; i < c.rows && !e; i++) {
         json_val *row = v->rows.row[from + i];
         int label = eval_label(row, v->injection ? "injection" : "harmful");
         struct safety_verdict worst;
         if (c.n[i] == 0 || label < 0)
             v->skipped++;
-        else if (!(e = judge_row(v, c.r[i], c.n[i], vectors ? vectors + c.first[i] * dims : NULL,
-                                 dims, c.talk[i].n > 0, &worst)))
+        else if (!(e = judge_row(v, c.r[i], c.n[i], vectors ? vectors + c.first[i] * wide : NULL,
+                                 wide, c.talk[i].n > 0, &worst)))
             note_outcome(v, row, label, &worst);
         else
             err_set(ei, e, "row %zu could not be judged: %s", from + i + 1, err_text(e));

@@ -254,7 +254,8 @@ static enum err embed_rows(struct eval *v, struct embedder *m, const struct eval
                            bool docs, float **ret, struct errinfo *ei) {
     struct str texts[BATCH];
     char *copies[BATCH];
-    float *all = NULL, *part;
+    float *all = NULL;
+    struct embedded part = {0};
     struct buf b;
     enum err e = ERR_OK;
     buf_init(&b, EVAL_TEXT_MAX * 2);
@@ -266,20 +267,19 @@ static enum err embed_rows(struct eval *v, struct embedder *m, const struct eval
             copies[k] = strndup(s.p, s.n);
             texts[k] = (struct str){copies[k], copies[k] ? s.n : 0};
         }
-        int dims;
-        e = embedder_run(m, texts, n, &part, &dims, ei);
+        e = embedder_run(m, texts, n, UPSTREAM_EMBED_PLAIN, &part, ei);
+        size_t dims = (size_t)part.dimensions;
         while (k-- > 0)
             free(copies[k]);
         if (!e && !all) {
-            v->dims = dims;
-            all = malloc(rows->n * (size_t)dims * sizeof *all);
+            v->dims = part.dimensions;
+            all = malloc(rows->n * dims * sizeof *all);
         }
         if (!e && !all)
             e = err_set(ei, ERR_NOMEM, NULL);
         if (!e)
-            memcpy(all + i * (size_t)dims, part, n * (size_t)dims * sizeof *all);
-        if (!e)
-            free(part);
+            memcpy(all + i * dims, part.vectors, n * dims * sizeof *all);
+        embedded_deinit(&part);
         if (shown)
             fprintf(stderr, "\rembedding %s %zu of %zu ", docs ? "documents" : "queries", i + n,
                     rows->n);
@@ -298,16 +298,17 @@ static enum err embed_rows(struct eval *v, struct embedder *m, const struct eval
 static enum err make_vectors(struct eval *v, const struct config *c, struct errinfo *ei) {
     struct embedder *m;
     int64_t begin = clock_mono_ns();
-    float *one;
+    struct embedded one = {0};
     if (args_has(v->args, "no-vectors"))
         return ERR_OK;
     enum err e = embedder_open(c, &m, ei);
     struct str probe = STR("probe");
     if (e)
         return e;
-    e = embedder_run(m, &probe, 1, &one, &v->dims, ei);
+    e = embedder_run(m, &probe, 1, UPSTREAM_EMBED_PLAIN, &one, ei);
     if (!e) {
-        free(one);
+        v->dims = one.dimensions;
+        embedded_deinit(&one);
         snprintf(v->model, sizeof v->model, "%s", embedder_model(m));
         if (!read_cache(v, "corpus", v->corpus.n, v->dims, &v->doc_vectors)) {
             e = embed_rows(v, m, &v->corpus, true, &v->doc_vectors, ei);

@@ -192,8 +192,8 @@ static void worked(void *arg) {
     for (size_t i = 0; i < l->n_answers; i++)
         texts[i] = l->answers[i].question;
     if (l->stopped || !l->n_answers ||
-        upstream_embed(l->client, STR_NULL, texts, l->n_answers, true, embedded, l, &l->embedding,
-                       &ei))
+        upstream_embed(l->client, STR_NULL, texts, l->n_answers, UPSTREAM_EMBED_BACKGROUND,
+                       embedded, l, &l->embedding, &ei))
         l->busy = false;
 }
 

@@ -16,7 +16,7 @@ struct embedding { /* a request in work; the loop's thread but for what on_done 
     struct http_guard *guard;
     uint64_t job;
     int n, dimensions;
-    bool base64;
+    bool base64, layers;
     int tokens;
     enum err err;
     struct errinfo ei;
@@ -38,29 +38,38 @@ static void shorten(float *v, int n) {
         v[i] = (float)((double)v[i] / sqrt(sum));
 }
 
-static void add_vector(struct buf *out, const struct embedding *e, float *v, int all) {
-    if (e->dimensions < all)
-        shorten(v, e->dimensions);
-    if (e->base64) {
+static void add_numbers(struct buf *out, bool base64, const float *v, int n) {
+    if (base64) {
         buf_addc(out, '"');
-        base64_add(out, v, (size_t)e->dimensions * sizeof(*v));
+        base64_add(out, v, (size_t)n * sizeof(*v));
         buf_addc(out, '"');
         return;
     }
     buf_addc(out, '[');
-    for (int i = 0; i < e->dimensions; i++)
+    for (int i = 0; i < n; i++)
         buf_addf(out, i ? ",%.8g" : "%.8g", (double)v[i]);
     buf_addc(out, ']');
 }
 
+static void add_vector(struct buf *out, const struct embedding *e, float *v) {
+    const struct model_info *m = &e->engine->embedding->info;
+    if (e->dimensions < m->dimensions)
+        shorten(v, e->dimensions);
+    add_numbers(out, e->base64, v, e->dimensions);
+    if (e->layers && m->beneath) {
+        buf_addz(out, ",\"layers\":");
+        add_numbers(out, e->base64, v + m->dimensions, m->beneath);
+    }
+}
+
 static void reply(struct embedding *e, struct http_request *r) {
     struct buf out;
-    int all = e->engine->embedding->info.dimensions;
+    size_t row = model_row(&e->engine->embedding->info);
     buf_init(&out, ANSWER_MAX);
     buf_addz(&out, "{\"object\":\"list\",\"data\":[");
     for (int i = 0; i < e->n; i++) {
         buf_addf(&out, "%s{\"object\":\"embedding\",\"index\":%d,\"embedding\":", i ? "," : "", i);
-        add_vector(&out, e, e->vectors + (size_t)i * (size_t)all, all);
+        add_vector(&out, e, e->vectors + (size_t)i * row);
         buf_addc(&out, '}');
     }
     buf_addz(&out, "],\"model\":\"");
@@ -139,6 +148,7 @@ static enum err make_job(struct embedding *e, const struct embed_request *req,
                          m->info.dimensions);
     e->n = job->n = req->n_inputs;
     e->base64 = req->base64;
+    e->layers = req->layers;
     job->background = req->background;
     e->dimensions = req->dimensions ? req->dimensions : m->info.dimensions;
     job->texts = calloc((size_t)req->n_inputs, sizeof(*job->texts));

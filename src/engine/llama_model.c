@@ -26,6 +26,7 @@
 #include "engine/chat_template.h"
 #include "engine/gguf_header.h"
 #include "engine/llama_kv.h"
+#include "engine/llama_layers.h"
 #include "engine/llama_library.h"
 #include "engine/mapped_file.h"
 #include "engine/memory.h"
@@ -68,6 +69,7 @@ struct llama_weights { /* the implementation of struct model */
     int passes[STEP_TOKENS]; /* which of the step's passes over the weights computes an item */
     float *logits;           /* rows kept while a step goes on with another adapter */
     int outputs;             /* items of a step that may have logits */
+    struct llama_layers layers;
     struct pace pace;
     struct llama_pool *pool; /* borrowed */
 };
@@ -256,7 +258,7 @@ static float *logits(struct model *m, int item) {
 static enum err embed(struct model *m, const struct tokens *texts, int n, float *ret,
                       struct errinfo *ei) {
     struct llama_weights *w = weights(m);
-    size_t dims = (size_t)m->info.dimensions;
+    size_t dims = (size_t)m->info.dimensions, row = model_row(&m->info);
     batch_clear(w);
     for (int i = 0; i < n; i++)
         for (int j = 0; j < texts[i].n; j++)
@@ -265,9 +267,19 @@ static enum err embed(struct model *m, const struct tokens *texts, int n, float 
     if (memory)
         llama_memory_clear(memory, false);
     use_threads(w, w->pool->best);
+    if (w->layers.n) {
+        w->layers.texts = texts;
+        w->layers.n_texts = (size_t)n;
+        w->layers.rows = ret + dims;
+        w->layers.stride = row;
+        w->layers.seen = 0;
+    }
     int rc = llama_encode(w->context, w->batch);
+    w->layers.texts = NULL;
     if (rc == 2)
         return err_set(ei, ERR_CANCELLED, NULL);
+    if (rc == 0 && w->layers.seen != w->layers.n)
+        return err_set(ei, ERR_INTERNAL, "the embedding model's layers could not be read");
     if (rc != 0)
         return err_set(ei, ERR_INTERNAL, "the embedding model's computation failed (%d)", rc);
     for (int i = 0; i < n; i++) {
@@ -279,7 +291,7 @@ static enum err embed(struct model *m, const struct tokens *texts, int n, float 
             sum += (double)v[d] * (double)v[d];
         float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
         for (size_t d = 0; d < dims; d++)
-            ret[(size_t)i * dims + d] = v[d] * scale;
+            ret[(size_t)i * row + d] = v[d] * scale;
     }
     return ERR_OK;
 }
@@ -668,6 +680,8 @@ static enum err load(struct llama_weights *w, const struct llama_open_options *o
         cp.n_ctx = cp.n_batch = cp.n_ubatch = EMBED_TOKENS;
         cp.n_seq_max = EMBED_SEQUENCES;
         cp.embeddings = true;
+        cp.cb_eval = llama_layers_on_node;
+        cp.cb_eval_user_data = &w->layers;
         cp.kv_unified = true;
     } else {
         cp.n_ctx = (uint32_t)p->cells_all;
@@ -712,6 +726,13 @@ static const char *token_text(const struct llama_weights *w, llama_token token) 
     return token >= 0 ? llama_vocab_get_text(w->vocab, token) : "";
 }
 
+static void know_layers(struct llama_weights *w, const struct gguf_header *h) {
+    int width = llama_model_n_embd(w->model);
+    w->layers.width = (size_t)width;
+    w->layers.n = llama_layers_of(h->architecture, llama_model_n_layer(w->model), width);
+    w->base.info.beneath = (int)w->layers.n * width;
+}
+
 static void describe(struct llama_weights *w, const struct llama_open_options *o,
                      const struct plan *p, const struct gguf_header *h) {
     struct model_info *i = &w->base.info;
@@ -747,6 +768,8 @@ static void describe(struct llama_weights *w, const struct llama_open_options *o
     i->cuts = w->kv.partial;
     i->rows = p->rows;
     i->dimensions = o->embedding ? llama_model_n_embd_out(w->model) : 0;
+    if (o->embedding)
+        know_layers(w, h);
     i->bytes = p->bytes;
 }
 
@@ -756,7 +779,7 @@ static enum err warm_up(struct llama_weights *w, struct errinfo *ei) {
     struct model *m = &w->base;
     if (m->info.dimensions) {
         struct tokens t = {0};
-        float *out = calloc((size_t)m->info.dimensions, sizeof(*out));
+        float *out = calloc(model_row(&m->info), sizeof(*out));
         enum err e = out ? add_text(w, STR("warm up"), true, true, &t) : ERR_NOMEM;
         if (!e)
             e = embed(m, &t, 1, out, ei);

@@ -58,6 +58,7 @@ struct model_info {
                         the weights if their numbers follow each other, those with more one each;
                         logits depend on the tokens before, and on which were computed one by one */
     int dimensions;  /* of an embedding */
+    int beneath;     /* numbers that the layers beneath add to a row (llama_layers.h), 0 = none */
     int adapters;    /* numbered from 1; bit n - 1 of adapters_loaded: the n-th can be used */
     uint32_t adapters_loaded;
     int64_t bytes; /* weights and KV */
@@ -73,7 +74,8 @@ struct model_ops {
     enum err (*step)(struct model *m, const struct model_item *items, int n, struct errinfo *ei);
     float *(*logits)(struct model *m,
                      int item); /* of the last step, until the next; may be changed */
-    /* Rows of info.dimensions floats, L2-normalised, one for each text. ERR_CANCELLED: aborted. */
+    /* A row for each text: info.dimensions floats, L2-normalised, then info.beneath floats.
+     * ERR_CANCELLED: aborted. */
     enum err (*embed)(struct model *m, const struct tokens *texts, int n, float *ret,
                       struct errinfo *ei);
     bool (*seq_trim)(struct model *m, int seq,
@@ -94,6 +96,10 @@ struct model_ops {
     enum err (*prompt)(const struct model *m, const struct model_message *messages, int n,
                        bool answer, struct str partial, struct tokens *out, struct errinfo *ei);
 };
+
+static inline size_t model_row(const struct model_info *i) { /* floats of a text's row */
+    return (size_t)i->dimensions + (size_t)i->beneath;
+}
 
 struct model { /* what every implementation begins with */
     const struct model_ops *ops;

@@ -444,6 +444,8 @@ enum err embed_request_parse(struct str body, struct arena *a, struct embed_requ
         e = err_param(ei, ERR_INVALID, "parley", "\"parley\" must be an object");
     if (!e && parley)
         e = get_bool(parley, "background", &r.background, ei);
+    if (!e && parley)
+        e = get_bool(parley, "layers", &r.layers, ei);
     if (!e)
         *ret = r;
     yyjson_doc_free(doc);

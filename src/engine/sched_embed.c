@@ -51,8 +51,7 @@ enum err sched_embed_submit(struct sched *s, struct sched_embed *e, uint64_t *re
         tokens += e->texts[i].n;
     struct embed_job *j = calloc(1, sizeof(*j));
     if (j)
-        j->vectors =
-            calloc((size_t)e->n * (size_t)s->embedding->info.dimensions + 1, sizeof(float));
+        j->vectors = calloc((size_t)e->n * model_row(&s->embedding->info) + 1, sizeof(float));
     if (!j || !j->vectors) {
         free(j);
         return err_set(ei, ERR_NOMEM, NULL);
@@ -236,14 +235,14 @@ static void after_batch(struct sched *s, struct embed_job *j, enum err e,
 
 static enum err embed_batch(struct sched *s, struct embed_job *j, int n, int tokens,
                             struct errinfo *ei) {
-    size_t dims = (size_t)s->embedding->info.dimensions;
+    size_t row = model_row(&s->embedding->info);
     int64_t begin = clock_mono_ns();
     s->yields = j->e.background && !has_waited(j, begin);
     s->step_ends_ns = s->yields ? begin : begin + (int64_t)(s->embed_ns * tokens);
     pthread_mutex_unlock(&s->state); /* only this thread takes jobs off the list or frees them */
     enum err e = n == 0 ? ERR_OK
                         : s->embedding->ops->embed(s->embedding, j->e.texts + j->done, n,
-                                                   j->vectors + (size_t)j->done * dims, ei);
+                                                   j->vectors + (size_t)j->done * row, ei);
     pthread_mutex_lock(&s->state);
     s->step_ends_ns = 0;
     if (s->yields)

@@ -69,8 +69,8 @@ static void embed_on_loop(void *arg) {
         return;
     }
     w->begun = true;
-    w->err = upstream_embed(r->client, str_from(w->model), w->texts, w->n, true, embedded, w,
-                            &w->call, &w->ei);
+    w->err = upstream_embed(r->client, str_from(w->model), w->texts, w->n,
+                            UPSTREAM_EMBED_BACKGROUND, embedded, w, &w->call, &w->ei);
     if (w->err)
         wait_over(w);
 }

@@ -666,8 +666,8 @@ static void start_vector(struct retrieval_call *c, struct upstream_client *clien
         return;
     }
     c->vector_over = c->q.no_vector || !model[0] || !client ||
-                     upstream_embed(client, str_from(model), &c->text, 1, false, embedded, c,
-                                    &c->embedding, &ei) != ERR_OK;
+                     upstream_embed(client, str_from(model), &c->text, 1, UPSTREAM_EMBED_PLAIN,
+                                    embedded, c, &c->embedding, &ei) != ERR_OK;
 }
 
 static const char *why_not(const struct retrieval_call *c) {

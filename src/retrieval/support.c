@@ -279,8 +279,8 @@ static void split(void *arg) {
         c->texts[i] = str_sub(c->answer, c->list[i].from, c->list[i].to - c->list[i].from);
     for (size_t i = 0; c->texts && i < c->n_passages; i++)
         c->texts[c->n + i] = c->passages[i];
-    if (!c->texts || upstream_embed(c->client, STR_NULL, c->texts, c->n + c->n_passages, false,
-                                    embedded, c, &c->embedding, &ei)) {
+    if (!c->texts || upstream_embed(c->client, STR_NULL, c->texts, c->n + c->n_passages,
+                                    UPSTREAM_EMBED_PLAIN, embedded, c, &c->embedding, &ei)) {
         start_judging(c);
         return;
     }

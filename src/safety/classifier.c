@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/crypto.h"
+#include "safety/classifier_layers.h"
 #include "safety/classifier_sums.h"
 
 #define MAGIC         "PARLEYG1"
@@ -28,12 +29,13 @@ enum head { HEAD_HARMFUL = SAFETY_CATEGORIES, HEAD_KINDS };
 
 struct classifier {
     char name[NAME_LEN];
-    uint32_t bits, dim, embedding, hidden, heads, inputs;
+    uint32_t version, bits, dim, embedding, hidden, heads, inputs;
     int kind[CLASSIFIER_HEADS_MAX]; /* a safety_category or HEAD_HARMFUL */
     const int8_t *table;            /* these point into data */
     const float *row_scale, *w1, *b1, *w2, *w3, *b2, *calibration;
-    char *data;           /* owned; aligned for float */
-    float *wide2, *wide3; /* owned: w2 and w3 with rows of SUMS_HEADS */
+    char *data;                       /* owned; aligned for float */
+    float *wide2, *wide3;             /* owned: w2 and w3 with rows of SUMS_HEADS */
+    struct classifier_layers *layers; /* owned; NULL = a model without */
     const struct classifier_sums *sums;
     char digest[13];
 };
@@ -56,8 +58,9 @@ static const void *take(struct reader *r, size_t count, size_t size) {
 
 static bool read_sizes(struct classifier *c, struct reader *r) {
     const uint32_t *v = take(r, 6, sizeof *v);
-    if (!v || v[0] != 1)
+    if (!v || v[0] < 1 || v[0] > 2)
         return false;
+    c->version = v[0];
     c->bits = v[1];
     c->dim = v[2];
     c->embedding = v[3];
@@ -116,7 +119,14 @@ static bool read_weights(struct classifier *c, struct reader *r) {
         if (!*parts[i].to || !all_finite(*parts[i].to, parts[i].n))
             return false;
     }
-    return r->left == 0;
+    return c->version > 1 || r->left == 0;
+}
+
+static bool read_layers(struct classifier *c, const struct reader *r, bool *ret_nomem) {
+    if (c->version > 1)
+        c->layers =
+            classifier_layers_parse((struct str){r->p, r->left}, c->embedding, c->heads, ret_nomem);
+    return c->version == 1 || c->layers;
 }
 
 /* Rows of SUMS_HEADS, the rest of each zero. */
@@ -154,9 +164,13 @@ enum err classifier_parse(struct str bytes, struct classifier **ret, struct erri
     }
     memcpy(c->data, bytes.p, bytes.n);
     memcpy(c->digest, hex, sizeof c->digest - 1);
+    bool nomem = false;
     struct reader r = {c->data + sizeof MAGIC - 1, bytes.n - SHA256_LEN - (sizeof MAGIC - 1)};
-    if (!read_sizes(c, &r) || !read_heads(c, &r) || !read_weights(c, &r)) {
+    if (!read_sizes(c, &r) || !read_heads(c, &r) || !read_weights(c, &r) ||
+        !read_layers(c, &r, &nomem)) {
         classifier_free(c);
+        if (nomem)
+            return err_set(ei, ERR_NOMEM, NULL);
         return err_set(ei, ERR_CORRUPT,
                        "the safety classifier's model has sizes or numbers that "
                        "cannot be; take the file that belongs to this version");
@@ -209,6 +223,7 @@ void classifier_free(struct classifier *c) {
     free(c->data);
     free(c->wide2);
     free(c->wide3);
+    classifier_layers_free(c->layers);
     free(c);
 }
 
@@ -352,6 +367,10 @@ static void set_flags(float *flags, bool embedded, enum safety_direction directi
     flags[2] = direction == SAFETY_PASSAGE ? 1 : 0;
 }
 
+static bool has_layers(const struct classifier *c, const float *embedding) {
+    return embedding && c->layers && classifier_layers_had(c->layers, embedding);
+}
+
 static void piece_logits(const struct classifier *c, const uint8_t *p, size_t n,
                          const float *embedding, enum safety_direction direction, float *ret) {
     float x[EMBEDDING_MAX + DIM_MAX + FLAGS];
@@ -363,6 +382,8 @@ static void piece_logits(const struct classifier *c, const uint8_t *p, size_t n,
         bag(c, p, n, x + at);
     set_flags(x + at + c->dim, embedding != NULL, direction);
     run_network(c, x, embedding != NULL, ret);
+    if (has_layers(c, embedding))
+        classifier_layers_mix(c->layers, c->sums, embedding, direction, ret);
 }
 
 size_t classifier_logits(const struct classifier *c, struct str text, const float *embedding,
@@ -381,7 +402,8 @@ size_t classifier_logits(const struct classifier *c, struct str text, const floa
 #define ANSWER_DOUBT 1.5f
 static void raise_by_logits(const struct classifier *c, const float *logits, const float *embedding,
                             enum safety_direction direction, float *p) {
-    const float *ab = c->calibration + (embedding ? 2 * c->heads : 0);
+    const float *ab = has_layers(c, embedding) ? classifier_layers_calibration(c->layers)
+                                               : c->calibration + (embedding ? 2 * c->heads : 0);
     const float doubt = !embedding && direction == SAFETY_OUTPUT ? ANSWER_DOUBT : 0;
     for (uint32_t i = 0; i < c->heads; i++) {
         const float q = 1.0f / (1.0f + expf(doubt - (ab[2 * i] * logits[i] + ab[2 * i + 1])));
@@ -542,6 +564,8 @@ struct safety_scorer classifier_scorer(const struct classifier *c) {
     return (struct safety_scorer){.name = c->name,
                                   .digest = c->digest,
                                   .embedding_dims = c->embedding,
+                                  .layer_numbers =
+                                      c->layers ? classifier_layers_numbers(c->layers) : 0,
                                   .embedding_model = "all-minilm-l6-v2",
                                   .score = score,
                                   .flow_size = sizeof(struct classifier_flow),

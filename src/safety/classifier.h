@@ -9,13 +9,15 @@
  *   x = [embedding or zeros, z, has embedding, is an answer, is a passage]
  *   logits = w2 relu(w1 x + b1) + w3 x + b2;   p = 1 / (1 + exp(-(a logit + b)))  (Platt 1999)
  * An answer without embedding, which is judged again with each token: a logit + b - 1.5.
+ * Where there is an embedding with its model's layers, a further network has a say in the logits
+ * (classifier_layers.h).
  *
  * The model file, little endian:
- *   "PARLEYG1"   u32 version = 1, bits, dim, embedding dims, hidden, heads   char name[32],
+ *   "PARLEYG1"   u32 version = 1 or 2, bits, dim, embedding dims, hidden, heads   char name[32],
  * NUL-padded char heads[heads][24]: a category's name, or "harmful" for the whole f32
  * row_scale[dim]   s8 table[2^bits][dim] f32 w1[inputs][hidden], b1[hidden], w2[hidden][heads],
- * w3[inputs][heads], b2[heads] f32 calibration[2][heads][2]: a and b, without and with embedding u8
- * sha256[32] of all before it */
+ * w3[inputs][heads], b2[heads] f32 calibration[2][heads][2]: a and b, without and with embedding
+ * version 2: the section of classifier_layers.h   u8 sha256[32] of all before it */
 #pragma once
 
 #include "base/err.h"
@@ -41,7 +43,8 @@ void classifier_score(const struct classifier *c, const struct safety_text *t,
                       float ret[SAFETY_CATEGORIES], float *ret_harmful);
 
 /* The logits of one piece, for the test of agreement with the training script: a number for each
- * head in the file's order. embedding may be NULL. ret holds CLASSIFIER_HEADS_MAX. */
+ * head in the file's order. embedding (a row as safety_text has it) may be NULL. ret holds
+ * CLASSIFIER_HEADS_MAX. */
 #define CLASSIFIER_HEADS_MAX 16
 size_t classifier_logits(const struct classifier *c, struct str text, const float *embedding,
                          enum safety_direction direction, float ret[CLASSIFIER_HEADS_MAX]);

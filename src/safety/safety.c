@@ -1,5 +1,7 @@
-/* The names of safety.h's enums. */
+/* The names of safety.h's enums, and what a scorer is given. */
 #include "safety/safety.h"
+
+#include <string.h>
 
 static const char *const category_names[] = {
 #define X(id, name) name,
@@ -34,6 +36,22 @@ int safety_action_from_name(struct str s) {
 
 const char *safety_direction_name(enum safety_direction d) {
     return direction_names[d];
+}
+
+size_t safety_scorer_row(const struct safety_scorer *s) {
+    return s->embedding_dims + s->layer_numbers;
+}
+
+void safety_scorer_rows(const struct safety_scorer *s, size_t n, const float *embeddings,
+                        const float *layers, size_t layer_numbers, float *ret) {
+    for (size_t i = 0; i < n; i++, ret += safety_scorer_row(s)) {
+        float *beneath = ret + s->embedding_dims;
+        memcpy(ret, embeddings + i * s->embedding_dims, s->embedding_dims * sizeof *ret);
+        if (layers && layer_numbers == s->layer_numbers)
+            memcpy(beneath, layers + i * layer_numbers, layer_numbers * sizeof *ret);
+        else
+            memset(beneath, 0, s->layer_numbers * sizeof *ret);
+    }
 }
 
 bool safety_scorer_reads(const struct safety_scorer *s, struct str model, size_t dims) {

@@ -79,16 +79,18 @@ struct safety_text {
     struct str folded;  /* the same after normalise.h: lower case, disguises undone */
     struct str context; /* the turns before it, newest last, as written; may be empty */
     enum safety_direction direction;
-    const float *embedding; /* of `text`, with scorer->embedding_dims values; NULL = none was had */
+    const float
+        *embedding; /* of `text`: a row as safety_scorer_rows() makes it; NULL = none was had */
 };
 #define SAFETY_TEXT_MAX ((size_t)32 << 10) /* longer texts are scored in overlapping pieces */
 
 /* A classifier. score() fills the calibrated probability of each category, is thread-safe, does not
  * block and allocates nothing. Implemented in classifier.h. */
 struct safety_scorer {
-    const char *name;            /* "parley-guard-3"; stands in findings */
-    const char *digest;          /* tells it from others of that name; NULL = the name does */
-    size_t embedding_dims;       /* 0 = it does without; else it works without one, but less well */
+    const char *name;      /* "parley-guard-4"; stands in findings */
+    const char *digest;    /* tells it from others of that name; NULL = the name does */
+    size_t embedding_dims; /* 0 = it does without; else it works without one, but less well */
+    size_t layer_numbers;  /* that it reads beside an embedding, where they are had; 0 = none */
     const char *embedding_model; /* what an embedding must be from: a part of the model's name */
     void (*score)(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]);
     /* For a text that grows: flow_size bytes of plain data, all zeros in the beginning; 0 = such
@@ -102,3 +104,10 @@ struct safety_scorer {
 
 /* Whether a model of that name makes the embeddings that s reads. s may be NULL. */
 bool safety_scorer_reads(const struct safety_scorer *s, struct str model, size_t dims);
+
+/* Rows of safety_scorer_row() numbers, as score() reads them: of each text the embedding, then what
+ * the layers beneath say (layer_numbers for each text; NULL, or of another size: none were had, and
+ * zeros stand there). */
+size_t safety_scorer_row(const struct safety_scorer *s);
+void safety_scorer_rows(const struct safety_scorer *s, size_t n, const float *embeddings,
+                        const float *layers, size_t layer_numbers, float *ret);

@@ -161,6 +161,11 @@ static void add_canary(struct turn *t) {
         t->guard.canary[0] = 0;
 }
 
+/* Numbers of one text in guard.embedding. */
+static size_t row_of(const struct turn *t) {
+    return safety_scorer_row(safety_get_scorer(t->t->o.safety));
+}
+
 static void judge_job(void *arg) {
     struct turn *t = arg;
     struct str slug;
@@ -179,7 +184,7 @@ static void judge_job(void *arg) {
         .policy = t->guard.policy,
     };
     if (r.embedding && t->guard.has_core)
-        r.core_embedding = r.embedding + t->guard.dimensions;
+        r.core_embedding = r.embedding + row_of(t);
     t->guard.error = safety_judge(t->t->o.safety, &r, &t->guard.in);
     if (t->guard.error || t->guard.in.action == SAFETY_BLOCK)
         return;
@@ -245,16 +250,16 @@ static void on_late_judged(void *arg) {
 
 /* They have more uses than this one. Without memory it is judged without. */
 static void late_take_embeddings(struct late_judgement *l, const struct turn *t) {
-    size_t dims = (size_t)t->guard.dimensions, n = dims * (t->guard.has_core ? 2 : 1);
+    size_t row = row_of(t), n = row * (t->guard.has_core ? 2 : 1);
     bool talk = t->guard.talk_embedding != NULL;
-    l->embedding = malloc((n + (talk ? dims : 0)) * sizeof *l->embedding);
+    l->embedding = malloc((n + (talk ? row : 0)) * sizeof *l->embedding);
     if (!l->embedding)
         return;
     memcpy(l->embedding, t->guard.embedding, n * sizeof *l->embedding);
-    l->core_at = t->guard.has_core ? dims : 0;
+    l->core_at = t->guard.has_core ? row : 0;
     if (talk) {
         l->talk_at = n;
-        memcpy(l->embedding + n, t->guard.talk_embedding, dims * sizeof *l->embedding);
+        memcpy(l->embedding + n, t->guard.talk_embedding, row * sizeof *l->embedding);
     }
 }
 
@@ -345,16 +350,22 @@ static void embedding_over(struct turn *t) {
         turn_run(t);
 }
 
+/* NULL without memory. */
+static float *rows_of(const struct safety_scorer *s, const struct embed_result *r) {
+    float *rows = calloc(r->n * safety_scorer_row(s), sizeof *rows);
+    if (rows)
+        safety_scorer_rows(s, r->n, r->vectors, r->layers, (size_t)r->layer_numbers, rows);
+    return rows;
+}
+
 static void on_embedded(void *ctx, const struct embed_result *r) {
     struct turn *t = ctx;
     const struct safety_scorer *s = safety_get_scorer(t->t->o.safety);
     if (!r->err && r->n == (t->guard.has_core ? 2 : 1) &&
         safety_scorer_reads(s, r->model, (size_t)r->dimensions) &&
         r->model.n < sizeof t->guard.embedding_model) {
-        size_t bytes = r->n * s->embedding_dims * sizeof *t->guard.embedding;
-        t->guard.embedding = malloc(bytes); /* the arena may be in other hands */
+        t->guard.embedding = rows_of(s, r); /* the arena may be in other hands */
         if (t->guard.embedding) {
-            memcpy(t->guard.embedding, r->vectors, bytes);
             t->guard.dimensions = r->dimensions;
             snprintf(t->guard.embedding_model, sizeof t->guard.embedding_model, "%.*s",
                      STR_ARG(r->model));
@@ -386,10 +397,8 @@ static bool be_patient(struct turn *t) {
 static void on_talk_embedded(void *ctx, const struct embed_result *r) {
     struct turn *t = ctx;
     const struct safety_scorer *s = safety_get_scorer(t->t->o.safety);
-    size_t bytes = s->embedding_dims * sizeof *t->guard.talk_embedding;
-    if (!r->err && r->n == 1 && safety_scorer_reads(s, r->model, (size_t)r->dimensions) &&
-        (t->guard.talk_embedding = malloc(bytes)))
-        memcpy(t->guard.talk_embedding, r->vectors, bytes);
+    if (!r->err && r->n == 1 && safety_scorer_reads(s, r->model, (size_t)r->dimensions))
+        t->guard.talk_embedding = rows_of(s, r);
     embedding_over(t);
 }
 
@@ -407,8 +416,8 @@ static bool ask_talk(struct turn *t) {
     bool asked =
         safety_join_suspect_talk(t->t->o.safety, &r, &talk) == ERR_OK && talk.n && be_patient(t);
     struct str text = buf_str(&talk);
-    if (asked && upstream_embed(t->tl->client, STR_NULL, &text, 1, false, on_talk_embedded, t,
-                                &t->guard.embedding_call, &ei)) {
+    if (asked && upstream_embed(t->tl->client, STR_NULL, &text, 1, UPSTREAM_EMBED_LAYERS,
+                                on_talk_embedded, t, &t->guard.embedding_call, &ei)) {
         timer_free(t->guard.embedding_patience);
         t->guard.embedding_patience = NULL;
         asked = false;
@@ -428,9 +437,9 @@ void turn_guard_embed(struct turn *t, struct str text) {
         return;
     const struct str texts[] = {text, safety_view_core(text)};
     t->guard.has_core = texts[1].n > 0;
-    t->guard.embedded =
-        upstream_embed(t->tl->client, STR_NULL, texts, t->guard.has_core ? 2 : 1, false,
-                       on_embedded, t, &t->guard.embedding_call, &ei) != ERR_OK;
+    t->guard.embedded = upstream_embed(t->tl->client, STR_NULL, texts, t->guard.has_core ? 2 : 1,
+                                       UPSTREAM_EMBED_LAYERS, on_embedded, t,
+                                       &t->guard.embedding_call, &ei) != ERR_OK;
 }
 
 bool turn_guard_vector(struct turn *t, struct str text, const float **ret, int *ret_dimensions) {

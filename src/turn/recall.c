@@ -98,8 +98,8 @@ enum step_result turn_step_recall(struct turn *t, struct errinfo *ei) {
         find(t, vector, dimensions, str_from(t->guard.embedding_model));
         return STEP_DONE;
     }
-    if (upstream_embed(t->tl->client, STR_NULL, &t->branch[0].content, 1, false, on_embedded, t,
-                       &t->counting, ei))
+    if (upstream_embed(t->tl->client, STR_NULL, &t->branch[0].content, 1, UPSTREAM_EMBED_PLAIN,
+                       on_embedded, t, &t->counting, ei))
         return STEP_DONE; /* without embeddings the model answers */
     return STEP_WAIT;
 }

@@ -298,7 +298,8 @@ struct turn {
     struct {
         struct policy *policy; /* a reference; NULL = no guard */
         struct str asked;      /* the question as it was written */
-        float *embedding;      /* of it; owned; NULL = none was had (yet) */
+        float *embedding; /* of it, as the scorer reads it, the vector first; owned; NULL = none was
+                             had (yet) */
         int dimensions;
         char embedding_model[128];
         struct upstream_call *embedding_call;

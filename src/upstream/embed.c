@@ -17,11 +17,13 @@ struct embed {
     void *ctx;
     char *model;     /* as asked for, NULL = the default */
     struct buf tail; /* the request after the model's name, without its end */
-    float *vectors;
+    struct rows {
+        float *p; /* owned; NULL = none yet */
+        int dimensions;
+    } vectors, layers;
     size_t n;
-    int dimensions;
     bool looking; /* asking for the models first */
-    bool background;
+    enum upstream_embed_how how;
 };
 
 static enum err send_embed(struct embed *m, struct errinfo *ei) {
@@ -34,8 +36,9 @@ static enum err send_embed(struct embed *m, struct errinfo *ei) {
         return err_set(ei, e, "the model server lists no embedding model");
     buf_addc(b, '"');
     buf_adds(b, buf_str(&m->tail));
-    if (m->background && server_is_parley(v))
-        buf_addz(b, ",\"parley\":{\"background\":true}");
+    if (m->how != UPSTREAM_EMBED_PLAIN && server_is_parley(v))
+        buf_addz(b, m->how == UPSTREAM_EMBED_BACKGROUND ? ",\"parley\":{\"background\":true}"
+                                                        : ",\"parley\":{\"layers\":true}");
     buf_addc(b, '}');
     m->looking = false;
     return call_send(&m->call, "POST", v->base_url, "/embeddings", ei);
@@ -52,8 +55,8 @@ static enum err embed_send(struct upstream_call *call, struct errinfo *ei) {
 
 /* ---- the answer ---- */
 
-/* One row at `at`, whose space exists when the number of dimensions is known already. */
-static bool read_row(struct embed *m, json_val *v, size_t at) {
+/* One of n rows, at `at`; its space exists when the number of dimensions is known already. */
+static bool read_row(struct rows *r, size_t n, json_val *v, size_t at) {
     size_t bytes = 0, i, max, dims;
     json_val *x;
     if (yyjson_is_str(v)) {
@@ -62,13 +65,13 @@ static bool read_row(struct embed *m, json_val *v, size_t at) {
     } else {
         dims = yyjson_arr_size(v);
     }
-    if (!m->vectors && dims > 0 && dims <= DIMENSIONS_MAX) {
-        m->dimensions = (int)dims;
-        m->vectors = calloc(m->n * dims, sizeof *m->vectors);
+    if (!r->p && dims > 0 && dims <= DIMENSIONS_MAX) {
+        r->dimensions = (int)dims;
+        r->p = calloc(n * dims, sizeof *r->p);
     }
-    if (!m->vectors || dims != (size_t)m->dimensions)
+    if (!r->p || dims != (size_t)r->dimensions)
         return false;
-    float *row = m->vectors + at * dims;
+    float *row = r->p + at * dims;
     if (yyjson_is_str(v)) {
         if (!base64_read(json_str(v), row, dims * sizeof *row, &bytes) ||
             bytes != dims * sizeof *row)
@@ -76,6 +79,15 @@ static bool read_row(struct embed *m, json_val *v, size_t at) {
     } else {
         yyjson_arr_foreach(v, i, max, x) row[i] = (float)yyjson_get_num(x);
     }
+    for (i = 0; i < dims; i++)
+        if (!isfinite(row[i]))
+            return false;
+    return true;
+}
+
+static bool bring_to_length_1(struct rows *r, size_t at) {
+    size_t dims = (size_t)r->dimensions, i;
+    float *row = r->p + at * dims;
     double sum = 0;
     for (i = 0; i < dims; i++)
         sum += (double)row[i] * (double)row[i];
@@ -88,7 +100,7 @@ static bool read_row(struct embed *m, json_val *v, size_t at) {
 
 static enum err read_vectors(struct embed *m, json_val *root, struct errinfo *ei) {
     json_val *data = json_get(root, "data"), *row;
-    size_t i, max, have = 0;
+    size_t i, max, have = 0, with_layers = 0;
     bool good = yyjson_arr_size(data) == m->n;
     unsigned char *seen = calloc(m->n, 1);
     if (!seen)
@@ -97,13 +109,18 @@ static enum err read_vectors(struct embed *m, json_val *root, struct errinfo *ei
         yyjson_arr_foreach(data, i, max, row) {
             int64_t at = json_get_int(row, "index", (int64_t)i);
             if (at < 0 || at >= (int64_t)m->n || seen[at] ||
-                !read_row(m, json_get(row, "embedding"), (size_t)at))
+                !read_row(&m->vectors, m->n, json_get(row, "embedding"), (size_t)at) ||
+                !bring_to_length_1(&m->vectors, (size_t)at))
                 break;
+            json_val *layers = json_get(row, "layers");
+            if (layers && !read_row(&m->layers, m->n, layers, (size_t)at))
+                break;
+            with_layers += layers != NULL;
             seen[at] = 1;
             have++;
         }
     free(seen);
-    return good && have == m->n
+    return good && have == m->n && (with_layers == 0 || with_layers == m->n)
                ? ERR_OK
                : err_set(ei, ERR_UPSTREAM, "the model server's embeddings cannot be read");
 }
@@ -119,9 +136,11 @@ static void report(struct embed *m, enum err e, const struct errinfo *ei) {
     }
     struct embed_result r = {.err = e, .ei = e ? ei : NULL};
     if (!e) {
-        r.vectors = m->vectors;
+        r.vectors = m->vectors.p;
         r.n = m->n;
-        r.dimensions = m->dimensions;
+        r.dimensions = m->vectors.dimensions;
+        r.layers = m->layers.p;
+        r.layer_numbers = m->layers.dimensions;
         r.model = json_get_str(yyjson_doc_get_root(doc), "model");
     }
     m->done(m->ctx, &r);
@@ -153,12 +172,13 @@ static bool embed_end(struct upstream_call *call, enum err e, const struct errin
 static void embed_free(struct upstream_call *call) {
     struct embed *m = (struct embed *)call;
     buf_deinit(&m->tail);
-    free(m->vectors);
+    free(m->vectors.p);
+    free(m->layers.p);
     free(m->model);
 }
 
 enum err upstream_embed(struct upstream_client *client, struct str model, const struct str *texts,
-                        size_t n, bool background,
+                        size_t n, enum upstream_embed_how how,
                         void (*done)(void *ctx, const struct embed_result *r), void *ctx,
                         struct upstream_call **ret, struct errinfo *ei) {
     static const struct call_kind kind = {
@@ -174,7 +194,7 @@ enum err upstream_embed(struct upstream_client *client, struct str model, const 
     m->done = done;
     m->ctx = ctx;
     m->n = n;
-    m->background = background;
+    m->how = how;
     m->model = model.n ? strndup(model.p, model.n) : NULL;
     for (size_t i = 0; i < n; i++) { /* an empty text is refused by servers */
         buf_addz(&m->tail, i ? ",\"" : ",\"input\":[\"");

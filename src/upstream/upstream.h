@@ -177,19 +177,28 @@ enum err upstream_count_tokens(struct upstream_client *c, struct str model, cons
 
 /* ---- embeddings: texts as vectors of length 1 ---- */
 #define UPSTREAM_EMBED_MAX 256 /* texts of one call */
+enum upstream_embed_how {
+    UPSTREAM_EMBED_PLAIN,
+    /* Our engine does it only while nobody waits for an answer, with short pieces. */
+    UPSTREAM_EMBED_BACKGROUND,
+    /* Our engine adds what the layers beneath say (engine/llama_layers.h). */
+    UPSTREAM_EMBED_LAYERS
+};
 struct embed_result {
     enum err err; /* ERR_OK: every text has its vector */
     const struct errinfo *ei;
     const float *vectors; /* n rows of `dimensions`, in the order of the texts; borrowed */
     size_t n;
     int dimensions;
+    const float *layers; /* n rows of `layer_numbers`; NULL = none were had; borrowed */
+    int layer_numbers;
     struct str model; /* who made them: vectors of different models do not compare; borrowed */
 };
 /* texts are copied. model STR_NULL = the configured or first listed embedding model; without one
- * ERR_NO_MODEL comes to done. background: our engine does it only while nobody waits for an
- * answer, with short pieces. done never runs inside the call; the call is invalid afterwards. */
+ * ERR_NO_MODEL comes to done. Other servers do all the same, however it is asked. done never runs
+ * inside the call; the call is invalid afterwards. */
 enum err upstream_embed(struct upstream_client *c, struct str model, const struct str *texts,
-                        size_t n, bool background,
+                        size_t n, enum upstream_embed_how how,
                         void (*done)(void *ctx, const struct embed_result *r), void *ctx,
                         struct upstream_call **ret, struct errinfo *ei) ERR_CHECK;
 /* The embedding model's name. ERR_NO_MODEL: the server lists none. ERR_UNAVAILABLE: it was never

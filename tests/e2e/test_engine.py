@@ -19,10 +19,10 @@ CHAT = "/v1/chat/completions"
 
 
 class Engine:
-    def __init__(self, window=WINDOW):
+    def __init__(self, window=WINDOW, embedding="none"):
         self.port = free_port()
         self.child = subprocess.Popen([BINARY, "engine", "--listen", f"127.0.0.1:{self.port}", "--model", SMALL_MODEL,
-                                       "--embedding-model", "none", "--context", str(window), "--slots", str(SLOTS), "--log-level", "warn"])
+                                       "--embedding-model", embedding, "--context", str(window), "--slots", str(SLOTS), "--log-level", "warn"])
         self.client = Client(self.port)
         try:
             wait_for(self.ready, "the engine")
@@ -179,6 +179,23 @@ def test_deadline_that_cannot_be_kept_is_refused_at_once_with_retry_after(engine
     error = json.loads(text)["error"]
     assert status == 429 and error["code"] == "overloaded" and "alone" in error["message"]
     assert int(headers["Retry-After"]) >= 1 and int(headers["Retry-After-Ms"]) >= 100
+
+
+def test_layers_of_texts_come_when_they_are_asked_for_alone_and_beside_others():
+    with Engine(embedding="all-minilm-l6-v2") as e:
+        def last(texts, parley):
+            status, _, text = e.client.raw("POST", "/v1/embeddings", {"model": "all-minilm-l6-v2", "input": texts, "parley": parley})
+            assert status == 200, text[:300]
+            return json.loads(text)["data"][-1]
+
+        far = lambda a, b: max(abs(x - y) for x, y in zip(a, b))  # noqa: E731
+        assert "layers" not in last(["a cat"], {"layers": False})
+        alone, beside, other = (last(texts, {"layers": True}) for texts in
+                                (["a cat"], ["interest rates rose again this week", "a cat"], ["another thing altogether"]))
+        assert len(alone["layers"]) == 5 * 384 and len(alone["embedding"]) == 384
+        assert far(alone["layers"], beside["layers"]) < 0.05 < far(alone["layers"], other["layers"])
+        # The first layer's states are no embedding: each layer says something of its own.
+        assert all(far(alone["layers"][:384], alone["layers"][k:k + 384]) > 0.05 for k in range(384, 1920, 384))
 
 
 def open_stream(engine, content, **fields):

@@ -209,7 +209,7 @@ def test_damaged_classifier_does_not_serve_unguarded(mock, tmp_path):
 
 def test_damage_to_the_built_in_classifier_is_noticed(mock, tmp_path):
     program = bytearray(open(BINARY, "rb").read())
-    at = program.index(b"PARLEYG1" + (1).to_bytes(4, "little"))
+    at = program.index(b"PARLEYG1" + (2).to_bytes(4, "little"))
     program[at + 100000] ^= 1
     path = tmp_path / "parley"
     path.write_bytes(program)

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void try_model(const char *p, size_t n) {
     static const char text[] = "How do I bake bread for 12 people?";
-    static float embedding[4096];
+    static float row[16384]; /* an embedding and the layers beneath it */
     struct classifier *c = NULL;
     struct errinfo ei = {0};
     enum err e = classifier_parse((struct str){p, n}, &c, &ei);
@@ -27,8 +27,10 @@ static void try_model(const char *p, size_t n) {
     }
     struct safety_scorer s = classifier_scorer(c);
     float scores[SAFETY_CATEGORIES];
+    for (size_t i = 0; i < 16384; i++)
+        row[i] = 0.125f;
     struct safety_text t = {.text = str_from(text),
-                            .embedding = s.embedding_dims <= 4096 ? embedding : NULL};
+                            .embedding = safety_scorer_row(&s) <= 16384 ? row : NULL};
     s.score(s.ctx, &t, scores);
     classifier_free(c);
 }

@@ -107,7 +107,7 @@ class Grammar:
 
     def frame(self, kind, act, rng):
         frame = rng.choice(self.frames[kind])
-        if THIRD_PERSON.search(frame):
+        if kind != "detour" and THIRD_PERSON.search(frame):
             act = other_person(act)
         text = frame.replace("{acting}", gerund(act)).replace("{act}", act)
         return self.expand(text, rng)
@@ -201,6 +201,7 @@ def write_out(folder):
     for s in g.sections:
         if s["form"] == "act":
             add_talks(g, s, add)
+            add_detours(g, s, add)
     add_salads(records, add)
     return records
 
@@ -228,6 +229,14 @@ def add_talks(g, s, add):
             if rng.random() < 0.2:
                 turns.insert(0, rng.choice(["hello", "hi there", "good morning", "i'm bored", "can you help me?"]))
             add("\n".join(careless(t, rng) for t in turns), s["label"] == "harmful", s["category"], dict(s, form="dialog"), number, "talk")
+
+
+def add_detours(g, s, add):
+    """An act in a long message: who writes, why, and the wish somewhere in it."""
+    for number, line in s["lines"]:
+        rng = random.Random(f"{SEED}detours{s['file']}{line}")
+        text = careless(g.frame("detour", g.expand(line, rng), rng), rng)
+        add(text, s["label"] == "harmful", s["category"], s, number, "detour")
 
 
 SALADS = 700

@@ -56,7 +56,7 @@ def own(folder):
                   None if attack else set(r["categories"]), "dev" if held else "train",
                   (int(answer), int(r["form"] == "passage")), r["group"],
                   {"prompt_injection": 1, "jailbreak": None}.get(c, 0), {"jailbreak": 1, "prompt_injection": None}.get(c, 0))
-        out["kind"], out["near"] = r["kind"], r["near"]
+        out["kind"], out["near"], out["form"] = r["kind"], r["near"], r["form"]
         yield out
 
 

@@ -3,6 +3,7 @@
 What the program computes with llama.cpp on the converted weights agrees with this within 0.003 cosine. Vectors
 are kept in a cache folder by the SHA-256 of the text, so that a second run costs nothing.
 """
+import functools
 import hashlib
 import os
 
@@ -24,12 +25,17 @@ def layer_norm(x, w, b):
     return (x - mean) / jnp.sqrt(var + 1e-12) * w + b
 
 
-def forward(weights, ids, mask):
-    """Mean-pooled, unit-length vectors (Reimers and Gurevych 2019; BERT: Devlin et al. 2018)."""
+def forward(weights, ids, mask, layers=False):
+    """Mean-pooled, unit-length vectors (Reimers and Gurevych 2019; BERT: Devlin et al. 2018); layers: behind each the means of the states
+    with which the feed-forward networks of all layers but the first begin (src/engine/llama_layers.h)."""
     def dense(x, name):
         return x @ weights[name + ".weight"].T + weights[name + ".bias"]
 
+    def mean(x):
+        return (x * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+
     n, length = ids.shape
+    beneath = []
     x = weights["embeddings.word_embeddings.weight"][ids]
     x = x + weights["embeddings.position_embeddings.weight"][:length][None]
     x = x + weights["embeddings.token_type_embeddings.weight"][0]
@@ -43,23 +49,28 @@ def forward(weights, ids, mask):
         a = (a @ v).transpose(0, 2, 1, 3).reshape(n, length, WIDTH)
         x = layer_norm(x + dense(a, p + "attention.output.dense"), weights[p + "attention.output.LayerNorm.weight"],
                        weights[p + "attention.output.LayerNorm.bias"])
+        if i:
+            beneath.append(mean(x))
         h = jax.nn.gelu(dense(x, p + "intermediate.dense"), approximate=True)
         x = layer_norm(x + dense(h, p + "output.dense"), weights[p + "output.LayerNorm.weight"],
                        weights[p + "output.LayerNorm.bias"])
-    pooled = (x * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
-    return pooled / jnp.linalg.norm(pooled, axis=1, keepdims=True)
+    pooled = mean(x)
+    pooled = pooled / jnp.linalg.norm(pooled, axis=1, keepdims=True)
+    return jnp.concatenate([pooled, *beneath], 1) if layers else pooled
 
 
 class Embedder:
-    def __init__(self, model_folder, cache_folder):
+    """layers: its rows have the numbers of the layers, too."""
+
+    def __init__(self, model_folder, cache_folder, layers=False):
         self.tokenizer = Tokenizer.from_file(os.path.join(model_folder, "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(MAX_TOKENS)
         weights = load_file(os.path.join(model_folder, "model.safetensors"))
         self.weights = {k: jnp.asarray(v) for k, v in weights.items() if v.dtype == np.float32}
-        self.forward = jax.jit(forward)
+        self.forward = jax.jit(functools.partial(forward, layers=layers))
         os.makedirs(cache_folder, exist_ok=True)
-        self.path = os.path.join(cache_folder, "minilm.npz")
+        self.path = os.path.join(cache_folder, "minilm-layers.npz" if layers else "minilm.npz")
         self.known = {}
         if os.path.exists(self.path):
             with np.load(self.path) as z:

@@ -25,10 +25,10 @@ LENGTHS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 PIECES_MAX = 12300
 
 
-def init(rng, dim, hidden):
+def init(rng, dim, hidden, embedding=EMBEDDING):
     def normal(*shape, scale):
         return jnp.asarray(rng.normal(0, scale, shape), jnp.float32)
-    inputs = EMBEDDING + dim + 3
+    inputs = embedding + dim + 3
     return {"table": normal(1 << features.BITS, dim, scale=0.02), "w1": normal(inputs, hidden, scale=inputs ** -0.5),
             "b1": jnp.zeros(hidden), "w2": normal(hidden, len(HEADS), scale=hidden ** -0.5),
             "b2": jnp.full(len(HEADS), -2.0)}
@@ -123,7 +123,7 @@ def read(net, bags, embedding, flags, chunk, cap, rng=None):
 
 def train(net, bags, embedding, flags, labels, weights, rows, batch=256, rate=2e-3, decay=1e-5):
     rng = np.random.default_rng(net.seed)
-    params = init(rng, net.words, net.hidden)
+    params = init(rng, net.words, net.hidden, embedding.shape[1])
     inputs = len(params["w1"])
     m = jax.tree.map(jnp.zeros_like, params)
     v = jax.tree.map(jnp.zeros_like, params)
@@ -171,10 +171,6 @@ class Net(NamedTuple):
 NETS = (Net(0.4, 16, True, 96, 4, 2, dropout=0.3, noise=0.7),
         Net(0.5, 0, True, 288, 12, 1, dropout=0.5, noise=1.0),
         Net(0.1, 32, False, 64, 8, 3, keep=0.9, smooth=0.0))
-
-
-def train_nets(*data):
-    return [train(net, *data) for net in NETS]
 
 
 def predict_nets(nets, bags, embedding, flags, rows, with_embedding=True):

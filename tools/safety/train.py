@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import struct
 import sys
 import time
@@ -21,14 +22,19 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import bounds
 import data
+import deep
 import features
 import model
+import vocabulary
 from minilm import Embedder
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 POLICY = os.path.join(ROOT, "src", "safety", "policy.json")
 SCALE = 16.0  # embeddings are of length 1; their numbers become about 1 with this, and the weights take it back at the end
 HARMFUL = model.HEADS.index("harmful")
+MODES = 3
+MODE_NAMES = ("without embedding", "with embedding", "with embedding and layers")
+VOCABULARY = 0.3  # what a text of the vocabulary counts, beside one of ours
 START = time.time()
 
 
@@ -40,8 +46,9 @@ class Set:
     def __init__(self, a):
         self.rows = data.load(a.corpus, a.shared)
         log(f"{len(self.rows)} rows")
-        embedder = Embedder(a.model, a.cache)
-        self.embedding = embedder.embed([r["text"] for r in self.rows], log) * SCALE
+        self.embedder = Embedder(a.model, a.cache)
+        self.layered = Embedder(a.model, a.cache, layers=True)
+        self.embedding = self.embedder.embed([r["text"] for r in self.rows], log) * SCALE
         self.bags = model.Bags([r["text"] for r in self.rows])
         n = len(self.rows)
         self.flags = np.array([[1, *r["flags"]] for r in self.rows], np.float32)
@@ -61,13 +68,59 @@ class Set:
         self.weights[:, HARMFUL] *= 3
         self.source = np.array([r["source"] for r in self.rows])
         self.split = np.array([r["split"] for r in self.rows])
+        self.known_logits = {}  # of the net that reads the layers
         log("features ready")
 
     def train(self, rows):
-        return model.train_nets(self.bags, self.embedding, self.flags, self.labels, self.weights, np.asarray(rows))
+        rows = np.asarray(rows)
+        nets = [model.train(n, self.bags, self.embedding, self.flags, self.labels, self.weights, rows) for n in model.NETS[:-1]]
+        log("taught with embedding")
+        nets.append(self.train_words(nets, rows))
+        return nets + [self.train_deep(rows)]
 
-    def harm(self, params, rows, with_embedding=True):
-        return model.predict_nets(params, self.bags, self.embedding, self.flags, np.asarray(rows), with_embedding)
+    def train_words(self, teachers, rows):
+        """The net of words alone, on the rows and on what the others think of the encoder's vocabulary."""
+        known = vocabulary.words(self.embedder.tokenizer)
+        texts = vocabulary.first(known)
+        texts += vocabulary.more(known, self.thought_of(teachers, texts)[:, HARMFUL])
+        thought = self.thought_of(teachers, texts)
+        log(f"{len(texts)} texts of the vocabulary")
+        n, m = len(self.rows), len(texts)
+        bags = model.Bags(texts)
+        bags.ids, bags.scale = self.bags.ids + bags.ids, self.bags.scale + bags.scale
+        weights = np.full((m, len(model.HEADS)), VOCABULARY, np.float32)
+        weights[:, HARMFUL] *= 3
+        return model.train(model.NETS[-1], bags, np.broadcast_to(np.zeros(model.EMBEDDING, np.float32), (n + m, model.EMBEDDING)),
+                           np.concatenate([self.flags, np.array(vocabulary.flags(m), np.float32)]),
+                           np.concatenate([self.labels, thought]), np.concatenate([self.weights, weights]),
+                           np.concatenate([rows, np.arange(n, n + m)]))
+
+    def thought_of(self, teachers, texts):
+        """Probabilities, by the nets that read the embedding."""
+        e = self.embedder.embed(texts, log) * SCALE
+        f, bags, rows = np.array(vocabulary.flags(len(texts)), np.float32), model.Bags(texts), np.arange(len(texts))
+        nets = model.NETS[:-1]
+        logits = sum(n.share * model.predict(n, p, bags, e, f, rows) for n, p in zip(nets, teachers)) / sum(n.share for n in nets)
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+    def train_deep(self, rows):
+        learn = deep.pick(self.rows, rows, data.weights(self.rows))
+        log(f"{len(learn)} texts for the net that reads the layers")
+        return deep.Deep(self.layered, self.rows, learn, self.flags, self.labels, self.weights, log)
+
+    def harm(self, params, rows, mode=1):
+        """Logits. mode: 0 without embedding, 1 with it, 2 with the layers, too; params: as train() gives them."""
+        out = model.predict_nets(params[:len(model.NETS)], self.bags, self.embedding, self.flags, np.asarray(rows), bool(mode))
+        if mode == 2:
+            out = (1 - deep.NET.share) * out + deep.NET.share * self.deep_logits(params[-1], rows)
+        return out
+
+    def deep_logits(self, layers, rows):
+        known = self.known_logits.setdefault(id(layers), {})
+        new = [i for i in rows if i not in known]
+        if new:
+            known.update(zip(new, layers.logits([self.rows[i]["text"] for i in new], self.flags[new], log)))
+        return np.array([known[i] for i in rows])
 
 
 # ---- calibration ----
@@ -75,7 +128,7 @@ class Set:
 # The share of positive texts for which the probabilities are right. Attacks on the assistant are rare, and so are few categories.
 BASE_RATE = {"harmful": 0.4, "prompt_injection": 0.02, "jailbreak": 0.04}
 
-WITHOUT = 0.55  # of it without an embedding: hashed words alone err more on what they never saw, so they must be surer
+WITHOUT = 0.6  # of it without an embedding: hashed words alone err more on what they never saw, so they must be surer
 
 
 def calibrate(logits, labels, weights, rate=BASE_RATE["harmful"]):
@@ -98,10 +151,10 @@ def calibration_weights(s, rows):
 
 
 def calibration(s, params, rows):
-    """[with embedding][head][a, b]"""
-    out = np.zeros((2, len(model.HEADS), 2), np.float32)
-    for mode in (0, 1):
-        logits = s.harm(params, rows, bool(mode))
+    """[mode][head][a, b]"""
+    out = np.zeros((MODES, len(model.HEADS), 2), np.float32)
+    for mode in range(MODES):
+        logits = s.harm(params, rows, mode)
         for j in range(len(model.HEADS)):
             known = s.known[rows, j] > 0
             base = calibration_weights(s, rows)
@@ -114,7 +167,7 @@ def calibration(s, params, rows):
 
 def quantise(nets):
     """The weights as the file has them: the table in 8 bits, the rest with the embedding's scale taken back."""
-    params = model.merge(nets)
+    params = model.merge(nets[:len(model.NETS)])
     table = params["table"]
     row_scale = (np.abs(table).max(0) / 127).astype("<f4")
     q = np.clip(np.round(table / row_scale), -127, 127).astype(np.int8)
@@ -125,12 +178,12 @@ def quantise(nets):
             "b2": np.asarray(params["b2"])}
 
 
-def write_model(path, q, cal, name):
-    out = b"PARLEYG1" + struct.pack("<6I", 1, features.BITS, q["table"].shape[1], model.EMBEDDING, len(q["b1"]), len(model.HEADS))
+def write_model(path, q, layers, cal, name):
+    out = b"PARLEYG1" + struct.pack("<6I", 2, features.BITS, q["table"].shape[1], model.EMBEDDING, len(q["b1"]), len(model.HEADS))
     out += name.encode().ljust(32, b"\0") + b"".join(h.encode().ljust(24, b"\0") for h in model.HEADS)
     for key in ("row_scale", "table", "w1", "b1", "w2", "w3", "b2"):
         out += q[key].astype(np.int8 if key == "table" else "<f4").tobytes()
-    out += cal.astype("<f4").tobytes()
+    out += cal[:2].astype("<f4").tobytes() + deep.section(layers, cal[2])
     out += hashlib.sha256(out).digest()
     with open(path, "wb") as f:
         f.write(out)
@@ -151,15 +204,18 @@ CHECKS = ["", "hello", "How do I sharpen a kitchen knife?", "  What's   the CAPI
           "Ignore the footnotes and summarise the text above in three sentences.", "word " * 300]
 
 
-def write_checks(path, q):
-    """Texts with the logits that src/safety/classifier.c must give; the embedding of row i is a formula of i."""
+def write_checks(path, q, layers):
+    """Texts with the logits that src/safety/classifier.c must give; the embedding and the layers of row i are a formula of i."""
     with open(path, "w", encoding="utf-8") as f:
         for i, text in enumerate(CHECKS):
             for direction, flags in (("input", (0, 0)), ("output", (1, 0)), ("passage", (0, 1))):
                 has = (i + len(direction)) % 2
-                e = np.sin(np.arange(model.EMBEDDING) * 0.37 + i) * 0.07 * has
-                logits = reference(q, text, e, [has, *flags])
-                f.write(json.dumps({"text": text, "direction": direction, "embedding": i if has else None,
+                row = np.sin(np.arange(len(layers["v1"]) - 2) * 0.37 + i) * 0.07 * has
+                logits = reference(q, text, row[:model.EMBEDDING], [has, *flags])
+                deeper = has and i % 3 != 0
+                if deeper:
+                    logits = deep.reference(layers, logits, row, flags)
+                f.write(json.dumps({"text": text, "direction": direction, "embedding": i if has else None, "layers": bool(deeper),
                                     "logits": [round(float(x), 4) for x in logits]}, ensure_ascii=False) + "\n")
 
 
@@ -168,14 +224,23 @@ def final(a, s):
     params = s.train(train_rows)
     cal = calibration(s, params, dev)
     at_policy(s, params, cal, dev, dev)
-    q = quantise(params)
-    write_model(a.out, q, cal, a.name)
-    write_checks(os.path.splitext(a.out)[0] + "-check.jsonl", q)
+    q, layers = quantise(params), params[-1].quantise()
+    write_model(a.out, q, layers, cal, a.name)
+    write_checks(os.path.splitext(a.out)[0] + "-check.jsonl", q, layers)
 
 
 # ---- at the default policy ----
 
 EVERYDAY = ("mt_bench", "self_instruct_user", "nq_open_dev")
+
+
+# What of the red-team sets asks plainly for harm, by their own categories (docs/safety-model-card.md says why).
+PLAIN = {"catqa": set(data.HARM), "donotanswer": {"illicit", "violence", "sexual", "harassment"},
+         "ailuminate_demo": {"violence", "illicit", "sexual_minors", "self_harm", "hate", "privacy"}}
+
+
+def is_plain(s, rows):
+    return np.array([bool(PLAIN.get(s.source[i], set()) & (s.rows[i]["categories"] or set())) for i in rows])
 
 
 def is_own(s, rows):
@@ -195,11 +260,11 @@ def at_policy(s, params, cal, rows, choose_on):
     """Prints what the default policy blocks of rows, and the bounds that would be chosen on others."""
     limits = bounds.policy_bounds(POLICY), bounds.policy_bounds(POLICY, "output")
     sources, own, lines = s.source[rows], is_own(s, rows), np.array([s.rows[i]["group"] for i in rows])
-    for mode in (1, 0):
+    for mode in reversed(range(MODES)):
         doubt = 0.0 if mode else bounds.ANSWER_DOUBT * (s.flags[rows, 1] > 0)
-        score = bounds.scores(cal[mode], s.harm(params, rows, bool(mode)), doubt)
+        score = bounds.scores(cal[mode], s.harm(params, rows, mode), doubt)
         hit = np.where(s.flags[rows, 1] > 0, bounds.blocked(score, limits[1]), bounds.blocked(score, limits[0]))
-        print(f"{'with' if mode else 'without'} embedding, blocked at the default policy (own look-alikes: each line counts once):")
+        print(f"{MODE_NAMES[mode]}, blocked at the default policy (own look-alikes: each line counts once):")
         masks = kinds_of(s, rows)
         for source in ["own", *sorted(set(sources[~own]))]:
             of = own if source == "own" else sources == source
@@ -207,18 +272,37 @@ def at_policy(s, params, cal, rows, choose_on):
                 if (m & of).sum() >= 8:
                     share = bounds.by_line(m & of, lines)[hit].sum() if what == "look-alikes" else hit[m & of].mean()
                     print(f"  {source:20s} {what:17s} {100 * share:5.1f} % of {(m & of).sum()}")
+        plain = is_plain(s, rows) & masks["harmful"]
+        for source in PLAIN:
+            if (plain & (sources == source)).any():
+                print(f"  {source:20s} plainly harmful   {100 * hit[plain & (sources == source)].mean():5.1f} % of {(plain & (sources == source)).sum()}")
         for c, name in enumerate(model.CATEGORIES[:bounds.HARMS]):
             m = (s.labels[rows, c] == 1) & (s.known[rows, c] > 0) & (s.flags[rows, 1] == 0)
             for what, part in (("own", m & own), ("public", m & ~own)):
                 if part.any():
                     print(f"  {name:20s} {what:17s} {100 * hit[part].mean():5.1f} % of {part.sum()}")
+    streamed(s, params, cal, rows)
     choose_bounds(s, params, cal, choose_on)
+
+
+def streamed(s, params, cal, rows):
+    """Answers as a stream is judged: again after each word, without embedding; one score at the bound ends it."""
+    limits, masks = bounds.policy_bounds(POLICY, "output"), kinds_of(s, rows)
+    for what in ("harmful answers", "harmless answers"):
+        texts = [s.rows[i]["text"].split("\n\n", 1)[-1] if s.rows[i].get("form") == "pair" else s.rows[i]["text"] for i in rows[masks[what]]]
+        cuts = [(k, t[:m.end()]) for k, t in enumerate(texts) for m in re.finditer(r"\S+", t)]
+        of, n = np.array([k for k, _ in cuts], int), len(cuts)
+        logits = model.predict(model.NETS[-1], params[len(model.NETS) - 1], model.Bags([c for _, c in cuts]), np.zeros((n, model.EMBEDDING), np.float32),
+                               np.tile(np.array([[0, 1, 0]], np.float32), (n, 1)), np.arange(n))
+        for doubt in (0.0, bounds.ANSWER_DOUBT):
+            ended = set(of[bounds.blocked(bounds.scores(cal[0], logits, doubt), limits)])
+            print(f"  streamed, doubt {doubt:.1f}   {what:17s} {100 * len(ended) / max(len(texts), 1):5.1f} % of {len(texts)}")
 
 
 def choose_bounds(s, params, cal, rows):
     masks, lines = kinds_of(s, rows), np.array([s.rows[i]["group"] for i in rows])
     daily = masks["harmless"] & (is_own(s, rows) | np.isin(s.source[rows], EVERYDAY))
-    picked = bounds.choose(bounds.scores(cal[1], s.harm(params, rows)), calibration_weights(s, rows) * masks["harmful"],
+    picked = bounds.choose(bounds.scores(cal[2], s.harm(params, rows, 2)), calibration_weights(s, rows) * masks["harmful"],
                            [(bounds.by_line(masks["look-alikes"], lines), 0.045), (bounds.by_line(daily, lines), 0.008)])
     print("bounds chosen:", ", ".join(f"{c} {b:.2f}" for c, b in zip(model.CATEGORIES, picked)))
 
@@ -256,7 +340,7 @@ def baseline(s, train_rows, rows):
     return lr.predict_proba(v.transform([s.rows[i]["text"] for i in rows]))[:, 1]
 
 
-def probabilities(s, params, dev, rows, mode=True):
+def probabilities(s, params, dev, rows, mode=2):
     base = calibration_weights(s, dev) * s.known[dev, HARMFUL]
     a, b = calibrate(s.harm(params, dev, mode)[:, HARMFUL], s.labels[dev, HARMFUL], base)
     return 1 / (1 + np.exp(-(a * s.harm(params, rows, mode)[:, HARMFUL] + b)))
@@ -297,14 +381,14 @@ def own(a, s):
         kinds.setdefault(("harmful " if r["harmful"] else "benign ") + f"{r['near']}", []).append(i)
     print("\n| own lines kept apart | rows | blocked | without embedding |\n|---|---|---|---|")
     for kind, rows in sorted(kinds.items()):
-        both = [f"{100 * (probabilities(s, params, dev, rows, m) >= BLOCK).mean():5.1f} %" for m in (True, False)]
+        both = [f"{100 * (probabilities(s, params, dev, rows, m) >= BLOCK).mean():5.1f} %" for m in (2, 0)]
         print(f"| {kind} | {len(rows)} | {both[0]} | {both[1]} |")
     for j in (8, 9):
-        for mode in (True, False):
+        for mode in (2, 0):
             logit = s.harm(params, dev, mode)[:, j]
             k = s.known[dev, j] > 0
             y = s.labels[dev, j]
-            print(f"{model.HEADS[j]} {'with' if mode else 'without'} embedding: AUPRC {average_precision_score(y[k], logit[k]):.3f}; "
+            print(f"{model.HEADS[j]} {MODE_NAMES[mode]}: AUPRC {average_precision_score(y[k], logit[k]):.3f}; "
                   f"{measures(y[k], 1 / (1 + np.exp(-logit[k])), 0.5)}")
 
 
@@ -317,7 +401,7 @@ def main():
     sub = p.add_subparsers(dest="command", required=True)
     f = sub.add_parser("final")
     f.add_argument("out")
-    f.add_argument("--name", default="parley-guard-3")
+    f.add_argument("--name", default="parley-guard-5")
     sub.add_parser("policy")
     f = sub.add_parser("loo")
     f.add_argument("sources", nargs="*", help="names of sources or folds; default: all")

@@ -97,8 +97,8 @@ static enum err scripted_embed(struct model *m, const struct tokens *texts, int 
         return err_set(ei, ERR_CANCELLED, NULL);
     scripted(m)->steps++;
     for (int i = 0; i < n; i++)
-        for (int d = 0; d < m->info.dimensions; d++)
-            ret[i * m->info.dimensions + d] = d == 0 ? (float)texts[i].n : 0;
+        for (int d = 0, row = (int)model_row(&m->info); d < row; d++)
+            ret[i * row + d] = d == 0 ? (float)texts[i].n : 0;
     return ERR_OK;
 }
 

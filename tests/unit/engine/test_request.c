@@ -176,6 +176,9 @@ static void embed_kinds_of_input_are_read(void **state) {
     assert_int_equal(embed("{\"input\":[[1],[2,3]],\"dimensions\":8}", &r, &ei), ERR_OK);
     assert_int_equal(r.n_inputs, 2);
     assert_int_equal(r.dimensions, 8);
+    assert_false(r.layers);
+    assert_int_equal(embed("{\"input\":\"a\",\"parley\":{\"layers\":true}}", &r, &ei), ERR_OK);
+    assert_true(r.layers);
 }
 
 static void embed_bad_input_is_refused(void **state) {
@@ -189,6 +192,7 @@ static void embed_bad_input_is_refused(void **state) {
         "{\"input\":[\"a\",[1]],\"encoding_format\":\"int8\"}",
         "{\"input\":{}}",
         "{\"input\":\"a\",\"dimensions\":0}",
+        "{\"input\":\"a\",\"parley\":{\"layers\":1}}",
     };
     struct embed_request r;
     struct errinfo ei;

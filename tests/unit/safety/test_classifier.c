@@ -17,6 +17,7 @@
 #define MODEL  PARLEY_SOURCE_DIR "/data/safety/model.bin"
 #define CHECKS PARLEY_SOURCE_DIR "/data/safety/model-check.jsonl"
 #define DIMS   384
+#define ROW    (DIMS + 5 * 384) /* with the layers of the embedding model */
 
 static struct buf read_file(const char *path) {
     struct buf b;
@@ -39,10 +40,10 @@ static struct classifier *builtin(void) {
     return c;
 }
 
-/* The embedding that the training script used for its row i. */
-static void make_embedding(int i, float e[DIMS]) {
-    for (int d = 0; d < DIMS; d++)
-        e[d] = (float)(sin(d * 0.37 + i) * 0.07);
+/* The embedding that the training script used for its row i, and the layers if it had any. */
+static void make_embedding(int i, bool layers, float e[ROW]) {
+    for (int d = 0; d < ROW; d++)
+        e[d] = d < DIMS || layers ? (float)(sin(d * 0.37 + i) * 0.07) : 0;
 }
 
 static void logits_of_check_texts_agree_with_training(void **state) {
@@ -55,13 +56,13 @@ static void logits_of_check_texts_agree_with_training(void **state) {
         struct str line = str_cut(&rest, '\n');
         yyjson_doc *doc;
         struct errinfo ei = {0};
-        float e[DIMS], got[CLASSIFIER_HEADS_MAX];
+        float e[ROW], got[CLASSIFIER_HEADS_MAX];
         assert_int_equal(json_parse(line, &doc, &ei), ERR_OK);
         json_val *row = yyjson_doc_get_root(doc);
         struct str direction = json_get_str(row, "direction");
         json_val *embedding = json_get(row, "embedding");
         if (!yyjson_is_null(embedding))
-            make_embedding((int)yyjson_get_int(embedding), e);
+            make_embedding((int)yyjson_get_int(embedding), json_get_bool(row, "layers", false), e);
         size_t heads =
             classifier_logits(c, json_get_str(row, "text"), yyjson_is_null(embedding) ? NULL : e,
                               str_eqz(direction, "input")    ? SAFETY_INPUT
@@ -212,6 +213,7 @@ static void open_missing_model_is_not_found(void **state) {
     assert_int_equal(classifier_open(MODEL, &c, &ei), ERR_OK);
     struct safety_scorer s = classifier_scorer(c);
     assert_int_equal(s.embedding_dims, DIMS);
+    assert_int_equal(safety_scorer_row(&s), ROW);
     assert_true(s.name[0]);
     classifier_free(c);
 }

@@ -17,7 +17,8 @@ struct bench {
     enum err err;
     float vectors[64];
     size_t n;
-    int dimensions;
+    int dimensions, layer_numbers;
+    float layers[8];
     char model[64];
 };
 
@@ -55,18 +56,21 @@ static void on_done(void *ctx, const struct embed_result *r) {
     if (!r->err) {
         b->n = r->n;
         b->dimensions = r->dimensions;
+        b->layer_numbers = r->layers ? r->layer_numbers : 0;
+        memcpy(b->layers, r->layers ? r->layers : b->layers,
+               r->n * (size_t)b->layer_numbers * sizeof *b->layers);
         snprintf(b->model, sizeof b->model, "%.*s", STR_ARG(r->model));
         memcpy(b->vectors, r->vectors, r->n * (size_t)r->dimensions * sizeof *r->vectors);
     }
     loop_stop(b->loop);
 }
 
-static void embed(struct bench *b, bool background) {
+static void embed(struct bench *b, enum upstream_embed_how how) {
     struct str texts[2] = {STR("abc"), STR("12345")};
     struct errinfo ei;
     b->done = false;
-    assert_int_equal(
-        upstream_embed(b->c, STR_NULL, texts, 2, background, on_done, b, &b->call, &ei), ERR_OK);
+    assert_int_equal(upstream_embed(b->c, STR_NULL, texts, 2, how, on_done, b, &b->call, &ei),
+                     ERR_OK);
     pump_until(b->loop, &b->done);
 }
 
@@ -81,7 +85,7 @@ static void check_rows(const struct bench *b) {
 
 static void embed_base64_gives_unit_rows_in_order(void **state) {
     struct bench *b = *state;
-    embed(b, false);
+    embed(b, UPSTREAM_EMBED_PLAIN);
     check_rows(b);
     assert_non_null(strstr(b->mock.embed_body, "\"model\":\"mock-embedding\""));
     assert_null(strstr(b->mock.embed_body, "background"));
@@ -90,22 +94,42 @@ static void embed_base64_gives_unit_rows_in_order(void **state) {
 static void embed_lists_out_of_order_are_put_in_order(void **state) {
     struct bench *b = *state;
     b->mock.embed_form = EMBED_REVERSED;
-    embed(b, true);
+    embed(b, UPSTREAM_EMBED_BACKGROUND);
     check_rows(b);
     assert_non_null(strstr(b->mock.embed_body, "\"background\":true"));
+}
+
+static void embed_layers_come_with_their_vectors(void **state) {
+    struct bench *b = *state;
+    embed(b, UPSTREAM_EMBED_PLAIN);
+    assert_int_equal(b->layer_numbers, 0);
+    assert_null(strstr(b->mock.embed_body, "layers"));
+    b->mock.embed_form = EMBED_REVERSED;
+    embed(b, UPSTREAM_EMBED_LAYERS);
+    check_rows(b);
+    assert_int_equal(b->layer_numbers, 2);
+    const float want[] = {3, -1, 5, -1}; /* as they are */
+    assert_memory_equal(b->layers, want, sizeof want);
+}
+
+static void embed_layers_of_some_texts_are_the_servers_fault(void **state) {
+    struct bench *b = *state;
+    b->mock.layers_missing = true;
+    embed(b, UPSTREAM_EMBED_LAYERS);
+    assert_int_equal(b->err, ERR_UPSTREAM);
 }
 
 static void embed_missing_rows_are_the_servers_fault(void **state) {
     struct bench *b = *state;
     b->mock.embed_form = EMBED_BROKEN;
-    embed(b, false);
+    embed(b, UPSTREAM_EMBED_PLAIN);
     assert_int_equal(b->err, ERR_UPSTREAM);
 }
 
 static void embed_without_such_a_model_says_so(void **state) {
     struct bench *b = *state;
     b->mock.models = "{\"data\":[{\"id\":\"chat\",\"parley\":{\"kind\":\"chat\"}}]}";
-    embed(b, false);
+    embed(b, UPSTREAM_EMBED_PLAIN);
     assert_int_equal(b->err, ERR_NO_MODEL);
     assert_int_equal(b->mock.n_embeds, 0);
 }
@@ -114,12 +138,14 @@ static void embed_cancelled_calls_nobody(void **state) {
     struct bench *b = *state;
     struct str text = STR("a");
     struct errinfo ei;
-    assert_int_equal(upstream_embed(b->c, STR_NULL, &text, 1, false, on_done, b, &b->call, &ei),
-                     ERR_OK);
+    assert_int_equal(
+        upstream_embed(b->c, STR_NULL, &text, 1, UPSTREAM_EMBED_PLAIN, on_done, b, &b->call, &ei),
+        ERR_OK);
     upstream_cancel(b->call);
     assert_false(b->done);
-    assert_int_equal(upstream_embed(b->c, STR_NULL, &text, 0, false, on_done, b, &b->call, &ei),
-                     ERR_INVALID);
+    assert_int_equal(
+        upstream_embed(b->c, STR_NULL, &text, 0, UPSTREAM_EMBED_PLAIN, on_done, b, &b->call, &ei),
+        ERR_INVALID);
 }
 
 int main(void) {
@@ -127,6 +153,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(embed_base64_gives_unit_rows_in_order),
         TEST(embed_lists_out_of_order_are_put_in_order),
+        TEST(embed_layers_come_with_their_vectors),
+        TEST(embed_layers_of_some_texts_are_the_servers_fault),
         TEST(embed_missing_rows_are_the_servers_fault),
         TEST(embed_without_such_a_model_says_so),
         TEST(embed_cancelled_calls_nobody),

@@ -1,0 +1,136 @@
+/* See classifier_layers.h. */
+#include "safety/classifier_layers.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EMBEDDING_MAX 4096u
+#define NUMBERS_MAX   8192u
+#define UNITS_MAX     512u
+#define FLAGS         2u /* is an answer, is a passage */
+
+struct classifier_layers {
+    uint32_t embedding, numbers, units, heads;
+    float keep;
+    float *v1;          /* owned: rows of `units`, as numbers of full width */
+    float *c1;          /* of units; these point into v1's memory */
+    float *v2;          /* rows of SUMS_HEADS */
+    float *c2;          /* of SUMS_HEADS */
+    float *calibration; /* a and b of each head */
+};
+
+static bool take(struct str *s, void *to, size_t bytes) {
+    if (bytes > s->n)
+        return false;
+    memcpy(to, s->p, bytes);
+    *s = str_sub(*s, bytes, s->n);
+    return true;
+}
+
+static size_t inputs_of(const struct classifier_layers *l) {
+    return (size_t)l->embedding + l->numbers + FLAGS;
+}
+
+/* v1 times the scales of its units and the numbers of its inputs. */
+static bool take_wide(struct classifier_layers *l, struct str *s, const float *scale,
+                      const float *by) {
+    size_t n = inputs_of(l) * l->units, padded = (n + 3) / 4 * 4;
+    if (padded > s->n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        l->v1[i] = (float)(signed char)s->p[i] * scale[i % l->units] * by[i / l->units];
+    *s = str_sub(*s, padded, s->n);
+    return true;
+}
+
+static bool take_weights(struct classifier_layers *l, struct str *s) {
+    float scale[UNITS_MAX], by[EMBEDDING_MAX + NUMBERS_MAX + FLAGS];
+    if (!take(s, &l->keep, sizeof l->keep) || !take(s, scale, l->units * sizeof *scale) ||
+        !take(s, by, inputs_of(l) * sizeof *by) || !take_wide(l, s, scale, by) ||
+        !take(s, l->c1, l->units * sizeof(float)))
+        return false;
+    for (uint32_t u = 0; u < l->units; u++)
+        if (!take(s, l->v2 + (size_t)u * SUMS_HEADS, l->heads * sizeof(float)))
+            return false;
+    return take(s, l->c2, l->heads * sizeof(float)) &&
+           take(s, l->calibration, (size_t)2 * l->heads * sizeof(float)) && s->n == 0;
+}
+
+static bool all_finite(const float *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(p[i]))
+            return false;
+    return true;
+}
+
+struct classifier_layers *classifier_layers_parse(struct str section, uint32_t embedding,
+                                                  uint32_t heads, bool *ret_nomem) {
+    uint32_t size[2];
+    *ret_nomem = false;
+    if (!take(&section, size, sizeof size) || size[0] < 1 || size[0] > NUMBERS_MAX || size[1] < 1 ||
+        size[1] > UNITS_MAX || heads > SUMS_HEADS || embedding > EMBEDDING_MAX)
+        return NULL;
+    struct classifier_layers *l = calloc(1, sizeof *l);
+    if (l) {
+        l->embedding = embedding;
+        l->numbers = size[0];
+        l->units = size[1];
+        l->heads = heads;
+    }
+    size_t wide = l ? inputs_of(l) * l->units : 0;
+    size_t all = wide + (l ? (size_t)l->units * (1 + SUMS_HEADS) + SUMS_HEADS + 2u * heads : 0);
+    if (!l || !(l->v1 = calloc(all, sizeof(float)))) {
+        free(l);
+        *ret_nomem = true;
+        return NULL;
+    }
+    l->c1 = l->v1 + wide;
+    l->v2 = l->c1 + l->units;
+    l->c2 = l->v2 + (size_t)l->units * SUMS_HEADS;
+    l->calibration = l->c2 + SUMS_HEADS;
+    if (!take_weights(l, &section) || !isfinite(l->keep) || !all_finite(l->v1, all)) {
+        classifier_layers_free(l);
+        return NULL;
+    }
+    return l;
+}
+
+void classifier_layers_free(struct classifier_layers *l) {
+    if (!l)
+        return;
+    free(l->v1);
+    free(l);
+}
+
+uint32_t classifier_layers_numbers(const struct classifier_layers *l) {
+    return l->numbers;
+}
+
+const float *classifier_layers_calibration(const struct classifier_layers *l) {
+    return l->calibration;
+}
+
+bool classifier_layers_had(const struct classifier_layers *l, const float *row) {
+    for (uint32_t i = 0; i < l->numbers; i++)
+        if (row[l->embedding + i] != 0)
+            return true;
+    return false;
+}
+
+void classifier_layers_mix(const struct classifier_layers *l, const struct classifier_sums *sums,
+                           const float *row, enum safety_direction direction, float *logits) {
+    float h[UNITS_MAX], out[SUMS_HEADS];
+    const float flags[FLAGS] = {direction == SAFETY_OUTPUT, direction == SAFETY_PASSAGE};
+    const size_t read = (size_t)l->embedding + l->numbers;
+    memcpy(h, l->c1, l->units * sizeof *h);
+    memcpy(out, l->c2, sizeof out);
+    sums->add_products(l->v1, l->units, row, read, h);
+    sums->add_products(l->v1 + read * l->units, l->units, flags, FLAGS, h);
+    for (uint32_t u = 0; u < l->units; u++)
+        if (!(h[u] > 0))
+            h[u] = 0;
+    sums->add_heads(l->v2, h, l->units, out);
+    for (uint32_t i = 0; i < l->heads; i++)
+        logits[i] = l->keep * logits[i] + out[i];
+}
