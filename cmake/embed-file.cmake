@@ -8,5 +8,5 @@ file(WRITE ${OUT} "/* Generated from a file of the repository by cmake/embed-fil
 extern const unsigned char ${SYMBOL}[];
 extern const size_t ${SYMBOL}_size;
 const size_t ${SYMBOL}_size = ${size};
-const unsigned char ${SYMBOL}[] = {${bytes}0};
+_Alignas(16) const unsigned char ${SYMBOL}[] = {${bytes}0}; /* as malloc() aligns */
 ")

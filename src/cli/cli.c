@@ -152,6 +152,9 @@ static void print_entry(const char *left, const char *text) {
             n = width;
             while (n > 1 && rest.p[n] != ' ')
                 n--;
+            if (n == 1) /* one word is longer than the column */
+                while (n < rest.n && rest.p[n] != ' ')
+                    n++;
         }
         printf("%.*s\n", (int)n, rest.p);
         rest = str_trim(str_sub(rest, n, rest.n));

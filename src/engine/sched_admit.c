@@ -91,7 +91,8 @@ static double busy_ns(const struct sched *s, int64_t now, int answers) {
 /* Tokens of a running job's prompt that are left to compute after the running step. */
 static int left_to_read(const struct job *j) {
     int done = j->computed_after > j->slot->computed ? j->computed_after : j->slot->computed;
-    return job_generating(j) ? 0 : j->slot->tokens.n - done;
+    int left = j->slot->tokens.n - done; /* less than none: guesses stand behind what is there */
+    return job_generating(j) || left < 0 ? 0 : left;
 }
 
 static int answering(const struct sched *s, bool background) {
@@ -113,6 +114,15 @@ static int add_ahead(const struct sched *s, const struct job *list, const struct
     return n;
 }
 
+/* Slots for those to come. Whoever is just being given one, while his state is copied, still waits
+ * and takes his place there. */
+static int idle_slots(const struct sched *s) {
+    int n = s->o.slots;
+    for (const struct job *j = s->running; j; j = j->next)
+        n--;
+    return n;
+}
+
 /* From now to the job's first token; 0 when there is no memory to say. */
 static double predict(struct sched *s, struct job *j, int64_t now) {
     rank_all(s, j);
@@ -122,7 +132,7 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
     struct forecast_request *ahead = calloc(others + 1, sizeof(*ahead));
     struct forecast_state st = {.running = running,
                                 .ahead = ahead,
-                                .idle = slots_idle(s->slots),
+                                .idle = idle_slots(s),
                                 .cells = s->o.cells - reserved(s),
                                 .quick = (int)(QUICK_NS / s->forecast.prompt_ns),
                                 .quick_chunk = sched_chunk(s, answers, true),
@@ -160,7 +170,7 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
  * that he makes it, and not at the same moment as those who were refused before him. */
 static uint32_t retry_after_ms(struct sched *s, double wait_ns, int64_t now) {
     int64_t at = now + (int64_t)wait_ns;
-    if (slots_idle(s->slots) == 0 && s->retry_ns > at)
+    if (idle_slots(s) == 0 && s->retry_ns > at)
         at = s->retry_ns;
     s->retry_ns = at + (int64_t)(s->request_ns / (s->o.slots > 0 ? s->o.slots : 1));
     int64_t ms = (at - now) / MS;
@@ -188,7 +198,8 @@ static int64_t deadline_of(const struct sched *s, const struct job *j) {
         return 0;
     if (j->chat.deadline_ms >= 0)
         return j->chat.deadline_ms * MS;
-    if (!s->running && !s->waiting && !s->coming)
+    bool first = !s->coming || (j->id && j->id < s->coming->id); /* of those being read */
+    if (!s->running && !s->waiting && first)
         return 0;
     double alone = forecast_step_ns(&s->forecast, 1, j->fresh) * ALONE_MARGIN;
     int64_t usual = s->o.deadline_ms * MS;
@@ -205,14 +216,22 @@ static int fresh_tokens(struct sched *s, const struct job *j) {
     return n - slow + (int)(slow * forecast_step_ns(&s->forecast, 1, 0) / s->forecast.prompt_ns);
 }
 
+/* Those that wait, and those that came before the job and are being read still. */
+static int queued_before(const struct sched *s, const struct job *j) {
+    int n = s->n_waiting;
+    for (const struct job *c = s->coming; c && c->id < j->id; c = c->next)
+        n++;
+    return n;
+}
+
 /* j->fresh is known. */
 static enum err may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     int64_t now = clock_mono_ns();
     char why[256];
     j->submitted_ns = now;
-    j->at_once = slots_idle(s->slots) > 0 && !s->waiting;
+    j->at_once = idle_slots(s) > 0 && !s->waiting;
     double ns = j->predicted_ns = predict(s, j, now);
-    int queued = s->n_waiting + s->n_coming;
+    int queued = queued_before(s, j);
     if (queued >= (int64_t)s->o.max_queued * (j->chat.wait ? SCHED_PATIENT : 1)) {
         snprintf(why, sizeof(why), "the model is busy: %d requests are waiting already", queued);
         return refuse(s, ns, now, why, ei);

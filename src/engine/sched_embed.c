@@ -10,7 +10,7 @@
     96 /* tokens that somebody who comes meanwhile waits for: some 30 ms on two cores */
 #define BACKGROUND_PAUSE 9           /* times as long as a batch took, answers have the cores */
 #define LIST_PATIENCE    (300 * MS)  /* a list goes before first words after so long */
-#define HELD_MOST        (2000 * MS) /* after so long the background has a batch, come who may */
+#define HELD_MOST        (2000 * MS) /* so long the background has none before a first word */
 #define HOLD_TIMES       8           /* as long as the text took, if that is longer than hold_ms */
 #define FOLLOW_MOST      (15 * MS)   /* later than that is not at once */
 #define FOLLOW_OFTEN     0.5
@@ -111,7 +111,8 @@ bool sched_first_word_is_awaited(const struct sched *s) {
     return false;
 }
 
-/* The background has waited long enough: now it goes before everybody, once. */
+/* The background has waited long enough: now it has a batch before answers and first words;
+ * people's texts still go before it. */
 static bool has_waited(const struct embed_job *j, int64_t now) {
     return now - j->served_ns >= HELD_MOST;
 }
@@ -266,6 +267,7 @@ bool sched_embed_round(struct sched *s) {
         return false;
     int n = batch_of(j, &total);
     enum err e = embed_batch(s, j, n, total, &ei);
+    s->calm = 0;
     int64_t end = clock_mono_ns();
     bool called_off = e == ERR_CANCELLED && s->yields;
     s->yields = false;

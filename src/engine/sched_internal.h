@@ -112,9 +112,9 @@ struct sched {
     int64_t hold_ns;        /* until then background embeddings wait for a question */
     int64_t background_ns;  /* when they last had a batch, and how long it took */
     int64_t background_took_ns;
-    int64_t rest_ns;      /* nothing is to be done until then but for news; 0 = nothing at all */
-    double between_ns;    /* computed since running answers last had a step */
-    int calm;             /* answers in the last step, if it was of answers only; else 0 */
+    int64_t rest_ns;   /* nothing is to be done until then but for news; 0 = nothing at all */
+    double between_ns; /* computed since running answers last had a step */
+    int calm;          /* answers in the last step, of only them, if nothing came since; else 0 */
     int background_steps; /* steps in which background answers stood back */
     int64_t keep_ns;      /* until then nothing is kept */
     double keep_token_ns; /* keeping took so long for each token, smoothed; 0 = not known */

@@ -54,6 +54,7 @@ static void keep(struct sched *s, const struct slot *slot, int64_t begin) {
                          slot->computed);
     pthread_mutex_lock(&s->state);
     s->step_ends_ns = 0;
+    s->calm = 0;
     int64_t took = clock_mono_ns() - begin;
     s->keep_ns = begin + took + took * KEEP_SHARE;
     s->prefill_ns += (double)took;

@@ -271,6 +271,8 @@ static struct step build_step(struct sched *s) {
     }
     pthread_mutex_lock(&s->lock);
     step.sequences = s->n_live;
+    if (s->n_live > 0 && !s->stop) /* one was cancelled before the others were added */
+        atomic_store(&s->abort, false);
     pthread_mutex_unlock(&s->lock);
     step.decodes = decodes;
     for (const struct job *j = s->running; j; j = j->next)

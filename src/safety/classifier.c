@@ -31,9 +31,9 @@ struct classifier {
     char name[NAME_LEN];
     uint32_t version, bits, dim, embedding, hidden, heads, inputs;
     int kind[CLASSIFIER_HEADS_MAX]; /* a safety_category or HEAD_HARMFUL */
-    const int8_t *table;            /* these point into data */
+    const int8_t *table;            /* these point into the model */
     const float *row_scale, *w1, *b1, *w2, *w3, *b2, *calibration;
-    char *data;                       /* owned; aligned for float */
+    char *data;                       /* owned; NULL = the model in the program */
     float *wide2, *wide3;             /* owned: w2 and w3 with rows of SUMS_HEADS */
     struct classifier_layers *layers; /* owned; NULL = a model without */
     const struct classifier_sums *sums;
@@ -146,7 +146,8 @@ static bool digest_fits(struct str bytes, char hex[SHA256_HEX_LEN + 1]) {
     return memcmp(hex, stored, SHA256_HEX_LEN) == 0;
 }
 
-enum err classifier_parse(struct str bytes, struct classifier **ret, struct errinfo *ei) {
+/* bytes: aligned for float. They are kept when they stay, else copied. */
+static enum err parse(struct str bytes, bool stay, struct classifier **ret, struct errinfo *ei) {
     if (bytes.n < sizeof MAGIC + SHA256_LEN || bytes.n > FILE_MAX ||
         memcmp(bytes.p, MAGIC, sizeof MAGIC - 1) != 0)
         return err_set(ei, ERR_CORRUPT, "this is no model of the safety classifier");
@@ -156,16 +157,16 @@ enum err classifier_parse(struct str bytes, struct classifier **ret, struct erri
                        "the safety classifier's model is damaged: its checksum "
                        "does not fit");
     struct classifier *c = calloc(1, sizeof *c);
-    if (c)
+    if (c && !stay)
         c->data = malloc(bytes.n);
-    if (!c || !c->data) {
+    if (!c || (!stay && !c->data)) {
         classifier_free(c);
         return err_set(ei, ERR_NOMEM, NULL);
     }
-    memcpy(c->data, bytes.p, bytes.n);
+    const char *data = stay ? bytes.p : memcpy(c->data, bytes.p, bytes.n);
     memcpy(c->digest, hex, sizeof c->digest - 1);
     bool nomem = false;
-    struct reader r = {c->data + sizeof MAGIC - 1, bytes.n - SHA256_LEN - (sizeof MAGIC - 1)};
+    struct reader r = {data + sizeof MAGIC - 1, bytes.n - SHA256_LEN - (sizeof MAGIC - 1)};
     if (!read_sizes(c, &r) || !read_heads(c, &r) || !read_weights(c, &r) ||
         !read_layers(c, &r, &nomem)) {
         classifier_free(c);
@@ -184,6 +185,10 @@ enum err classifier_parse(struct str bytes, struct classifier **ret, struct erri
     }
     *ret = c;
     return ERR_OK;
+}
+
+enum err classifier_parse(struct str bytes, struct classifier **ret, struct errinfo *ei) {
+    return parse(bytes, false, ret, ei);
 }
 
 enum err classifier_open(const char *path, struct classifier **ret, struct errinfo *ei) {
@@ -213,8 +218,8 @@ extern const unsigned char safety_model_bin[];
 extern const size_t safety_model_bin_size;
 
 enum err classifier_open_builtin(struct classifier **ret, struct errinfo *ei) {
-    return classifier_parse((struct str){(const char *)safety_model_bin, safety_model_bin_size},
-                            ret, ei);
+    return parse((struct str){(const char *)safety_model_bin, safety_model_bin_size}, true, ret,
+                 ei);
 }
 
 void classifier_free(struct classifier *c) {

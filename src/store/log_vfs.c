@@ -1,12 +1,14 @@
 /* The log of the writer's connection: what a group writes goes to the kernel in a few large writes.
  *
  * SQLite writes each page of a commit as two small writes, its frame's head and the page, one
- * behind the other. Here they gather in a buffer while they are contiguous; it goes out when it is
- * full, when something else is asked of the file, and with the frame that ends a commit, whose page
- * is never held: a commit stands in the file when SQLite has written it, as ever, and syncs and the
- * log's index, through which readers see it, come behind that. A frame's head (24 bytes) says in
- * bytes 4 to 7 how many pages the database has, in those that end a commit, or 0
- * (https://sqlite.org/fileformat.html#walformat).
+ * behind the other. During a group's commit (log_gather()) they gather in a buffer here while they
+ * are contiguous; it goes out when it is full, when something else is asked of the file, and with
+ * the frame that ends the commit, whose page is never held: a commit stands in the file when SQLite
+ * has written it, as ever, and syncs and the log's index, through which readers see it, come behind
+ * that. Pages that SQLite writes before a commit, for want of memory, are not held: nothing is left
+ * of a transaction that is rolled back, and what fails to be written fails the commit. A frame's
+ * head (24 bytes) says in bytes 4 to 7 how many pages the database has, in those that end a commit,
+ * or 0 (https://sqlite.org/fileformat.html#walformat).
  *
  * It stands on whatever VFS is the default; all files but that log are that one's own. */
 #include <stdlib.h>
@@ -24,14 +26,15 @@ struct log_file {
     sqlite3_file *real;  /* behind this struct */
     char *gathered;      /* owned; GATHERED_MAX bytes */
     sqlite3_int64 at, n; /* where they belong */
-    bool ending;         /* the page comes that ends a commit */
+    bool gathering;      /* else the buffer is empty and everything goes straight through */
+    bool ending;         /* what comes ends the commit, and goes straight through, too */
 };
 
 static struct log_file *log_of(sqlite3_file *f) {
     return (struct log_file *)(void *)f;
 }
 
-/* After a failure nothing of it is written again: SQLite gives the commit up. */
+/* After a failure nothing of it is written again: the commit has failed. */
 static int send(struct log_file *l) {
     sqlite3_int64 n = l->n;
     l->n = 0;
@@ -57,14 +60,15 @@ static bool ends_commit(const unsigned char *head, int n) {
 
 static int log_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at) {
     struct log_file *l = log_of(f);
-    bool last = l->ending;
     int rc = SQLITE_OK;
+    if (!l->gathering || l->ending)
+        return l->real->pMethods->xWrite(l->real, p, n, at);
     l->ending = ends_commit(p, n);
     if (l->n && (at != l->at + l->n || l->n + n > GATHERED_MAX))
         rc = send(l);
     if (rc)
         return rc;
-    if (last || n > GATHERED_MAX)
+    if (n > GATHERED_MAX)
         return l->real->pMethods->xWrite(l->real, p, n, at);
     if (!l->n)
         l->at = at;
@@ -130,6 +134,17 @@ static const sqlite3_io_methods log_methods = {
     .xSectorSize = log_sector,
     .xDeviceCharacteristics = log_device,
 };
+
+void log_gather(struct conn *c, bool on) {
+    sqlite3_file *f = NULL;
+    if (sqlite3_file_control(c->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &f) != SQLITE_OK || !f ||
+        f->pMethods != &log_methods)
+        return; /* the default VFS's */
+    struct log_file *l = log_of(f);
+    l->gathering = on;
+    l->ending = false;
+    l->n = 0; /* of a commit that failed */
+}
 
 /* ---- the VFS ---- */
 

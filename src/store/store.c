@@ -1,7 +1,9 @@
 /* The store's threads: one writer that commits in groups, a few readers, and two bounded queues.
  *
- *   store_write() ─→ writes ─→ writer: BEGIN · (SAVEPOINT op RELEASE)… · COMMIT (sync) ─→ done, per
- * loop store_read()  ─→ reads  ─→ readers: BEGIN (snapshot) · op… · COMMIT              ─→ done
+ *   store_write() ─→ writes ─→ writer:  BEGIN · op… · COMMIT (sync)       ─→ done, per loop
+ *   store_read()  ─→ reads  ─→ readers: BEGIN (snapshot) · op… · COMMIT   ─→ done
+ *
+ * An operation that may be run again has no savepoint of its own (run_light()).
  *
  * Invariants: done(ERR_OK) of a write is posted only after its COMMIT returned; a group is durable
  * as a whole or not there; an operation that failed leaves nothing. The writer checkpoints, when it
@@ -303,6 +305,13 @@ static enum err begin_write(struct store *s, struct errinfo *ei) {
     return e ? conn_explain(s->writer, s->path, e, ei) : ERR_OK;
 }
 
+static enum err commit_write(struct store *s) {
+    log_gather(s->writer, true);
+    enum err e = step_cached(s->writer, sql_commit);
+    log_gather(s->writer, false);
+    return e;
+}
+
 /* Undoes all that the group did so far. */
 static enum err begin_anew(struct store *s, struct errinfo *ei) {
     enum err e = conn_exec(s->writer, "ROLLBACK");
@@ -437,7 +446,7 @@ static bool write_group(struct store *s, struct op *first) {
             tail = &op->next;
         }
     }
-    if (!e && (e = step_cached(s->writer, sql_commit)))
+    if (!e && (e = commit_write(s)))
         conn_explain(s->writer, s->path, e, &ei);
     if (e) {
         log_hard(e, &ei);

@@ -39,6 +39,8 @@ struct store_tx {
 
 /* ---- log_vfs.c: the VFS of who writes; NULL = the default one ---- */
 const char *log_vfs(void);
+/* Around a commit: its frames go out together. Its writer alone. */
+void log_gather(struct conn *c, bool on);
 
 /* ---- db.c: connections ---- */
 enum conn_mode {

@@ -26,6 +26,7 @@ static void make_whole(struct turn *t) {
 }
 
 enum step_result turn_step_append(struct turn *t, struct errinfo *ei) {
+    t->begun = t->answer;
     atomic_store(&t->append, APPEND_QUEUED);
     if (t->answered)
         make_whole(t);

@@ -142,7 +142,7 @@ static enum err note_key(struct store_tx *tx, struct turn *t, struct errinfo *ei
 static const struct message *take_answer(struct turn *t) {
     enum append_state was = APPEND_QUEUED;
     if (atomic_compare_exchange_strong(&t->append, &was, APPEND_TAKEN) || was == APPEND_TAKEN)
-        return &t->answer;
+        return &t->begun;
     atomic_store(&t->append, APPEND_TAKEN_WHOLE);
     return &t->whole;
 }

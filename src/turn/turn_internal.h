@@ -274,6 +274,7 @@ struct turn {
     struct message question, answer; /* question.message_id not set: regenerating */
     char title[TITLE_SIZE];          /* of a conversation that has none yet, else "" */
     _Atomic enum append_state append;
+    struct message begun; /* the answer's row as it is appended otherwise */
     struct message whole; /* the answer's final row, from WHOLE on */
 
     struct trace trace;

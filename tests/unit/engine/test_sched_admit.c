@@ -288,6 +288,30 @@ static void places_are_in_order_of_arrival(void **state) {
     fixture_deinit(&f);
 }
 
+/* Too many are waiting for who comes last, not for those who came before and are read still. */
+static void who_comes_last_finds_the_queue_full(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller c[3] = {0};
+    struct errinfo ei;
+    struct sched_chat chat[3];
+    const struct sched_glance unknown = {.likely = 10, .most = 20};
+    fixture_init(&f, 1);
+    f.s->o.max_queued = 2;
+    for (int i = 0; i < 3; i++) {
+        chat[i] = request(&f, &c[i], "first>", 3);
+        chat[i].deadline_ms = 0;
+        assert_int_equal(sched_chat_glance(f.s, &chat[i], &unknown, &ei), ERR_OK);
+    }
+    assert_int_equal(submit(&f, &chat[0], NULL, &ei), ERR_OK);
+    assert_int_equal(submit(&f, &chat[1], NULL, &ei), ERR_OK);
+    assert_int_equal(submit(&f, &chat[2], NULL, &ei), ERR_OVERLOADED);
+    run_all(&f);
+    assert_int_equal(c[0].n, 3);
+    assert_int_equal(c[1].n, 3);
+    fixture_deinit(&f);
+}
+
 /* Whatever comes of submitting, the place is free. */
 static void place_is_given_up_with_a_prompt_that_cannot_be(void **state) {
     (void)state;
@@ -728,6 +752,7 @@ int main(void) {
         cmocka_unit_test(glance_refuses_what_would_be_refused),
         cmocka_unit_test(burst_is_let_in_or_refused_before_any_prompt_is_read),
         cmocka_unit_test(places_are_in_order_of_arrival),
+        cmocka_unit_test(who_comes_last_finds_the_queue_full),
         cmocka_unit_test(place_is_given_up_with_a_prompt_that_cannot_be),
         cmocka_unit_test(nobody_waits_while_states_are_copied),
         cmocka_unit_test(first_word_after_the_deadline_is_refused),

@@ -4,7 +4,7 @@
  *   sending → reading → ready
  *        └───────┴────→ failed */
 import { computed, signal } from '@preact/signals';
-import { del, get, sentence, sleep } from '../api/client.ts';
+import { ApiError, del, get, sentence, sleep } from '../api/client.ts';
 import type { Document } from '../api/types.ts';
 import { uploadFile } from '../api/upload.ts';
 import { announce, reportError } from './ui.ts';
@@ -40,7 +40,10 @@ async function untilRead(id: number, document: Document): Promise<void> {
   let now = document;
   while (isThere(id) && (now.status === 'pending' || now.updating)) {
     await sleep(LOOK_AGAIN_MS);
-    now = await get<Document>(`/api/v1/documents/${document.doc_id}`);
+    now = await get<Document>(`/api/v1/documents/${document.doc_id}`).catch((error: unknown) => {
+      if (error instanceof ApiError && (error.isNetwork || error.status >= 500)) return now; // the server is coming back
+      throw error;
+    });
   }
   if (now.status === 'failed') throw new Error(sentence(now.error ?? 'It could not be read'));
 }
@@ -50,7 +53,7 @@ async function send(id: number, file: File): Promise<void> {
   try {
     const { document, isNew } = await uploadFile(file, { kind: 'own' }, (bytes) => change(id, { sent: file.size ? bytes / file.size : 1 }));
     if (!isThere(id)) {
-      if (isNew) await del(`/api/v1/documents/${document.doc_id}`); // taken back while it was on its way
+      if (isNew) await del(`/api/v1/documents/${document.doc_id}`).catch(reportError); // taken back while it was on its way
       return;
     }
     change(id, { state: 'reading', made: isNew ? document.doc_id : null });

@@ -212,14 +212,17 @@ export class Chat {
 
   private fail(error: unknown, retry: (() => void) | undefined): void {
     const message = error instanceof Error ? error.message : String(error);
-    const text = this.sending.value?.text ?? null;
+    const sending = this.sending.value;
+    const text = sending?.text ?? null;
     const refused = isRefusal(error);
+    // An edited question would be posted as a new one from where one writes.
+    const follows = sending?.parentId === this.leafId;
     batch(() => {
       const live = this.live.value;
       this.live.value = null;
       this.sending.value = null;
-      if (live && retry) this.problem.value = { message, retry: refused ? null : retry, text: refused ? null : text };
-      if (refused) this.returned.value = text;
+      if (live && retry) this.problem.value = { message, retry: refused ? null : retry, text: refused && follows ? null : text };
+      if (refused && follows) this.returned.value = text;
     });
     announce(`That did not work: ${message}`);
     if (!retry) reportError(error);

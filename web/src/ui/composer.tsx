@@ -122,10 +122,11 @@ function ComposerFor({ draftKey }: { draftKey: string }): JSX.Element {
   };
 
   const onPaste = (e: ClipboardEvent): void => {
-    const files = e.clipboardData?.files;
-    if (!files?.length) return;
+    const data = e.clipboardData;
+    // Cells and paragraphs of office programs bring a picture of themselves along with their text.
+    if (!data?.files.length || data.types.includes('text/plain')) return;
     e.preventDefault();
-    attach(files);
+    attach(data.files);
   };
 
   return (
