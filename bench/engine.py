@@ -296,6 +296,8 @@ class Bench:
 
     def measure_turns(self):
         n = 2 if self.o.quick else 4
+        for s in (self.engine, self.llama):
+            ask(s.port, self.texts.chat(0, max_tokens=1, wait=True))  # after whoever the row before left there
         talks = {s: [self.conversation(s, i) for i in range(n if s is self.engine else max(1, n // 2))] for s in (self.engine, self.llama)}
         second, tenth = ({s: statistics.median(t[k] for t in talks[s]) for s in talks} for k in (1, 9))
         self.row("TTFT of turn 10 against turn 2", f"{tenth[self.engine]:.0f} / {second[self.engine]:.0f} ms",
