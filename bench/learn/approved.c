@@ -55,17 +55,17 @@ static void measure_latency(struct embedder *m, const struct pair *p, size_t n, 
         known[i] = need(question_form_new(p[i % n].a));
     for (size_t k = 0; k < ASKED; k++) {
         struct errinfo ei = {0};
-        int d;
-        float *q;
+        struct embedded q;
         int64_t begin = clock_mono_ns();
-        if (embedder_run(m, &p[k % n].b, 1, &q, &d, &ei))
+        if (embedder_run(m, &p[k % n].b, 1, UPSTREAM_EMBED_PLAIN, &q, &ei))
             die(ei.message);
         struct question_form *form = need(question_form_new(p[k % n].b));
         for (size_t i = 0; i < KNOWN; i++)
-            found += approved_is_same(known[i], form, ranker_dot(v + 2 * (i % n) * dims, q, dims));
+            found += approved_is_same(known[i], form,
+                                      ranker_dot(v + 2 * (i % n) * dims, q.vectors, dims));
         ms[k] = (double)(clock_mono_ns() - begin) / 1e6;
         question_form_free(form);
-        free(q);
+        embedded_deinit(&q);
     }
     for (size_t i = 0; i < KNOWN; i++)
         question_form_free(known[i]);

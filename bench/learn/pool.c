@@ -57,34 +57,31 @@ float *embed_cached(struct embedder *m, const char *cache, const struct str *tex
     char path[600];
     struct errinfo ei = {0};
     uint64_t hash = 0;
-    float *v;
-    int dims = 0;
+    struct embedded part;
     struct stat st;
     for (size_t i = 0; i < n; i++)
         hash = hash * 31 + words_hash(texts[i]);
     struct str probe = STR("probe");
-    check(embedder_run(m, &probe, 1, &v, &dims, &ei), &ei);
-    free(v);
-    size_t bytes = n * (size_t)dims * sizeof(float);
+    check(embedder_run(m, &probe, 1, UPSTREAM_EMBED_PLAIN, &part, &ei), &ei);
+    const size_t dims = (size_t)part.dimensions, bytes = n * dims * sizeof(float);
+    embedded_deinit(&part);
+    float *v = need(malloc(bytes));
     snprintf(path, sizeof path, "%s/%s-%016llx.f32", cache, embedder_model(m),
              (unsigned long long)hash);
-    *ret_dims = (size_t)dims;
+    *ret_dims = dims;
     FILE *f = stat(path, &st) == 0 && (size_t)st.st_size == bytes ? fopen(path, "rb") : NULL;
     if (f) {
-        v = need(malloc(bytes));
         if (fread(v, 1, bytes, f) != bytes)
             die("the cached embeddings cannot be read");
         fclose(f);
         return v;
     }
     fprintf(stderr, "embedding %zu texts (once; they are kept in %s)\n", n, cache);
-    v = need(malloc(bytes));
     for (size_t i = 0; i < n; i += BATCH) { /* small ones: a loaded machine answers each in time */
         size_t some = n - i < BATCH ? n - i : BATCH;
-        float *part;
-        check(embedder_run(m, texts + i, some, &part, &dims, &ei), &ei);
-        memcpy(v + i * (size_t)dims, part, some * (size_t)dims * sizeof *v);
-        free(part);
+        check(embedder_run(m, texts + i, some, UPSTREAM_EMBED_PLAIN, &part, &ei), &ei);
+        memcpy(v + i * dims, part.vectors, some * dims * sizeof *v);
+        embedded_deinit(&part);
         if (i % 512 == 0)
             fprintf(stderr, "  %zu of %zu\n", i, n);
     }
