@@ -163,9 +163,9 @@ class HardParley(SeededParley):
 
 
 class Chaos:
-    def __init__(self, o, parleys, mocks, clock):
+    def __init__(self, o, parleys, mocks, clock, own=None):
         self.o, self.parleys, self.mocks, self.clock = o, parleys, mocks, clock
-        self.main, self.own = parleys[0], parleys[1] if len(parleys) > 1 else None
+        self.main, self.own = parleys[0], own
         self.random, self.done, self.when = random.Random(o.seed), {}, []
         self.acts = [self.kill_server, self.stop_server, self.kill_upstream, self.stop_upstream, self.kill_supervisor, self.stop_supervisor,
                      self.lock_database, self.cut_connections, self.step_clock]
@@ -400,7 +400,7 @@ def alone(o):
             if not p:
                 continue
             try:
-                for death, gaps in asyncio.run(deaths(o, p, Chaos(o, [p, p], [], clock))).items():
+                for death, gaps in asyncio.run(deaths(o, p, Chaos(o, [p], [], clock, p))).items():
                     print(f"{model}, {death}: stood still for", ", ".join(f"{gap:.2f}" for gap in gaps), "s")
                     rows.append((f"{model}, {death}", max(gaps), "s", 2, "lower"))
                 print("".join(line for line in open(p.log, encoding="utf-8", errors="replace") if "engine.ready" in line)[-1500:], end="")
@@ -450,7 +450,7 @@ def main():
             own = start_own(o, work, clock, SMALL_MODEL, "--embedding-model", "none") if o.engine_users else None
             if own:
                 parleys.append(own)
-            chaos = Chaos(o, parleys, mocks, clock)
+            chaos = Chaos(o, parleys, mocks, clock, own)
             asyncio.run(play(o, parleys, chaos))
             leaks, cpu = end(parleys)
             compared = [compare(p) for p in parleys]

@@ -5,8 +5,8 @@ The complete program with its embedded models (chat, embeddings). Documents are 
 vectors: chunks a second, and the share that the model process (embedding) has of the CPU time. Then users in a closed loop ask about
 them; rounds without and with new documents coming in beside alternate, a feeder keeps some waiting all the time. TTFT: from the
 request's last byte sent to the first content received, at the client. Beside the times stand counts that do not hang on what else the
-machine does: tokens of prompts that were computed for an answer, batches of documents that the engine embedded in a second, and of these
-those that it called off for somebody who came.
+machine does: tokens of prompts that were computed for an answer, batches of documents that the engine embedded in a second, and beside
+them those that it called off for somebody who came.
 """
 
 import argparse

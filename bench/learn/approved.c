@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/vector.h"
 #include "cli/embedder.h"
 #include "learn/ranker_internal.h"
 #include "world.h"
@@ -62,7 +63,7 @@ static void measure_latency(struct embedder *m, const struct pair *p, size_t n, 
         struct question_form *form = need(question_form_new(p[k % n].b));
         for (size_t i = 0; i < KNOWN; i++)
             found += approved_is_same(known[i], form,
-                                      ranker_dot(v + 2 * (i % n) * dims, q.vectors, dims));
+                                      vector_dot(v + 2 * (i % n) * dims, q.vectors, dims));
         ms[k] = (double)(clock_mono_ns() - begin) / 1e6;
         question_form_free(form);
         embedded_deinit(&q);
@@ -92,7 +93,7 @@ void bench_approved(struct embedder *m, const char *questions, const char *cache
         struct question_form *a = need(question_form_new(p[i].a));
         struct question_form *b = need(question_form_new(p[i].b));
         bool is =
-            approved_is_same(a, b, ranker_dot(v + 2 * i * dims, v + (2 * i + 1) * dims, dims));
+            approved_is_same(a, b, vector_dot(v + 2 * i * dims, v + (2 * i + 1) * dims, dims));
         served += is;
         if (is && !p[i].same)
             printf("  wrongly the same: \"%.*s\" and \"%.*s\"\n", STR_ARG(p[i].a), STR_ARG(p[i].b));

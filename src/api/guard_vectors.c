@@ -46,8 +46,9 @@ bool guard_vectors_ask(struct call *c, const struct str *texts, size_t n, struct
         return false;
     int ms = c->api->o.guard_wait_ms;
     timer_start(v->patience, ms > 0 ? ms : GUARD_VECTORS_MS, false);
-    if (upstream_embed(c->client, STR_NULL, texts, n, UPSTREAM_EMBED_LAYERS, on_embedded, v,
-                       &v->call, &ei) == ERR_OK)
+    if (upstream_embed(c->client, STR_NULL, texts, n,
+                       s->layer_numbers ? UPSTREAM_EMBED_LAYERS : UPSTREAM_EMBED_PLAIN, on_embedded,
+                       v, &v->call, &ei) == ERR_OK)
         return true;
     timer_free(v->patience);
     v->patience = NULL;

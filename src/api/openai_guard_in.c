@@ -479,20 +479,13 @@ static void submit_judging(void *arg) {
 
 /* The text of a message as add_text() puts it together. STR_NULL: none, or too long. */
 static struct str text_of(struct call *c, json_val *message) {
-    json_val *content = json_get(message, "content"), *part;
-    size_t i, n;
+    json_val *content = json_get(message, "content");
     struct buf b;
     struct str s = STR_NULL;
     if (yyjson_is_str(content))
         return yyjson_get_len(content) <= SAFETY_TEXT_MAX ? json_str(content) : STR_NULL;
     buf_init(&b, SAFETY_TEXT_MAX);
-    yyjson_arr_foreach(content, i, n, part) {
-        struct str text = json_get_str(part, "text");
-        if (text.p && b.n && b.p[b.n - 1] != '\n')
-            buf_addc(&b, ' ');
-        buf_adds(&b, text);
-    }
-    if (!buf_err(&b) && b.n)
+    if (!each_text(message, add_text, &b) && b.n)
         s = arena_str(c->arena, buf_str(&b));
     buf_deinit(&b);
     return s;
@@ -503,7 +496,7 @@ static size_t newest_of_person(json_val *list, json_val **ret, size_t most) {
     size_t n = 0;
     for (size_t i = yyjson_arr_size(list); i > 0 && n < most;) {
         json_val *m = yyjson_arr_get(list, --i);
-        if (str_eqz(json_get_str(m, "role"), "user"))
+        if (has_role(m, "user"))
             ret[n++] = m;
     }
     return n;
@@ -614,10 +607,10 @@ static enum err judge_choice(struct judging *j, size_t i, struct str text) {
         struct buf with;
         buf_init(&with, TEXT_CAP);
         e = pii_restore(g->vault, buf_str(&b), &with);
-        if (!e)
+        if (!e && !str_eq(buf_str(&with), text))
             put_answer(j, i, buf_str(&with));
         buf_deinit(&with);
-    } else if (!e) {
+    } else if (!e && !str_eq(buf_str(&b), text)) {
         put_answer(j, i, buf_str(&b));
     }
     buf_deinit(&b);

@@ -29,13 +29,36 @@ static enum err check_stop(json_val *stop, struct errinfo *ei) {
                 : err_param(ei, ERR_INVALID, "stop", "stop must be a string or up to 4 of them");
 }
 
-static enum err check_content(json_val *message, size_t at, struct errinfo *ei) {
+/* Of equal keys the guard reads the first, and a model server that gets them perhaps the last. */
+static bool is_there_twice(const json_val *obj, const char *key) {
+    size_t i, n, times = 0;
+    json_val *k, *v;
+    yyjson_obj_foreach((json_val *)obj, i, n, k, v) times += yyjson_equals_str(k, key);
+    return times > 1;
+}
+
+static bool is_content(json_val *content) {
+    size_t i, n;
+    json_val *part;
+    if (!content || yyjson_is_null(content) || yyjson_is_str(content))
+        return true;
+    bool good = yyjson_is_arr(content);
+    if (good)
+        yyjson_arr_foreach(content, i, n, part) good =
+            good && yyjson_is_obj(part) && !is_there_twice(part, "text");
+    return good;
+}
+
+static enum err check_message(json_val *message, size_t at, struct errinfo *ei) {
     char path[64];
-    json_val *content = json_get(message, "content");
-    if (!content || yyjson_is_null(content) || yyjson_is_str(content) || yyjson_is_arr(content))
+    snprintf(path, sizeof path, "messages[%zu]", at);
+    if (is_there_twice(message, "content") || is_there_twice(message, "role"))
+        return err_param(ei, ERR_INVALID, path, "%s has a member twice", path);
+    if (is_content(json_get(message, "content")))
         return ERR_OK;
     snprintf(path, sizeof path, "messages[%zu].content", at);
-    return err_param(ei, ERR_INVALID, path, "%s must be a string or a list of parts", path);
+    return err_param(ei, ERR_INVALID, path,
+                     "%s must be a string or a list of parts, each an object with one text", path);
 }
 
 enum err openai_check_chat(const json_val *body, struct errinfo *ei) {
@@ -44,8 +67,10 @@ enum err openai_check_chat(const json_val *body, struct errinfo *ei) {
     enum err e = check_stop(json_get(body, "stop"), ei);
     if (e)
         return e;
+    if (is_there_twice(body, "messages"))
+        return err_param(ei, ERR_INVALID, "messages", "messages is there twice");
     yyjson_arr_foreach(json_get(body, "messages"), i, n, m) {
-        if ((e = check_content(m, i, ei)))
+        if ((e = check_message(m, i, ei)))
             return e;
     }
     return ERR_OK;

@@ -79,7 +79,7 @@
     X(M_ENGINE_GUESSED_TOKENS,    COUNTER,   "parley_engine_guessed_tokens_total",    "tokens guessed from the prompt and computed on trust") \
     X(M_ENGINE_RIGHT_TOKENS,      COUNTER,   "parley_engine_guessed_right_total",     "of these, the right ones") \
     X(M_ENGINE_BACKGROUND_BATCHES, COUNTER,  "parley_engine_background_batches_total", "batches of documents' texts that were embedded") \
-    X(M_ENGINE_CALLED_OFF,        COUNTER,   "parley_engine_called_off_total",        "of such batches, those that made way for somebody who came") \
+    X(M_ENGINE_CALLED_OFF,        COUNTER,   "parley_engine_called_off_total",        "batches of documents' texts that made way for somebody who came and are done again; not among those above") \
     X(M_ENGINE_TTFT_SECONDS,      HISTOGRAM, "parley_engine_ttft_seconds",            "time from a request's arrival to its first token") \
     X(M_ENGINE_THREADS,           GAUGE,     "parley_engine_threads",                 "threads that decoding steps run on") \
     X(M_ENGINE_STEP_SECONDS,      HISTOGRAM, "parley_engine_step_seconds",            "time of one compute step")

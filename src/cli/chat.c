@@ -91,7 +91,7 @@ static void print_sources(struct answer *a, const json_val *message) {
         struct str uri = json_get_str(doc, "uri");
         if (!yyjson_is_true(json_get(doc, "cited")))
             continue;
-        print_text(a, any ? STR("\n") : a->newline ? STR("\n") : STR("\n\n"));
+        print_text(a, any || a->newline ? STR("\n") : STR("\n\n"));
         printf("[%d] ", (int)json_get_int(doc, "n", 0));
         plain_print(title.n ? title : json_get_str(doc, "source_name"), false);
         if (heading.n && !str_eq(heading, title)) {

@@ -176,10 +176,7 @@ static int local_server(const struct args *a, bool with_key, bool anew, struct c
     int status = cli_config(a, &c);
     if (status)
         return status;
-    char url[300], socket[300];
-    cli_local_server(a, c, url, socket);
-    snprintf(l->server, sizeof l->server, "%s", url);
-    snprintf(l->unix_socket, sizeof l->unix_socket, "%.127s", socket);
+    cli_local_server(a, c, l->server, l->unix_socket);
     if (with_key)
         status = local_key(a, c, anew, l);
     config_free(c);

@@ -14,7 +14,7 @@
 
 struct chat_login {
     char server[1024];     /* "http://host:port" */
-    char unix_socket[128]; /* "" = TCP */
+    char unix_socket[300]; /* "" = TCP */
     char key[256];         /* "" = none */
     bool local;            /* the key is the kept one: it may be made anew when it is refused */
 };

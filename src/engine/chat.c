@@ -414,7 +414,7 @@ void engine_chat(struct engine *en, struct http_request *r) {
         e = check(c, &ei);
     text_stream_init(&c->text, c->request.stops, c->request.n_stops);
     memcpy(c->id, "chatcmpl-", 9);
-    crypto_token(c->id + 9, 24);
+    crypto_name(c->id + 9, 24);
     c->answer = (struct render_answer){c->id, clock_wall_ms() / 1000,
                                        c->adapter > 0 ? c->request.model.p : en->o->chat_name,
                                        c->request.include_usage};

@@ -50,7 +50,7 @@ static enum err shared_tokens(const struct model *m, struct openings *o,
         enum err e = m->ops->prompt(m, other, 1 + with_user, false, STR_NULL, &head, &ei);
         if (!e) {
             openings_keep(o, other[0].content, with_user, &head);
-            n = tokens_common(&head, prompt);
+            n = tokens_common(&head, head.n, prompt, prompt->n);
         }
         tokens_deinit(&head);
         if (e)

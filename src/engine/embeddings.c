@@ -56,9 +56,9 @@ static void add_vector(struct buf *out, const struct embedding *e, float *v) {
     if (e->dimensions < m->dimensions)
         shorten(v, e->dimensions);
     add_numbers(out, e->base64, v, e->dimensions);
-    if (e->layers && m->beneath) {
+    if (e->layers && m->layer_numbers) {
         buf_addz(out, ",\"layers\":");
-        add_numbers(out, e->base64, v + m->dimensions, m->beneath);
+        add_numbers(out, e->base64, v + m->dimensions, m->layer_numbers);
     }
 }
 

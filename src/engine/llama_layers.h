@@ -25,8 +25,8 @@ struct llama_layers {
     size_t seen; /* layers that came */
 };
 
-/* How many layers of a model are read: all but the first, none when that is more than a caller
- * could want of a text. */
+/* How many layers of a model are read: all but the first of a BERT; none of other architectures, or
+ * when that is more numbers than a caller could want of a text. */
 size_t llama_layers_of(const char *architecture, int layers, int width);
 
 /* For llama_context_params.cb_eval; ctx is a struct llama_layers. */

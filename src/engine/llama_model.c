@@ -730,7 +730,7 @@ static void know_layers(struct llama_weights *w, const struct gguf_header *h) {
     int width = llama_model_n_embd(w->model);
     w->layers.width = (size_t)width;
     w->layers.n = llama_layers_of(h->architecture, llama_model_n_layer(w->model), width);
-    w->base.info.beneath = (int)w->layers.n * width;
+    w->base.info.layer_numbers = (int)w->layers.n * width;
 }
 
 static void describe(struct llama_weights *w, const struct llama_open_options *o,

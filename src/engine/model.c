@@ -30,11 +30,11 @@ void tokens_deinit(struct tokens *t) {
     *t = (struct tokens){0};
 }
 
-int tokens_common(const struct tokens *a, const struct tokens *b) {
-    int n = 0;
-    while (n < a->n && n < b->n && a->p[n] == b->p[n])
-        n++;
-    return n;
+int tokens_common(const struct tokens *a, int a_n, const struct tokens *b, int b_n) {
+    int n = a_n < b_n ? a_n : b_n, i = 0;
+    while (i < n && a->p[i] == b->p[i])
+        i++;
+    return i;
 }
 
 void model_free(struct model *m) {

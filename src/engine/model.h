@@ -20,7 +20,8 @@ struct tokens { /* a growing row of tokens; zero-initialised is empty; free with
 };
 enum err tokens_add(struct tokens *t, const int32_t *p, int n) ERR_CHECK;
 void tokens_deinit(struct tokens *t);
-int tokens_common(const struct tokens *a, const struct tokens *b); /* with how many both begin */
+/* With how many of their first a_n and b_n both begin. */
+int tokens_common(const struct tokens *a, int a_n, const struct tokens *b, int b_n);
 
 /* Which adapter (LoRA) a token is to be computed with stands above its number: keys and values
  * differ by it, so sequences that differ in it share nothing. 0 = none. */
@@ -58,8 +59,8 @@ struct model_info {
                         the weights if their numbers follow each other, those with more one each;
                         logits depend on the tokens before, and on which were computed one by one */
     int dimensions;  /* of an embedding */
-    int beneath;     /* numbers that the layers beneath add to a row (llama_layers.h), 0 = none */
-    int adapters;    /* numbered from 1; bit n - 1 of adapters_loaded: the n-th can be used */
+    int layer_numbers; /* of a text's layers, behind its embedding in a row (llama_layers.h) */
+    int adapters;      /* numbered from 1; bit n - 1 of adapters_loaded: the n-th can be used */
     uint32_t adapters_loaded;
     int64_t bytes; /* weights and KV */
 };
@@ -74,7 +75,7 @@ struct model_ops {
     enum err (*step)(struct model *m, const struct model_item *items, int n, struct errinfo *ei);
     float *(*logits)(struct model *m,
                      int item); /* of the last step, until the next; may be changed */
-    /* A row for each text: info.dimensions floats, L2-normalised, then info.beneath floats.
+    /* A row for each text: info.dimensions floats, L2-normalised, then info.layer_numbers floats.
      * ERR_CANCELLED: aborted. */
     enum err (*embed)(struct model *m, const struct tokens *texts, int n, float *ret,
                       struct errinfo *ei);
@@ -98,7 +99,7 @@ struct model_ops {
 };
 
 static inline size_t model_row(const struct model_info *i) { /* floats of a text's row */
-    return (size_t)i->dimensions + (size_t)i->beneath;
+    return (size_t)i->dimensions + (size_t)i->layer_numbers;
 }
 
 struct model { /* what every implementation begins with */

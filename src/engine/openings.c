@@ -66,7 +66,7 @@ int openings_shared(struct openings *o, struct str system, bool with_user,
     pthread_mutex_lock(&o->lock);
     const struct tokens *head = find(o, system, with_user);
     if (head)
-        n = tokens_common(head, prompt);
+        n = tokens_common(head, head->n, prompt, prompt->n);
     pthread_mutex_unlock(&o->lock);
     return n;
 }

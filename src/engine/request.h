@@ -48,7 +48,7 @@ struct embed_request {
     bool base64;
     int dimensions;  /* 0 = all */
     bool background; /* "parley": {"background": true} */
-    bool layers;     /* "parley": {"layers": true}: those of model_info.beneath, too */
+    bool layers;     /* "parley": {"layers": true}: those of model_info.layer_numbers, too */
 };
 enum err embed_request_parse(struct str body, struct arena *a, struct embed_request *ret,
                              struct errinfo *ei) ERR_CHECK;

@@ -116,7 +116,7 @@ static int add_ahead(const struct sched *s, const struct job *list, const struct
 
 /* Slots for those to come. Whoever is just being given one, while his state is copied, still waits
  * and takes his place there. */
-static int idle_slots(const struct sched *s) {
+static int slots_to_give(const struct sched *s) {
     int n = s->o.slots;
     for (const struct job *j = s->running; j; j = j->next)
         n--;
@@ -132,7 +132,7 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
     struct forecast_request *ahead = calloc(others + 1, sizeof(*ahead));
     struct forecast_state st = {.running = running,
                                 .ahead = ahead,
-                                .idle = idle_slots(s),
+                                .idle = slots_to_give(s),
                                 .cells = s->o.cells - reserved(s),
                                 .quick = (int)(QUICK_NS / s->forecast.prompt_ns),
                                 .quick_chunk = sched_chunk(s, answers, true),
@@ -170,7 +170,7 @@ static double predict(struct sched *s, struct job *j, int64_t now) {
  * that he makes it, and not at the same moment as those who were refused before him. */
 static uint32_t retry_after_ms(struct sched *s, double wait_ns, int64_t now) {
     int64_t at = now + (int64_t)wait_ns;
-    if (idle_slots(s) == 0 && s->retry_ns > at)
+    if (slots_to_give(s) == 0 && s->retry_ns > at)
         at = s->retry_ns;
     s->retry_ns = at + (int64_t)(s->request_ns / (s->o.slots > 0 ? s->o.slots : 1));
     int64_t ms = (at - now) / MS;
@@ -229,7 +229,7 @@ static enum err may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     int64_t now = clock_mono_ns();
     char why[256];
     j->submitted_ns = now;
-    j->at_once = idle_slots(s) > 0 && !s->waiting;
+    j->at_once = slots_to_give(s) > 0 && !s->waiting;
     double ns = j->predicted_ns = predict(s, j, now);
     int queued = queued_before(s, j);
     if (queued >= (int64_t)s->o.max_queued * (j->chat.wait ? SCHED_PATIENT : 1)) {

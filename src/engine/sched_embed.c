@@ -247,7 +247,7 @@ static enum err embed_batch(struct sched *s, struct embed_job *j, int n, int tok
     pthread_mutex_lock(&s->state);
     s->step_ends_ns = 0;
     if (s->yields)
-        sched_calm(s); /* whoever came finds his step undisturbed */
+        sched_end_haste(s); /* whoever came finds his step undisturbed */
     return e;
 }
 

@@ -155,8 +155,8 @@ void sched_end_job(struct sched *s, struct job *j, enum sched_end end, const str
 /* A person asked: a step or batch that is the background's alone ends at once and is computed again
  * later. */
 void sched_make_haste(struct sched *s);
-void sched_calm(struct sched *s);     /* it has ended, and what comes next is not to end at once */
-uint64_t sched_wake(struct sched *s); /* something was submitted: returns its id */
+void sched_end_haste(struct sched *s); /* … and what comes after that is not to end at once */
+uint64_t sched_wake(struct sched *s);  /* something was submitted: returns its id */
 
 /* ---- sched_admit.c; all with the state locked ---- */
 /* Whether the job may come in, from what is known now: sets its deadline and prediction. */

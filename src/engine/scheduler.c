@@ -120,7 +120,7 @@ void sched_make_haste(struct sched *s) {
         atomic_store(&s->abort, true);
 }
 
-void sched_calm(struct sched *s) {
+void sched_end_haste(struct sched *s) {
     pthread_mutex_lock(&s->lock);
     if (!s->stop)
         atomic_store(&s->abort, false);

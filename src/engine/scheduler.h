@@ -3,8 +3,9 @@
  * Each round of the compute thread:
  *   1. end what was cancelled, and what has missed its deadline
  *   2. one embedding batch, if any waits (they are short and a chat turn waits for them), unless
- *      running answers are still to get as much time as a list's last one took (background ones:
- * nine times as much, and for two seconds at most none while a first word is awaited)
+ *      running answers are still to get as much time as the last one took (a single text waits so
+ *      after single texts only). Background ones leave them nine times as much, and have none, for
+ *      two seconds at most, while a first word is awaited
  *   3. give waiting requests a slot: people before the background, then those of the user who was
  *      served least
  *   4. one step: a token for every running answer (and guesses of the next ones where that pays),

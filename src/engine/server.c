@@ -1,9 +1,10 @@
 /* The engine process: loads the models on the compute thread while HTTP is served already, and
  * dispatches requests.
  *
- * Threads: the loop's (HTTP, JSON, detokenising), reading threads (chats' templates and tokenising)
- * and the compute thread (loading, then the scheduler). A struct engine belongs to the
- * loop's thread; fields marked so are the compute thread's until it posts. */
+ * Threads: the loop's (HTTP, JSON, detokenising, the tokens of texts to embed or count), reading
+ * threads (chats' templates and tokenising) and the compute thread (loading, then the scheduler). A
+ * struct engine belongs to the loop's thread; fields marked so are the compute thread's until it
+ * posts. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -112,13 +112,6 @@ int slots_tokens(const struct slots *s) {
     return n;
 }
 
-static int common(const struct tokens *a, int a_n, const struct tokens *b, int b_n) {
-    int n = a_n < b_n ? a_n : b_n, i = 0;
-    while (i < n && a->p[i] == b->p[i])
-        i++;
-    return i;
-}
-
 void slots_clear(struct slots *s, struct slot *slot) {
     s->model->ops->seq_trim(s->model, slot->sequence, 0);
     slot->tokens.n = slot->computed = 0;
@@ -147,13 +140,13 @@ static int held_elsewhere(const struct slots *s, const struct slot *slot) {
     int held = 0;
     for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
         int n = &s->slots[i] == slot ? 0
-                                     : common(&s->slots[i].tokens, s->slots[i].computed,
-                                              &slot->tokens, slot->computed);
+                                     : tokens_common(&s->slots[i].tokens, s->slots[i].computed,
+                                                     &slot->tokens, slot->computed);
         held = n > held ? n : held;
     }
     for (int i = 0; i < s->n_shelf; i++) {
         const struct state *st = &s->shelf[i];
-        int n = common(&st->tokens, st->tokens.n, &slot->tokens, slot->computed);
+        int n = tokens_common(&st->tokens, st->tokens.n, &slot->tokens, slot->computed);
         held = n > held ? n : held;
     }
     return held;
@@ -163,7 +156,7 @@ static int held_elsewhere(const struct slots *s, const struct slot *slot) {
 static void drop_earlier(struct slots *s, const struct slot *slot) {
     for (int i = s->n_shelf; i-- > 0;) {
         const struct tokens *t = &s->shelf[i].tokens;
-        if (common(t, t->n, &slot->tokens, slot->computed) == t->n)
+        if (tokens_common(t, t->n, &slot->tokens, slot->computed) == t->n)
             shelf_drop(s, i);
     }
 }
@@ -276,7 +269,7 @@ static struct source find_source(struct slots *s, const struct tokens *prompt,
     int most = prompt->n - (s->model->info.rows ? 2 : 1);
     for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
         struct slot *c = &s->slots[i];
-        int n = common(&c->tokens, c->computed, prompt, most);
+        int n = tokens_common(&c->tokens, c->computed, prompt, most);
         bool same = conversation && c->conversation == conversation;
         int rank = (i < s->o.slots && !c->busy) * (1 + same);
         int gain = worth(s, c, n, rank == 2 || (rank == 1 && n == c->computed));
@@ -287,7 +280,7 @@ static struct source find_source(struct slots *s, const struct tokens *prompt,
         }
     }
     for (int i = 0; i < s->n_shelf; i++) {
-        int n = common(&s->shelf[i].tokens, s->shelf[i].tokens.n, prompt, most);
+        int n = tokens_common(&s->shelf[i].tokens, s->shelf[i].tokens.n, prompt, most);
         if (n >= best.n + WORTH_STATE)
             best = (struct source){.shelf = i, .n = n, .same = true};
     }
@@ -355,7 +348,7 @@ static void make_room_for_state(struct slots *s, struct slot *slot, struct state
 static bool begins_alike(const struct slots *s, const struct slot *slot, const struct source *from,
                          const struct tokens *prompt) {
     return s->model->info.cuts && from->shelf < 0 && from->n > 0 && slot->computed >= from->n &&
-           common(&slot->tokens, from->n, prompt, from->n) == from->n;
+           tokens_common(&slot->tokens, from->n, prompt, from->n) == from->n;
 }
 
 struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
@@ -417,7 +410,7 @@ int slots_catch_up(struct slots *s, struct slot *slot) {
     int whole = slot->tokens.n - (s->model->info.rows ? 2 : 1); /* as in find_source() */
     for (int i = 0; i < s->o.slots + s->o.prefixes; i++) {
         struct slot *c = &s->slots[i];
-        int n = c == slot ? 0 : common(&c->tokens, c->computed, &slot->tokens, whole);
+        int n = c == slot ? 0 : tokens_common(&c->tokens, c->computed, &slot->tokens, whole);
         if (n > most) {
             most = n;
             from = c;
@@ -506,7 +499,7 @@ void slots_keep_prefix(struct slots *s, const struct slot *from, int n) {
         return;
     for (int i = 0; i < s->o.prefixes; i++) {
         struct slot *c = &prefixes[i];
-        if (c->computed >= n && common(&c->tokens, c->computed, &from->tokens, n) == n) {
+        if (c->computed >= n && tokens_common(&c->tokens, c->computed, &from->tokens, n) == n) {
             c->used = ++s->tick;
             return;
         }

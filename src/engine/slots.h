@@ -9,7 +9,7 @@
  * slot held the same conversation or nothing is lost; otherwise the prefix is copied to the slot
  * that was used longest ago (where sequences' cells lie apart, of those beside the busy ones).
  *
- * Compute thread only, but for slots_idle() and slots_held(): others may call these, under a lock
+ * Compute thread only, but for slots_held(): others may call it, under a lock
  * that the compute thread holds, too, and lets go of while states are copied (`away`). */
 #pragma once
 

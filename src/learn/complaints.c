@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/vector.h"
 #include "learn/ranker_internal.h"
 
 #define ALIKE 0.5 /* cosine to a theme's middle, with shared words counted in */
@@ -20,9 +21,9 @@ static double like(const struct cluster *c, const struct complaint *p, const str
     double words = words_alike(&c->words, w, NULL, NULL), length = 0, cosine = 0;
     if (!p->vector)
         return words;
-    length = sqrt(ranker_dot(c->sum, c->sum, dims));
+    length = sqrt(vector_dot(c->sum, c->sum, dims));
     if (length > 0)
-        cosine = ranker_dot(c->sum, p->vector, dims) / length;
+        cosine = vector_dot(c->sum, p->vector, dims) / length;
     return fmax(cosine, 0.5 * cosine + 0.5 * words);
 }
 

@@ -14,6 +14,7 @@
 #include "learn/evidence.h"
 #include "learn/learn.h"
 #include "retrieval/retrieval.h"
+#include "retrieval/vectors.h"
 #include "store/chunk.h"
 
 #define PASSAGES_MAX 32 /* of one turn */
@@ -60,18 +61,11 @@ static int by_key(const void *a, const void *b) {
 }
 
 static const float *unpack(struct loading *l, struct str stored) {
-    float scale, length = 0;
-    size_t n = (size_t)l->dims;
-    if (stored.n != sizeof scale + n)
+    if (stored.n != vector_size((int)l->dims))
         return NULL;
-    float *v = arena_array(l->a, n, sizeof *v);
-    memcpy(&scale, stored.p, sizeof scale);
-    for (size_t i = 0; v && i < n; i++) {
-        v[i] = (float)(signed char)stored.p[sizeof scale + i] * scale;
-        length += v[i] * v[i];
-    }
-    for (size_t i = 0; v && length > 0 && i < n; i++)
-        v[i] /= sqrtf(length);
+    float *v = arena_array(l->a, (size_t)l->dims, sizeof *v);
+    if (v)
+        vector_unpack(stored.p, (int)l->dims, v);
     return v;
 }
 
@@ -103,9 +97,11 @@ static const float *vector_of(const struct loading *l, uint64_t passage) {
 
 /* ---- the passages of a turn ---- */
 
-/* Older records have the first eight. */
+_Static_assert(RANKER_ECHO - RANKER_FUSED == SIGNAL_COUNT, "the search's signals, in their order");
+
+/* Older records have fewer: new signals go to the end. */
 static bool has_signals(json_val *v) {
-    return yyjson_arr_size(v) == SIGNAL_COUNT || yyjson_arr_size(v) == SIGNAL_WORDING;
+    return yyjson_arr_size(v) >= SIGNAL_WORDING && yyjson_arr_size(v) <= SIGNAL_COUNT;
 }
 
 static bool read_passage(const struct loading *l, json_val *v, struct uuid *ret_doc,

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/vector.h"
 #include "learn/stats.h"
 
 #define KERNEL_FROM  0.2  /* likeness of questions below this says nothing */
@@ -19,17 +20,6 @@ const char *ranker_signal_name(enum ranker_signal s) {
 #undef X
     };
     return names[s];
-}
-
-double ranker_dot(const float *a, const float *b, size_t n) {
-    float s[8] = {0};
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (size_t k = 0; k < 8; k++)
-            s[k] += a[i + k] * b[i + k];
-    for (; i < n; i++)
-        s[0] += a[i] * b[i];
-    return (double)(((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])));
 }
 
 double ranker_question_kernel(double cosine, double words) {
@@ -71,10 +61,10 @@ static void echo(struct ranker_passage *p, size_t n, size_t dims) {
             middle[k] += p[i].vector[k];
         used++;
     }
-    double length = sqrt(ranker_dot(middle, middle, dims));
+    double length = sqrt(vector_dot(middle, middle, dims));
     for (size_t i = 0; i < n; i++)
         p[i].signals[RANKER_ECHO] =
-            p[i].vector && length > 0 ? ranker_dot(middle, p[i].vector, dims) / length : 0;
+            p[i].vector && length > 0 ? vector_dot(middle, p[i].vector, dims) / length : 0;
 }
 
 void ranker_fill_signals(struct ranker_passage *p, size_t n, size_t dims) {
@@ -116,7 +106,7 @@ static void question_kernels(const struct ranker *r, const struct ranker_questio
     words_of(q->text, &words);
     for (size_t i = 0; i < r->n_questions; i++) {
         double cosine =
-            q->vector ? ranker_dot(q->vector, r->question_vectors + i * r->dims, r->dims) : 0;
+            q->vector ? vector_dot(q->vector, r->question_vectors + i * r->dims, r->dims) : 0;
         kq[i] = 0;
         if (0.5 * cosine + 0.5 > KERNEL_FROM)
             kq[i] = ranker_question_kernel(
@@ -134,7 +124,7 @@ static double remembered(const struct ranker *r, const double *kq, const struct 
         if (r->passage_keys[a->passage] == p->key)
             sum += k;
         else if (p->vector)
-            sum += k * ranker_passage_kernel(ranker_dot(
+            sum += k * ranker_passage_kernel(vector_dot(
                            p->vector, r->passage_vectors + a->passage * r->dims, r->dims));
     }
     return sum;

@@ -27,7 +27,6 @@ struct ranker {
     struct ranker_chunk *chunks;               /* owned */
 };
 
-double ranker_dot(const float *a, const float *b, size_t n);
 /* How much a rating for one question says about another: 1 for the same, 0 from afar. */
 double ranker_question_kernel(double cosine, double words);
 /* The same of passages that are not the same. */

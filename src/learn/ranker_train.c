@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/vector.h"
 #include "learn/ranker_internal.h"
 #include "learn/stats.h"
 
@@ -329,7 +330,7 @@ static void times(const struct system *s, const double *v, float *v32, double *o
     for (size_t i = 0; i < s->n; i++)
         v32[i] = (float)v[i];
     for (size_t i = 0; i < s->n; i++)
-        out[i] = ranker_dot(s->k + i * s->n, v32, s->n) + s->noise[i] * v[i];
+        out[i] = vector_dot(s->k + i * s->n, v32, s->n) + s->noise[i] * v[i];
 }
 
 static double dot(const double *a, const double *b, size_t n) {
@@ -380,7 +381,7 @@ static float *question_table(const struct ranker *r) {
     for (size_t i = 0; t && i < n; i++) {
         t[i * n + i] = 1;
         for (size_t j = 0; j < i; j++) {
-            double cosine = ranker_dot(r->question_vectors + i * r->dims,
+            double cosine = vector_dot(r->question_vectors + i * r->dims,
                                        r->question_vectors + j * r->dims, r->dims);
             double words = words_alike(&r->question_words[i], &r->question_words[j],
                                        ranker_word_weight, (void *)r);
@@ -401,7 +402,7 @@ static void fill_kernel(const struct training *t, const float *kq, float *k) {
             float v = kq[a->question * r->n_questions + b->question];
             if (v > 1e-3f && a->passage != b->passage)
                 v *= (float)ranker_passage_kernel(
-                    ranker_dot(r->passage_vectors + a->passage * r->dims,
+                    vector_dot(r->passage_vectors + a->passage * r->dims,
                                r->passage_vectors + b->passage * r->dims, r->dims));
             k[i * n + j] = k[j * n + i] = v;
         }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/vector.h"
 #include "learn/approved.h"
 #include "learn/bandit.h"
 #include "learn/learn.h"
@@ -403,7 +404,7 @@ static const struct known_answer *find(const struct learn_state *s, const struct
         const struct known_answer *k = &s->answers[i];
         if (!is_for(k, role_id, dims, model))
             continue;
-        double cosine = ranker_dot(k->vector, vector, dims);
+        double cosine = vector_dot(k->vector, vector, dims);
         if (cosine > most && approved_is_same(k->form, form, cosine)) {
             most = cosine;
             best = k;
@@ -436,7 +437,7 @@ static const struct known_answer *next_like(const struct learn_state *s, const s
     double most = EXAMPLE_LIKE;
     for (size_t i = 0; i < s->n_answers; i++) {
         const struct known_answer *k = &s->answers[i];
-        double cosine = is_for(k, role_id, dims, model) ? ranker_dot(k->vector, vector, dims) : 0;
+        double cosine = is_for(k, role_id, dims, model) ? vector_dot(k->vector, vector, dims) : 0;
         if (cosine > most && cosine < below) {
             most = cosine;
             best = k;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/vector.h"
+
 #define FEW         3
 #define MANY        8
 #define STEEP       25.0 /* e^-STEEP·d: what a passage counts that is d behind the best */
@@ -106,23 +108,13 @@ static void compare_words(struct neighbours *x) {
         }
 }
 
-static float cosine(const float *a, const float *b, size_t n) {
-    float s[8] = {0};
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (size_t k = 0; k < 8; k++)
-            s[k] += a[i + k] * b[i + k];
-    for (; i < n; i++)
-        s[0] += a[i] * b[i];
-    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-}
-
 /* -2: one of them has no vector. */
 static void compare_vectors(struct neighbours *x, size_t dims) {
     for (size_t i = 0; i < x->n; i++)
         for (size_t k = 0; k < i; k++)
             x->like[i][k] = x->like[k][i] =
-                x->vector[i] && x->vector[k] ? cosine(x->vector[i], x->vector[k], dims) : -2;
+                x->vector[i] && x->vector[k] ? (float)vector_dot(x->vector[i], x->vector[k], dims)
+                                             : -2;
 }
 
 /* ---- signals ---- */

@@ -262,36 +262,30 @@ static const float *unpacked(struct retrieval_call *c, const struct index_hit *h
     if (!v || !vectors_has(v, h->row) || vectors_dimensions(v) != dims)
         return NULL;
     signed char *packed = arena_alloc(c->arena, vector_size(dims));
-    float *out = arena_array(c->arena, (size_t)dims, sizeof *out), scale, length = 0;
+    float *out = arena_array(c->arena, (size_t)dims, sizeof *out);
     if (!packed || !out)
         return NULL;
     vectors_get(v, h->row, packed);
-    memcpy(&scale, packed, sizeof scale);
-    for (int i = 0; i < dims; i++) {
-        out[i] = scale * (float)packed[(int)sizeof scale + i];
-        length += out[i] * out[i];
-    }
-    for (int i = 0; length > 0 && i < dims; i++)
-        out[i] /= sqrtf(length);
+    vector_unpack(packed, dims, out);
     return out;
 }
 
 /* What learning scores by itself: all passages at once. at: their places in f and hits. */
 static void score_all(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
                       const struct chunk_hit *hits, const size_t *at,
-                      const double (*x)[SIGNAL_COUNT], size_t n) {
+                      const double (*x)[SIGNAL_COUNT], const float *const *vectors, size_t n) {
     double(*signals_at)[SIGNAL_COUNT] = arena_array(c->arena, n + 1, sizeof *signals_at);
     uint64_t *keys = arena_array(c->arena, n + 1, sizeof *keys);
     struct uuid *docs = arena_array(c->arena, n + 1, sizeof *docs);
-    const float **vectors = arena_array(c->arena, n + 1, sizeof *vectors);
+    const float **vectors_at = arena_array(c->arena, n + 1, sizeof *vectors_at);
     double *score = arena_array(c->arena, n + 1, sizeof *score);
-    if (!signals_at || !keys || !docs || !vectors || !score)
+    if (!signals_at || !keys || !docs || !vectors_at || !score)
         return;
     for (size_t i = 0; i < n; i++) {
         keys[i] = f[at[i]].row.key;
         docs[i] = hits[at[i]].doc_id;
         memcpy(signals_at[i], x[at[i]], sizeof x[at[i]]);
-        vectors[i] = c->vector ? unpacked(c, &f[at[i]].at, c->dimensions) : NULL;
+        vectors_at[i] = vectors[at[i]];
     }
     struct retrieval_scoring s = {.query = c->q.query,
                                   .role_id = c->q.role_id,
@@ -301,15 +295,16 @@ static void score_all(struct retrieval_call *c, const struct held_weights *w, st
                                   .keys = keys,
                                   .docs = docs,
                                   .signals = (const double(*)[SIGNAL_COUNT])signals_at,
-                                  .vectors = vectors};
+                                  .vectors = vectors_at};
     w->w->score(w->w->ctx, &s, score);
     for (size_t i = 0; i < n; i++)
         f[at[i]].score = score[i];
 }
 
-/* The signals of all that was read, those that compare them only when `compares`. */
+/* The signals of all that was read; their vectors, and the signals that compare them, only when
+ * `compares`. */
 static void look_at(struct retrieval_call *c, struct searcher *s, const struct fused *f,
-                    const struct chunk_hit *hits, size_t n, bool compares,
+                    const struct chunk_hit *hits, size_t n, bool compares, const float **vectors,
                     double (*ret)[SIGNAL_COUNT]) {
     float rarity[QUERY_TERMS_MAX];
     double near[NEIGHBOURS_MAX][NEIGHBOUR_SIGNALS];
@@ -319,21 +314,22 @@ static void look_at(struct retrieval_call *c, struct searcher *s, const struct f
     for (size_t i = 0; i < n; i++) {
         if (!hits[i].c.chunk_id)
             continue;
-        bool compared =
-            compares && neighbours_add(s->neighbours, f[i].fused,
-                                       c->vector ? unpacked(c, &f[i].at, c->dimensions) : NULL);
+        vectors[i] = compares && c->vector ? unpacked(c, &f[i].at, c->dimensions) : NULL;
+        bool compared = compares && neighbours_add(s->neighbours, f[i].fused, vectors[i]);
         signals(s, c, &f[i], &hits[i], rarity, compared ? s->neighbours : NULL, ret[i]);
         if (compared)
             at[m++] = i;
     }
-    neighbours_end(s->neighbours, c->dimensions, near);
+    if (m)
+        neighbours_end(s->neighbours, c->dimensions, near);
     for (size_t i = 0; i < m; i++)
         memcpy(&ret[at[i]][SIGNAL_NEIGHBOURS], near[i], sizeof near[i]);
 }
 
 /* Re-ranked by what the texts tell, when learning has given a way. */
 static void rerank(struct retrieval_call *c, const struct held_weights *w, struct fused *f,
-                   struct chunk_hit *hits, double (*x)[SIGNAL_COUNT], size_t n) {
+                   struct chunk_hit *hits, double (*x)[SIGNAL_COUNT], const float *const *vectors,
+                   size_t n) {
     size_t *at = arena_array(c->arena, n + 1, sizeof *at), m = 0;
     double score;
     for (size_t i = 0; at && i < n; i++) {
@@ -344,7 +340,7 @@ static void rerank(struct retrieval_call *c, const struct held_weights *w, struc
         at[m++] = i;
     }
     if (w->w->score && m)
-        score_all(c, w, f, hits, at, (const double(*)[SIGNAL_COUNT])x, m);
+        score_all(c, w, f, hits, at, (const double(*)[SIGNAL_COUNT])x, vectors, m);
     for (size_t i = 1; i < n; i++) /* few, and nearly in order */
         for (size_t k = i; k > 0 && f[k].score > f[k - 1].score; k--) {
             struct fused t = f[k];
@@ -447,8 +443,9 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
                         .k = compares ? 4 * (size_t)c->q.k + 16 : (size_t)c->q.k,
                         .hits = arena_array(c->arena, n + 1, sizeof *r.hits)};
     double(*x)[SIGNAL_COUNT] = arena_array(c->arena, n + 1, sizeof *x);
+    const float **vectors = arena_array(c->arena, n + 1, sizeof *vectors);
     struct searcher *s = searcher_get(c->r);
-    if (!r.hits || !x || !s)
+    if (!r.hits || !x || !vectors || !s)
         return ERR_NOMEM;
     e = store_read_wait(c->r->o.store, read_fn, &r, &c->ei);
     if (e)
@@ -458,9 +455,9 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
         *ret_again = true;
         return ERR_OK;
     }
-    look_at(c, s, f, r.hits, n, compares, x);
+    look_at(c, s, f, r.hits, n, compares, vectors, x);
     if (rerankable)
-        rerank(c, w, f, r.hits, x, n);
+        rerank(c, w, f, r.hits, x, (const float *const *)vectors, n);
     give_hits(c, w, f, r.hits, (const double(*)[SIGNAL_COUNT])x, n, s);
     return ERR_OK;
 }

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/vector.h"
 #include "retrieval/daytime.h"
 #include "retrieval/retrieval_internal.h"
 #include "text/doc_text.h"
@@ -115,13 +116,6 @@ enum err support_split(struct str answer, struct terms *t, struct sentences *s, 
     return ERR_OK;
 }
 
-static double dot(const float *a, const float *b, int n) {
-    double sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
-}
-
 static enum support judge(double words, double similarity, bool needed) {
     if (needed && (words >= MOST_WORDS || (words >= MANY_WORDS && similarity >= SIMILAR)))
         return SUPPORT_SUPPORTED;
@@ -165,8 +159,7 @@ enum err support_judge(struct str answer, struct support_sentence *list, size_t 
         own_words(str_sub(answer, list[i].from, list[i].to - list[i].from), t, own);
         for (size_t k = 0; k < n_passages; k++) {
             size_t d = (size_t)dimensions;
-            double similarity =
-                vectors ? dot(vectors + i * d, vectors + (n + k) * d, dimensions) : 0;
+            double similarity = vectors ? vector_dot(vectors + i * d, vectors + (n + k) * d, d) : 0;
             judge_one(&list[i], own, m, passages[k], (int)k, similarity, t);
         }
         if (list[i].support == SUPPORT_UNSUPPORTED)

@@ -49,6 +49,18 @@ void vector_pack(const float *v, int dimensions, void *out) {
     memcpy(out, &scale, sizeof scale);
 }
 
+void vector_unpack(const void *packed, int dimensions, float *ret) {
+    float scale, length = 0;
+    const int8_t *row = (const int8_t *)packed + sizeof scale;
+    memcpy(&scale, packed, sizeof scale);
+    for (int i = 0; i < dimensions; i++) {
+        ret[i] = scale * (float)row[i];
+        length += ret[i] * ret[i];
+    }
+    for (int i = 0; length > 0 && i < dimensions; i++)
+        ret[i] /= sqrtf(length);
+}
+
 static int bits_for(int dims) {
     int bits = 64;
     while (bits < dims)

@@ -29,6 +29,7 @@ int vectors_dimensions(const struct vectors *v);
 /* The stored form: a float scale and an int8 for each dimension. out holds vector_size(). */
 size_t vector_size(int dimensions);
 void vector_pack(const float *v, int dimensions, void *out);
+void vector_unpack(const void *packed, int dimensions, float *ret); /* brought to length 1 again */
 
 /* Appends row number vectors_rows(). packed is of vector_pack(); STR_NULL = a row without a vector,
  * which is never found. A packed text of another size counts as none. */

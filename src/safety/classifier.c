@@ -1,5 +1,5 @@
 /* Inference of the guard's classifier. Sums over the table are integers, so that they are the same
- * in any order and on any machine; the network on top is a few ten thousand multiplications. */
+ * in any order and on any machine; the network on top is a few hundred thousand multiplications. */
 #include "safety/classifier.h"
 
 #include <errno.h>
@@ -96,13 +96,6 @@ static bool read_heads(struct classifier *c, struct reader *r) {
     return names && seen[HEAD_HARMFUL];
 }
 
-static bool all_finite(const float *p, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(p[i]))
-            return false;
-    return true;
-}
-
 static bool read_weights(struct classifier *c, struct reader *r) {
     const size_t in = c->inputs, hid = c->hidden, heads = c->heads;
     struct {
@@ -112,21 +105,22 @@ static bool read_weights(struct classifier *c, struct reader *r) {
                  {&c->w3, in * heads}, {&c->b2, heads}, {&c->calibration, 4 * heads}};
     c->row_scale = take(r, c->dim, sizeof(float));
     c->table = take(r, (size_t)c->dim << c->bits, 1);
-    if (!c->row_scale || !c->table || !all_finite(c->row_scale, c->dim))
+    if (!c->row_scale || !c->table || !sums_all_finite(c->row_scale, c->dim))
         return false;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         *parts[i].to = take(r, parts[i].n, sizeof(float));
-        if (!*parts[i].to || !all_finite(*parts[i].to, parts[i].n))
+        if (!*parts[i].to || !sums_all_finite(*parts[i].to, parts[i].n))
             return false;
     }
-    return c->version > 1 || r->left == 0;
+    return true;
 }
 
 static bool read_layers(struct classifier *c, const struct reader *r, bool *ret_nomem) {
-    if (c->version > 1)
-        c->layers =
-            classifier_layers_parse((struct str){r->p, r->left}, c->embedding, c->heads, ret_nomem);
-    return c->version == 1 || c->layers;
+    if (c->version == 1)
+        return r->left == 0;
+    c->layers =
+        classifier_layers_parse((struct str){r->p, r->left}, c->embedding, c->heads, ret_nomem);
+    return c->layers != NULL;
 }
 
 /* Rows of SUMS_HEADS, the rest of each zero. */

@@ -38,8 +38,9 @@ static bool take_wide(struct classifier_layers *l, struct str *s, const float *s
     size_t n = inputs_of(l) * l->units, padded = (n + 3) / 4 * 4;
     if (padded > s->n)
         return false;
-    for (size_t i = 0; i < n; i++)
-        l->v1[i] = (float)(signed char)s->p[i] * scale[i % l->units] * by[i / l->units];
+    for (size_t i = 0, at = 0; i < inputs_of(l); i++)
+        for (uint32_t u = 0; u < l->units; u++, at++)
+            l->v1[at] = (float)(signed char)s->p[at] * scale[u] * by[i];
     *s = str_sub(*s, padded, s->n);
     return true;
 }
@@ -55,13 +56,6 @@ static bool take_weights(struct classifier_layers *l, struct str *s) {
             return false;
     return take(s, l->c2, l->heads * sizeof(float)) &&
            take(s, l->calibration, (size_t)2 * l->heads * sizeof(float)) && s->n == 0;
-}
-
-static bool all_finite(const float *p, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(p[i]))
-            return false;
-    return true;
 }
 
 struct classifier_layers *classifier_layers_parse(struct str section, uint32_t embedding,
@@ -89,7 +83,7 @@ struct classifier_layers *classifier_layers_parse(struct str section, uint32_t e
     l->v2 = l->c1 + l->units;
     l->c2 = l->v2 + (size_t)l->units * SUMS_HEADS;
     l->calibration = l->c2 + SUMS_HEADS;
-    if (!take_weights(l, &section) || !isfinite(l->keep) || !all_finite(l->v1, all)) {
+    if (!take_weights(l, &section) || !isfinite(l->keep) || !sums_all_finite(l->v1, all)) {
         classifier_layers_free(l);
         return NULL;
     }

@@ -16,8 +16,8 @@
 
 struct classifier_layers;
 
-/* Reads the section from *at on, which ends where the bytes do. NULL: it makes no sense, or there
- * is no memory for it (*ret_nomem). Nothing of the bytes is kept. */
+/* Reads the section, which is all of the bytes. NULL: it makes no sense, or there is no memory for
+ * it (*ret_nomem). Nothing of the bytes is kept. */
 struct classifier_layers *classifier_layers_parse(struct str section, uint32_t embedding,
                                                   uint32_t heads, bool *ret_nomem);
 void classifier_layers_free(struct classifier_layers *l); /* NULL is fine */

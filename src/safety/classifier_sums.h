@@ -3,6 +3,8 @@
  * fused (CMakeLists.txt switches that off), so that a text is judged alike on any machine. */
 #pragma once
 
+#include <math.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +19,13 @@ static inline uint32_t sums_mix(uint32_t h) { /* the finaliser of MurmurHash3 (A
     h ^= h >> 13;
     h *= 0xc2b2ae35u;
     return h ^ h >> 16;
+}
+
+static inline bool sums_all_finite(const float *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(p[i]))
+            return false;
+    return true;
 }
 
 struct classifier_sums {

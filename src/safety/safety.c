@@ -45,12 +45,12 @@ size_t safety_scorer_row(const struct safety_scorer *s) {
 void safety_scorer_rows(const struct safety_scorer *s, size_t n, const float *embeddings,
                         const float *layers, size_t layer_numbers, float *ret) {
     for (size_t i = 0; i < n; i++, ret += safety_scorer_row(s)) {
-        float *beneath = ret + s->embedding_dims;
+        float *behind = ret + s->embedding_dims;
         memcpy(ret, embeddings + i * s->embedding_dims, s->embedding_dims * sizeof *ret);
         if (layers && layer_numbers == s->layer_numbers)
-            memcpy(beneath, layers + i * layer_numbers, layer_numbers * sizeof *ret);
+            memcpy(behind, layers + i * layer_numbers, layer_numbers * sizeof *ret);
         else
-            memset(beneath, 0, s->layer_numbers * sizeof *ret);
+            memset(behind, 0, s->layer_numbers * sizeof *ret);
     }
 }
 

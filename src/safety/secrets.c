@@ -300,7 +300,7 @@ static void note_beginnings(void) {
     }
 }
 
-static bool may_begin(struct str s) {
+static bool begins_like_one(struct str s) {
     pthread_once(&beginnings_once, note_beginnings);
     return s.n > 1 && beginnings[(unsigned char)s.p[0]][(unsigned char)s.p[1] / 32] >>
                               (unsigned char)s.p[1] % 32 &
@@ -311,7 +311,7 @@ bool secret_find(struct str text, size_t at, struct pii_hit *ret) {
     struct str s = str_sub(text, at, 1024);
     if (s.p[0] == '-')
         return find_private_key(text, at, ret);
-    if (!may_begin(s))
+    if (!begins_like_one(s))
         return false;
     return find_form(s, at, ret) || find_assigned(s, at, ret);
 }

@@ -18,9 +18,10 @@
  * Where starting early is not wanted (turns_options.guard_early), and for what looks harmful
  * already without the embedding, `guard` waits for the embedding and its verdict is the last one.
  *
- * What was refused is no part of later prompts. Judging runs on the guard's job pool. While `guard`
- * judges, the turn's arena, branch and guard fields are the job's; the judgement beside the model's
- * work has all it needs for itself, so that the turn may end before it. */
+ * What was refused is no part of later prompts. Short questions are judged on the loop, the others
+ * on the guard's job pool. While `guard` judges there, the turn's arena, branch and guard fields
+ * are the job's; the judgement beside the model's work has all it needs for itself, so that the
+ * turn may end before it. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -381,6 +382,10 @@ static void on_embedding_late(void *ctx) {
     embedding_over(t);
 }
 
+static enum upstream_embed_how how_to_embed(const struct safety_scorer *s) {
+    return s->layer_numbers ? UPSTREAM_EMBED_LAYERS : UPSTREAM_EMBED_PLAIN;
+}
+
 /* False: no longer, or without memory. The talk's embedding has what the question's left of the
  * time. */
 static bool be_patient(struct turn *t) {
@@ -416,8 +421,9 @@ static bool ask_talk(struct turn *t) {
     bool asked =
         safety_join_suspect_talk(t->t->o.safety, &r, &talk) == ERR_OK && talk.n && be_patient(t);
     struct str text = buf_str(&talk);
-    if (asked && upstream_embed(t->tl->client, STR_NULL, &text, 1, UPSTREAM_EMBED_LAYERS,
-                                on_talk_embedded, t, &t->guard.embedding_call, &ei)) {
+    if (asked && upstream_embed(t->tl->client, STR_NULL, &text, 1,
+                                how_to_embed(safety_get_scorer(t->t->o.safety)), on_talk_embedded,
+                                t, &t->guard.embedding_call, &ei)) {
         timer_free(t->guard.embedding_patience);
         t->guard.embedding_patience = NULL;
         asked = false;
@@ -437,9 +443,9 @@ void turn_guard_embed(struct turn *t, struct str text) {
         return;
     const struct str texts[] = {text, safety_view_core(text)};
     t->guard.has_core = texts[1].n > 0;
-    t->guard.embedded = upstream_embed(t->tl->client, STR_NULL, texts, t->guard.has_core ? 2 : 1,
-                                       UPSTREAM_EMBED_LAYERS, on_embedded, t,
-                                       &t->guard.embedding_call, &ei) != ERR_OK;
+    t->guard.embedded =
+        upstream_embed(t->tl->client, STR_NULL, texts, t->guard.has_core ? 2 : 1, how_to_embed(s),
+                       on_embedded, t, &t->guard.embedding_call, &ei) != ERR_OK;
 }
 
 bool turn_guard_vector(struct turn *t, struct str text, const float **ret, int *ret_dimensions) {

@@ -1,6 +1,5 @@
 #include "turn/passages.h"
 
-#include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"

@@ -33,7 +33,7 @@ struct tracer {
 
 static void random_hex(char *out, size_t bytes) {
     unsigned char raw[16];
-    crypto_random(raw, bytes);
+    crypto_random_name(raw, bytes);
     raw[0] |= raw[0] == 0; /* all zeros mean "none" */
     for (size_t i = 0; i < bytes; i++)
         snprintf(out + 2 * i, 3, "%02x", raw[i]);

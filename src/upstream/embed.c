@@ -91,7 +91,7 @@ static bool bring_to_length_1(struct rows *r, size_t at) {
     double sum = 0;
     for (i = 0; i < dims; i++)
         sum += (double)row[i] * (double)row[i];
-    if (!isfinite(sum) || sum <= 0)
+    if (sum <= 0)
         return false;
     for (i = 0; i < dims; i++)
         row[i] = (float)((double)row[i] / sqrt(sum));

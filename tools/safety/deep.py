@@ -46,6 +46,7 @@ class Deep:
         n = len(learn)
         bags = type("Bags", (), {"ids": [()] * n})
         self.params = model.train(NET, bags, (x - self.mean) / self.deviation, flags[learn], labels[learn], weights[learn], np.arange(n))
+        self.known = {}  # logits of rows that were asked for, by their number
 
     def logits(self, texts, flags, log=None):
         x = (self.embedder.embed(texts, log) - self.mean) / self.deviation

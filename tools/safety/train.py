@@ -64,11 +64,11 @@ class Set:
         positives = (self.labels * self.known).sum(0)
         boost = np.clip(4000 / np.maximum(positives, 1), 1, 8)
         boost[HARMFUL] = 1
-        self.weights = self.known * np.array(data.weights(self.rows), np.float32)[:, None] * (1 + self.labels * (boost - 1))
+        self.row_weights = data.weights(self.rows)
+        self.weights = self.known * np.array(self.row_weights, np.float32)[:, None] * (1 + self.labels * (boost - 1))
         self.weights[:, HARMFUL] *= 3
         self.source = np.array([r["source"] for r in self.rows])
         self.split = np.array([r["split"] for r in self.rows])
-        self.known_logits = {}  # of the net that reads the layers
         log("features ready")
 
     def train(self, rows):
@@ -104,7 +104,7 @@ class Set:
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
     def train_deep(self, rows):
-        learn = deep.pick(self.rows, rows, data.weights(self.rows))
+        learn = deep.pick(self.rows, rows, self.row_weights)
         log(f"{len(learn)} texts for the net that reads the layers")
         return deep.Deep(self.layered, self.rows, learn, self.flags, self.labels, self.weights, log)
 
@@ -116,7 +116,7 @@ class Set:
         return out
 
     def deep_logits(self, layers, rows):
-        known = self.known_logits.setdefault(id(layers), {})
+        known = layers.known
         new = [i for i in rows if i not in known]
         if new:
             known.update(zip(new, layers.logits([self.rows[i]["text"] for i in new], self.flags[new], log)))

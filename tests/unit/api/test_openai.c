@@ -154,6 +154,15 @@ static void chat_bad_namesTheParameter(void **state) {
          "messages[0].role"},
         {"{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":7}]}",
          "messages[0].content"},
+        {"{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":[\"x\"]}]}",
+         "messages[0].content"}, /* the guard would read none of these, or another one */
+        {"{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":"
+         "[{\"type\":\"text\",\"text\":\"x\",\"text\":\"y\"}]}]}",
+         "messages[0].content"},
+        {"{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":\"x\","
+         "\"content\":\"y\"}]}",
+         "messages[0]"},
+        {"{\"model\":\"tiny\"," HI "," HI "}", "messages"},
         {"{\"model\":\"tiny\"," HI ",\"temperature\":2.5}", "temperature"},
         {"{\"model\":\"tiny\"," HI ",\"temperature\":\"hot\"}", "temperature"},
         {"{\"model\":\"tiny\"," HI ",\"top_p\":-1}", "top_p"},

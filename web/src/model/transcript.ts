@@ -4,7 +4,7 @@ import type { Message } from '../api/types.ts';
 function sourcesOf(message: Message): string[] {
   return message.retrieved_docs
     .filter((doc) => doc.cited)
-    .map((doc) => `[${doc.n}] ${[doc.title || doc.source_name, doc.heading, doc.uri].filter(Boolean).join(', ')}`);
+    .map((doc) => `[${doc.n}] ${[doc.title || doc.source_name, doc.heading !== doc.title && doc.heading, doc.uri].filter(Boolean).join(', ')}`);
 }
 
 /** `nameOf` says who gave an answer. */
