@@ -515,30 +515,6 @@ static void overlooked_disk_error_fails_the_operation(void **state) {
     check_intact(f);
 }
 
-static enum err put_much_and_fail(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    enum err e = put_much_and_say_fine(tx, arg, ei);
-    return e ? e : err_set(ei, ERR_INVALID, NULL);
-}
-
-/* Pages that were written before the commit, and then undone, do not come over what another
- * process has committed meanwhile. */
-static void nothing_is_left_of_what_was_undone(void **state) {
-    struct fixture *f = *state;
-    struct store *s = open_store(f, 0);
-    enum err inside;
-    struct str v;
-    assert_ok(put_value(s, "a", "1", &f->ei));
-    assert_err(store_write_wait(s, put_much_and_fail, &inside, &f->ei), ERR_INVALID);
-    assert_ok(conn_open(f->path, CONN_PLAIN, 0, &f->conn, &f->ei));
-    assert_ok(conn_exec(f->conn, "INSERT INTO settings VALUES ('of another', 'x')"));
-    assert_ok(put_value(s, "b", "2", &f->ei));
-    assert_ok(get_value(s, "of another", f->arena, &v));
-    assert_str(v, "x");
-    assert_ok(get_value(s, "b", f->arena, &v));
-    store_close(s);
-    check_intact(f);
-}
-
 static void open_fails_plainly_when_the_disk_does(void **state) {
     struct fixture *f = *state;
     struct store_options o = {.path = f->path};
@@ -676,7 +652,6 @@ int main(void) {
         TEST(nth_sync_fails_nothing_is_acknowledged),
         TEST(disk_stays_full_until_space_is_made),
         TEST(overlooked_disk_error_fails_the_operation),
-        TEST(nothing_is_left_of_what_was_undone),
         TEST(open_fails_plainly_when_the_disk_does),
         TEST(lock_of_another_is_busy_until_released),
         TEST(writer_checkpoints_when_idle),
