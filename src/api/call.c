@@ -159,7 +159,7 @@ static enum err run_tx(struct store_tx *tx, void *arg, struct errinfo *ei) {
     if (e || found)
         return e;
     e = s->tx(c, tx, ei);
-    return e ? e : idempotency_note(c, tx, ei);
+    return e ? e : idempotency_note(c, tx, &c->user.user_id, ei);
 }
 
 static void tx_done(void *arg, enum err err, const struct errinfo *ei) {

@@ -144,10 +144,11 @@ struct call {
     json_val *body;       /* its root, an object that passed the schema */
     /* A POST with an Idempotency-Key: SHA-256 in hex of the key and of the whole request. */
     struct str key_hash, request_hash; /* key_hash STR_NULL: no key */
-    bool replayed;                     /* the answer is the one that was given before */
-    struct uuid replay_id;             /* of a turn: the answer that was made then */
-    void *state;                       /* the handlers' own, in the arena */
-    void (*state_free)(void *state);   /* what of it is not in the arena; NULL = nothing */
+    struct str unhashed;   /* what of a large body is not in request_hash yet; in the arena */
+    bool replayed;         /* the answer is the one that was given before */
+    struct uuid replay_id; /* of a turn: the answer that was made then */
+    void *state;           /* the handlers' own, in the arena */
+    void (*state_free)(void *state); /* what of it is not in the arena; NULL = nothing */
     /* the answer */
     int status;
     const char *content_type;
@@ -171,10 +172,14 @@ struct str api_call_query(const struct call *c, const char *name);
 
 /* ---- idempotency.c ---- */
 enum err idempotency_read(struct call *c, struct http_request *r, struct errinfo *ei) ERR_CHECK;
-/* In a WRITE: *ret_found when the request was carried out before; c then has its answer. */
+/* In the JOB of a route with ROUTE_LARGE_BODY: a large body is hashed there. */
+enum err idempotency_hash_rest(struct call *c, struct errinfo *ei) ERR_CHECK;
+/* In a transaction: *ret_found when the request was carried out before; c then has its answer. */
 enum err idempotency_look(struct call *c, struct store_tx *tx, bool *ret_found,
                           struct errinfo *ei) ERR_CHECK;
-enum err idempotency_note(struct call *c, struct store_tx *tx, struct errinfo *ei) ERR_CHECK;
+/* In a WRITE: keeps the answer in c->out under the user's name; nothing without a key or a user. */
+enum err idempotency_note(struct call *c, struct store_tx *tx, const struct uuid *user_id,
+                          struct errinfo *ei) ERR_CHECK;
 
 /* ---- respond.c ---- */
 void respond_error_json(struct buf *b, enum err e, const struct errinfo *ei);

@@ -14,6 +14,7 @@ TX(api_setup_write);
 TX(api_user_create_read);
 TX(api_user_create_write);
 WORK(api_user_hash_job);
+WORK(api_user_create_job);
 TX(api_me_read);
 TX(api_me_patch_read);
 WORK(api_me_patch_job);

@@ -148,12 +148,12 @@ static bool is_clean(struct str s) {
 
 enum err api_document_file_job(struct call *c, struct errinfo *ei) {
     struct str type = c->file_type;
-    if (!c->file.p)
-        return ERR_OK;
+    enum err e = idempotency_hash_rest(c, ei);
+    if (e || !c->file.p)
+        return e;
     struct upload *u = arena_alloc(c->arena, sizeof *u);
     if (!u)
         return err_set(ei, ERR_NOMEM, NULL);
-    enum err e = ERR_OK;
     c->state = u;
     u->d.media_type = c->file_type;
     u->bytes = c->file;

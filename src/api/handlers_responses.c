@@ -14,14 +14,23 @@
 
 #define EVENT_CAP ((size_t)32 << 20)
 
+/* c->state of a response that is made. */
+struct asked {
+    struct turn_input in;
+    bool begun; /* its conversation was made for it */
+};
+
 struct stream { /* in the call's arena */
     struct call *c;
     struct event_stream out;
     struct subscription *sub;
+    const struct asked *asked; /* of a response that is made; else NULL */
     struct response resp;
     yyjson_doc *doc; /* of resp.message; owned */
     int64_t after;   /* the last number that the client has; -1 = none */
     bool events, background;
+    bool told;    /* the client has some of the text */
+    bool differs; /* what it has is not the beginning of the text any more */
 };
 
 /* ---- what is asked ---- */
@@ -44,9 +53,10 @@ static struct str input_text(struct call *c, const json_val *content) {
     return copy;
 }
 
-/* Earlier items of the input become messages of the conversation; the last one is the question. */
+/* Earlier items of the input become messages of the conversation, unless an earlier try has stored
+ * them; the last one is the question. */
 static enum err store_items(struct call *c, struct store_tx *tx, struct turn_input *in,
-                            json_val *items, struct errinfo *ei) {
+                            json_val *items, bool stored, struct errinfo *ei) {
     size_t i, n, count = yyjson_arr_size(items);
     yyjson_val *item;
     enum err e = ERR_OK;
@@ -66,6 +76,8 @@ static enum err store_items(struct call *c, struct store_tx *tx, struct turn_inp
             in->content = text;
             break;
         }
+        if (stored)
+            continue;
         struct message m = {.message_id = uuid_new(),
                             .conversation_id = in->conversation_id,
                             .parent_id = in->parent_id,
@@ -162,26 +174,32 @@ static enum err check_request(struct call *c, struct errinfo *ei) {
 }
 
 enum err api_response_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
-    struct turn_input *in = arena_alloc(c->arena, sizeof *in);
+    struct asked *a = arena_alloc(c->arena, sizeof *a);
     json_val *input = json_get(c->body, "input");
     if (c->replayed)
         return ERR_OK;
-    if (!in)
+    if (!a)
         return err_set(ei, ERR_NOMEM, NULL);
+    struct turn_input *in = &a->in;
     in->kind = TURN_MESSAGE;
     in->parent_kind = PARENT_ROOT;
     enum err e = check_request(c, ei);
-    bool goes_on = json_get_str(c->body, "previous_response_id").n > 0;
+    bool found = false, goes_on = json_get_str(c->body, "previous_response_id").n > 0;
     if (!e)
+        e = response_begun_find(c, tx, in, &found, ei);
+    if (!e && !found)
         e = goes_on ? find_previous(c, tx, in, ei)
                     : begin_conversation(c, tx, &in->conversation_id, ei);
     if (!e && yyjson_is_arr(input))
-        e = store_items(c, tx, in, input, ei);
+        e = store_items(c, tx, in, input, found, ei);
     else if (!e && yyjson_is_str(input))
         in->content = json_str(input);
     if (!e && !in->content.n)
         e = err_param(ei, ERR_INVALID, "input", "a text or a list of messages is needed");
-    c->state = in;
+    if (!e && !found)
+        e = response_begun_note(c, tx, in, ei);
+    a->begun = !goes_on;
+    c->state = a;
     return e;
 }
 
@@ -238,12 +256,16 @@ static void reply_whole(struct stream *s) {
 static void on_sse(struct stream *s, const struct stream_event *e, bool last) {
     struct buf *b = &s->out.out;
     int64_t sequence = e->id + RESPONSE_SEQUENCE;
+    bool text = e->kind == STREAM_TOKEN || e->kind == STREAM_RESET;
+    if (e->kind == STREAM_RESET && s->told)
+        s->differs = true; /* deltas can take nothing back: the end has the whole text */
     if (e->kind == STREAM_CREATED)
         response_write_beginning(b, &s->resp, s->after);
-    else if (e->kind == STREAM_TOKEN || e->kind == STREAM_RESET)
+    else if (text && !s->differs)
         write_text(s, e, sequence);
     else if (last)
         response_write_end(b, &s->resp, sequence, s->after);
+    s->told = s->told || text;
     if (!b->n && !buf_err(b) && event_stream_began(&s->out))
         return;
     if (event_stream_send(&s->out) && last)
@@ -267,20 +289,44 @@ static void on_event(void *ctx, const struct stream_event *e) {
     }
 }
 
+/* ---- a turn that was refused ---- */
+
+static enum err undo_write(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct call *c = arg;
+    const struct asked *a = c->state;
+    return response_begun_undo(c, tx, &a->in, ei);
+}
+
+static void undone(void *arg, enum err e, const struct errinfo *ei) {
+    struct call *c = arg;
+    (void)e; /* an empty conversation is left */
+    (void)ei;
+    api_call_fail(c, c->ei.code, &c->ei);
+}
+
+/* No conversation is left behind: who is told to come again would leave one with each try. */
+static void refuse(struct call *c, const struct asked *a, enum err e, const struct errinfo *ei) {
+    if (ei->code == e)
+        c->ei = *ei;
+    else
+        err_set(&c->ei, e, NULL);
+    if (strcmp(c->ei.param, "content") == 0) /* of the turn; here it is called otherwise */
+        snprintf(c->ei.param, sizeof c->ei.param, "input");
+    if (!a || !a->begun || store_write(c->api->o.store, undo_write, c, c->loop, undone))
+        api_call_fail(c, c->ei.code, &c->ei);
+}
+
 static void on_fail(void *ctx, const struct errinfo *ei) {
     struct stream *s = ctx;
     struct call *c = s->c;
-    struct errinfo mine = *ei;
     s->sub = NULL;
-    if (strcmp(mine.param, "content") == 0) /* of the turn; here it is called otherwise */
-        snprintf(mine.param, sizeof mine.param, "input");
     if (event_stream_began(&s->out)) { /* the answer goes on in the next process */
         event_stream_abort(&s->out);
         return;
     }
     event_stream_deinit(&s->out);
     yyjson_doc_free(s->doc);
-    api_call_fail(c, mine.code, &mine);
+    refuse(c, s->asked, ei->code, ei);
 }
 
 static const struct stream_sink sink = {on_event, on_fail};
@@ -291,6 +337,7 @@ static struct stream *stream_new(struct call *c, int64_t after) {
         return NULL;
     s->c = c;
     s->after = after;
+    s->told = after >= RESPONSE_BEGINNING;
     event_stream_init(&s->out, c, EVENT_CAP, stream_free, s);
     return s;
 }
@@ -313,7 +360,7 @@ static void follow(struct call *c, struct stream *s) {
 }
 
 void api_response_start(struct call *c) {
-    struct turn_input *in = c->state;
+    struct asked *a = c->state;
     struct errinfo ei = {0};
     struct stream *s = stream_new(c, -1);
     if (!s) {
@@ -328,6 +375,8 @@ void api_response_start(struct call *c) {
         follow(c, s);
         return;
     }
+    struct turn_input *in = &a->in;
+    s->asked = a;
     in->user_id = c->user.user_id;
     in->preferences = c->user.preferences;
     in->arrived_ns = c->arrived_ns;
@@ -336,7 +385,7 @@ void api_response_start(struct call *c) {
     in->request_hash = c->request_hash;
     enum err e = turn_start(c->api->o.turns, c->loop, in, &sink, s, &s->sub, &ei);
     if (e)
-        api_call_fail(c, e, &ei);
+        refuse(c, a, e, &ei);
 }
 
 /* ---- reading, following, cancelling, deleting ---- */

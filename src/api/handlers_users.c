@@ -9,7 +9,8 @@
 
 struct user_state {
     char hash[PASSWORD_HASH_LEN]; /* of the new password; "" = none */
-    struct str old_hash;          /* PATCH me: what current_password must match; arena */
+    struct str old_hash; /* what the password given must match: PATCH me, and of `made`; arena */
+    struct uuid made;    /* the account that this very request made when it was sent before */
 };
 
 static struct user_state *state_of(struct call *c) {
@@ -47,50 +48,123 @@ static enum err check_both_free(struct call *c, struct store_tx *tx, const struc
     return e ? e : check_free(c, tx, "email", self, ei);
 }
 
-/* Makes the user of the body; with_session also signs in. */
-static enum err create(struct call *c, struct store_tx *tx, bool admin, bool with_session,
-                       struct errinfo *ei) {
+/* ---- an account that somebody without one makes, sent again with its Idempotency-Key ----
+ *
+ * What was answered then held a session, and is not kept. The account is found by its name, and
+ * whoever knows its password is signed in to it. */
+
+static enum err find_made(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct user_state *s = state_of(c);
+    struct idempotency i;
+    struct user u;
+    if (!s)
+        return err_set(ei, ERR_NOMEM, NULL);
+    if (!c->key_hash.p)
+        return ERR_OK;
+    enum err e = user_find(tx, json_get_str(c->body, "username"), c->arena, &u);
+    if (!e)
+        e = idempotency_find(tx, &u.user_id, c->key_hash, c->arena, &i);
+    if (e == ERR_NOT_FOUND || (!e && !str_eq(i.request_hash, c->request_hash)))
+        return ERR_OK;
+    if (e)
+        return err_set(ei, e, NULL);
+    s->made = u.user_id;
+    s->old_hash = u.password_hash;
+    return ERR_OK;
+}
+
+static bool was_made(const struct call *c) {
+    const struct user_state *s = c->state;
+    return s && uuid_is_set(&s->made);
+}
+
+static enum err made_otherwise(struct errinfo *ei) {
+    return err_set(ei, ERR_CONFLICT, "this account was made, and changed since; sign in");
+}
+
+/* JOB: body.password → state.hash; of an account that is there, whether it still has it. */
+enum err api_user_create_job(struct call *c, struct errinfo *ei) {
+    const struct user_state *s = c->state;
+    if (!was_made(c))
+        return api_user_hash_job(c, ei);
+    const char *hash = arena_strz(c->arena, s->old_hash);
+    if (!hash)
+        return err_set(ei, ERR_NOMEM, NULL);
+    return password_verify(json_get_str(c->body, "password"), hash) ? ERR_OK : made_otherwise(ei);
+}
+
+/* A session of u's, and its cookie. */
+static enum err sign_in(struct call *c, struct store_tx *tx, struct user *u, struct errinfo *ei) {
     struct auth_secret secret;
     int64_t now = clock_wall_ms(), life_s = (int64_t)c->api->o.session_days * 86400;
+    auth_session_secret(&secret);
+    enum err e = session_create(tx, str_from(secret.hash), &u->user_id, now + life_s * 1000);
+    if (!e)
+        e = user_set_last_login(tx, &u->user_id, now);
+    if (e)
+        return err_set(ei, e, NULL);
+    u->last_login_at = now;
+    auth_cookie_set(c->cookie, secret.text, life_s, c->api->o.public_https);
+    return ERR_OK;
+}
+
+static enum err sign_in_made(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    const struct user_state *s = c->state;
+    struct user u;
+    enum err e = user_get(tx, &s->made, c->arena, &u);
+    if (e == ERR_NOT_FOUND || (!e && (u.disabled || !str_eq(u.password_hash, s->old_hash))))
+        return made_otherwise(ei);
+    e = e ? err_set(ei, e, NULL) : sign_in(c, tx, &u, ei);
+    if (!e)
+        entity_user(&c->out, &u);
+    return e;
+}
+
+/* Makes the user of the body; by_nobody: who asks is that user, and is signed in. Of two such
+ * requests at once the second is told to come again. */
+static enum err create(struct call *c, struct store_tx *tx, bool admin, bool by_nobody,
+                       struct errinfo *ei) {
     struct user_state *s = state_of(c);
+    if (!s)
+        return err_set(ei, ERR_NOMEM, NULL);
     struct user u = {
         .user_id = uuid_new(),
         .username = json_get_str(c->body, "username"),
         .email = json_get_str(c->body, "email"),
-        .created_at = now,
-        .last_login_at = with_session ? now : 0,
+        .created_at = clock_wall_ms(),
         .preferences = STR("{}"),
         .is_admin = admin,
         .password_hash = str_from(s->hash),
     };
-    enum err e = check_both_free(c, tx, &u.user_id, ei);
+    enum err e = by_nobody ? find_made(c, tx, ei) : ERR_OK;
+    if (!e && (was_made(c) || !s->hash[0]))
+        e = err_set(ei, ERR_UNAVAILABLE, "this very request is being carried out; send it again");
+    if (!e)
+        e = check_both_free(c, tx, &u.user_id, ei);
+    if (!e)
+        e = user_create(tx, &u, ei);
+    if (!e && by_nobody)
+        e = sign_in(c, tx, &u, ei);
     if (e)
         return e;
-    if ((e = user_create(tx, &u, ei)))
-        return e;
-    if (with_session) {
-        auth_session_secret(&secret);
-        e = session_create(tx, str_from(secret.hash), &u.user_id, now + life_s * 1000);
-        if (!e)
-            e = user_set_last_login(tx, &u.user_id, now);
-        if (e)
-            return err_set(ei, e, NULL);
-        auth_cookie_set(c->cookie, secret.text, life_s, c->api->o.public_https);
-    }
     entity_user(&c->out, &u);
-    return ERR_OK;
+    return by_nobody ? idempotency_note(c, tx, &u.user_id, ei) : ERR_OK;
 }
 
 /* ---- the first account ---- */
 
 enum err api_setup_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     enum err e = auth_limiter_attempt(c->api->by_ip, c->ip, ei);
-    if (e)
+    if (!e)
+        e = find_made(c, tx, ei);
+    if (e || was_made(c))
         return e;
     return auth_setup_token_check(tx, json_get_str(c->body, "token"), ei);
 }
 
 enum err api_setup_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    if (was_made(c))
+        return sign_in_made(c, tx, ei);
     enum err e = auth_setup_token_check(tx, json_get_str(c->body, "token"), ei);
     if (e)
         return e;
@@ -103,10 +177,13 @@ enum err api_setup_write(struct call *c, struct store_tx *tx, struct errinfo *ei
 /* ---- sign-up ---- */
 
 enum err api_user_create_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
-    bool required = false, by_admin = uuid_is_set(&c->user.user_id);
+    bool required = false, by_admin = uuid_is_set(&c->user.user_id), found = false;
     enum err e = by_admin ? ERR_OK : auth_limiter_attempt(c->api->signups, c->ip, ei);
-    if (e)
-        return e;
+    if (!e)
+        e = by_admin ? idempotency_look(c, tx, &found, ei) : find_made(c, tx, ei);
+    c->skip_job = found;
+    if (e || found || was_made(c))
+        return e; /* the WRITE answers */
     if ((e = auth_setup_required(tx, &required)))
         return err_set(ei, e, NULL);
     if (required)
@@ -121,6 +198,8 @@ enum err api_user_create_read(struct call *c, struct store_tx *tx, struct errinf
 enum err api_user_create_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     bool by_admin = uuid_is_set(&c->user.user_id);
     bool admin = by_admin && json_get_bool(c->body, "is_admin", false);
+    if (was_made(c))
+        return sign_in_made(c, tx, ei);
     return create(c, tx, admin, !by_admin, ei);
 }
 

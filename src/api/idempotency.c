@@ -1,6 +1,9 @@
 /* Idempotency-Key: a POST that is sent again with the same key is carried out once, and answered
  * with what was answered then (for a day). The same key with another request is a mistake of the
- * client. */
+ * client.
+ *
+ * Of a request its hash is kept, begun with the key, which is not kept: so nobody who reads the
+ * database can try passwords against the hash of a request that had one. */
 #include <stdlib.h>
 
 #include "api/handlers.h"
@@ -8,6 +11,8 @@
 #include "base/crypto.h"
 
 #define KEY_MAX 255
+#define BODY_SMALL                                                                                 \
+    ((size_t)64 << 10) /* hashed on the loop; what documents have beyond, by the job */
 
 static bool key_is_good(struct str key) {
     for (size_t i = 0; i < key.n; i++)
@@ -16,8 +21,21 @@ static bool key_is_good(struct str key) {
     return key.n >= 1 && key.n <= KEY_MAX;
 }
 
+static void add(struct sha256 *s, struct str part, const char *end) {
+    if (part.n)
+        sha256_update(s, part.p, part.n);
+    sha256_update(s, end, strlen(end));
+}
+
+static enum err take_hash(struct call *c, struct sha256 *s, struct errinfo *ei) {
+    char hex[SHA256_HEX_LEN + 1];
+    sha256_final(s, hex);
+    c->request_hash = arena_str(c->arena, str_from(hex));
+    return c->request_hash.p ? ERR_OK : err_set(ei, ERR_NOMEM, NULL);
+}
+
 enum err idempotency_read(struct call *c, struct http_request *r, struct errinfo *ei) {
-    struct str key = http_header(r, "Idempotency-Key");
+    struct str key = http_header(r, "Idempotency-Key"), body = http_body(r);
     if (!key.p || c->route->method != HTTP_POST)
         return ERR_OK;
     if (!key_is_good(key))
@@ -27,15 +45,32 @@ enum err idempotency_read(struct call *c, struct http_request *r, struct errinfo
     sha256_hex(key, hex);
     c->key_hash = arena_str(c->arena, str_from(hex));
     struct sha256 *s = sha256_new();
+    if (!s || !c->key_hash.p) {
+        sha256_free(s);
+        return err_set(ei, ERR_NOMEM, NULL);
+    }
+    add(s, key, "\n");
+    add(s, http_path(r), "\n");
+    for (size_t i = 0; i < c->n_query; i++) {
+        add(s, str_from(c->query[i].name), "=");
+        add(s, c->query[i].value, "\n");
+    }
+    if (!(c->route->flags & ROUTE_LARGE_BODY) || body.n <= BODY_SMALL)
+        add(s, body, "");
+    else
+        c->unhashed = c->file.p ? c->file : arena_str(c->arena, body);
+    return take_hash(c, s, ei);
+}
+
+enum err idempotency_hash_rest(struct call *c, struct errinfo *ei) {
+    struct sha256 *s = c->unhashed.n ? sha256_new() : NULL;
+    if (!c->unhashed.n)
+        return ERR_OK;
     if (!s)
         return err_set(ei, ERR_NOMEM, NULL);
-    struct str path = http_path(r), body = http_body(r);
-    sha256_update(s, path.p, path.n);
-    sha256_update(s, "\n", 1);
-    sha256_update(s, body.p, body.n);
-    sha256_final(s, hex);
-    c->request_hash = arena_str(c->arena, str_from(hex));
-    return c->key_hash.p && c->request_hash.p ? ERR_OK : err_set(ei, ERR_NOMEM, NULL);
+    add(s, c->request_hash, "\n");
+    add(s, c->unhashed, "");
+    return take_hash(c, s, ei);
 }
 
 enum err idempotency_look(struct call *c, struct store_tx *tx, bool *ret_found,
@@ -63,12 +98,13 @@ enum err idempotency_look(struct call *c, struct store_tx *tx, bool *ret_found,
     return ERR_OK;
 }
 
-enum err idempotency_note(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+enum err idempotency_note(struct call *c, struct store_tx *tx, const struct uuid *user_id,
+                          struct errinfo *ei) {
     bool secret = c->route->flags & ROUTE_SECRET;
-    if (!c->key_hash.p || !uuid_is_set(&c->user.user_id))
+    if (!c->key_hash.p || !uuid_is_set(user_id))
         return ERR_OK;
     struct idempotency i = {
-        .user_id = c->user.user_id,
+        .user_id = *user_id,
         .key_hash = c->key_hash,
         .request_hash = c->request_hash,
         .created_at = clock_wall_ms(),

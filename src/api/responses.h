@@ -7,6 +7,7 @@
 #pragma once
 
 #include "api/call.h"
+#include "turn/turn.h"
 
 #define RESPONSE_BEGINNING 4 /* created, in_progress, output_item.added, content_part.added */
 #define RESPONSE_SEQUENCE  4
@@ -25,3 +26,15 @@ void response_write_beginning(struct buf *b, const struct response *r, int64_t a
 void response_write_delta(struct buf *b, const struct response *r, int64_t sequence,
                           struct str text);
 void response_write_end(struct buf *b, const struct response *r, int64_t sequence, int64_t after);
+
+/* ---- responses_begun.c: what is stored before the turn begins ---- */
+/* In a WRITE, of a request with a key: what an earlier try has begun, into in (conversation and
+ * parent). */
+enum err response_begun_find(struct call *c, struct store_tx *tx, struct turn_input *in,
+                             bool *ret_found, struct errinfo *ei) ERR_CHECK;
+enum err response_begun_note(struct call *c, struct store_tx *tx, const struct turn_input *in,
+                             struct errinfo *ei) ERR_CHECK;
+/* In a write of its own, after a turn that was refused: the conversation that was begun for it
+ * goes, unless there is more in it. */
+enum err response_begun_undo(struct call *c, struct store_tx *tx, const struct turn_input *in,
+                             struct errinfo *ei) ERR_CHECK;

@@ -23,9 +23,9 @@
 /* clang-format off */
 const struct route api_routes[] = {
     {HTTP_GET, V1 "/status", "getStatus", "What a page must know before sign-in", PUBLIC, OUT(200, status_answer), DO(READ(api_status_read))},
-    {HTTP_POST, V1 "/setup", "setUp", "Makes the first account, an administrator", PUBLIC, IN(setup_request), OUT(201, user_entity), DO(READ(api_setup_read), JOB(api_user_hash_job), WRITE(api_setup_write))},
+    {HTTP_POST, V1 "/setup", "setUp", "Makes the first account, an administrator", PUBLIC, IN(setup_request), OUT(201, user_entity), DO(READ(api_setup_read), JOB(api_user_create_job), WRITE(api_setup_write))},
 
-    {HTTP_POST, V1 "/users", "createUser", "Makes an account", .auth = ROUTE_SIGNUP, IN(user_create_request), OUT(201, user_entity), DO(READ(api_user_create_read), JOB(api_user_hash_job), WRITE(api_user_create_write))},
+    {HTTP_POST, V1 "/users", "createUser", "Makes an account", .auth = ROUTE_SIGNUP, IN(user_create_request), OUT(201, user_entity), DO(READ(api_user_create_read), JOB(api_user_create_job), WRITE(api_user_create_write))},
     {HTTP_GET, V1 "/users", "listUsers", "All users, newest first", ADMIN, Q(page), OUT(200, user_list_answer), DO(READ(api_users_list))},
     {HTTP_GET, V1 "/users/me", "getMe", "The user who asks", OUT(200, user_entity), DO(READ(api_me_read))},
     {HTTP_PATCH, V1 "/users/me", "updateMe", "Changes name, address, preferences or password", IN(me_patch), OUT(200, user_entity), DO(READ(api_me_patch_read), JOB(api_me_patch_job), WRITE(api_me_patch_write))},

@@ -99,7 +99,8 @@ struct server {
     atomic_size_t n_serving;
     atomic_bool failed;
     atomic_bool orphaned; /* somebody waits for the lock */
-    bool listening, draining, told_ready, refreshing;
+    bool listening, draining, told_ready, refreshing, purging;
+    bool purge_more;                        /* the store's thread, while purging */
     bool link_out, link_looking, link_used; /* of the first account; used: the store's thread */
     int64_t link_looked_ns;
     int64_t drain_left_ms;
@@ -341,16 +342,32 @@ static void look(void *arg) {
         s->refreshing = false;
 }
 
-static enum err purge_sessions(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)arg;
+static enum err purge_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct server *s = arg;
     (void)ei;
     enum err e = session_purge(tx);
-    return e ? e : idempotency_purge(tx, clock_wall_ms() - IDEMPOTENCY_KEPT_MS);
+    return e ? e : idempotency_purge(tx, clock_wall_ms() - IDEMPOTENCY_KEPT_MS, &s->purge_more);
+}
+
+static void purge(void *arg);
+
+/* What an hour of many users leaves is taken away in pieces, between which others get their turn.
+ */
+static void purged(void *arg, enum err e, const struct errinfo *ei) {
+    struct server *s = arg;
+    (void)ei;
+    s->purging = false;
+    if (!e && s->purge_more && !s->draining)
+        purge(s);
 }
 
 static void purge(void *arg) {
     struct server *s = arg;
-    if (store_write(s->store, purge_sessions, NULL, s->loops[0].loop, NULL) != ERR_OK)
+    if (s->purging)
+        return;
+    s->purge_more = false;
+    s->purging = store_write(s->store, purge_fn, s, s->loops[0].loop, purged) == ERR_OK;
+    if (!s->purging)
         log_event(LOG_DEBUG, "server.purge_put_off");
 }
 

@@ -178,6 +178,18 @@ enum err conversation_delete(struct store_tx *tx, const struct uuid *user_id,
     return query_run_one(&q);
 }
 
+enum err conversation_delete_unused(struct store_tx *tx, const struct uuid *user_id,
+                                    const struct uuid *id, const struct uuid *current) {
+    struct query q;
+    query_begin(&q, tx,
+                "DELETE FROM conversations WHERE conversation_id = ? AND user_id = ?"
+                " AND current_message_id IS ?");
+    query_bind_id(&q, id);
+    query_bind_id(&q, user_id);
+    query_bind_id(&q, current);
+    return query_run_one(&q);
+}
+
 /* ---- listing and searching ---- */
 
 struct listing {

@@ -2,6 +2,8 @@
  * that creates, so that a request is carried out once or not at all, however often it is sent. */
 #include "store/store_internal.h"
 
+#define PURGE_MOST 1000 /* a few milliseconds of the writer's */
+
 enum err idempotency_find(struct store_tx *tx, const struct uuid *user_id, struct str key_hash,
                           struct arena *a, struct idempotency *ret) {
     struct query q;
@@ -46,9 +48,24 @@ enum err idempotency_put(struct store_tx *tx, const struct idempotency *i) {
     return e == ERR_NOT_FOUND ? ERR_CONFLICT : e;
 }
 
-enum err idempotency_purge(struct store_tx *tx, int64_t before) {
+enum err idempotency_purge(struct store_tx *tx, int64_t before, bool *ret_more) {
     struct query q;
-    query_begin(&q, tx, "DELETE FROM idempotency WHERE created_at < ?");
+    query_begin(&q, tx,
+                "DELETE FROM idempotency WHERE (user_id, key_hash) IN (SELECT user_id, key_hash"
+                " FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)");
     query_bind_int(&q, before);
+    query_bind_int(&q, PURGE_MOST);
+    (void)query_next(&q);
+    enum err e = query_end(&q);
+    if (!e)
+        *ret_more = sqlite3_changes(tx->conn->db) == PURGE_MOST;
+    return e;
+}
+
+enum err idempotency_drop(struct store_tx *tx, const struct uuid *user_id, struct str key_hash) {
+    struct query q;
+    query_begin(&q, tx, "DELETE FROM idempotency WHERE user_id = ? AND key_hash = ?");
+    query_bind_id(&q, user_id);
+    query_bind_str(&q, key_hash);
     return query_run(&q);
 }

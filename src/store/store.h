@@ -237,6 +237,10 @@ enum err conversation_set_summary(struct store_tx *tx, const struct uuid *id, st
                                   const struct uuid *until) ERR_CHECK;
 enum err conversation_delete(struct store_tx *tx, const struct uuid *user_id,
                              const struct uuid *id) ERR_CHECK;
+/* Only while its current message is this one (or none, when that is not set); else ERR_NOT_FOUND.
+ */
+enum err conversation_delete_unused(struct store_tx *tx, const struct uuid *user_id,
+                                    const struct uuid *id, const struct uuid *current) ERR_CHECK;
 
 struct conversation_hit {
     struct conversation c;
@@ -429,7 +433,10 @@ enum err idempotency_find(struct store_tx *tx, const struct uuid *user_id, struc
 enum err
 idempotency_put(struct store_tx *tx,
                 const struct idempotency *i) ERR_CHECK; /* ERR_CONFLICT: the key is there */
-enum err idempotency_purge(struct store_tx *tx, int64_t before) ERR_CHECK;
+enum err idempotency_drop(struct store_tx *tx, const struct uuid *user_id,
+                          struct str key_hash) ERR_CHECK; /* also when there is none */
+/* Some of those made before then; *ret_more when there may be others. */
+enum err idempotency_purge(struct store_tx *tx, int64_t before, bool *ret_more) ERR_CHECK;
 
 /* ---- settings: small named values of the installation ---- */
 enum err setting_get(struct store_tx *tx, const char *name, struct arena *a,

@@ -84,11 +84,28 @@ static enum err find_unfinished(struct store_tx *tx, struct turn *t, struct uuid
     return ERR_OK;
 }
 
+static enum err being_done(struct errinfo *ei) {
+    err_set(ei, ERR_UNAVAILABLE,
+            "this very request is being carried out; ask again for its answer");
+    ei->retry_after_ms = 1000;
+    return ERR_UNAVAILABLE;
+}
+
+/* Two requests with one key at once: what the first has stored by now must not look to the second
+ * like somebody else's message. */
+static enum err look_for_key(struct store_tx *tx, struct turn *t, struct errinfo *ei) {
+    struct idempotency i;
+    if (!t->in.key_hash.n)
+        return ERR_OK;
+    enum err e = idempotency_find(tx, &t->in.user_id, t->in.key_hash, t->arena, &i);
+    return e == ERR_NOT_FOUND ? ERR_OK : e ? e : being_done(ei);
+}
+
 enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     struct uuid leaf = {{0}};
-    enum err e = ERR_OK;
-    if (t->in.kind != TURN_RESUME)
+    enum err e = look_for_key(tx, t, ei);
+    if (!e && t->in.kind != TURN_RESUME)
         e = turn_guard_load(tx, t, ei);
     if (!e && t->in.kind == TURN_REGENERATE)
         e = find_question(tx, t, &leaf, ei);
@@ -115,8 +132,7 @@ enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     return e;
 }
 
-/* Two requests with one key at once: the second comes too late here, and finds the answer next
- * time. */
+/* The second of two at once that were both loaded before either was stored comes too late here. */
 static enum err note_key(struct store_tx *tx, struct turn *t, struct errinfo *ei) {
     const struct idempotency i = {
         .user_id = t->in.user_id,
@@ -130,12 +146,7 @@ static enum err note_key(struct store_tx *tx, struct turn *t, struct errinfo *ei
     if (!t->in.key_hash.n)
         return ERR_OK;
     enum err e = idempotency_put(tx, &i);
-    if (e != ERR_CONFLICT)
-        return e;
-    err_set(ei, ERR_UNAVAILABLE,
-            "this very request is being carried out; ask again for its answer");
-    ei->retry_after_ms = 1000;
-    return ERR_UNAVAILABLE;
+    return e == ERR_CONFLICT ? being_done(ei) : e;
 }
 
 /* The answer's row as it is to be stored now: the final one when all of it is there. */

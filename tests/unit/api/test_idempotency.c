@@ -1,13 +1,13 @@
 /* A POST that is sent again with its Idempotency-Key is carried out once and answered as before. */
 #include "unit/api/api_fixture.h"
 
-static struct person ann, bob;
+static struct person admin, ann, bob;
 static char conv[64];
 
 static int begin(void **state) {
     (void)state;
     fx_start(NULL);
-    (void)make_admin();
+    admin = make_admin();
     ann = make_user("ann");
     bob = make_user("bob");
     make_conversation(&ann, conv);
@@ -21,6 +21,11 @@ static struct reply post(const struct person *p, const char *path, const char *k
              "%sContent-Type: application/json\r\nIdempotency-Key: %s\r\nAccept: %s\r\n", p->who,
              key, accept);
     return call_raw("POST", path, headers, body, strlen(body));
+}
+
+static struct reply post_as_nobody(const char *path, const char *key, const char *body) {
+    const struct person nobody = {.who = ""};
+    return post(&nobody, path, key, "*/*", body);
 }
 
 static size_t listed(const struct person *p, const char *path) {
@@ -101,12 +106,159 @@ static void idempotency_secretIsNotKept(void **state) {
     assert_int_equal(listed(&ann, "/api/v1/keys"), 1);
 }
 
+static void idempotency_queryBelongsToTheRequest(void **state) {
+    (void)state;
+    const char *one = "/api/v1/documents?source_name=one.txt";
+    const char *two = "/api/v1/documents?source_name=two.txt";
+    struct reply r = post(&ann, one, "k5", "*/*", "text");
+    expect(r, 201);
+    reply_free(&r);
+    r = post(&ann, one, "k5", "*/*", "text");
+    expect(r, 201);
+    reply_free(&r);
+    r = post(&ann, two, "k5", "*/*", "text");
+    expect_error(r, 409, "conflict", "Idempotency-Key");
+    assert_int_equal(listed(&ann, "/api/v1/documents"), 1);
+}
+
+/* A body that is hashed by the job: its end counts, too. */
+static void idempotency_largeFileIsKnownToItsEnd(void **state) {
+    (void)state;
+    const char *path = "/api/v1/documents?source_name=large.txt";
+    static char text[300001];
+    memset(text, 'a', sizeof text - 1);
+    for (int i = 0; i < 2; i++) {
+        struct reply r = post(&bob, path, "k6", "*/*", text);
+        expect(r, 201);
+        reply_free(&r);
+    }
+    text[sizeof text - 2] = 'b';
+    struct reply r = post(&bob, path, "k6", "*/*", text);
+    expect_error(r, 409, "conflict", "Idempotency-Key");
+    assert_int_equal(listed(&bob, "/api/v1/documents"), 1);
+}
+
+static void idempotency_signUpSentAgainIsSignedIn(void **state) {
+    (void)state;
+    char id[64], cookie[512];
+    const char *body = "{\"username\":\"eve\",\"email\":\"eve@x\",\"password\":\"" PASSWORD "\"}";
+    for (int i = 0; i < 2; i++) {
+        struct reply r = post_as_nobody("/api/v1/users", "k7", body);
+        expect(r, 201);
+        if (i == 0)
+            snprintf(id, sizeof id, "%s", text_at(&r, "user_id"));
+        assert_string_equal(text_at(&r, "user_id"), id);
+        assert_non_null(header_of(&r, "Set-Cookie", cookie));
+        reply_free(&r);
+    }
+    struct reply r = post_as_nobody("/api/v1/users", "another", body);
+    expect_error(r, 409, "conflict", "username");
+    r = post_as_nobody("/api/v1/users", "k7",
+                       "{\"username\":\"eve\",\"email\":\"eve@x\",\"password\":\"a guess of it\"}");
+    expect_error(r, 409, "conflict", "username");
+    char path[128];
+    snprintf(path, sizeof path, "/api/v1/users/%s", id);
+    r = call("PATCH", path, admin.who, "{\"password\":\"quite another\"}");
+    expect(r, 200);
+    reply_free(&r);
+    r = post_as_nobody("/api/v1/users", "k7", body); /* its password is an old one */
+    expect_error(r, 409, "conflict", "(none)");
+}
+
+static void idempotency_accountMadeByAnAdministratorIsMadeOnce(void **state) {
+    (void)state;
+    const char *body = "{\"username\":\"dan\",\"email\":\"dan@x\",\"password\":\"" PASSWORD "\"}";
+    char cookie[512];
+    for (int i = 0; i < 2; i++) {
+        struct reply r = post(&admin, "/api/v1/users", "k8", "*/*", body);
+        expect(r, 201);
+        assert_null(header_of(&r, "Set-Cookie", cookie));
+        reply_free(&r);
+    }
+}
+
+static void idempotency_setUpSentAgainIsSignedIn(void **state) {
+    (void)state;
+    char body[512], cookie[512];
+    snprintf(
+        body, sizeof body,
+        "{\"token\":\"%s\",\"username\":\"first\",\"email\":\"first@x\",\"password\":\"" PASSWORD
+        "\"}",
+        fx.setup_token);
+    for (int i = 0; i < 2; i++) {
+        struct reply r = post_as_nobody("/api/v1/setup", "k9", body);
+        expect(r, 201);
+        assert_string_equal(text_at(&r, "username"), "first");
+        assert_non_null(header_of(&r, "Set-Cookie", cookie));
+        reply_free(&r);
+    }
+    struct reply r = post_as_nobody("/api/v1/setup", "another", body);
+    expect_error(r, 409, "conflict", "(none)");
+}
+
+/* At once (too long), and after the turn has begun (no such model). */
+static void idempotency_refusedResponseLeavesNothing(void **state) {
+    (void)state;
+    static char large[200001], body[sizeof large + 100];
+    size_t before = listed(&ann, "/api/v1/conversations");
+    memset(large, 'a', sizeof large - 1);
+    snprintf(body, sizeof body, "{\"model\":\"general-assistant\",\"input\":\"%s\"}", large);
+    struct reply r = post(&ann, "/v1/responses", "k10", "*/*", body);
+    expect_error(r, 413, "too_large", "input");
+    r = call("POST", "/api/v1/roles", admin.who,
+             "{\"name\":\"Lost\",\"system_prompt\":\"x\",\"model\":\"no-such\"}");
+    expect(r, 201);
+    reply_free(&r);
+    for (int i = 0; i < 2; i++) {
+        r = post(&ann, "/v1/responses", "k10", "*/*", "{\"model\":\"lost\",\"input\":\"hi\"}");
+        expect_error(r, 404, "model_not_found", "model");
+    }
+    assert_int_equal(listed(&ann, "/api/v1/conversations"), before);
+}
+
+static enum err forget_turn_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    const struct uuid *user_id = arg;
+    char hex[SHA256_HEX_LEN + 1];
+    (void)ei;
+    sha256_hex(STR("k11"), hex);
+    return idempotency_drop(tx, user_id, str_from(hex));
+}
+
+/* As after a death between the conversation and the turn: only the former is there. */
+static void idempotency_responseGoesOnWithWhatWasBegun(void **state) {
+    (void)state;
+    const char *body = "{\"model\":\"general-assistant\",\"input\":["
+                       "{\"role\":\"user\",\"content\":\"earlier\"},"
+                       "{\"role\":\"assistant\",\"content\":\"said\"},"
+                       "{\"role\":\"user\",\"content\":\"now\"}]}";
+    size_t before = listed(&ann, "/api/v1/conversations");
+    struct uuid user_id;
+    assert_true(uuid_parse(str_from(ann.id), &user_id));
+    for (int i = 0; i < 2; i++) {
+        struct reply r = post(&ann, "/v1/responses", "k11", "*/*", body);
+        expect(r, 200);
+        reply_free(&r);
+        assert_int_equal(store_write_wait(fx.store, forget_turn_fn, &user_id, NULL), ERR_OK);
+    }
+    assert_int_equal(listed(&ann, "/api/v1/conversations"), before + 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(idempotency_conversationIsMadeOnce),
         cmocka_unit_test(idempotency_failureIsNotKept),
         cmocka_unit_test(idempotency_turnIsBegunOnceAndToldAgain),
         cmocka_unit_test(idempotency_secretIsNotKept),
+        cmocka_unit_test(idempotency_queryBelongsToTheRequest),
+        cmocka_unit_test(idempotency_largeFileIsKnownToItsEnd),
+        cmocka_unit_test(idempotency_signUpSentAgainIsSignedIn),
+        cmocka_unit_test(idempotency_accountMadeByAnAdministratorIsMadeOnce),
+        cmocka_unit_test(idempotency_refusedResponseLeavesNothing),
+        cmocka_unit_test(idempotency_responseGoesOnWithWhatWasBegun),
     };
-    return cmocka_run_group_tests(tests, begin, fx_teardown);
+    const struct CMUnitTest first[] = {
+        cmocka_unit_test(idempotency_setUpSentAgainIsSignedIn),
+    };
+    return cmocka_run_group_tests(first, fx_setup, fx_teardown) +
+           cmocka_run_group_tests(tests, begin, fx_teardown);
 }
