@@ -102,23 +102,33 @@ enum err api_learning_refresh_job(struct call *c, struct errinfo *ei) {
     return c->api->o.learn ? learn_refresh(c->api->o.learn, ei) : ERR_OK;
 }
 
+/* A run that was carried out under this key is not made again; what it said is told by the WRITE.
+ */
+enum err api_learning_run_read(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    return idempotency_look(c, tx, &c->skip_job, ei);
+}
+
 enum err api_learning_run_job(struct call *c, struct errinfo *ei) {
-    struct learn_report r;
-    enum err e = learn_run(c->api->o.store, true, &r, ei);
-    if (!e)
-        e = api_learning_refresh_job(c, ei);
-    if (e)
-        return e;
-    buf_clear(&c->out);
+    struct learn_report *r = arena_alloc(c->arena, sizeof *r);
+    enum err e = r ? learn_run(c->api->o.store, true, r, ei) : err_set(ei, ERR_NOMEM, NULL);
+    c->state = r;
+    return e ? e : api_learning_refresh_job(c, ei);
+}
+
+enum err api_learning_run_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    const struct learn_report *r = c->state;
+    (void)tx;
+    if (!r) /* the key was forgotten between the two stages */
+        return err_set(ei, ERR_UNAVAILABLE, NULL);
     out_open(&c->out, NULL, '{');
-    out_int(&c->out, "ratings", (int64_t)r.ratings);
-    out_int(&c->out, "questions", (int64_t)r.questions);
-    out_bool(&c->out, "candidate", r.made);
-    out_bool(&c->out, "proved", r.proved);
-    out_int(&c->out, "variants_stopped", r.arms_stopped);
-    out_int(&c->out, "answers_proposed", r.proposed);
-    out_int(&c->out, "answers_stale", r.stale);
-    out_strz(&c->out, "words", r.words);
+    out_int(&c->out, "ratings", (int64_t)r->ratings);
+    out_int(&c->out, "questions", (int64_t)r->questions);
+    out_bool(&c->out, "candidate", r->made);
+    out_bool(&c->out, "proved", r->proved);
+    out_int(&c->out, "variants_stopped", r->arms_stopped);
+    out_int(&c->out, "answers_proposed", r->proposed);
+    out_int(&c->out, "answers_stale", r->stale);
+    out_strz(&c->out, "words", r->words);
     out_close(&c->out, '}');
     return ERR_OK;
 }

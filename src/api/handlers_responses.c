@@ -372,6 +372,7 @@ void api_response_start(struct call *c) {
     (void)response_id_parse(json_get_str(c->body, "previous_response_id"), &s->resp.previous);
     if (c->replayed) {
         c->id = c->replay_id;
+        c->status = c->route->status; /* not the turn's */
         follow(c, s);
         return;
     }

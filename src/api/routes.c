@@ -67,7 +67,7 @@ const struct route api_routes[] = {
 
     {HTTP_GET, V1 "/learning", "getLearning", "Switches of the learners and what is in use", ADMIN, OUT(200, learning_answer), DO(READ(api_learning_read))},
     {HTTP_PATCH, V1 "/learning", "updateLearning", "Switches learners on or off", ADMIN, IN(learning_patch), OUT(200, learning_answer), DO(WRITE(api_learning_patch_write), JOB(api_learning_refresh_job))},
-    {HTTP_POST, V1 "/learning/run", "runLearning", "Makes and proves a candidate now", ADMIN, IN(empty_request), OUT(200, learning_run_answer), DO(JOB(api_learning_run_job))},
+    {HTTP_POST, V1 "/learning/run", "runLearning", "Makes and proves a candidate now", ADMIN, IN(empty_request), OUT(200, learning_run_answer), DO(READ(api_learning_run_read), JOB(api_learning_run_job), WRITE(api_learning_run_write))},
     {HTTP_GET, V1 "/learning/events", "listLearnEvents", "What feedback changed, newest first", ADMIN, Q(page), OUT(200, learn_event_list_answer), DO(READ(api_learn_events_list))},
     {HTTP_GET, V1 "/learning/candidates", "listCandidates", "Candidates with their proofs, newest first", ADMIN, Q(page), OUT(200, candidate_list_answer), DO(READ(api_candidates_list))},
     {HTTP_PATCH, V1 "/learning/candidates/{candidate_id}", "updateCandidate", "Puts a candidate to use or takes it out", ADMIN, IN(candidate_patch), OUT(200, candidate_entity), DO(WRITE(api_candidate_patch_write), JOB(api_learning_refresh_job))},
@@ -109,7 +109,7 @@ const struct route api_routes[] = {
     {HTTP_GET, V1 "/slo", "getObjectives", "Service level objectives and how much of what may fail has failed", ADMIN, OUT(200, slo_list_answer), DO(READ(api_slo_read))},
     {HTTP_GET, V1 "/store", "getStore", "Whether the database can be written, its checks and backups", ADMIN, OUT(200, store_answer), DO(READ(api_store_read))},
     {HTTP_POST, V1 "/store/check", "checkStore", "Has the database checked in full", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_check))},
-    {HTTP_POST, V1 "/store/backup", "backUpStore", "Has a backup made and restored for a trial", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_backup))},
+    {HTTP_POST, V1 "/store/backup", "backUpStore", "Has a backup made and restored for a trial", ADMIN, IN(empty_request), OUT(202, store_answer), DO(WRITE(api_store_backup))},
     {HTTP_GET, V1 "/upstreams", "listUpstreams", "The model servers and how they are", ADMIN, OUT(200, upstream_list_answer), DO(READ(api_upstreams_list))},
     {HTTP_PATCH, V1 "/upstreams/{name*}", "updateUpstream", "Changes a model server, also for later starts: takes it out, weight, limit; a key until Parley ends", ADMIN, IN(upstream_patch), OUT(200, upstream_entity), DO(LOOP(api_upstream_patch))},
 
