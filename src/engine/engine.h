@@ -29,6 +29,8 @@
  * ({"error":{message,type,param,code}}); a 429 also has Retry-After-Ms. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 struct engine_adapter {

@@ -11,6 +11,7 @@
 #include "engine/rates.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
+#include "engine/texts.h"
 #include "net/http_server.h"
 #include "net/jobs.h"
 
@@ -35,6 +36,8 @@ struct engine {
     struct openings *openings;         /* of the chat model's prompts; owned */
     struct jobs *readers;              /* threads that read prompts, begun in their order */
     struct chat *reading;              /* requests whose prompts they have or will have */
+    struct jobs *texts;                /* a thread for what is much; texts.h */
+    struct texts_work *texts_work;     /* that it has or will have */
     struct waiter *waiters;            /* requests that came while loading */
     int template_overhead, answer_overhead;
     int64_t created;

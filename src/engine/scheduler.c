@@ -71,17 +71,20 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
 
 /* ---- from other threads ---- */
 
+enum err sched_too_long(const struct model *m, int tokens, bool about, struct errinfo *ei) {
+    return err_param(ei, ERR_CONTEXT, "messages",
+                     "This model's maximum context length is %d tokens, but the messages have %s%d "
+                     "tokens and the answer needs room; shorten the messages",
+                     m->info.window, about ? "about " : "", tokens);
+}
+
 static enum err check_chat(struct sched *s, const struct sched_chat *c, struct errinfo *ei) {
     if (!s->model)
         return err_set(ei, ERR_UNAVAILABLE, "no chat model is loaded");
     if (c->prompt.n < 1)
         return err_set(ei, ERR_INVALID, "the prompt is empty");
     if (c->prompt.n >= s->model->info.window)
-        return err_param(
-            ei, ERR_CONTEXT, "messages",
-            "This model's maximum context length is %d tokens, but the messages have %d "
-            "tokens and the answer needs room; shorten the messages",
-            s->model->info.window, c->prompt.n);
+        return sched_too_long(s->model, c->prompt.n, false, ei);
     return ERR_OK;
 }
 

@@ -115,6 +115,10 @@ void sched_free(struct sched *s); /* after sched_run() returned; what is left en
  * names the request in sched_cancel(). Its place (c->place) is given up, whatever comes of it. */
 enum err sched_chat_submit(struct sched *s, struct sched_chat *c, uint64_t *ret_id,
                            struct errinfo *ei) ERR_CHECK;
+/* The refusal of a prompt that leaves no room for one token. about: it was not counted to the end.
+ */
+enum err sched_too_long(const struct model *m, int tokens, bool about,
+                        struct errinfo *ei) ERR_CHECK;
 struct sched_glance { /* tokens of a prompt that are to be computed, before it is read */
     int least;        /* 0 = that cannot be told: it is not refused yet */
     int likely, most;

@@ -1,10 +1,10 @@
 /* The engine process: loads the models on the compute thread while HTTP is served already, and
  * dispatches requests.
  *
- * Threads: the loop's (HTTP, JSON, detokenising, the tokens of texts to embed or count), reading
- * threads (chats' templates and tokenising) and the compute thread (loading, then the scheduler). A
- * struct engine belongs to the loop's thread; fields marked so are the compute thread's until it
- * posts. */
+ * Threads: the loop's (HTTP, JSON, detokenising, a short text's tokens), reading threads (chats'
+ * templates and tokenising), one for long lists of texts (texts.h) and the compute thread (loading,
+ * then the scheduler). A struct engine belongs to the loop's thread; fields marked so are the
+ * compute thread's until it posts. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -613,7 +613,8 @@ static void stop_compute(struct engine *en) {
         sched_stop(s);
     pthread_join(en->thread, NULL);
     jobs_free(en->readers);
-    en->readers = NULL;
+    jobs_free(en->texts);
+    en->readers = en->texts = NULL;
     http_server_free(en->http); /* clients that still wait see their connections closed */
     en->http = NULL;
     sched_free(en->loaded_sched);
@@ -622,6 +623,7 @@ static void stop_compute(struct engine *en) {
     if (loop_post(en->loop, end_now, en) == ERR_OK)
         loop_run(en->loop);
     engine_chats_drop(en);
+    texts_drop(en);
     keep_free(en->keep);
     model_free(en->loaded_chat);
     model_free(en->loaded_embedding);
@@ -655,7 +657,8 @@ static enum err start(struct engine *en, int fd, struct errinfo *ei) {
         e = err_set(ei, ERR_NOMEM, NULL);
     if (!e && en->o->on_beat)
         timer_start(en->beat_timer, en->o->beat_ms, true);
-    if (!e && jobs_new(READERS, ENGINE_READ_MAX, &en->readers))
+    if (!e &&
+        (jobs_new(READERS, ENGINE_READ_MAX, &en->readers) || jobs_new(1, TEXTS_QUEUED, &en->texts)))
         e = err_set(ei, ERR_NOMEM, "no thread can be started");
     if (!e && pthread_create(&en->thread, NULL, compute_main, en) != 0)
         e = err_set(ei, ERR_NOMEM, "no thread can be started");
@@ -702,6 +705,7 @@ out:
     while (en->waiters)
         waiter_free(en->waiters);
     jobs_free(en->readers);
+    jobs_free(en->texts);
     http_server_free(en->http);
     timer_free(en->end_timer);
     timer_free(en->beat_timer);

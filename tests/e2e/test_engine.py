@@ -199,6 +199,32 @@ def test_layers_of_texts_come_when_they_are_asked_for_alone_and_beside_others():
         assert all(far(a, b) > 0.05 for i, a in enumerate(each) for b in each[:i])
 
 
+def test_long_lists_of_texts_are_embedded_like_single_ones_and_capped():
+    with Engine(embedding="all-minilm-l6-v2") as e:
+        def post(path, **body):
+            status, _, text = e.client.raw("POST", path, body)
+            return status, json.loads(text)
+
+        texts = [f"text {i} of a long list, which says nothing else" for i in range(200)]
+        status, many = post("/v1/embeddings", input=texts)
+        assert status == 200 and [row["index"] for row in many["data"]] == list(range(200))
+        one = post("/v1/embeddings", input=texts[150])[1]["data"][0]["embedding"]
+        assert max(abs(a - b) for a, b in zip(one, many["data"][150]["embedding"])) < 0.01
+        status, refused = post("/v1/embeddings", input=["cat"] * 2048, parley={"layers": True})
+        assert status == 400 and refused["error"]["param"] == "input" and "base64" in refused["error"]["message"]
+        words = "a cat and a dog " * 1000
+        status, counts = post("/v1/tokens/count", texts=[words, "a cat"])
+        assert status == 200 and counts["counts"][0] > 3000 and counts["counts"][1] == 2
+        # Who hangs up, and the engine's end, leave what is under way.
+        for _ in range(4):
+            c = http.client.HTTPConnection("127.0.0.1", e.port)
+            c.request("POST", "/v1/embeddings", json.dumps({"input": [words] * 40}), {"Content-Type": "application/json"})
+            c.close()
+        assert post("/v1/embeddings", input="a cat")[0] == 200
+        c.request("POST", "/v1/embeddings", json.dumps({"input": [words] * 40}), {"Content-Type": "application/json"})
+    assert e.child.returncode == 0
+
+
 def open_stream(engine, content, **fields):
     c = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=300)
     c.request("POST", CHAT, json.dumps({"messages": [{"role": "user", "content": content}], "stream": True,
