@@ -103,7 +103,7 @@ static void key_used(struct call *c) {
     slot->key = c->key_id;
     slot->minute = minute;
     pthread_mutex_unlock(&a->lock);
-    if (!known && store_write(a->o.store, key_use_write, slot, c->loop, NULL)) {
+    if (!known && store_write_again(a->o.store, key_use_write, slot, c->loop, NULL)) {
         pthread_mutex_lock(&a->lock);
         slot->minute = 0; /* the next use tries again */
         pthread_mutex_unlock(&a->lock);
@@ -219,7 +219,9 @@ void api_call_next(struct call *c) {
             s = stage_now(c);
         }
     }
-    if (s->kind == STAGE_WRITE) {
+    if (s->kind == STAGE_WRITE && s->again) {
+        e = store_write_again(c->api->o.store, run_tx, c, c->loop, tx_done);
+    } else if (s->kind == STAGE_WRITE) {
         e = store_write(c->api->o.store, run_tx, c, c->loop, tx_done);
     } else if (s->kind == STAGE_READ || (c->auth_due && !c->authenticated)) {
         e = store_read(c->api->o.store, run_tx, c, c->loop, tx_done);

@@ -30,6 +30,7 @@ struct call;
 enum stage_kind { STAGE_NONE, STAGE_READ, STAGE_WRITE, STAGE_JOB, STAGE_LOOP };
 struct stage {
     enum stage_kind kind;
+    bool again; /* WRITE: may be run twice (store_write_again()), whatever it left in the call */
     enum err (*tx)(struct call *c, struct store_tx *tx, struct errinfo *ei); /* READ, WRITE */
     enum err (*job)(struct call *c, struct errinfo *ei);                     /* JOB */
     /* READ, may be NULL: on the loop, in its place, when it is known who asks (known.h). *ret_done
@@ -44,6 +45,8 @@ struct stage {
     { .kind = STAGE_READ, .tx = (fn), .known = (without) }
 #define WRITE(fn)                                                                                  \
     { .kind = STAGE_WRITE, .tx = (fn) }
+#define WRITE_AGAIN(fn)                                                                            \
+    { .kind = STAGE_WRITE, .tx = (fn), .again = true }
 #define JOB(fn)                                                                                    \
     { .kind = STAGE_JOB, .job = (fn) }
 #define LOOP(fn)                                                                                   \

@@ -77,6 +77,10 @@ enum err idempotency_look(struct call *c, struct store_tx *tx, bool *ret_found,
                           struct errinfo *ei) {
     struct idempotency i;
     *ret_found = false;
+    if (c->replayed) { /* by what is undone now and looked for anew (store_write_again()) */
+        c->replayed = false;
+        c->status = c->route->status;
+    }
     if (!c->key_hash.p || !uuid_is_set(&c->user.user_id))
         return ERR_OK;
     enum err e = idempotency_find(tx, &c->user.user_id, c->key_hash, c->arena, &i);

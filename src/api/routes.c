@@ -47,7 +47,7 @@ const struct route api_routes[] = {
     {HTTP_GET, ROLE "/versions", "listRoleVersions", "Every version of a role, newest first", ADMIN, OUT(200, role_list_answer), DO(READ(api_role_versions_list))},
 
     {HTTP_GET, V1 "/conversations", "listConversations", "One's conversations, newest first; searches", Q(conversations), OUT(200, conversation_list_answer), DO(READ(api_conversations_list))},
-    {HTTP_POST, V1 "/conversations", "createConversation", "Begins a conversation", IN(conversation_create_request), OUT(201, conversation_entity), DO(WRITE(api_conversation_create_write))},
+    {HTTP_POST, V1 "/conversations", "createConversation", "Begins a conversation", IN(conversation_create_request), OUT(201, conversation_entity), DO(WRITE_AGAIN(api_conversation_create_write))},
     {HTTP_GET, CONV, "getConversation", "One conversation", OUT(200, conversation_entity), DO(READ(api_conversation_read))},
     {HTTP_PATCH, CONV, "updateConversation", "Renames, archives, restores, changes role or branch", IN(conversation_patch), OUT(200, conversation_entity), DO(WRITE(api_conversation_patch_write))},
     {HTTP_DELETE, CONV, "deleteConversation", "Deletes a conversation", NONE204, DO(WRITE(api_conversation_delete_write))},

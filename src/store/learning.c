@@ -16,7 +16,7 @@
 enum err turn_record_put(struct store_tx *tx, const struct turn_record *r) {
     struct query q;
     query_begin(&q, tx,
-                "INSERT OR REPLACE INTO turn_records (message_id, user_id, role_id, role_version,"
+                "INSERT INTO turn_records (message_id, user_id, role_id, role_version,"
                 " model, at, arm_id, arm_chance, candidate_id, ranked, ranked_chance, ttft_ms,"
                 " latency_ms, status, unsafe, answer_id, passages, vector_model, vector, record,"
                 " examples_id, exampled, examples_chance)"

@@ -26,6 +26,7 @@ struct turn_record {
     bool exampled;                   /* and this turn had them */
     double examples_chance;          /* with which it had, or had not */
 };
+/* Once for each answer: ERR_CONFLICT otherwise. */
 enum err turn_record_put(struct store_tx *tx, const struct turn_record *r) ERR_CHECK;
 enum err turn_record_get(struct store_tx *tx, const struct uuid *user_id, const struct uuid *id,
                          struct arena *a, struct turn_record *ret) ERR_CHECK;

@@ -13,6 +13,7 @@ extern const char sql_candidates_made[];  /* when a candidate's ranker was train
 extern const char sql_feedback_changed[]; /* which changes of ratings are unlearnt */
 extern const char sql_examples[];         /* which turns had approved answers as examples */
 extern const char sql_answers_why[];      /* why an approved answer is stale */
+extern const char sql_fewer_indexes[];    /* what a turn need not write */
 extern const char sql_durability[];       /* migration_durability.c: answers and requests */
 extern const char sql_refusals[];         /* migration_refusals.c: texts that a model refuses */
 extern const char sql_judged[];           /* migration_judged.c: what is found in documents */

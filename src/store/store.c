@@ -588,7 +588,7 @@ static void index_messages(struct store *s) {
     s->index_due_ns = clock_mono_ns() + INDEX_AGAIN_NS; /* should it not even begin */
     if (!op)
         return;
-    op->own = true;
+    op->own = op->again = true;
     op->fn = index_fn;
     op->arg = s;
     if (write_group(s, op) && !s->index_due_ns) /* what they wrote is noted and not indexed yet */

@@ -1,6 +1,8 @@
 /* A POST that is sent again with its Idempotency-Key is carried out once and answered as before. */
 #include "unit/api/api_fixture.h"
 
+#include "api/call.h"
+
 static struct person admin, ann, bob;
 static char conv[64];
 
@@ -243,12 +245,59 @@ static void idempotency_responseGoesOnWithWhatWasBegun(void **state) {
     assert_int_equal(listed(&ann, "/api/v1/conversations"), before + 1);
 }
 
+struct look_again {
+    struct call *c;
+    bool first, second;
+    int status; /* after the first */
+};
+
+/* What a WRITE_AGAIN meets when its group begins anew: the row that another one of the group had
+ * made is not there any more. */
+static enum err look_again_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct look_again *l = arg;
+    const struct idempotency row = {.user_id = l->c->user.user_id,
+                                    .key_hash = l->c->key_hash,
+                                    .request_hash = l->c->request_hash,
+                                    .created_at = 1,
+                                    .status = 202,
+                                    .reply = STR("{}")};
+    enum err e = idempotency_put(tx, &row);
+    if (!e)
+        e = idempotency_look(l->c, tx, &l->first, ei);
+    l->status = l->c->status;
+    if (!e)
+        e = idempotency_drop(tx, &row.user_id, row.key_hash);
+    return e ? e : idempotency_look(l->c, tx, &l->second, ei);
+}
+
+static void idempotency_lookedForTwice_forgetsWhatWasUndone(void **state) {
+    (void)state;
+    const struct route route = {.status = 201};
+    struct call c = {.route = &route,
+                     .status = 201,
+                     .arena = arena_new(1 << 16),
+                     .user.user_id = uuid_new(),
+                     .key_hash = STR("k"),
+                     .request_hash = STR("r")};
+    struct look_again l = {.c = &c};
+    buf_init(&c.out, 1024);
+    assert_int_equal(store_write_wait(fx.store, look_again_fn, &l, NULL), ERR_OK);
+    assert_true(l.first);
+    assert_int_equal(l.status, 202);
+    assert_false(l.second);
+    assert_false(c.replayed);
+    assert_int_equal(c.status, 201);
+    buf_deinit(&c.out);
+    arena_free(c.arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(idempotency_conversationIsMadeOnce),
         cmocka_unit_test(idempotency_failureIsNotKept),
         cmocka_unit_test(idempotency_turnIsBegunOnceAndToldAgain),
         cmocka_unit_test(idempotency_secretIsNotKept),
+        cmocka_unit_test(idempotency_lookedForTwice_forgetsWhatWasUndone),
         cmocka_unit_test(idempotency_queryBelongsToTheRequest),
         cmocka_unit_test(idempotency_largeFileIsKnownToItsEnd),
         cmocka_unit_test(idempotency_signUpSentAgainIsSignedIn),

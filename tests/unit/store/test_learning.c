@@ -29,6 +29,7 @@ static struct uuid put_turn(struct store_tx *tx, const struct made *m, const cha
                             .passages = 1,
                             .record = str_from(record)};
     assert_ok(turn_record_put(tx, &r));
+    assert_err(turn_record_put(tx, &r), ERR_CONFLICT);
     return a.message_id;
 }
 
