@@ -35,7 +35,7 @@ def request_of(r, history):
         bad = r.choice([{"messages": []}, {"messages": [{"role": "user", "content": text}], "max_tokens": 0},
                         {"messages": [{"role": "user", "content": text * 200}]},
                         {"messages": [{"role": "user", "content": text}], "logit_bias": {"999999": 1}}])
-        return "/v1/chat/completions", bad, {400}
+        return "/v1/chat/completions", bad, {400, 429}  # 429: nobody had the time to look at it
     if len(history) > 8 or r.random() < 0.4:
         history.clear()
         history.append({"role": "system", "content": "You are helper number %d. Be brief." % r.randrange(6)})
