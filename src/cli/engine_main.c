@@ -108,6 +108,7 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         .deadline_ms = (int)c->engine_deadline_ms,
         .leave_signal = SUPERVISOR_LEAVE_SIGNAL,
         .listen_when_loaded = link.before_pid > 0,
+        .hurries = link.start > 1,
         .on_loaded = say_loaded,
         .on_beat = say_alive,
         .ctx = &link,

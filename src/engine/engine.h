@@ -61,6 +61,7 @@ struct engine_options {
     int deadline_ms;         /* for the first token of requests that state none, 0 = none */
     int leave_signal;        /* as SIGTERM, but running answers may end in peace; 0 = none */
     bool listen_when_loaded; /* another engine serves on listen_fd until then */
+    bool hurries; /* it follows one that died, whose answers wait: nothing is measured first */
     /* May be NULL; both on the engine's loop: once, when the models are there or cannot be; and
      * every beat_ms as long as the loop runs. */
     void (*on_loaded)(void *ctx);

@@ -51,8 +51,11 @@ struct engine {
     struct llama_pool *pool;    /* made and freed on the compute thread */
     struct sched *loaded_sched; /* the compute thread's until it posts that it is ready */
     struct model *loaded_chat, *loaded_embedding;
-    struct rates rates; /* as last kept; base_ns 0 = not known */
-    struct keep *keep;  /* NULL = none; the compute thread's */
+    struct rates rates;  /* as last kept; base_ns 0 = not known */
+    struct rates learnt; /* a reading thread's while they are being written */
+    bool writing_rates;
+    enum err rates_err;
+    struct keep *keep; /* NULL = none; the compute thread's */
     struct errinfo load_error, load_embed_error;
     int64_t lap_ns;                     /* when the last part of the start was over */
     int chat_ms, embedding_ms, rest_ms; /* what its parts took */

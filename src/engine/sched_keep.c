@@ -11,10 +11,12 @@
 #include "base/metrics.h"
 #include "engine/sched_internal.h"
 
-#define KEEP_EVERY   48        /* tokens: computed anew they take a step or two; */
-#define KEEP_EXACT   16        /* for exact answers one step each, a third of a second at 20 ms */
-#define KEEP_SHARE   30        /* of so much time one part goes into keeping */
-#define KEEP_AWAITED (20 * MS) /* what takes longer is not kept while a first word is awaited */
+#define KEEP_EVERY   48         /* tokens: computed anew they take a step or two; */
+#define KEEP_EXACT   16         /* for exact answers one step each: as many as take */
+#define KEEP_STEPS   (200 * MS) /* so long, */
+#define KEEP_LEAST   2          /* but not with every token */
+#define KEEP_SHARE   30         /* of so much time one part goes into keeping */
+#define KEEP_AWAITED (20 * MS)  /* what takes longer is not kept while a first word is awaited */
 
 void sched_restore(struct sched *s) {
     struct kept kept;
@@ -36,9 +38,17 @@ void sched_restore(struct sched *s) {
                   LF_INT("tokens", tokens));
 }
 
+/* How many tokens may have to be computed again. */
+static int keep_every(const struct sched *s, const struct job *j) {
+    if (!s->model->info.rows || !j->chat.exact)
+        return KEEP_EVERY;
+    int n = (int)fmin(KEEP_STEPS / forecast_step_ns(&s->forecast, 1, 0), KEEP_EXACT);
+    return n > KEEP_LEAST ? n : KEEP_LEAST;
+}
+
 static bool is_due(struct sched *s, struct job *j) {
     const struct slot *slot = j->slot;
-    int every = s->model->info.rows && j->chat.exact ? KEEP_EXACT : KEEP_EVERY;
+    int every = keep_every(s, j);
     if (j->chat.background || slot->computed - j->kept < every)
         return false;
     if (j->kept == 0)

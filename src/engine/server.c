@@ -33,7 +33,8 @@
 #define FINISH_MS     2000
 #define LEAVE_MS      120000 /* another engine serves already */
 #define RATES_MS      60000
-#define READERS       2 /* so that a very long prompt holds up no other */
+#define READERS       2   /* so that a very long prompt holds up no other */
+#define READ_END_MS   100 /* at the end such a prompt is not waited for */
 #define POLL_LEVEL                                                                                 \
     50 /* how long threads spin for the next step, ggml's measure; docs/scheduler.md */
 
@@ -388,7 +389,14 @@ static int64_t weights_bytes(const struct engine *en) {
     return stat(en->o->chat_path, &st) == 0 ? st.st_size : 0;
 }
 
-/* From the last run, else measured now: the first request is predicted by them. */
+/* Whether answers that an engine before this one had begun wait for it. */
+static bool is_awaited(const struct engine *en) {
+    struct kept kept;
+    return en->o->hurries || (en->keep && keep_get(en->keep, 0, &kept));
+}
+
+/* From the last run, else measured now, which takes seconds: the first request is predicted by
+ * them. */
 static void know_rates(struct engine *en) {
     struct model *m = en->loaded_chat;
     struct errinfo ei;
@@ -398,6 +406,8 @@ static void know_rates(struct engine *en) {
         llama_model_set_threads(m, en->rates.threads);
         return;
     }
+    if (is_awaited(en))
+        return; /* the steps to come will tell */
     if (rates_measure(m, threads, llama_model_set_threads, &en->rates, &ei)) {
         en->rates.base_ns = 0; /* broken off: the steps to come will tell */
         return;
@@ -414,19 +424,34 @@ static bool differs(double a, double b) {
     return a < b * 0.8 || a > b * 1.25;
 }
 
+/* On a reading thread: a busy disk must not hold up the loop, which sends every token. */
+static void write_rates(void *arg) {
+    struct engine *en = arg;
+    en->rates_err =
+        rates_write(en->o->rates_path, thread_count(en), weights_bytes(en), &en->learnt);
+}
+
+static void on_rates_written(void *arg) {
+    struct engine *en = arg;
+    en->writing_rates = false;
+    if (!en->rates_err)
+        en->rates = en->learnt;
+}
+
 /* What steps have told since. The threads stay as first measured: how they did lately says more of
  * what else ran. */
 static void keep_rates(void *arg) {
     struct engine *en = arg;
     struct rates r = en->rates;
-    if (!en->sched || !en->chat || !en->o->rates_path || r.base_ns <= 0 ||
+    if (en->writing_rates || !en->sched || !en->chat || !en->o->rates_path || r.base_ns <= 0 ||
         !sched_costs(en->sched, &r.base_ns, &r.answer_ns, &r.prompt_ns))
         return;
     if (!differs(r.base_ns, en->rates.base_ns) && !differs(r.answer_ns, en->rates.answer_ns) &&
         !differs(r.prompt_ns, en->rates.prompt_ns))
         return;
-    if (rates_write(en->o->rates_path, thread_count(en), weights_bytes(en), &r) == ERR_OK)
-        en->rates = r;
+    en->learnt = r;
+    en->writing_rates =
+        jobs_submit(en->readers, write_rates, en->loop, on_rates_written, en) == ERR_OK;
 }
 
 /* ---- what was computed by the engine before ---- */
@@ -508,9 +533,9 @@ static enum err load_models(struct engine *en) {
         en->embedding_ms = lap(en);
     }
     const struct model *chat = en->loaded_chat;
+    open_keep(en);
     if (chat)
         know_rates(en);
-    open_keep(en);
     const struct sched_options so = {
         .slots = chat ? chat->info.slots : 0,
         .prefixes = PREFIXES,
@@ -612,8 +637,10 @@ static void stop_compute(struct engine *en) {
     if (s)
         sched_stop(s);
     pthread_join(en->thread, NULL);
-    jobs_free(en->readers);
-    jobs_free(en->texts);
+    if (!jobs_end(en->readers, READ_END_MS) || !jobs_end(en->texts, READ_END_MS)) {
+        log_event(LOG_INFO, "engine.left_reading");
+        _exit(0); /* nothing is owed to anybody, and what is kept is whole at any moment */
+    }
     en->readers = en->texts = NULL;
     http_server_free(en->http); /* clients that still wait see their connections closed */
     en->http = NULL;

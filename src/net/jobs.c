@@ -6,6 +6,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 struct job {
     loop_fn work, done;
     struct loop *loop;
@@ -14,11 +16,11 @@ struct job {
 
 struct jobs {
     pthread_mutex_t lock;
-    pthread_cond_t more;
+    pthread_cond_t more, ended;
     struct job *ring; /* max_queued slots, of which n are used from `first` on */
     size_t size, first, n;
     bool closing;
-    int threads;
+    int threads, living; /* started; of them, not at their end */
     pthread_t ids[];
 };
 
@@ -41,6 +43,8 @@ static void *run(void *arg) {
             sched_yield();
         pthread_mutex_lock(&p->lock);
     }
+    if (--p->living == 0)
+        pthread_cond_signal(&p->ended);
     pthread_mutex_unlock(&p->lock);
     return NULL;
 }
@@ -51,11 +55,13 @@ static enum err start_threads(struct jobs *p, int threads) {
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int rc = 0;
+    pthread_mutex_lock(&p->lock);
     while (p->threads < threads && rc == 0) {
         rc = pthread_create(&p->ids[p->threads], NULL, run, p);
         if (rc == 0)
-            p->threads++;
+            p->threads = ++p->living;
     }
+    pthread_mutex_unlock(&p->lock);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return rc == 0 ? ERR_OK : ERR_NOMEM;
 }
@@ -68,6 +74,7 @@ enum err jobs_new(int threads, size_t max_queued, struct jobs **ret) {
         return ERR_NOMEM;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->more, NULL);
+    clock_cond_init(&p->ended);
     p->size = max_queued;
     p->ring = calloc(max_queued, sizeof *p->ring);
     enum err e = p->ring ? start_threads(p, threads) : ERR_NOMEM;
@@ -79,16 +86,35 @@ enum err jobs_new(int threads, size_t max_queued, struct jobs **ret) {
     return ERR_OK;
 }
 
-void jobs_free(struct jobs *p) {
-    if (!p)
-        return;
+static void close_pool(struct jobs *p) {
     pthread_mutex_lock(&p->lock);
     p->closing = true;
     pthread_cond_broadcast(&p->more);
     pthread_mutex_unlock(&p->lock);
+}
+
+bool jobs_end(struct jobs *p, int ms) {
+    if (!p)
+        return true;
+    close_pool(p);
+    pthread_mutex_lock(&p->lock);
+    while (p->living && clock_cond_wait(&p->ended, &p->lock, ms * 1000000ll))
+        ;
+    bool all = p->living == 0;
+    pthread_mutex_unlock(&p->lock);
+    if (all)
+        jobs_free(p);
+    return all;
+}
+
+void jobs_free(struct jobs *p) {
+    if (!p)
+        return;
+    close_pool(p);
     for (int i = 0; i < p->threads; i++)
         pthread_join(p->ids[i], NULL);
     pthread_cond_destroy(&p->more);
+    pthread_cond_destroy(&p->ended);
     pthread_mutex_destroy(&p->lock);
     free(p->ring);
     free(p);

@@ -8,8 +8,11 @@
 struct jobs;
 
 enum err jobs_new(int threads, size_t max_queued, struct jobs **ret) ERR_CHECK;
-void jobs_free(
-    struct jobs *p); /* waits for running work; what was only queued is dropped, done not called */
+/* Waits for running work; what was only queued is dropped, done not called. */
+void jobs_free(struct jobs *p);
+/* The same, but waits for so long at most. False: some work still runs. Nothing it uses may be
+ * freed then, nor p: the process is to end. NULL: true. */
+bool jobs_end(struct jobs *p, int ms);
 
 /* ERR_OVERLOADED when max_queued jobs wait. done may be NULL; then loop may be, too. */
 enum err jobs_submit(struct jobs *p, loop_fn work, struct loop *loop, loop_fn done,

@@ -417,6 +417,64 @@ static void sched_keeps_in_place_of_a_piece(void **state) {
     clock_test_end();
 }
 
+static int64_t step_ms;
+
+static enum err timed_step(struct model *m, const struct model_item *items, int n,
+                           struct errinfo *ei) {
+    clock_test_advance(step_ms);
+    return plain_step(m, items, n, ei);
+}
+
+static size_t counted_save(struct model *m, int seq, void *to, size_t size) {
+    (void)m, (void)seq;
+    memset(to, 0, size);
+    slow_saves++;
+    return size;
+}
+
+/* How often it is kept while an exact answer says 60 tokens, at so many milliseconds each. */
+static int keeps_of_an_exact_answer(int ms) {
+    struct model_ops ops = *model.base.ops;
+    struct caller c = {0};
+    struct errinfo ei;
+    struct keep *k = keep_open(KEY, LIMIT);
+    plain_step = ops.step;
+    ops.step = timed_step;
+    ops.seq_save = counted_save;
+    model.base.ops = &ops;
+    model.base.info.rows = true;
+    step_ms = ms;
+    clock_test_set(1000000000, 1000);
+    struct sched *s = sched_with(&model, k);
+    struct fixture f = {.s = s};
+    f.m.base = model.base;
+    struct sched_chat chat = request(&f, &c, "tell me>", 240);
+    chat.exact = true;
+    assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
+    while (c.n < 60)
+        assert_true(sched_round(s));
+    slow_saves = 0;
+    while (c.n < 120)
+        assert_true(sched_round(s));
+    sched_free(s);
+    keep_free(k);
+    clock_test_end();
+    return slow_saves;
+}
+
+/* What was not kept of an exact answer is computed again token by token: that may not take long,
+ * however slow the steps are. */
+static void sched_keeps_an_exact_answer_as_often_as_its_steps_are_slow(void **state) {
+    (void)state;
+    assert_in_range(keeps_of_an_exact_answer(1), 60 / 17, 60 / 15);
+    scripted_deinit(&model);
+    scripted_init(&model);
+    assert_in_range(keeps_of_an_exact_answer(50), 60 / 5, 60 / 3);
+    scripted_deinit(&model);
+    scripted_init(&model);
+    assert_in_range(keeps_of_an_exact_answer(1000), 60 / 3, 60 / 2);
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, make, clean)
 
 int main(void) {
@@ -435,6 +493,7 @@ int main(void) {
         TEST(sched_trusts_what_it_found_after_a_step),
         TEST(sched_holds_up_nobody_while_it_keeps),
         TEST(sched_keeps_in_place_of_a_piece),
+        TEST(sched_keeps_an_exact_answer_as_often_as_its_steps_are_slow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

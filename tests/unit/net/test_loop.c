@@ -221,6 +221,24 @@ static void jobs_full_pool_refuses_and_free_drops_what_waits(void **state) {
     sem_destroy(&started);
 }
 
+static void jobs_end_does_not_wait_for_work_that_takes_its_time(void **state) {
+    (void)state;
+    struct jobs *p;
+    sem_init(&gate, 0, 0);
+    sem_init(&started, 0, 0);
+    assert_true(jobs_end(NULL, 0));
+    assert_int_equal(jobs_new(2, 2, &p), ERR_OK);
+    assert_true(jobs_end(p, 60000));
+    assert_int_equal(jobs_new(2, 2, &p), ERR_OK);
+    assert_int_equal(jobs_submit(p, wait_at_gate, NULL, NULL, NULL), ERR_OK);
+    wait_for(&started);
+    assert_false(jobs_end(p, 1));
+    sem_post(&gate);
+    assert_true(jobs_end(p, 60000));
+    sem_destroy(&gate);
+    sem_destroy(&started);
+}
+
 #define WITH_LOOP(t) cmocka_unit_test_setup_teardown(t, open_loop, close_loop)
 
 int main(void) {
@@ -232,6 +250,7 @@ int main(void) {
         WITH_LOOP(loop_watches_signals_and_descriptors),
         WITH_LOOP(jobs_run_and_report_to_the_loop),
         WITH_LOOP(jobs_full_pool_refuses_and_free_drops_what_waits),
+        WITH_LOOP(jobs_end_does_not_wait_for_work_that_takes_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

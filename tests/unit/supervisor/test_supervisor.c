@@ -45,7 +45,7 @@ static int child_main(char **argv) {
     supervisor_link_get(&link);
     report_fd = atoi(argv[2]);
     int listener = atoi(argv[3]);
-    if (strcmp(argv[1], "obeys") == 0)
+    if (strcmp(argv[1], "obeys") == 0 || strcmp(argv[1], "stops") == 0)
         signal(SIGTERM, report_term);
     if (strcmp(argv[1], "deaf") == 0)
         signal(SIGTERM, SIG_IGN);
@@ -59,6 +59,10 @@ static int child_main(char **argv) {
     if (strcmp(argv[1], "fails-once") == 0 && link.start == 1)
         return 3;
     supervisor_link_ready(&link);
+    for (int i = 0; strcmp(argv[1], "stops") == 0 && i < 3; i++) {
+        raise(SIGSTOP);
+        report(report_fd, "went-on", i);
+    }
     struct pollfd fds[2] = {{.fd = link.lifeline_fd, .events = POLLIN},
                             {.fd = listener, .events = POLLIN}};
     for (;;) {
@@ -178,6 +182,19 @@ static void child_without_signs_of_life_is_replaced(void **state) {
         assert_true(strncmp(line, "started", 7) == 0 || strncmp(line, "orphaned", 8) == 0);
     fclose(r.lines);
     waitpid(r.supervisor, NULL, 0);
+}
+
+/* Each time, and it is not taken for one without signs of life. */
+static void stopped_child_is_told_to_go_on(void **state) {
+    (void)state;
+    const char *const kinds[] = {"stops"};
+    struct run r = supervise(kinds, 1, -1, 60000);
+    pid_t child = expect(&r, "started", 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(expect(&r, "went-on", i), child);
+    kill(r.supervisor, SIGTERM);
+    expect(&r, "term", 0);
+    assert_int_equal(finish(&r), 0);
 }
 
 static void child_that_fails_is_started_again(void **state) {
@@ -350,6 +367,7 @@ int main(int argc, char **argv) {
         return child_main(argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_child_is_started_again),
+        cmocka_unit_test(stopped_child_is_told_to_go_on),
         cmocka_unit_test(child_that_fails_is_started_again),
         cmocka_unit_test(child_without_signs_of_life_is_replaced),
         cmocka_unit_test(child_that_gives_up_ends_everything),
