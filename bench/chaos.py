@@ -11,7 +11,8 @@ another process, the disk filled (where the data directory can be a small tmpfs 
 An answer counts as good only when each byte of it is right. At the end every acknowledged message and every whole answer is looked for in
 the store, and what an idle server still holds is compared with what it held before.
 
---alone: one reader of each model's answers on an otherwise idle machine, and how long an answer stands still for each kind of death."""
+--alone: one reader of each model's answers on an otherwise idle machine, and how long an answer stands still for each kind of death
+(lib/deaths.py)."""
 
 import argparse
 import asyncio
@@ -27,16 +28,14 @@ import sys
 import time
 import urllib.request
 
+from lib.deaths import KINDS, alone
 from lib.load import Mock, SeededParley, print_results, program, work_folder
-from lib.returning import ANSWER_SECONDS, Page, Seen, User
+from lib.returning import Page, Seen, User
 from lib.servers import Process, api, http_status, wait_until
 
 SMALL_MODEL = "smollm2-135m-instruct"
 MODELS = "qwen2.5-coder-0.5b-instruct," + SMALL_MODEL  # of --alone: the default, and the smallest
-DEATHS = ("kill_engine", "stop_engine", "kill_server", "kill_supervisor")
 STEP_MOST_S = 7200
-SHORT_MOST = 8  # short answers in a row
-BACKOFF_STABLE_S = 10  # a child that ran for so long is started again at once (src/supervisor/backoff.h)
 IDLE_GAUGES = ("parley_turns_running", "parley_streams_open", "parley_upstream_server_in_flight", "parley_engine_sequences_running",
                "parley_engine_requests_queued")
 
@@ -319,14 +318,17 @@ def end(parleys):
 
 
 def tell_gaps(name, gaps, chaos):
-    """The longest ones, each with the faults within it and shortly before; then the longest that each kind of fault fell into."""
+    """The longest ones, each with the faults within it and shortly before; then the longest that each kind of fault brought about: the first in
+    it, unless others came after, which are then named with it."""
     for gap, end in sorted(gaps.long, reverse=True)[:3]:
         near = [f"{act} {end - gap - at:+.1f} s before it" for at, act in chaos.when if end - gap - 3 < at < end]
         print(f"{name}: a gap of {gap:.2f} s; {', '.join(near) or 'no fault near it'}")
     worst = {}
-    for at, act in chaos.when:
-        over = [gap for gap, end in gaps.long if end - gap <= at + 0.1 and at < end]
-        worst[act] = max([worst.get(act, 0), *over])
+    for gap, end in gaps.long:
+        acts = " + ".join(act for at, act in chaos.when if end - gap <= at + 0.1 and at < end) or "none"
+        worst[acts] = max(worst.get(acts, 0), gap)
+    for _, act in chaos.when:
+        worst.setdefault(act, 0)
     print(f"{name}: longest gap by fault,", ", ".join(f"{act} {gap:.2f} s" if gap else f"{act} < {gaps.LONG} s" for act, gap in sorted(worst.items())))
 
 
@@ -359,57 +361,6 @@ def report(o, parleys, chaos, leaks, cpu, compared):
         ("CPU of the idle server", cpu, "% of a core", None, "lower")])
 
 
-async def die(chaos, user, death):
-    """One answer of the user in which that happens; how long it stood still at most."""
-    pieces, answer, tries = chaos.random.randrange(20, 60), None, 0
-    while not answer or answer.done():  # one that was short does not count
-        user.seen, user.conversation, tries = Seen(), None, tries + 1
-        if tries > SHORT_MOST:
-            raise SystemExit("bench: the model's answers are too short to die in")
-        await user.begin()
-        answer = asyncio.create_task(user.ask())
-        while user.seen.gaps.n < pieces and not answer.done():
-            await asyncio.sleep(0.01)
-    await getattr(chaos, death)()
-    await answer
-    if user.seen.bad:
-        print(f"{death}: the answer was not whole:", user.seen.reasons)
-    return user.seen.gaps.longest if user.seen.good else ANSWER_SECONDS
-
-
-async def deaths(o, parley, chaos):
-    """{death: its gaps}."""
-    keeper = asyncio.create_task(parley.keep_up(float("inf")))
-    user, found = parley.users[0], {death: [] for death in DEATHS}
-    user.wish = "Write a story of three hundred words about ships and islands, number"
-    for _ in range(o.times):
-        for death in DEATHS:
-            found[death].append(await die(chaos, user, death))
-            await asyncio.sleep(BACKOFF_STABLE_S)
-    keeper.cancel()
-    return found
-
-
-def alone(o):
-    """--alone: one model after the other."""
-    o.engine_users, o.engine_tokens, o.cut, rows = 1, 120, 0, []
-    with work_folder() as work:
-        clock = Clock(work)
-        for model in o.models.split(","):
-            p = start_own(o, work, clock, model, "--log-level", "info")
-            if not p:
-                continue
-            try:
-                for death, gaps in asyncio.run(deaths(o, p, Chaos(o, [p], [], clock, p))).items():
-                    print(f"{model}, {death}: stood still for", ", ".join(f"{gap:.2f}" for gap in gaps), "s")
-                    rows.append((f"{model}, {death}", max(gaps), "s", 2, "lower"))
-                print("".join(line for line in open(p.log, encoding="utf-8", errors="replace") if "engine.ready" in line)[-1500:], end="")
-            finally:
-                p.stop()
-                p.unmount()
-    print_results("chaos-alone", rows)
-
-
 def options():
     p = argparse.ArgumentParser()
     p.add_argument("--minutes", type=float, default=5)
@@ -425,6 +376,7 @@ def options():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--quick", action="store_true", help="one minute, 50 users")
     p.add_argument("--alone", action="store_true", help="one reader, each kind of death by itself")
+    p.add_argument("--kinds", default=",".join(KINDS), help="of --alone, with commas between")
     p.add_argument("--models", default=MODELS, help="of --alone, with commas between")
     p.add_argument("--times", type=int, default=3, help="of --alone: each death so often")
     o = p.parse_args()
@@ -437,7 +389,10 @@ def main():
     o = options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped, also then
     if o.alone:
-        alone(o)
+        o.engine_users, o.engine_tokens, o.cut = 1, 120, 0
+        with work_folder() as work:
+            clock = Clock(work)
+            alone(o, lambda model: start_own(o, work, clock, model, "--log-level", "info"), random.Random(o.seed))
         return
     with work_folder() as work:
         clock, parleys = Clock(work), []

@@ -69,6 +69,7 @@ class Seen:
         self.acknowledged = {}  # message id of the answer → question
         self.texts = {}  # … of those that were whole → the text that was streamed
         self.gaps, self.reasons = Gaps(), {}
+        self.first = 0.0  # when the first text came
 
     def failed(self, why):
         self.bad += 1
@@ -156,6 +157,7 @@ class User:
                     if state["at"]:
                         self.seen.gaps.add(now - state["at"], now)
                     state["at"] = now
+                    self.seen.first = self.seen.first or now
                     state["text"] = data["text"] if event == "reset" else state["text"] + data["text"]
                 elif event == "done":
                     state["done"] = True
