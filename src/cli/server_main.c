@@ -642,6 +642,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
     if (!e)
         e = web_search_new(s->store, &s->web, ei);
     struct turns_options t = {.store = s->store,
+                              .data_dir = c->data_dir,
                               .learn = &s->learn.turn,
                               .retrieval = s->retrieval,
                               .safety = s->guard.safety,

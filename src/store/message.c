@@ -191,6 +191,15 @@ enum err message_checkpoint(struct store_tx *tx, const struct uuid *id, struct s
     return query_run_one(&q);
 }
 
+enum err message_extend(struct store_tx *tx, const struct uuid *id, struct str content) {
+    struct query q;
+    query_begin(&q, tx,
+                "UPDATE messages SET content = ? WHERE message_id = ? AND status = 'streaming'");
+    query_bind_str(&q, content);
+    query_bind_id(&q, id);
+    return query_run_one(&q);
+}
+
 enum err message_finish(struct store_tx *tx, const struct message *m) {
     if (m->status == MESSAGE_STREAMING)
         return ERR_INVALID;

@@ -303,6 +303,8 @@ enum err message_get(struct store_tx *tx, const struct uuid *user_id, const stru
 enum err
 message_checkpoint(struct store_tx *tx, const struct uuid *id, struct str content,
                    int64_t ttft_ms) ERR_CHECK; /* while STREAMING; ERR_NOT_FOUND otherwise */
+/* The same, of an answer whose process died: more was seen of it than it had stored. */
+enum err message_extend(struct store_tx *tx, const struct uuid *id, struct str content) ERR_CHECK;
 enum err message_finish(struct store_tx *tx, const struct message *m)
     ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts,
                   retrieved_docs, support, safety; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND

@@ -389,6 +389,8 @@ void stream_publish_text(struct stream *s, bool at_once) {
         return;
     buf_init(&b, 8 * TURN_ANSWER_MAX);
     event_text(&b, str_sub(buf_str(&s->text), s->published, SIZE_MAX));
+    tails_note(s->owner->tails, &s->message_id, s->published,
+               str_sub(buf_str(&s->text), s->published, SIZE_MAX));
     pthread_mutex_lock(&s->lock);
     s->published = s->text.n;
     int64_t id = next_id(s, false);

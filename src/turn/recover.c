@@ -26,6 +26,7 @@ struct resume { /* waits for a loop */
 
 struct found {
     struct arena *arena;
+    const struct former_tails *tails;
     struct unfinished *list;
     size_t n;
     int64_t given_up;
@@ -34,8 +35,16 @@ struct found {
 static enum err find(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct found *f = arg;
     (void)ei;
-    return message_unfinished(tx, clock_wall_ms() - AGE_MAX_MS, GENERATIONS_MAX, RESUMES_MAX,
-                              f->arena, &f->list, &f->n, &f->given_up);
+    enum err e = message_unfinished(tx, clock_wall_ms() - AGE_MAX_MS, GENERATIONS_MAX, RESUMES_MAX,
+                                    f->arena, &f->list, &f->n, &f->given_up);
+    for (size_t i = 0; !e && i < f->n; i++) {
+        struct unfinished *u = &f->list[i];
+        size_t stored = u->content.n;
+        e = former_tails_extend(f->tails, &u->message_id, f->arena, &u->content);
+        if (!e && u->content.n > stored)
+            e = message_extend(tx, &u->message_id, u->content);
+    }
+    return e;
 }
 
 static struct resume *make_resume(struct turns *t, const struct unfinished *u) {
@@ -64,7 +73,10 @@ enum err turns_recover(struct turns *t, int64_t *ret_n, int64_t *ret_given_up, s
     struct resume *first = NULL, **tail = &first;
     if (!f.arena)
         return err_set(ei, ERR_NOMEM, NULL);
+    struct former_tails *tails = t->o.data_dir ? former_tails_open(t->o.data_dir) : NULL;
+    f.tails = tails;
     enum err e = store_write_wait(t->o.store, find, &f, ei);
+    former_tails_close(tails, e == ERR_OK);
     for (size_t i = 0; !e && i < f.n; i++) {
         struct stream *ours = hub_find(&t->hub, &f.list[i].message_id);
         if (ours) { /* begun by this process, beside the one that has ended */

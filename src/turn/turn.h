@@ -27,6 +27,8 @@ struct turns; /* shared by all loops */
 struct turns_options {
     struct store *store;
     struct upstream *upstream;
+    const char *data_dir;     /* what readers saw outlives the process under its name (tails.h);
+                                 borrowed; NULL = it does not */
     int max_running;          /* turns at once in all, 0 = 10,000; past it ERR_OVERLOADED */
     int max_running_per_user; /* 0 = 8; past it ERR_RATE */
     int keep_seconds; /* how long a finished stream's events stay for those who come back, 0 = 60 */

@@ -15,6 +15,7 @@
 #include "retrieval/support.h"
 #include "safety/stream.h"
 #include "turn/pace.h"
+#include "turn/tails.h"
 #include "turn/trace.h"
 #include "turn/turn.h"
 
@@ -187,6 +188,7 @@ struct turns {
     struct turns_options o;
     struct degrade degrade;
     struct count_cache *counts;
+    struct tails *tails; /* owned; NULL = none */
     struct hub hub;
     pthread_mutex_t lock; /* of loops and n_loops */
     struct turn_loop *loops[TURN_LOOPS_MAX];

@@ -29,6 +29,8 @@ enum err turns_new(const struct turns_options *o, struct turns **ret, struct err
     pthread_mutex_init(&t->lock, NULL);
     pthread_mutex_init(&t->degrade.lock, NULL);
     hub_init(&t->hub);
+    if (o->data_dir)
+        t->tails = tails_open(o->data_dir);
     *ret = t;
     return ERR_OK;
 }
@@ -46,6 +48,7 @@ void turns_free(struct turns *t) {
     }
     recover_free(t);
     hub_deinit(&t->hub);
+    tails_close(t->tails);
     count_cache_free(t->counts);
     pthread_mutex_destroy(&t->degrade.lock);
     pthread_mutex_destroy(&t->lock);

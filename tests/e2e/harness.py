@@ -7,6 +7,7 @@
 The binary is $PARLEY_BINARY. Everything lives in a temporary folder; processes are ended by id.
 """
 
+import glob
 import hashlib
 import http.client
 import json
@@ -212,8 +213,8 @@ class Program:
                 self.child.kill()
                 self.child.wait()
         wait_for(lambda: not self.kill_rest(), "the end of the program's processes")
-        if os.path.exists(self.kept):  # its supervisor was killed
-            os.unlink(self.kept)
+        for path in glob.glob(self.kept + "*"):  # its supervisor or server was killed
+            os.unlink(path)
 
     def kill_rest(self):
         """Whatever the supervisor left behind. Returns those that have not ended yet."""
