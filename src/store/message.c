@@ -1,6 +1,6 @@
 /* Messages: a tree in each conversation. An answer's row is there before its first token, grows by
- * checkpoints while it streams, and enters the search index once, when it is finished: triggers
- * note it in messages_to_index, message_index() enters what is noted. */
+ * checkpoints while it streams, and enters the search index once, when it is finished
+ * (message_index.c). */
 #include "store/store_internal.h"
 
 #define PASSED_MAX 64 /* messages of other branches that a walk back reads over */
@@ -200,15 +200,15 @@ enum err message_extend(struct store_tx *tx, const struct uuid *id, struct str c
     return query_run_one(&q);
 }
 
-enum err message_finish(struct store_tx *tx, const struct message *m) {
-    if (m->status == MESSAGE_STREAMING)
-        return ERR_INVALID;
+#define FINISH                                                                                     \
+    "UPDATE messages SET content = ?, indexed = 1, status = ?, response_latency_ms = ?,"           \
+    " ttft_ms = ?, model = ?, finish_reason = ?, error = ?, prompt_tokens = ?,"                    \
+    " completion_tokens = ?, retrieved_docs = ?, safety = ?, support = ?"                          \
+    " WHERE message_id = ? AND status = "
+
+static enum err finish(struct store_tx *tx, const struct message *m, const char *sql) {
     struct query q;
-    query_begin(&q, tx,
-                "UPDATE messages SET content = ?, indexed = 1, status = ?, response_latency_ms = ?,"
-                " ttft_ms = ?, model = ?, finish_reason = ?, error = ?, prompt_tokens = ?,"
-                " completion_tokens = ?, retrieved_docs = ?, safety = ?, support = ?"
-                " WHERE message_id = ? AND status IN ('streaming', 'interrupted')");
+    query_begin(&q, tx, sql);
     query_bind_str(&q, m->content);
     query_bind_str(&q, str_from(message_status_name(m->status)));
     query_bind_int(&q, m->response_latency_ms);
@@ -225,26 +225,25 @@ enum err message_finish(struct store_tx *tx, const struct message *m) {
     return query_run_one(&q);
 }
 
-enum err message_index(struct store_tx *tx, int most, int *ret_n) {
+static enum err is_interrupted(struct store_tx *tx, const struct uuid *id) {
     struct query q;
-    query_begin(&q, tx,
-                "INSERT INTO messages_fts (rowid, owner, content)"
-                " SELECT m.seq, replace(m.user_id, '-', ''), m.content"
-                " FROM (SELECT seq FROM messages_to_index ORDER BY seq LIMIT ?) w"
-                " CROSS JOIN messages m ON m.seq = w.seq");
-    query_bind_int(&q, most);
-    enum err e = query_run(&q);
-    if (e)
-        return e;
-    query_begin(&q, tx,
-                "DELETE FROM messages_to_index WHERE seq IN"
-                " (SELECT seq FROM messages_to_index ORDER BY seq LIMIT ?)");
-    query_bind_int(&q, most);
-    e = query_run_one(&q);
-    if (e && e != ERR_NOT_FOUND)
-        return e;
-    *ret_n = e ? 0 : sqlite3_changes(tx->conn->db);
-    return ERR_OK;
+    query_begin(&q, tx, "SELECT 1 FROM messages WHERE message_id = ? AND status = 'interrupted'");
+    query_bind_id(&q, id);
+    return query_end_one(&q, query_next(&q));
+}
+
+enum err message_finish(struct store_tx *tx, const struct message *m) {
+    if (m->status == MESSAGE_STREAMING)
+        return ERR_INVALID;
+    enum err e = finish(tx, m, FINISH "'streaming'");
+    if (e == ERR_NOT_FOUND) { /* what was interrupted may be in the search index as it was */
+        e = is_interrupted(tx, &m->message_id);
+        if (!e)
+            e = message_index_take_out(tx, &m->message_id);
+        if (!e)
+            e = finish(tx, m, FINISH "'interrupted'");
+    }
+    return e ? e : message_index_finished(tx, &m->message_id);
 }
 
 enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a,

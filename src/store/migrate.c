@@ -220,6 +220,7 @@ static const struct migration migrations[] = {
     {12, 1, "messages enter the search index a moment later", {sql_index_later}},
     {13, 1, "why an approved answer is not served any more", {sql_answers_why}},
     {14, 1, "indexes that each turn paid for and nobody asked for", {sql_fewer_indexes}},
+    {15, 1, "messages enter the search index by their place", {sql_index_by_place}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

@@ -18,4 +18,5 @@ extern const char sql_durability[];       /* migration_durability.c: answers and
 extern const char sql_refusals[];         /* migration_refusals.c: texts that a model refuses */
 extern const char sql_judged[];           /* migration_judged.c: what is found in documents */
 extern const char sql_scope[];            /* which collections a turn may search */
+extern const char sql_index_by_place[];   /* … and without a note for each */
 extern const char sql_index_later[];      /* migration_search.c: messages found a moment later */

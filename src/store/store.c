@@ -37,7 +37,8 @@
 #define CLOSE_PATIENCE_S  5     /* store_close() interrupts reads that run longer */
 #define INDEX_NS          (250 * 1000000ll) /* so long after a write its words can be searched for */
 #define INDEX_AGAIN_NS    (5 * 1000000000ll) /* after a failure */
-#define INDEX_MOST        512                /* messages in one operation */
+#define INDEX_LOOK_NS     (10 * 1000000000ll)
+#define INDEX_MOST        512 /* messages in one operation */
 
 struct waiter {
     pthread_mutex_t mutex;
@@ -84,8 +85,9 @@ struct store {
     pthread_t reader_threads[MAX_READERS];
     int n_threads; /* reader threads started */
     bool writer_started;
-    int checkpointed;     /* log frames when the last checkpoint ran */
-    int64_t index_due_ns; /* the writer's: when it looks for messages to index; 0 = nothing new */
+    int checkpointed;      /* log frames when the last checkpoint ran */
+    int64_t index_look_ns; /* the writer's: when it looks whether another process finished some */
+    int64_t index_due_ns;  /* the writer's: when it looks for messages to index; 0 = nothing new */
     _Atomic uint64_t accounts_version;
     struct errinfo
         failing; /* under mutex: why the last group could not be written; code 0 = it was */
@@ -487,7 +489,11 @@ static enum err open_writable(struct store *s, struct errinfo *ei) {
     enum err e = conn_open(s->path, CONN_WRITE, s->busy_ms, &c, ei);
     if (!e)
         e = migrate(c, s->path, ei);
-    if (!e && !conn_int(c, "SELECT EXISTS (SELECT 1 FROM messages_to_index)", &left))
+    if (!e && !conn_int(c,
+                        "SELECT EXISTS (SELECT 1 FROM messages WHERE"
+                        " seq > (SELECT until FROM messages_indexed))"
+                        " OR EXISTS (SELECT 1 FROM messages_waiting)",
+                        &left))
         s->index_due_ns = left; /* 1: at once */
     if (!e)
         e = open_readers(s, CONN_READ, ei);
@@ -576,9 +582,13 @@ static void refuse_group(struct store *s, struct op *first) {
 static enum err index_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct store *s = arg;
     int n = 0;
-    (void)ei;
-    enum err e = message_index(tx, INDEX_MOST, &n);
     int64_t now = clock_mono_ns();
+    bool look = now >= s->index_look_ns;
+    (void)ei;
+    enum err e = message_index(tx, INDEX_MOST, look, &n);
+    if (!e && look)
+        s->index_look_ns = now + INDEX_LOOK_NS;
+    now = clock_mono_ns();
     s->index_due_ns = e ? now + INDEX_AGAIN_NS : n == INDEX_MOST ? now : 0;
     return e;
 }

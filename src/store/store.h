@@ -309,9 +309,10 @@ enum err message_finish(struct store_tx *tx, const struct message *m)
     ERR_CHECK; /* content, status, latencies, model, finish_reason, error, token counts,
                   retrieved_docs, support, safety; of a STREAMING or INTERRUPTED one (ERR_NOT_FOUND
                   otherwise); ERR_INVALID when m->status is STREAMING */
-/* Messages can be searched for a moment after they are there: the store's writer calls this. Enters
- * at most `most` into the index; *ret_n: so many were waiting for it, at most `most`. */
-enum err message_index(struct store_tx *tx, int most, int *ret_n) ERR_CHECK;
+/* Messages can be searched for a moment after they are there: the store's writer calls this. Passes
+ * at most `most` on their way into the index; *ret_n: so many there were. look: also for those that
+ * another version of this program has finished, which asks for each that is being written. */
+enum err message_index(struct store_tx *tx, int most, bool look, int *ret_n) ERR_CHECK;
 enum err message_list(struct store_tx *tx, const struct uuid *conversation_id, struct arena *a,
                       struct message **ret,
                       size_t *ret_n) ERR_CHECK; /* the whole tree, oldest first */

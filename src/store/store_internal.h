@@ -122,6 +122,11 @@ void *rows_add(struct rows *r, struct arena *a, size_t item,
 enum err fts_query(struct conn *c, struct str typed, const struct uuid *owner, const char *column,
                    struct arena *a, struct str *ret, bool *ret_empty) ERR_CHECK;
 
+/* ---- message_index.c: for message_finish() ---- */
+enum err message_index_finished(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
+/* Before the words of one that may be in the index change; message_index_finished() goes behind. */
+enum err message_index_take_out(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
+
 /* ---- shared by verbs ---- */
 enum err page_check(const struct page *p) ERR_CHECK;
 #define USER_COLUMNS                                                                               \

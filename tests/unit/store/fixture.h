@@ -78,7 +78,7 @@ static UNUSED int fixture_close(void **state) {
 static UNUSED void index_messages(struct fixture *f) {
     int n = 1;
     while (n)
-        assert_ok(message_index(f->tx, 100, &n));
+        assert_ok(message_index(f->tx, 100, false, &n));
 }
 
 static UNUSED struct uuid make_user(struct store_tx *tx, const char *name, bool is_admin) {

@@ -595,7 +595,8 @@ static enum err count_words(struct store_tx *tx, void *arg, struct errinfo *ei) 
     (void)ei;
     query_begin(&q, tx,
                 "SELECT (SELECT count(*) FROM messages_fts('marmot')),"
-                " (SELECT count(*) FROM messages_to_index)");
+                " (SELECT count(*) FROM messages WHERE"
+                " seq > (SELECT until FROM messages_indexed))");
     if (query_next(&q)) {
         ((int64_t *)arg)[0] = query_int(&q, 0);
         ((int64_t *)arg)[1] = query_int(&q, 1);
