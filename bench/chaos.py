@@ -17,6 +17,7 @@ the store, and what an idle server still holds is compared with what it held bef
 import argparse
 import asyncio
 import collections
+import hashlib
 import mmap
 import os
 import random
@@ -90,12 +91,25 @@ class HardParley(SeededParley):
         return found
 
     def signal(self, name, signo):
+        """Whether there was such a process."""
+        hit = False
         for pid, found in self.ours().items():
             if found == name:
                 try:
                     os.kill(pid, signo)
+                    hit = True
                 except ProcessLookupError:
                     pass
+        return hit
+
+    async def hit(self, name, signo, seconds=20):
+        """The same, once there is one."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.signal(name, signo):
+                return True
+            await asyncio.sleep(0.1)
+        return False
 
     def kill_supervisor(self):
         os.kill(self.process.child.pid, signal.SIGKILL)
@@ -121,21 +135,26 @@ class HardParley(SeededParley):
         return sum(row[1].endswith(port) and row[3] in ("01", "08") for row in rows)  # established, close-wait
 
     def held(self):
-        """What an idle server holds: files but for sockets, processes. After a check of the database: SQLite keeps that connection's file for
+        """What an idle Parley holds: files but for sockets, of each of its processes; processes. After a check of the database: SQLite keeps that connection's file for
         the next one, so that there is one more from the first check on."""
         cookie = "parley_session=" + self.cookies[0]
         api(self.port, "POST", "/api/v1/store/check", {}, cookie)
         wait_until(lambda: not api(self.port, "GET", "/api/v1/store", cookie=cookie)[0]["running"], 60, "the check of the database")
-        pid = self.running()["server"]
         files = collections.Counter()
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            try:
-                link = os.readlink(f"/proc/{pid}/fd/{fd}")
-            except OSError:
-                continue
-            if not link.startswith("socket:"):
-                files[link.split(":[")[0]] += 1
+        for name, pid in self.running().items():
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                try:
+                    link = os.readlink(f"/proc/{pid}/fd/{fd}")
+                except OSError:
+                    continue
+                if not link.startswith("socket:"):
+                    files[name + " " + link.split(":[")[0].split("-answers-")[0]] += 1
         return {"files": files, "processes": len(self.ours())}
+
+    def left_in_memory(self):
+        """Files in /dev/shm that an ended Parley has left."""
+        name = f"parley-{os.geteuid()}-" + hashlib.sha256(os.path.realpath(self.data).encode()).hexdigest()[:16]
+        return [f for f in os.listdir("/dev/shm") if f.startswith(name)]
 
     def leaks(self):
         """Slots and connections, files, processes beyond what there was at first, once it has come to rest."""
@@ -165,7 +184,7 @@ class Chaos:
     def __init__(self, o, parleys, mocks, clock, own=None):
         self.o, self.parleys, self.mocks, self.clock = o, parleys, mocks, clock
         self.main, self.own = parleys[0], own
-        self.random, self.done, self.when = random.Random(o.seed), {}, []
+        self.random, self.done, self.missed, self.when = random.Random(o.seed), {}, {}, []
         self.acts = [self.kill_server, self.stop_server, self.kill_upstream, self.stop_upstream, self.kill_supervisor, self.stop_supervisor,
                      self.lock_database, self.cut_connections, self.step_clock]
         if self.own:
@@ -177,16 +196,16 @@ class Chaos:
         return self.random.choice(self.parleys)
 
     async def kill_server(self):
-        self.one().signal("server", signal.SIGKILL)
+        return await self.one().hit("server", signal.SIGKILL)
 
     async def stop_server(self):
-        self.one().signal("server", signal.SIGSTOP)  # the supervisor's business
+        return await self.one().hit("server", signal.SIGSTOP)  # the supervisor's business
 
     async def kill_engine(self):
-        self.own.signal("engine", signal.SIGKILL)
+        return await self.own.hit("engine", signal.SIGKILL)
 
     async def stop_engine(self):
-        self.own.signal("engine", signal.SIGSTOP)
+        return await self.own.hit("engine", signal.SIGSTOP)
 
     async def kill_upstream(self):
         m = self.random.choice(self.mocks)
@@ -219,13 +238,20 @@ class Chaos:
         self.clock.step(self.random.randrange(-STEP_MOST_S, STEP_MOST_S))
 
     async def lock_database(self):
+        """As soon as the server's own writes leave room for it."""
         db = sqlite3.connect(self.one().database, timeout=0, isolation_level=None)
+        end = time.monotonic() + 20
         try:
-            db.execute("BEGIN IMMEDIATE")
-            await asyncio.sleep(1)
-            db.execute("ROLLBACK")
-        except sqlite3.OperationalError:
-            pass
+            while time.monotonic() < end:
+                try:
+                    db.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    await asyncio.sleep(0.002)
+                    continue
+                await asyncio.sleep(1)
+                db.execute("ROLLBACK")
+                return True
+            return False
         finally:
             db.close()
 
@@ -245,9 +271,9 @@ class Chaos:
             await asyncio.sleep(max(0, due - time.monotonic()))
             bag = bag or self.random.sample(self.acts, len(self.acts))
             act = bag.pop()
-            self.done[act.__name__] = self.done.get(act.__name__, 0) + 1
             self.when.append((time.monotonic(), act.__name__))
-            await act()
+            counts = self.missed if await act() is False else self.done
+            counts[act.__name__] = counts.get(act.__name__, 0) + 1
 
 
 def fill(path):
@@ -264,7 +290,8 @@ def fill(path):
 
 
 def compare(parley):
-    """(acknowledged messages lost, doubled, answers unfinished, answers that are not as they were streamed, is the database sound)."""
+    """(acknowledged messages lost; messages, answers and conversations doubled; answers unfinished, answers that are not as they were streamed,
+    is the database sound)."""
     db = sqlite3.connect(f"file:{parley.database}?mode=ro", uri=True)
     lost = differ = 0
     for message_id, question in parley.seen.acknowledged.items():
@@ -273,6 +300,8 @@ def compare(parley):
         lost += row is None or row[0] != question
         differ += row is not None and parley.seen.texts.get(message_id, row[1]) != row[1]
     doubled = db.execute("SELECT count(*) - count(DISTINCT content) FROM messages WHERE sender = 'user'").fetchone()[0]
+    doubled += db.execute("SELECT count(*) - count(DISTINCT parent_id) FROM messages WHERE sender = 'assistant'").fetchone()[0]
+    doubled += max(0, db.execute("SELECT count(*) FROM conversations").fetchone()[0] - parley.seen.begun)
     left = db.execute("SELECT count(*) FROM messages WHERE status = 'streaming'").fetchone()[0]
     sound = db.execute("PRAGMA integrity_check").fetchone()[0]
     db.close()
@@ -314,6 +343,10 @@ def end(parleys):
         cpu = max(cpu, p.idle_cpu())
         p.stop()
         leaks["processes"] += len(p.ours())
+        left = p.left_in_memory()
+        if left:
+            print("left in /dev/shm:", left)
+        leaks["files"] += len(left)
     return leaks, cpu
 
 
@@ -336,6 +369,10 @@ def report(o, parleys, chaos, leaks, cpu, compared):
     lost, doubled, left, differ = (sum(c[i] for c in compared) for i in range(4))
     good, bad = sum(p.seen.good for p in parleys), sum(p.seen.bad for p in parleys)
     print(f"faults in {o.minutes:g} minutes:", ", ".join(f"{k} {v}" for k, v in sorted(chaos.done.items())))
+    if chaos.missed:
+        print("faults that met nothing to harm:", chaos.missed)
+    if not chaos.main.small_disk:
+        print("the disk was NOT filled: no tmpfs may be mounted here")
     for name, p in zip(("mock model servers", "own engine"), parleys):
         print(f"{name}: {p.seen.good} answers good, {p.seen.bad} not {p.seen.reasons or ''}; streams taken up again {p.seen.reconnected}, questions "
               f"sent again {p.seen.resent}; page asked {p.page.asked} times, {p.page.failed} without an answer")
@@ -346,7 +383,9 @@ def report(o, parleys, chaos, leaks, cpu, compared):
     rows = [("answered well", 100 * good / max(good + bad, 1), "%", 99.9, "higher"),
             ("longest outage of the page", max(p.page.longest for p in parleys), "s", 1, "lower"),
             ("longest gap within an answer", parleys[0].seen.gaps.longest, "s", 2, "lower"),
-            ("gap within an answer, p99.9", parleys[0].seen.gaps.quantile(.999), "s", None, "lower")]
+            ("gap within an answer, p99.9", parleys[0].seen.gaps.quantile(.999), "s", None, "lower"),
+            ("longest wait for a first word", max(p.seen.first_word for p in parleys), "s", None, "lower"),
+            ("readers whose words were replaced", sum(p.seen.replaced for p in parleys), "", None, "lower")]
     if len(parleys) > 1:
         rows += [("longest gap within an answer, own engine", parleys[1].seen.gaps.longest, "s", 2, "lower")]
     print_results("chaos", rows + [

@@ -65,7 +65,8 @@ class Seen:
     """What the people of one Parley saw."""
 
     def __init__(self):
-        self.good = self.bad = self.reconnected = self.resent = 0
+        self.good = self.bad = self.reconnected = self.resent = self.begun = self.replaced = 0
+        self.first_word = 0.0  # the longest wait from a question to its answer's first piece
         self.acknowledged = {}  # message id of the answer → question
         self.texts = {}  # … of those that were whole → the text that was streamed
         self.gaps, self.reasons = Gaps(), {}
@@ -115,8 +116,10 @@ class User:
         return status, reader, writer
 
     async def begin(self):
-        key = f"c-{self.number}-{self.random.random()}"
-        while self.conversation is None:
+        """A new conversation; none in time counts as an answer that was not given."""
+        key, end = f"c-{self.number}-{self.random.random()}", time.monotonic() + ANSWER_SECONDS
+        self.seen.begun += 1
+        while self.conversation is None and time.monotonic() < end:
             try:
                 status, reader, writer = await self.request("POST", "/api/v1/conversations", {}, ["Accept: application/json", f"Idempotency-Key: {key}"])
                 text = await reader.read()
@@ -127,6 +130,7 @@ class User:
             except (Broken, OSError, ValueError):
                 pass
             await asyncio.sleep(0.2)
+        self.seen.failed("no conversation")
 
     async def read(self, reader, state):
         """Reads events into state until the answer ends; Broken when the stream does before it."""
@@ -156,10 +160,17 @@ class User:
                     now = time.monotonic()
                     if state["at"]:
                         self.seen.gaps.add(now - state["at"], now)
+                    else:
+                        self.seen.first_word = max(self.seen.first_word, now - state["since"])
                     state["at"] = now
                     self.seen.first = self.seen.first or now
+                    if event == "reset":
+                        self.seen.replaced += not data["text"].startswith(state["text"])
                     state["text"] = data["text"] if event == "reset" else state["text"] + data["text"]
                 elif event == "done":
+                    now = time.monotonic()
+                    if state["at"]:  # the end is waited for, too
+                        self.seen.gaps.add(now - state["at"], now)
                     state["done"] = True
                     return
                 elif event == "error":
@@ -173,7 +184,7 @@ class User:
         question = f"{self.wish} {self.asked} of user {self.number}, drawn {self.random.randrange(10**9)}"
         self.asked += 1
         key = f"m-{self.number}-{self.asked}-{self.random.random()}"
-        state = {"question": question, "id": None, "last": 0, "text": "", "at": 0, "done": False, "error": None}
+        state = {"question": question, "id": None, "last": 0, "text": "", "at": 0, "since": time.monotonic(), "done": False, "error": None}
         end = time.monotonic() + ANSWER_SECONDS
         tries = 0
         while time.monotonic() < end and not state["done"]:
@@ -233,13 +244,16 @@ class User:
         while time.monotonic() < until:
             if self.asked % self.o.questions == 0:  # else conversations grow for an hour
                 self.conversation = None
+            if self.conversation is None:
                 await self.begin()
-            await self.ask()
+            if self.conversation is not None:
+                await self.ask()
             await asyncio.sleep(self.random.expovariate(1 / self.o.think))
 
 
 class Page:
-    """Asks for the page's status ten times a second; the longest time without an answer is the outage."""
+    """Asks for what the page asks before anything else (it reads the store) ten times a second; the longest time without an answer is the
+    outage, also one that has no end."""
 
     def __init__(self, port):
         self.port, self.longest, self.asked, self.failed = port, 0.0, 0, 0
@@ -247,7 +261,7 @@ class Page:
     async def once(self):
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            writer.write(b"GET /api/v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             return (await reader.readline()).startswith(b"HTTP/1.1 200")
         finally:
             writer.close()
@@ -266,3 +280,4 @@ class Page:
                 self.longest = max(self.longest, now - good)
                 good = now
             await asyncio.sleep(0.1)
+        self.longest = max(self.longest, time.monotonic() - good)
