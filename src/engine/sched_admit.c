@@ -1,4 +1,5 @@
 /* Who may come in, who is next, and what those who wait are told. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,10 +16,11 @@
 #define DELIVERY                                                                                   \
     20 /* a part of the deadline that is left for a first token's way to the client                \
         */
-#define SURELY      0.8 /* of the time that prompts before another are taken to need */
-#define RUNNING_MAX 256
-#define SETTLED     2048 /* tokens: users who were served about as much as others go by arrival */
-#define RANK_TOKENS 256  /* that a request takes, about */
+#define SURELY        0.8 /* of the time that prompts before another are taken to need */
+#define RUNNING_MAX   256
+#define SETTLED       2048 /* tokens: users who were served about as much as others go by arrival */
+#define RANK_TOKENS   256  /* that a request takes, about */
+#define DURATION_SIZE 32
 
 /* ---- the forecast ---- */
 
@@ -224,10 +226,21 @@ static int queued_before(const struct sched *s, const struct job *j) {
     return n;
 }
 
+/* For people: whole milliseconds, or hundredths of seconds, upward, so that what is later reads so.
+ */
+static const char *duration(char out[DURATION_SIZE], double ns) {
+    double ms = ceil(ns / MS);
+    if (ms < 1000)
+        snprintf(out, DURATION_SIZE, "%.0f ms", ms);
+    else
+        snprintf(out, DURATION_SIZE, "%.2f s", ceil(ms / 10) / 100);
+    return out;
+}
+
 /* j->fresh is known. */
 static enum err may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     int64_t now = clock_mono_ns();
-    char why[256];
+    char why[256], takes[DURATION_SIZE], given[DURATION_SIZE];
     j->submitted_ns = now;
     j->at_once = slots_to_give(s) > 0 && !s->waiting;
     double ns = j->predicted_ns = predict(s, j, now);
@@ -238,9 +251,9 @@ static enum err may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     }
     if (j->chat.wait && j->chat.wait_ms > 0 && ns > (double)(j->chat.wait_ms * MS)) {
         snprintf(why, sizeof(why),
-                 "the model is busy: the first word would come in about %.0f s, which is longer "
-                 "than the %.0f s that this request would wait",
-                 ns / 1e9, (double)j->chat.wait_ms / 1e3);
+                 "the model is busy: the first word would come in about %s, which is longer "
+                 "than the %s that this request would wait",
+                 duration(takes, ns), duration(given, (double)(j->chat.wait_ms * MS)));
         return refuse(s, ns - (double)(j->chat.wait_ms * MS), now, why, ei);
     }
     int64_t deadline = deadline_of(s, j);
@@ -252,17 +265,18 @@ static enum err may_enter(struct sched *s, struct job *j, struct errinfo *ei) {
     if (ns * s->forecast.margin <= left)
         return ERR_OK;
     double alone = forecast_step_ns(&s->forecast, 1, j->fresh) * s->forecast.margin;
+    double spent = (double)(deadline - (j->deadline_ns - now)); /* and what the way back takes */
+    duration(given, (double)deadline);
     if (alone > left)
-        snprintf(
-            why, sizeof(why),
-            "this prompt has %d new tokens, which alone take about %.1f s to read, longer than "
-            "the %.1f s that were asked for; ask for more time",
-            j->fresh, alone / 1e9, (double)deadline / 1e9);
+        snprintf(why, sizeof(why),
+                 "this prompt has %d new tokens, which alone take about %s to read, longer than "
+                 "the %s that were asked for; ask for more time",
+                 j->fresh, duration(takes, alone + spent), given);
     else
         snprintf(why, sizeof(why),
-                 "the model is busy: the first word would come in about %.1f s, later than the "
-                 "%.1f s that were asked for",
-                 ns * s->forecast.margin / 1e9, (double)deadline / 1e9);
+                 "the model is busy: the first word would come in about %s, later than the %s "
+                 "that were asked for",
+                 duration(takes, ns * s->forecast.margin + spent), given);
     return refuse(s, ns * s->forecast.margin - left, now, why, ei);
 }
 

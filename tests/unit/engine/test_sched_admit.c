@@ -28,7 +28,7 @@ static void request_past_its_deadline_is_refused_at_once(void **state) {
     chat = request(&f, &c[2], "one more>", 10);
     assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OVERLOADED);
     assert_true(ei.retry_after_ms >= 100);
-    assert_non_null(strstr(ei.message, "later than the 1.0 s"));
+    assert_non_null(strstr(ei.message, "later than the 1.00 s"));
     assert_non_null(strstr(ei.message, "try again in"));
     assert_int_equal(metric_get(M_ENGINE_REFUSED) - refused, 1);
     run_all(&f);
@@ -196,7 +196,7 @@ static void glance_refuses_what_would_be_refused(void **state) {
     int64_t refused = metric_get(M_ENGINE_REFUSED);
     assert_int_equal(look(&f, &unread, 1, 50, &ei), ERR_OVERLOADED);
     assert_true(ei.retry_after_ms >= 100);
-    assert_non_null(strstr(ei.message, "later than the 1.0 s"));
+    assert_non_null(strstr(ei.message, "later than the 1.00 s"));
     assert_int_equal(metric_get(M_ENGINE_REFUSED) - refused, 1);
     /* So long a prompt would have more time. */
     assert_int_equal(look(&f, &unread, 1, 2000, &ei), ERR_OK);
