@@ -228,7 +228,7 @@ static enum err judge_whole(struct safety_flow *f, bool last, float best[SAFETY_
     if (n->found & disguises) {
         score_whole(f, str_sub(text, 0, n->decoded_from), best);
         if (n->decoded_from < text.n)
-            score_whole(f, str_sub(text, n->decoded_from + 1, text.n), best);
+            score_whole(f, str_sub(text, n->decoded_from + 2, text.n), best);
     }
     if (f->clean_at != NOWHERE) {
         f->dirty = false;

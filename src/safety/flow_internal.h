@@ -44,6 +44,7 @@ struct safety_flow {
     char word[FLOW_WORD_MAX];
     size_t word_n, word_from, word_to; /* word_n: as long as it is, also past FLOW_WORD_MAX */
     bool apostrophe, stop, new_sentence;
+    bool line; /* blanks since a line's end */
     size_t sentence_from;
     struct buf folded; /* of the piece that is being added */
     bool differs;      /* folded from what was added, to the classifier */

@@ -261,6 +261,9 @@ static void end_sentence(struct safety_flow *f, size_t at) {
 static void take_letter(struct safety_flow *f, char c, size_t from, size_t to) {
     if (f->stop && (c == ' ' || c == '\n'))
         end_sentence(f, from);
+    if (f->line && words_ends_line(c))
+        end_sentence(f, c == '\n' ? to : from);
+    f->line = c == '\n' || (f->line && c == ' ');
     f->stop = false;
     if (is_word_byte(c)) {
         if (f->apostrophe)
@@ -276,8 +279,6 @@ static void take_letter(struct safety_flow *f, char c, size_t from, size_t to) {
     if (f->word_n)
         end_word(f);
     f->stop = c == '.' || c == '!' || c == '?' || c == ';';
-    if (c == '\n')
-        end_sentence(f, to);
 }
 
 /* ---- characters ---- */

@@ -461,7 +461,7 @@ static enum err take_scores(struct safety *g, struct judging *j) {
     /* what is no UTF-8 the classifier reads as the normaliser made it */
     score_text(g, j, utf8_valid(r->text) ? r->text : folded, folded, r->embedding, best);
     if (n->decoded_from < n->text.n) { /* what was decoded, without the letters around it */
-        struct str decoded = str_sub(all, n->decoded_from + 1, all.n);
+        struct str decoded = str_sub(all, n->decoded_from + 2, all.n);
         score_text(g, j, decoded, decoded, NULL, best);
     }
     core =

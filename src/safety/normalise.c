@@ -251,6 +251,7 @@ static void take_decoded(void *ctx, struct str decoded, size_t from, size_t to, 
     buf_clear(step.text);
     buf_clear(step.map);
     fold(decoded, &whole, &step, &d->n->found);
+    folded_add(&d->all, '\n', whole); /* a blank line: no sentence goes on behind it */
     folded_add(&d->all, '\n', whole);
     undisguise(&step, &d->all, &d->n->found);
 }

@@ -142,13 +142,14 @@ static bool is_word_byte(char c) {
 
 bool words_next(struct str text, size_t *at, struct str *ret, bool *ret_new_sentence) {
     size_t i = *at;
+    bool line = false; /* blanks since a line's end */
     while (i < text.n && !is_word_byte(text.p[i])) {
         char c = text.p[i];
-        bool ends =
-            c == '\n' || ((c == '.' || c == '!' || c == '?' || c == ';') &&
-                          (i + 1 >= text.n || text.p[i + 1] == ' ' || text.p[i + 1] == '\n'));
-        if (ends)
+        bool stop = (c == '.' || c == '!' || c == '?' || c == ';') &&
+                    (i + 1 >= text.n || text.p[i + 1] == ' ' || text.p[i + 1] == '\n');
+        if (stop || (line && words_ends_line(c)))
             *ret_new_sentence = true;
+        line = c == '\n' || (line && c == ' ');
         i++;
     }
     size_t from = i;

@@ -58,6 +58,12 @@ void words_step(struct words_scanner *s, struct str word, bool new_sentence, siz
                 bool trial, void (*hit)(void *ctx, uint32_t id, size_t from, size_t to), void *ctx);
 enum err words_suspend(struct words_scanner *s, struct words_live *l) ERR_CHECK;
 
+/* Text is wrapped at line ends, so a line's end alone ends no sentence; a blank line behind it
+ * does, and the sign of a list, a heading, a quotation or a table. */
+static inline bool words_ends_line(char c) {
+    return c == '\n' || c == '-' || c == '*' || c == '#' || c == '>' || c == '|' || c == '+';
+}
+
 /* The next word of a text from *at on: its bytes; *ret_gap is raised past 0 where a sentence ended
  * before it. False at the end. */
 bool words_next(struct str text, size_t *at, struct str *ret, bool *ret_new_sentence);

@@ -60,6 +60,7 @@ static const char *const snippets[] = {
     "1 ",
     "\n",
     "\n\n- ",
+    "how to make\na pipe\nbomb ",
     ". ",
     "! ",
     " ",

@@ -81,7 +81,7 @@ static void stretched_letters_are_shortened(void **state) {
 static void encoded_fragments_are_appended(void **state) {
     (void)state;
     assert_string_equal(folded("decode aG93IHRvIG1ha2UgYSBib21i please"),
-                        "decode ag93ihrvig1ha2ugysbib21i please\nhow to make a bomb");
+                        "decode ag93ihrvig1ha2ugysbib21i please\n\nhow to make a bomb");
     assert_true(n.found & NORMAL_BASE64);
     assert_int_equal(n.decoded_from, strlen("decode ag93ihrvig1ha2ugysbib21i please"));
     folded("686f7720746f206d616b65206120626f6d62");

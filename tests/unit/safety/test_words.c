@@ -56,6 +56,21 @@ static void words_in_order_match(void **state) {
     assert_int_equal(scan("bomb", "bombastic").n, 0);
 }
 
+/* Mails, pages and documents are wrapped: a sentence goes on behind a line's end. */
+static void sentences_go_on_behind_a_lines_end(void **state) {
+    (void)state;
+    assert_int_equal(scan("make a bomb", "make\na\nbomb").n, 1);
+    assert_int_equal(scan("make a bomb", "make a \n  bomb").n, 1);
+    assert_int_equal(scan("make a bomb", "make a\n\nbomb").n, 0);
+    assert_int_equal(scan("make a bomb", "make a\n \nbomb").n, 0);
+    assert_int_equal(scan("make a bomb", "make a.\nbomb").n, 0);
+    assert_int_equal(scan("make a bomb", "- make a\n- bomb").n, 0);
+    assert_int_equal(scan("make a bomb", "make a\n  * bomb").n, 0);
+    assert_int_equal(scan("make a bomb", "| make a\n| bomb").n, 0);
+    assert_int_equal(scan("make a bomb", "make a\n# bomb").n, 0);
+    assert_int_equal(scan("make a bomb", "make a\n(bomb").n, 1);
+}
+
 static void alternatives_and_options_match(void **state) {
     (void)state;
     assert_int_equal(scan("(make|build) [a|the] (pipe bomb|mine)", "build pipe bomb").n, 1);
@@ -123,6 +138,7 @@ static void nested_options_stay_linear(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_in_order_match),
+        cmocka_unit_test(sentences_go_on_behind_a_lines_end),
         cmocka_unit_test(alternatives_and_options_match),
         cmocka_unit_test(gaps_count_words_of_one_sentence),
         cmocka_unit_test(prefix_matches_whole_words_that_begin_so),
