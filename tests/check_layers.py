@@ -29,8 +29,9 @@ SIBLINGS = {("retrieval", "upstream/upstream.h"), ("safety", "upstream/upstream.
 FOREIGN = [
     (r"sqlite3(ext)?\.h", "store/"),
     (r"libpq-fe\.h", "store/"),
-    (r"(llama|gguf|ggml[\w-]*)\.h", ("engine/llama_model.c", "engine/llama_kv.c", "engine/llama_layers.c", "engine/llama_weights.c", "engine/panel_buffer.cpp")),
-    (r"ggml-cpu/.*", ("engine/panel_buffer.cpp", "engine/lazy_buffer.c")),
+    (r"(llama|gguf|ggml[\w-]*)\.h", ("engine/llama_model.c", "engine/llama_kv.c", "engine/llama_layers.c", "engine/llama_weights.c", "engine/panel_buffer.cpp",
+                                    "engine/attention_ops.cpp")),
+    (r"ggml-cpu/.*", ("engine/panel_buffer.cpp", "engine/attention_ops.cpp", "engine/attention_ops.h", "engine/lazy_buffer.c")),
     (r"llama-jinja/.*", "engine/chat_template.cpp"),
     (r"curl/.*", "net/"),
     (r"(event2/.*|event\.h|evhttp\.h)", "net/"),

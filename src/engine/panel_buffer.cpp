@@ -14,6 +14,8 @@
 #include <ggml-cpu.h>
 #include <ggml-cpu/traits.h>
 
+#include "engine/attention_ops.h"
+
 extern "C" {
 #include "engine/q8_panels.h"
 }
@@ -196,7 +198,7 @@ class panels : public ggml::cpu::extra_buffer_type {
     ggml::cpu::tensor_traits *get_tensor_traits(const ggml_tensor *op) override {
         return op->op == GGML_OP_MUL_MAT && is_ours(op->src[0])
                    ? static_cast<ggml::cpu::tensor_traits *>(op->src[0]->extra)
-                   : nullptr;
+                   : attention_traits(op);
     }
 };
 
@@ -218,6 +220,7 @@ void panel_buffer_register(void) {
         if (strcmp(ggml_backend_buft_name(types[i]), "AMX") == 0)
             types.erase(types.begin() + (std::ptrdiff_t)i);
     kernel = q8_kernel_get(0);
+    attention_ops_init();
     if (kernel)
         types.insert(types.begin(), buffer_type());
 }
