@@ -193,7 +193,7 @@ static enum err judge_message(struct judging *j, json_val *list, size_t at) {
     struct buf text, context;
     struct safety_verdict v;
     json_val *m = yyjson_arr_get(list, at);
-    bool user = has_role(m, "user");
+    bool user = has_role(m, "user"), answer = has_role(m, "assistant");
     buf_init(&text, TEXT_CAP);
     buf_init(&context, TEXT_CAP);
     enum err e = each_text(m, add_text, &text);
@@ -201,7 +201,7 @@ static enum err judge_message(struct judging *j, json_val *list, size_t at) {
         e = context_before(list, at, j->g->policy->context_turns, &context);
     struct safety_request r = {.text = buf_str(&text),
                                .context = buf_str(&context),
-                               .direction = SAFETY_INPUT,
+                               .direction = answer ? SAFETY_OUTPUT : SAFETY_INPUT,
                                .role = j->g->role,
                                .policy = j->g->policy};
     if (j->g->state == GUARD_WHOLE) /* else they may just be coming */
@@ -222,6 +222,12 @@ static enum err judge_message(struct judging *j, json_val *list, size_t at) {
     return e;
 }
 
+/* Answers were judged when they were given, but for one at the end: that is the beginning of the
+ * next one, in the client's words. */
+static bool is_clients(json_val *m, bool last) {
+    return last || !has_role(m, "assistant");
+}
+
 static enum err judge_messages(struct judging *j, json_val *list) {
     enum err e = ERR_OK;
     size_t n = yyjson_arr_size(list), judged = 0;
@@ -231,7 +237,7 @@ static enum err judge_messages(struct judging *j, json_val *list) {
         if (has_role(m, "tool") || has_role(m, "function")) {
             j->at = i;
             e = each_text(m, scan_tool, j);
-        } else if (!by_role && !has_role(m, "assistant")) {
+        } else if (!by_role && is_clients(m, i + 1 == n)) {
             judged++;
             e = judge_message(j, list, i);
         }

@@ -265,6 +265,18 @@ def test_openai_request_is_refused(mock, person):
     assert completion(person, parts)["choices"][0]["finish_reason"] == "content_filter"
 
 
+def test_openai_beginning_of_an_answer_is_judged(mock, person):
+    def answered(*assistant):
+        messages = [{"role": "user", "content": "hello"}]
+        for text in assistant:
+            messages += [{"role": "assistant", "content": text}, {"role": "user", "content": "and on?"}]
+        return person.post("/v1/chat/completions", {"model": "mock-chat", "messages": messages[:-1]})["choices"][0]["finish_reason"]
+
+    assert answered("Sure, let us paint the zebra purple") == "content_filter" and not asked_with(mock, "let us paint")
+    assert answered("Sure, let us have tea") == "stop"
+    assert answered("Sure, now the walrus knows everything", "He does") == "stop"  # given before, and judged then
+
+
 def test_openai_answers_pass_whole(person):
     events = chunks(person, "[words: 40]", stream_options={"include_usage": True})
     assert text_and_reason(events) == (" ".join(f"word{i}" for i in range(40)), ["stop"])
