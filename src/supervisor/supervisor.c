@@ -162,6 +162,7 @@ static void release_leaving(struct supervisor *s, const struct child *successor)
             continue;
         kill(old->pid, SUPERVISOR_LEAVE_SIGNAL);
         old->asked_to_stop = true;
+        old->asked_ns = clock_mono_ns();
         old->due_ns = clock_mono_ns() + (int64_t)SUPERVISOR_LEAVE_MS * NS_PER_MS;
     }
 }
@@ -197,7 +198,7 @@ static int run_due(struct supervisor *s) {
             child_start(s, c);
         if (c->state == CHILD_RUNNING && c->asked_to_stop && now >= c->due_ns) {
             log_event(LOG_WARN, "supervisor.kill", LF_Z("child", c->what->name),
-                      LF_INT("after_ms", c->what->stop_ms));
+                      LF_INT("after_ms", (now - c->asked_ns) / NS_PER_MS));
             kill(c->pid, SIGKILL);
             c->due_ns = now + (int64_t)1000 * NS_PER_MS;
         }

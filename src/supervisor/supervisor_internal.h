@@ -24,6 +24,7 @@ struct child {
     bool leaving;       /* see above */
     int64_t due_ns;     /* WAITING: when to start; RUNNING and stopping: when to kill */
     bool asked_to_stop; /* RUNNING: SIGTERM was sent, or SIGABRT by the watchdog */
+    int64_t asked_ns;   /* when */
     int64_t beat_ns;    /* RUNNING: when it gave its last sign; 0 = none yet */
     struct backoff backoff;
     int64_t failures_since_ns; /* of the failures that are counted for a crash loop */

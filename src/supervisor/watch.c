@@ -13,7 +13,8 @@
 void child_ask_to_stop(struct child *c) {
     kill(c->pid, SIGTERM);
     c->asked_to_stop = true;
-    c->due_ns = clock_mono_ns() + (int64_t)c->what->stop_ms * NS_PER_MS;
+    c->asked_ns = clock_mono_ns();
+    c->due_ns = c->asked_ns + (int64_t)c->what->stop_ms * NS_PER_MS;
 }
 
 static bool watched(const struct child *c) {
@@ -65,6 +66,7 @@ void watch_children(struct supervisor *s, int64_t now) {
                   LF_INT("child_pid", c->pid), LF_INT("silent_ms", (now - c->beat_ns) / NS_PER_MS));
         kill(c->pid, SIGABRT);
         c->asked_to_stop = true;
+        c->asked_ns = now;
         c->due_ns = now + (int64_t)ABORT_MS * NS_PER_MS;
     }
     watch_memory(s, now);
