@@ -101,7 +101,9 @@ void json_write_mut(struct buf *b, const yyjson_mut_doc *doc) {
 void json_add_raw(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key, struct str text) {
     yyjson_doc *from = NULL;
     yyjson_mut_val *v = NULL;
-    if (json_parse(text, &from, NULL) == ERR_OK)
+    if (str_eq(text, STR("[]"))) /* what most lists are: not worth parsing */
+        v = yyjson_mut_arr(doc);
+    else if (json_parse(text, &from, NULL) == ERR_OK)
         v = yyjson_val_mut_copy(doc, yyjson_doc_get_root(from));
     yyjson_doc_free(from);
     if (!v)

@@ -101,7 +101,7 @@ static size_t stop_texts(struct turn *t, struct str stops[STOPS_MAX]) {
     yyjson_doc *doc;
     size_t n = 0, i, count;
     yyjson_val *v;
-    if (!t->role.stop.n || json_parse(t->role.stop, &doc, NULL))
+    if (t->role.stop.n <= 2 || json_parse(t->role.stop, &doc, NULL)) /* mostly "[]" */
         return 0;
     json_val *list = yyjson_doc_get_root(doc);
     if (yyjson_is_arr(list))

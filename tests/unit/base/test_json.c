@@ -125,9 +125,10 @@ static void json_written_values_read_back(void **state) {
     json_add_str(m, o, "none", STR_NULL);
     json_add_raw(m, o, "raw", STR("{\"x\":[1,2]}"));
     json_add_raw(m, o, "bad", STR("{\"x\":"));
+    json_add_raw(m, o, "empty", STR("[]"));
     json_write_mut(&b, m);
-    assert_string_equal(b.p,
-                        "{\"a\":\"q\\\"\\n\",\"none\":null,\"raw\":{\"x\":[1,2]},\"bad\":null}");
+    assert_string_equal(b.p, "{\"a\":\"q\\\"\\n\",\"none\":null,\"raw\":{\"x\":[1,2]},\"bad\":null,"
+                             "\"empty\":[]}");
     yyjson_mut_doc_free(m);
     yyjson_doc *doc = parsed(b.p);
     buf_clear(&b);
