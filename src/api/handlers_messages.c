@@ -189,6 +189,20 @@ static void start(struct call *c, struct turn_input *in) {
         api_call_fail(c, e, &ei);
 }
 
+/* The schema has seen to their number. */
+static enum err read_attachments(struct call *c, struct turn_input *in, struct errinfo *ei) {
+    size_t i, n;
+    json_val *v;
+    yyjson_arr_foreach(json_get(c->body, "attachments"), i, n, v) {
+        if (i == TURN_ATTACHMENTS_MAX)
+            break;
+        if (!uuid_parse(json_str(v), &in->attachments[in->n_attachments]))
+            return err_param(ei, ERR_INVALID, "attachments", "each is the doc_id of a document");
+        in->n_attachments++;
+    }
+    return ERR_OK;
+}
+
 void api_message_post(struct call *c) {
     json_val *parent = json_get(c->body, "parent_id");
     struct turn_input in = {
@@ -201,7 +215,12 @@ void api_message_post(struct call *c) {
     };
     if (in.parent_kind == PARENT_GIVEN)
         (void)uuid_parse(json_str(parent), &in.parent_id); /* the schema has checked it */
-    start(c, &in);
+    struct errinfo ei = {0};
+    enum err e = read_attachments(c, &in, &ei);
+    if (e)
+        api_call_fail(c, e, &ei);
+    else
+        start(c, &in);
 }
 
 void api_message_regenerate(struct call *c) {

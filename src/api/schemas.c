@@ -71,7 +71,9 @@ SCHEMA(conversation_patch, "ConversationPatch", false, NULL, {"title", TEXT, .mi
 SCHEMA(message_create_request, "MessageCreateRequest", false, NULL,
        {"content", TEXT, REQ, .min = 1, .max = 131072},
        {"parent_id", ID, NULLS,
-        .about = "the message that this one follows: absent, the current one; null, a new root"});
+        .about = "the message that this one follows: absent, the current one; null, a new root"},
+       {"attachments", LIST, .item = F_STRING, .max = 16, .item_max = 36,
+        .about = "doc_ids of documents that came with it: the conversation looks into them first"});
 static const struct field fields_empty_request[] = {END};
 const struct schema schema_empty_request = {"EmptyRequest", fields_empty_request, false,
                                             "Nothing to say; the body may be absent."};
@@ -267,7 +269,9 @@ SCHEMA(feedback_entity, "Feedback", false, NULL, FEEDBACK_FIELDS);
 SCHEMA(message_entity, "Message", false, NULL, {"message_id", ID, REQ},
        {"conversation_id", ID, REQ}, {"parent_id", ID, REQNULL},
        {"sender", TEXT, REQ, .values = senders}, {"content", TEXT, REQ}, {"timestamp", TIME, REQ},
-       {"response_latency_ms", INT, REQNULL}, {"retrieved_docs", LIST, REQ},
+       {"response_latency_ms", INT, REQNULL},
+       {"attachments", LIST, REQ, .about = "of a question: [{doc_id, source_name}]"},
+       {"retrieved_docs", LIST, REQ},
        {"support", LIST, REQ,
         .about = "sentences of the answer: char_from, char_to, support (supported, weak, "
                  "unsupported), passage (the n of one of retrieved_docs, or null)"},

@@ -10,6 +10,7 @@
 
 #include "api/out.h"
 #include "base/uuid.h"
+#include "cli/chat_attach.h"
 #include "cli/chat_client.h"
 #include "cli/chat_login.h"
 #include "cli/cli.h"
@@ -30,6 +31,7 @@ struct chat {
     struct uuid role; /* not set = the server's default */
     char role_name[128];
     struct uuid conversation; /* not set until the first message */
+    struct chat_given given;  /* files for the next message */
 };
 
 /* ---- one answer ---- */
@@ -309,11 +311,19 @@ static enum err ask(struct chat *c, struct str content) {
     buf_init(&b, REQUEST_MAX * 6);
     out_open(&b, NULL, '{');
     out_str(&b, "content", content);
+    if (c->given.n) {
+        out_open(&b, "attachments", '[');
+        for (size_t i = 0; i < c->given.n; i++)
+            out_str(&b, NULL, uuid_str(&c->given.docs[i]));
+        out_close(&b, ']');
+    }
     out_close(&b, '}');
     snprintf(path, sizeof path, "/api/v1/conversations/%s/messages", c->conversation.s);
     e = buf_err(&b);
     if (!e)
         e = stream_answer(c, &a, path, buf_str(&b));
+    if (uuid_is_set(&a.message)) /* it was taken */
+        c->given.n = 0;
     buf_deinit(&b);
     if (a.any && !a.newline)
         putchar('\n');
@@ -326,10 +336,23 @@ static enum err ask(struct chat *c, struct str content) {
 static void say_help(void) {
     puts("/role        show the roles\n"
          "/role NAME   talk with another role, in a new conversation\n"
+         "/attach FILE hand a file over; the next message is about it\n"
          "/new         start a new conversation\n"
          "/quit        leave (Ctrl-D, or Ctrl-C twice)\n"
          "/help        this\n"
          "A line that ends in \\ goes on in the next one. Ctrl-C stops an answer.");
+}
+
+static void attach(struct chat *c, struct str name) {
+    char path[4096];
+    snprintf(path, sizeof path, "%.*s", STR_ARG(name));
+    if (!name.n)
+        puts("/attach FILE: which one?");
+    else if (chat_attach(c->client, path, &c->given, &c->ei))
+        cli_say(0, "%s", c->ei.message);
+    else
+        puts("(read; ask about it)");
+    chat_client_interrupts(c->client);
 }
 
 /* A line that starts with '/'. Returns false to leave. */
@@ -341,6 +364,8 @@ static bool command(struct chat *c, struct str line) {
     if (str_eqz(word, "/new")) {
         c->conversation = (struct uuid){0};
         puts("(a new conversation)");
+    } else if (str_eqz(word, "/attach")) {
+        attach(c, str_trim(rest));
     } else if (str_eqz(word, "/role") && !str_trim(rest).n) {
         list_roles(c);
     } else if (str_eqz(word, "/role")) {
@@ -498,6 +523,8 @@ int cmd_chat(const struct args *a) {
         e = find_role(c, args_get(a, "role"));
     if (!status && !e && uuid_is_set(&c->role) && uuid_is_set(&c->conversation))
         e = change_role(c);
+    if (!status && !e && args_has(a, "attach"))
+        e = chat_attach(c->client, args_get(a, "attach"), &c->given, &c->ei);
     if (e)
         status = cli_fail(e, &c->ei);
     if (!status)

@@ -217,13 +217,17 @@ static enum err refused(int status, struct str body, struct errinfo *ei) {
     return e;
 }
 
+enum kind { CALL, UPLOAD, STREAM };
+
 static enum err begin(struct waiting *w, const char *method, const char *path, struct str body,
-                      bool stream) {
+                      enum kind kind) {
+    bool stream = kind == STREAM;
     struct chat_client *c = w->client;
     const char *headers[4] = {stream ? "Accept: text/event-stream" : "Accept: application/json"};
     size_t n = 1;
     if (body.p)
-        headers[n++] = "Content-Type: application/json";
+        headers[n++] = kind == UPLOAD ? "Content-Type: application/octet-stream"
+                                      : "Content-Type: application/json";
     if (c->authorization)
         headers[n++] = c->authorization;
     char url[2048];
@@ -254,11 +258,11 @@ static enum err finish(struct waiting *w, yyjson_doc **ret_doc) {
     return ERR_OK;
 }
 
-enum err chat_client_call(struct chat_client *c, const char *method, const char *path,
-                          struct str body, yyjson_doc **ret_doc, struct errinfo *ei) {
+static enum err call(struct chat_client *c, const char *method, const char *path, struct str body,
+                     enum kind kind, yyjson_doc **ret_doc, struct errinfo *ei) {
     struct waiting w = {.client = c, .ei = ei};
     buf_init(&w.body, RESPONSE_MAX);
-    enum err e = begin(&w, method, path, body, false);
+    enum err e = begin(&w, method, path, body, kind);
     while (!e && !w.over) {
         loop_run(c->loop);
         if (!w.over && c->interrupts > 0) {
@@ -272,6 +276,16 @@ enum err chat_client_call(struct chat_client *c, const char *method, const char 
     return e;
 }
 
+enum err chat_client_call(struct chat_client *c, const char *method, const char *path,
+                          struct str body, yyjson_doc **ret_doc, struct errinfo *ei) {
+    return call(c, method, path, body, CALL, ret_doc, ei);
+}
+
+enum err chat_client_upload(struct chat_client *c, const char *path, struct str bytes,
+                            yyjson_doc **ret_doc, struct errinfo *ei) {
+    return call(c, "POST", path, bytes, UPLOAD, ret_doc, ei);
+}
+
 enum err chat_client_stream(struct chat_client *c, const char *method, const char *path,
                             struct str body, const struct chat_events *events, void *ctx,
                             struct errinfo *ei) {
@@ -282,7 +296,7 @@ enum err chat_client_stream(struct chat_client *c, const char *method, const cha
     c->events = events;
     c->events_ctx = ctx;
     c->leave = false;
-    enum err e = begin(&w, method, path, body, true);
+    enum err e = begin(&w, method, path, body, STREAM);
     while (!e && !w.over && !c->leave)
         loop_run(c->loop);
     if (w.call && !w.over)

@@ -25,6 +25,10 @@ int chat_client_interrupts(struct chat_client *c);
 enum err chat_client_call(struct chat_client *c, const char *method, const char *path,
                           struct str body, yyjson_doc **ret_doc, struct errinfo *ei) ERR_CHECK;
 
+/* The same with a file's bytes as the body. */
+enum err chat_client_upload(struct chat_client *c, const char *path, struct str bytes,
+                            yyjson_doc **ret_doc, struct errinfo *ei) ERR_CHECK;
+
 /* A stream of events until it ends. on_event returns false to leave. on_interrupt: Ctrl-C was
  * pressed (a further call may be made with chat_client_post_quietly()). */
 struct chat_events {

@@ -50,6 +50,8 @@ static const struct arg_option extract_options[] = {
 static const struct arg_option chat_options[] = {
     {"once", 'o', "QUESTION", "ask this, print the answer alone, and end"},
     {"file", 'f', "FILE", "put the file's text under the question; - is stdin"},
+    {"attach", 'a', "FILE",
+     "hand a file over: it becomes a document of yours, and the question is about it"},
     {"role", 'r', "ROLE", "whom to talk with: a role's name or slug"},
     {"continue", 'c', NULL, "go on with your latest conversation"},
     {"server", 's', "URL", "another server than the one on this machine (or PARLEY_SERVER)"},

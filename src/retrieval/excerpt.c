@@ -26,7 +26,7 @@ struct seen {
  * is about, and not what is asked. */
 static double worth(const struct seen *s) {
     double sum = 0;
-    for (size_t i = 0; i < s->q->n && i < 64; i++)
+    for (size_t i = 0; s->q && i < s->q->n && i < 64; i++)
         if (s->words >> i & 1)
             sum += s->q->list[i].weight < 1 ? (double)(s->q->list[i].weight * s->q->list[i].weight)
                                             : 1;
@@ -41,7 +41,8 @@ static void see(void *ctx, const struct term *w) {
             s->words |= 1ull << i;
 }
 
-/* A hit's sentences, each worth as much as its hit and the question's words that it has. */
+/* A hit's sentences, each worth as much as its hit and the question's words that it has (without t
+ * as much as its hit). */
 static enum err add_sentences(const struct retrieval_hit *h, size_t hit,
                               const struct query_terms *q, struct terms *t, struct sentences *s,
                               struct sentence *list, size_t *n) {
@@ -50,7 +51,10 @@ static enum err add_sentences(const struct retrieval_hit *h, size_t hit,
     while (!e && *n < SENTENCES_MAX && sentences_next(s, &from, &to)) {
         struct seen seen = {q, 0};
         struct str text = str_sub(h->text, from, to - from);
-        terms_each(t, "en", text, see, &seen);
+        if (text.n && text.p[0] == '#' && to - from + 1 < h->text.n)
+            continue; /* a heading by itself says nothing */
+        if (t)
+            terms_each(t, "en", text, see, &seen);
         list[(*n)++] = (struct sentence){.hit = hit,
                                          .from = from,
                                          .to = to,
@@ -135,25 +139,53 @@ static bool join(struct retrieval_hit *h, size_t hit, const struct sentence *lis
     return any;
 }
 
-enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, int max_tokens,
-                      const struct query_terms *q, struct terms *t, struct sentences *s,
-                      struct arena *a) {
-    size_t n_list = 0, kept = 0;
+static bool fits(const struct retrieval_hit *hits, size_t n, int max_tokens) {
     int64_t total = 0;
-    for (size_t i = 0; i < *n; i++)
+    for (size_t i = 0; i < n; i++)
         total += text_tokens(hits[i].text) + name_tokens(&hits[i]);
-    if (total <= max_tokens || *n == 0)
-        return ERR_OK;
-    struct sentence *list = arena_array(a, SENTENCES_MAX, sizeof *list);
-    enum err e = list ? ERR_OK : ERR_NOMEM;
-    for (size_t i = 0; !e && i < *n; i++)
-        e = add_sentences(&hits[i], i, q, t, s, list, &n_list);
-    if (e)
-        return e;
+    return total <= max_tokens;
+}
+
+/* What of the sentences may stay, in their hits. */
+static enum err keep_best(struct retrieval_hit *hits, size_t *n, struct sentence *list,
+                          size_t n_list, int max_tokens, struct arena *a) {
+    size_t kept = 0;
+    enum err e = ERR_OK;
     choose(hits, *n, list, n_list, max_tokens);
     for (size_t i = 0; i < *n; i++)
         if (join(&hits[i], i, list, n_list, a, &e))
             hits[kept++] = hits[i];
     *n = kept;
     return e;
+}
+
+enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, int max_tokens,
+                      const struct query_terms *q, struct terms *t, struct sentences *s,
+                      struct arena *a) {
+    size_t n_list = 0;
+    if (fits(hits, *n, max_tokens) || *n == 0)
+        return ERR_OK;
+    struct sentence *list = arena_array(a, SENTENCES_MAX, sizeof *list);
+    enum err e = list ? ERR_OK : ERR_NOMEM;
+    for (size_t i = 0; !e && i < *n; i++)
+        e = add_sentences(&hits[i], i, q, t, s, list, &n_list);
+    return e ? e : keep_best(hits, n, list, n_list, max_tokens, a);
+}
+
+enum err excerpt_begin(struct retrieval_hit *hits, size_t *n, int max_tokens, struct sentences *s,
+                       struct arena *a) {
+    size_t n_list = 0, in_document = 0;
+    if (fits(hits, *n, max_tokens) || *n == 0)
+        return ERR_OK;
+    struct sentence *list = arena_array(a, SENTENCES_MAX, sizeof *list);
+    enum err e = list ? ERR_OK : ERR_NOMEM;
+    for (size_t i = 0; !e && i < *n; i++) {
+        size_t first = n_list;
+        if (i == 0 || !uuid_eq(&hits[i].doc_id, &hits[i - 1].doc_id))
+            in_document = 0;
+        e = add_sentences(&hits[i], i, NULL, NULL, s, list, &n_list);
+        for (size_t j = first; j < n_list; j++) /* each document's first, then its second … */
+            list[j].score = -(double)in_document++;
+    }
+    return e ? e : keep_best(hits, n, list, n_list, max_tokens, a);
 }

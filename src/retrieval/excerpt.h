@@ -12,3 +12,8 @@
 enum err excerpt_hits(struct retrieval_hit *hits, size_t *n, int max_tokens,
                       const struct query_terms *q, struct terms *t, struct sentences *s,
                       struct arena *a) ERR_CHECK;
+
+/* The same with the documents' beginnings: the hits are documents' first passages, one document
+ * after the other, and of each as many sentences go in as of the others. */
+enum err excerpt_begin(struct retrieval_hit *hits, size_t *n, int max_tokens, struct sentences *s,
+                       struct arena *a) ERR_CHECK;

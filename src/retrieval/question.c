@@ -112,3 +112,78 @@ enum err question_resolve(struct str text, const struct str *history, size_t n, 
     *ret_before = before;
     return ERR_OK;
 }
+
+/* ---- about documents that were given ---- */
+
+/* What a document is called, where it is meant: "the file", not "a file reader". */
+static const char nouns[] =
+    " attachment attachments contract doc docs document documents essay file files invoice letter "
+    "manuscript paper papers pdf pdfs presentation report slides spreadsheet text texts upload "
+    "uploads anhang brief datei dateien dokument dokumente unterlagen vertrag fichier fichiers "
+    "archivo archivos documento documentos allegato testo texte texto ";
+static const char definite[] =
+    " the this that these those my our attached uploaded der die das dem den des diese dieser "
+    "dieses diesem diesen mein meine le la les ce cet cette ces mon ma mes el los las este esta "
+    "estos il lo gli questo questa o os as esse essa ";
+static const char given[] = " attached attachment attachments uploaded anhang angehängt joint "
+                            "adjunto allegato anexo ";
+/* What is done with a text as a whole. */
+static const char wholly[] =
+    " abstract gist outline overview proofread recap review summaries summarise summarised "
+    "summarising summarize summarized summarizing summary synopsis tldr translate translation "
+    "fasse übersetze übersetzen zusammen zusammenfassen zusammenfassung résume résumer résumé "
+    "traduire traduis resume resumen resumir resumo traduce traducir riassumere riassumi riassunto "
+    "traduci traduz ";
+/* Beside those, words that ask for nothing in particular. */
+static const char general[] =
+    " bit brief briefly bullet content contents describe detail english explain few five french "
+    "german give idea ideas into key list long main mean means overall paragraph paragraphs point "
+    "points quickly read say says sentence sentences short shortly show spanish take takeaway "
+    "takeaways ten theme themes three title topic topics two word words auf de deutsch dice dit "
+    "est fala geht kurz mir parle que quoi qué sagt sobre steht trata um was worum cosa ";
+
+struct naming {
+    bool names, wholly, general; /* general: not a word that only some passages would have */
+};
+
+static struct naming name_words(struct str text) {
+    static const char *const all[] = {nouns,    wholly, general, pointers, little,
+                                      definite, given,  polite,  openings};
+    struct naming ret = {.general = true};
+    char key[32];
+    bool after = false; /* a word that says that one is meant */
+    while (next_word(&text, key)) {
+        bool known = false;
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            known = known || strstr(all[i], key);
+        ret.general = ret.general && known;
+        ret.names = ret.names || (after && strstr(nouns, key)) || strstr(given, key);
+        ret.wholly = ret.wholly || strstr(wholly, key);
+        after = strstr(definite, key) || (after && strstr(nouns, key));
+    }
+    return ret;
+}
+
+/* One question by itself. *ret_leans: it says what about only together with the ones before. */
+static enum question_about about_one(const struct question_said *said, bool *ret_leans) {
+    struct naming x = name_words(said->text);
+    bool follows = question_is_follow_up(said->text);
+    *ret_leans = false;
+    if (said->gave || x.names)
+        return x.general ? ABOUT_WHOLE : x.names || follows ? ABOUT_THEM : ABOUT_GIVEN;
+    *ret_leans = follows || (x.general && x.wholly) || question_is_smalltalk(said->text);
+    return !*ret_leans ? ABOUT_ANYTHING : x.general && x.wholly ? ABOUT_WHOLE : ABOUT_THEM;
+}
+
+enum question_about question_about(const struct question_said *said, size_t n) {
+    bool leans;
+    enum question_about mine = about_one(&said[n - 1], &leans);
+    if (!leans)
+        return mine;
+    for (size_t i = n - 1; i-- > 0;) {
+        enum question_about before = about_one(&said[i], &leans);
+        if (!leans)
+            return before == ABOUT_ANYTHING ? ABOUT_ANYTHING : mine;
+    }
+    return ABOUT_ANYTHING;
+}

@@ -20,3 +20,18 @@ bool question_is_follow_up(struct str text);
  * none is used. */
 enum err question_resolve(struct str text, const struct str *history, size_t n, struct arena *a,
                           struct str *ret, struct str *ret_before) ERR_CHECK;
+
+/* What a question has to do with the documents that came with its conversation's messages. */
+enum question_about {
+    ABOUT_ANYTHING, /* nothing points at them: they are looked into before others */
+    ABOUT_GIVEN,    /* they came with it: the same, and it is about them where nothing else fits */
+    ABOUT_THEM,     /* "what does the file say of …", "who wrote it?" */
+    ABOUT_WHOLE,    /* "summarise the document", "what is it about?": no passage's words */
+};
+struct question_said {
+    struct str text;
+    bool gave; /* documents came with it */
+};
+/* said: what the person said, oldest first, the question last; n at least 1. A question that leans
+ * on the ones before is about what they were about. */
+enum question_about question_about(const struct question_said *said, size_t n);

@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "retrieval/neighbours.h"
+#include "retrieval/question.h"
 #include "retrieval/wording.h"
 #include "store/chunk.h"
 #include "text/doc_text.h"
@@ -107,6 +108,11 @@ struct retrieval_request { /* borrowed for the call; copied */
     const struct retrieval_scope *scope;
     struct retrieval_filter filter;
     struct uuid role_id; /* whose weights count; not set = none */
+    /* Documents that came with the conversation, and what the question has to do with them: which
+     * is searched, and in what order, is in attached.h. */
+    const struct uuid *attached;
+    size_t n_attached, n_meant; /* the first n_meant: those that a question about them means */
+    enum question_about about;  /* counts only where there are some */
     enum retrieval_need need;
     const float *vector; /* of the query, when the caller has it; NULL = it is asked for */
     int dimensions;
@@ -160,6 +166,7 @@ struct retrieval_hit {
     double fused;                  /* 0 to 1 */
     double weight;                 /* of the feedback; 1 = none */
     double score;                  /* what ranks it */
+    bool begins;                   /* not found: a given document's beginning; no signals */
     double signals[SIGNAL_COUNT];
 };
 

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "retrieval/attached.h"
 #include "retrieval/excerpt.h"
 #include "retrieval/neighbours.h"
 #include "retrieval/question.h"
@@ -341,6 +342,7 @@ static void rerank(struct retrieval_call *c, const struct held_weights *w, struc
     }
     if (w->w->score && m)
         score_all(c, w, f, hits, at, (const double(*)[SIGNAL_COUNT])x, vectors, m);
+    attached_prefer(f, n, &c->q);
     for (size_t i = 1; i < n; i++) /* few, and nearly in order */
         for (size_t k = i; k > 0 && f[k].score > f[k - 1].score; k--) {
             struct fused t = f[k];
@@ -354,8 +356,10 @@ static void rerank(struct retrieval_call *c, const struct held_weights *w, struc
         }
 }
 
-static bool is_relevant(const struct retrieval_hit *h) {
-    return h->vector >= RELEVANT_COS || h->signals[SIGNAL_COVERAGE] >= RELEVANT_WORDS;
+static bool is_relevant(const struct retrieval_call *c, const struct retrieval_hit *h) {
+    bool given = attached_has(&c->q, &h->doc_id);
+    return h->vector >= (given ? ATTACHED_COS : RELEVANT_COS) ||
+           h->signals[SIGNAL_COVERAGE] >= (given ? ATTACHED_WORDS : RELEVANT_WORDS);
 }
 
 /* Cut to max_tokens. When one hit is left of two that are nearly as good, either may be the one. */
@@ -363,7 +367,7 @@ static enum err cut_hits(struct retrieval_call *c, struct searcher *s, struct re
                          size_t *m) {
     struct retrieval_hit two[2] = {out[0], *m > 1 ? out[1] : out[0]};
     bool near = c->q.pairs && *m > 1 && two[0].score > 0 &&
-                two[1].score >= PAIR_NEAR * two[0].score && is_relevant(&two[1]);
+                two[1].score >= PAIR_NEAR * two[0].score && is_relevant(c, &two[1]);
     struct retrieval_hit *other = near ? arena_array(c->arena, 1, sizeof *other) : NULL;
     enum err e = excerpt_hits(out, m, c->q.max_tokens, &c->terms, s->terms, s->sentences, c->arena);
     if (e || *m != 1 || !other || out[0].chunk_id != two[0].chunk_id)
@@ -403,7 +407,7 @@ static void give_hits(struct retrieval_call *c, const struct held_weights *w, st
         fill_hit(&out[m], &f[i], &hits[i], weights_factor(w, &c->q.role_id, f[i].row.key),
                  (int)m + 1);
         memcpy(out[m].signals, x[i], sizeof x[i]);
-        bool relevant = is_relevant(&out[m]);
+        bool relevant = is_relevant(c, &out[m]);
         c->result.relevant = c->result.relevant || relevant;
         m += relevant || f[i].fused >= far;
     }
@@ -433,6 +437,7 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
         if (c->q.recency_days > 0)
             f[i].score *= 0.7 + 0.3 * recency(f[i].row.date, c->q.recency_days);
     }
+    attached_prefer(f, n, &c->q);
     fused_sort(f, n);
     if (!c->q.keep_duplicates)
         n = fused_drop_duplicates(f, n < 4 * (size_t)c->q.k + 20 ? n : 4 * (size_t)c->q.k + 20);
@@ -462,6 +467,24 @@ static enum err fuse_once(struct retrieval_call *c, const struct held_weights *w
     return ERR_OK;
 }
 
+/* Instead of what was found: the beginning of the documents that the question is about. */
+static enum err give_beginning(struct retrieval_call *c) {
+    struct searcher *s = searcher_get(c->r);
+    struct retrieval_hit *hits;
+    size_t n;
+    enum err e = s ? attached_begin(c->r->o.store, &c->q, s->sentences, c->arena, &hits, &n, &c->ei)
+                   : ERR_NOMEM;
+    if (e || !n)
+        return e;
+    c->result.hits = hits;
+    c->result.n = n;
+    c->result.relevant = true;
+    c->result.other = NULL;
+    c->result.swapped = false;
+    c->trace.why = "beginning";
+    return ERR_OK;
+}
+
 static void fuse_job(void *arg) {
     struct retrieval_call *c = arg;
     int64_t begin = clock_mono_ns();
@@ -484,6 +507,8 @@ static void fuse_job(void *arg) {
     if (!e && again)
         e = fuse_once(c, w, true, &again);
     weights_release(w);
+    if (!e && !c->result.err && attached_begins(&c->q, c->result.relevant))
+        e = give_beginning(c);
     if (e && !c->result.err) {
         c->result.err = e;
         if (c->ei.code != e)
@@ -610,16 +635,24 @@ static enum err copy_request(struct retrieval_call *c, const struct retrieval_re
     c->q.filter.source = arena_str(a, q->filter.source);
     c->q.filter.type = arena_str(a, q->filter.type);
     struct uuid *docs = arena_array(a, q->filter.n_docs + 1, sizeof *docs);
+    struct uuid *attached = arena_array(a, q->n_attached + 1, sizeof *attached);
     c->lexical = arena_array(a, DEPTH, sizeof *c->lexical);
     c->nearest.hits = arena_array(a, DEPTH, sizeof *c->nearest.hits);
     enum err e = copy_strs(a, q->filter.tags, q->filter.n_tags, &c->q.filter.tags);
     if (!e)
         e = copy_strs(a, q->history, q->n_history, &c->q.history);
-    if (e || !c->q.query.p || !docs || !c->lexical || !c->nearest.hits)
+    if (e || !c->q.query.p || !docs || !attached || !c->lexical || !c->nearest.hits)
         return ERR_NOMEM;
     if (q->filter.n_docs)
         memcpy(docs, q->filter.docs, q->filter.n_docs * sizeof *docs);
     c->q.filter.docs = docs;
+    if (q->n_attached)
+        memcpy(attached, q->attached, q->n_attached * sizeof *attached);
+    c->q.attached = attached;
+    if (q->n_attached && q->about == ABOUT_THEM) {
+        c->q.filter.docs = attached;
+        c->q.filter.n_docs = q->n_meant;
+    }
     return question_resolve(c->q.query, c->q.history, c->q.n_history, a, &c->text, &c->before);
 }
 
@@ -672,7 +705,8 @@ static const char *why_not(const struct retrieval_call *c) {
         return "no question";
     if (c->q.need == NEED_DECIDE && question_is_smalltalk(c->q.query))
         return "smalltalk";
-    return index_view_chunks(&c->view) == 0 ? "no documents" : NULL;
+    return index_view_chunks(&c->view) == 0 && !attached_begins(&c->q, false) ? "no documents"
+                                                                              : NULL;
 }
 
 bool retrieval_wants_vector(struct retrieval *r, const struct retrieval_request *q) {

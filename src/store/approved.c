@@ -276,7 +276,8 @@ enum err message_is_first_answer(struct store_tx *tx, const struct uuid *message
     struct query q;
     query_begin(&q, tx,
                 "SELECT 1 FROM messages m JOIN messages p ON p.message_id = m.parent_id"
-                " WHERE m.message_id = ? AND m.sender = 'assistant' AND p.parent_id IS NULL");
+                " WHERE m.message_id = ? AND m.sender = 'assistant' AND p.parent_id IS NULL"
+                " AND p.attachments = '[]'"); /* else it is about what was given */
     query_bind_id(&q, message_id);
     return exists(&q, ret);
 }

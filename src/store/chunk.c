@@ -270,34 +270,63 @@ static bool among(const struct uuid *id, const struct uuid *list, size_t n) {
     return false;
 }
 
+#define HIT_COLUMNS                                                                                \
+    CHUNK_COLUMNS ", d.collection_id, d.doc_id, d.source_name, d.title, d.uri, d.metadata,"        \
+                  " d.updated_at, d.safety_stamp"
+
+/* False: its document is in none of the collections. */
+static bool hit_read(struct query *q, const struct uuid *collections, size_t n, struct arena *a,
+                     struct chunk_hit *ret) {
+    struct uuid collection = query_id(q, CHUNK_COLUMNS_N);
+    if (!among(&collection, collections, n))
+        return false;
+    ret->collection_id = collection;
+    chunk_read(q, a, &ret->c);
+    ret->doc_id = query_id(q, CHUNK_COLUMNS_N + 1);
+    ret->source_name = query_str(q, CHUNK_COLUMNS_N + 2, a);
+    ret->title = query_str(q, CHUNK_COLUMNS_N + 3, a);
+    ret->uri = query_str(q, CHUNK_COLUMNS_N + 4, a);
+    ret->metadata = query_str(q, CHUNK_COLUMNS_N + 5, a);
+    ret->updated_at = query_int(q, CHUNK_COLUMNS_N + 6);
+    ret->safety_stamp = query_str(q, CHUNK_COLUMNS_N + 7, a);
+    return true;
+}
+
 enum err chunk_get(struct store_tx *tx, int64_t chunk_id, const struct uuid *collections, size_t n,
                    struct arena *a, struct chunk_hit *ret) {
     struct query q;
     struct chunk_hit h = {.c = {.chunk_id = 0}};
-    bool found = false;
     query_begin(&q, tx,
-                "SELECT " CHUNK_COLUMNS ", d.collection_id, d.doc_id, d.source_name, d.title,"
-                " d.uri, d.metadata, d.updated_at, d.safety_stamp"
+                "SELECT " HIT_COLUMNS
                 " FROM chunks c JOIN documents d USING (doc_id) WHERE c.chunk_id = ?");
     query_bind_int(&q, chunk_id);
-    if (query_next(&q)) {
-        h.collection_id = query_id(&q, CHUNK_COLUMNS_N);
-        found = among(&h.collection_id, collections, n);
-    }
-    if (found) {
-        chunk_read(&q, a, &h.c);
-        h.doc_id = query_id(&q, CHUNK_COLUMNS_N + 1);
-        h.source_name = query_str(&q, CHUNK_COLUMNS_N + 2, a);
-        h.title = query_str(&q, CHUNK_COLUMNS_N + 3, a);
-        h.uri = query_str(&q, CHUNK_COLUMNS_N + 4, a);
-        h.metadata = query_str(&q, CHUNK_COLUMNS_N + 5, a);
-        h.updated_at = query_int(&q, CHUNK_COLUMNS_N + 6);
-        h.safety_stamp = query_str(&q, CHUNK_COLUMNS_N + 7, a);
-    }
+    bool found = query_next(&q) && hit_read(&q, collections, n, a, &h);
     enum err e = query_end_one(&q, found);
     if (!e)
         *ret = h;
     return e;
+}
+
+enum err chunk_begin(struct store_tx *tx, const struct uuid *doc_id, const struct uuid *collections,
+                     size_t n, size_t max, struct arena *a, struct chunk_hit **ret, size_t *ret_n) {
+    struct query q;
+    struct chunk_hit *list = arena_array(a, max + 1, sizeof *list);
+    size_t k = 0;
+    if (!list)
+        return ERR_NOMEM;
+    query_begin(&q, tx,
+                "SELECT " HIT_COLUMNS " FROM chunks c JOIN documents d USING (doc_id)"
+                " WHERE c.doc_id = ? AND c.n >= 0 ORDER BY c.n LIMIT ?");
+    query_bind_id(&q, doc_id);
+    query_bind_int(&q, (int64_t)max);
+    while (k < max && query_next(&q) && hit_read(&q, collections, n, a, &list[k]))
+        k++;
+    enum err e = query_end(&q);
+    if (e)
+        return e;
+    *ret = list;
+    *ret_n = k;
+    return ERR_OK;
 }
 
 /* ---- documents, as the index reads them ---- */

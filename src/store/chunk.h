@@ -62,6 +62,12 @@ enum err collection_scope(struct store_tx *tx, const struct uuid *user_id,
 enum err document_get_within(struct store_tx *tx, const struct uuid *collections, size_t n,
                              const struct uuid *id, struct arena *a,
                              struct document *ret) ERR_CHECK;
+/* Whether it may be given to a question: it is in one of these and can be read from. Its name.
+ * ERR_INVALID with the parameter `attachments` when it is none of these, or was refused;
+ * ERR_CONFLICT while it is still being read. */
+enum err document_attach(struct store_tx *tx, const struct uuid *collections, size_t n,
+                         const struct uuid *id, struct arena *a, struct str *ret_name,
+                         struct errinfo *ei) ERR_CHECK;
 
 /* What a user keeps for himself: documents of private collections. Shared ones and those of roles
  * are administrators' doing and do not count. */
@@ -181,6 +187,11 @@ struct chunk_hit { /* a chunk with its document */
 /* ERR_NOT_FOUND when the chunk is gone or its document is in none of the collections. */
 enum err chunk_get(struct store_tx *tx, int64_t chunk_id, const struct uuid *collections, size_t n,
                    struct arena *a, struct chunk_hit *ret) ERR_CHECK;
+/* A document's first passages, at most max, when it is in one of the collections; none otherwise.
+ */
+enum err chunk_begin(struct store_tx *tx, const struct uuid *doc_id, const struct uuid *collections,
+                     size_t n, size_t max, struct arena *a, struct chunk_hit **ret,
+                     size_t *ret_n) ERR_CHECK;
 
 struct index_change {
     int64_t seq;

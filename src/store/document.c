@@ -106,6 +106,34 @@ enum err document_get_within(struct store_tx *tx, const struct uuid *collections
     return e ? e : ERR_NOT_FOUND;
 }
 
+enum err document_attach(struct store_tx *tx, const struct uuid *collections, size_t n,
+                         const struct uuid *id, struct arena *a, struct str *ret_name,
+                         struct errinfo *ei) {
+    struct query q;
+    struct document d = {0};
+    bool within = false;
+    query_begin(&q, tx, "SELECT " DOCUMENT_COLUMNS " FROM documents d WHERE doc_id = ?");
+    query_bind_id(&q, id);
+    if (query_next(&q))
+        document_read(&q, a, &d);
+    enum err e = query_end(&q);
+    if (e)
+        return e;
+    for (size_t i = 0; i < n; i++)
+        within = within || uuid_eq(&collections[i], &d.collection_id);
+    if (!within)
+        return err_param(ei, ERR_INVALID, "attachments", "there is no document %s", id->s);
+    if (d.status == DOCUMENT_FAILED)
+        return err_param(ei, ERR_INVALID, "attachments", "\"%.*s\" could not be read: %.*s",
+                         STR_ARG(d.source_name), STR_ARG(d.error));
+    if (d.status == DOCUMENT_PENDING)
+        return err_param(ei, ERR_CONFLICT, "attachments",
+                         "\"%.*s\" is still being read; ask again when its status is \"indexed\"",
+                         STR_ARG(d.source_name));
+    *ret_name = d.source_name;
+    return ERR_OK;
+}
+
 /* Two ordered walks over two indexes, merged: other people's private documents are never read. */
 enum err document_list(struct store_tx *tx, const struct uuid *user_id, const struct page *p,
                        struct arena *a, struct document **ret, size_t *ret_n) {

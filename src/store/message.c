@@ -9,7 +9,7 @@
     "m.message_id, m.conversation_id, m.parent_id, m.sender, m.content, m.timestamp, "             \
     "m.response_latency_ms, m.retrieved_docs, m.status, m.ttft_ms, m.role_id, m.role_version, "    \
     "m.model, m.finish_reason, m.error, m.prompt_tokens, m.completion_tokens, m.safety,"           \
-    " m.support"
+    " m.support, m.attachments"
 
 static const char *const sender_names[] = {"user", "assistant"};
 static const char *const status_names[] = {"complete", "streaming", "stopped", "failed",
@@ -62,6 +62,7 @@ static void message_read(struct query *q, struct arena *a, struct message *ret) 
         .completion_tokens = (int)query_int(q, 16),
         .safety = query_str(q, 17, a),
         .support = query_str(q, 18, a),
+        .attachments = query_str(q, 19, a),
     };
 }
 
@@ -104,12 +105,12 @@ static enum err check_place(struct store_tx *tx, const struct message *m, struct
 
 static enum err insert(struct store_tx *tx, const struct message *m, const struct uuid *user) {
     struct query q;
-    query_begin(
-        &q, tx,
-        "INSERT INTO messages (message_id, conversation_id, user_id, parent_id, sender,"
-        " timestamp, response_latency_ms, status, ttft_ms, role_id, role_version, model,"
-        " finish_reason, error, prompt_tokens, completion_tokens, indexed, retrieved_docs,"
-        " safety, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    query_begin(&q, tx,
+                "INSERT INTO messages (message_id, conversation_id, user_id, parent_id, sender,"
+                " timestamp, response_latency_ms, status, ttft_ms, role_id, role_version, model,"
+                " finish_reason, error, prompt_tokens, completion_tokens, indexed, retrieved_docs,"
+                " safety, content, attachments)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     query_bind_id(&q, &m->message_id);
     query_bind_id(&q, &m->conversation_id);
     query_bind_id(&q, user);
@@ -130,6 +131,7 @@ static enum err insert(struct store_tx *tx, const struct message *m, const struc
     query_bind_str(&q, m->retrieved_docs.n ? m->retrieved_docs : STR("[]"));
     query_bind_str(&q, m->safety.n ? m->safety : STR(""));
     query_bind_str(&q, m->content);
+    query_bind_str(&q, m->attachments.n ? m->attachments : STR("[]"));
     return query_run(&q);
 }
 

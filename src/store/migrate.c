@@ -221,6 +221,7 @@ static const struct migration migrations[] = {
     {13, 1, "why an approved answer is not served any more", {sql_answers_why}},
     {14, 1, "indexes that each turn paid for and nobody asked for", {sql_fewer_indexes}},
     {15, 1, "messages enter the search index by their place", {sql_index_by_place}},
+    {16, 1, "documents that came with a message", {sql_attachments}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 

@@ -288,6 +288,8 @@ struct message {
     int prompt_tokens, completion_tokens; /* -1 = not known */
     struct str support;                   /* JSON list: which sentences stand in retrieved_docs */
     struct str safety;                    /* the guard's verdict as JSON; "" = nothing was found */
+    struct str attachments; /* questions: documents that came with it; JSON list of {doc_id,
+                               source_name} */
 };
 enum err message_append(struct store_tx *tx, const struct message *m, struct errinfo *ei)
     ERR_CHECK; /* also becomes the current message and touches the conversation; ERR_INVALID when

@@ -74,6 +74,8 @@ void message_to_json(struct buf *b, const struct message *m, const struct feedba
     add_text(b, ",\"content\":", m->content);
     add_time(b, ",\"timestamp\":", m->timestamp);
     add_int_or_null(b, ",\"response_latency_ms\":", m->response_latency_ms);
+    buf_addz(b, ",\"attachments\":");
+    buf_adds(b, m->attachments.n ? m->attachments : STR("[]")); /* JSON already */
     buf_addz(b, ",\"retrieved_docs\":");
     buf_adds(b, m->retrieved_docs.n ? m->retrieved_docs : STR("[]")); /* JSON already */
     buf_addz(b, ",\"support\":");

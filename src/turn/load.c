@@ -128,6 +128,8 @@ enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
         e = collection_scope(tx, &t->in.user_id, &t->role.role_id, t->scope.collections,
                              &t->scope.n);
     if (!e)
+        e = turn_given_load(tx, t, ei);
+    if (!e)
         e = load_branch(tx, t, &leaf, upstream_context_window(t->t->o.upstream, t->role.model));
     return e;
 }

@@ -57,7 +57,7 @@ static void add_hit(struct buf *b, const struct retrieval_hit *h, size_t n) {
         h->n, (long long)h->chunk_id, (unsigned long long)h->key, h->char_from, h->char_to, h->rank,
         h->score, h->fused, h->lexical, h->vector, h->lexical_rank, h->vector_rank, h->weight,
         1.0 / h->rank);
-    for (int i = 0; i < SIGNAL_COUNT; i++)
+    for (int i = 0; i < SIGNAL_COUNT && !h->begins; i++)
         buf_addf(b, i ? ",%.4f" : "%.4f", h->signals[i]);
     add_text(b, "],\"text\":", h->text);
     buf_addc(b, '}');

@@ -80,6 +80,7 @@ static void fill_rows(struct turn *t) {
         q->parent_id = parent;
         q->sender = SENDER_USER;
         q->content = t->in.content;
+        q->attachments = t->attachments;
         q->timestamp = t->started_wall_ms;
         q->response_latency_ms = q->ttft_ms = -1;
         q->prompt_tokens = q->completion_tokens = -1;

@@ -37,9 +37,10 @@ void turn_choose_arm(struct turn *t) {
         t->role.top_p = arm->top_p;
 }
 
-/* Only the first question stands for itself; later ones lean on what was said before. */
+/* Only the first question stands for itself, and only without documents; later ones lean on what
+ * was said before. */
 static bool stands_alone(const struct turn *t) {
-    return t->in.kind == TURN_MESSAGE && t->n_branch == 1;
+    return t->in.kind == TURN_MESSAGE && t->n_branch == 1 && !t->in.n_attachments;
 }
 
 /* Behind the role's prompt, so that the conversation's prompt grows at its end only; within a part

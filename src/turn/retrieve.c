@@ -129,7 +129,7 @@ static size_t history(const struct turn *t, struct str ret[HISTORY_MAX]) {
 
 enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
     struct str before[HISTORY_MAX];
-    if (!t->t->o.retrieval || !t->documents.enabled || t->approved.n || t->n_branch == 0)
+    if (!t->t->o.retrieval || t->approved.n || t->n_branch == 0)
         return STEP_DONE;
     size_t n = history(t, before);
     struct str question = t->branch[t->n_branch - 1].content;
@@ -148,26 +148,29 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         .swaps = t->arm.swaps,
         .max_tokens = passages_budget(t->t->o.upstream, t->model, beside, t->in.arrived_ns),
     };
-    enum err e = ERR_OK;
-    if (t->in.kind != TURN_RESUME && retrieval_wants_vector(t->t->o.retrieval, &q)) {
+    enum err e = turn_given_take(t, &q);
+    if (!e && !t->documents.enabled && !q.n_attached)
+        return STEP_DONE;
+    if (!e && t->in.kind != TURN_RESUME && retrieval_wants_vector(t->t->o.retrieval, &q)) {
         if (!turn_guard_vector(t, q.query, &q.vector, &q.dimensions))
             return STEP_WAIT;
         q.vector_model = str_from(t->guard.embedding_model);
     }
-    if (t->in.kind == TURN_RESUME) { /* with what the answer began with */
+    if (!e && t->in.kind == TURN_RESUME) { /* with what the answer began with */
         e = compose_history(t);
         if (!e)
             e = compose_question(t);
         if (!e)
             return STEP_DONE;
-    } else {
+    } else if (!e) {
         t->plan = passages_plan(t->t->o.upstream, q.max_tokens, beside);
         e = retrieval_search(t->t->o.retrieval, t->tl->loop, t->tl->client, &q, on_found, t,
                              &t->searching, ei);
         if (!e && (e = compose_history(t)) != ERR_OK)
             turn_retrieve_stop(t);
         if (!e) {
-            turn_web_ask(t, &q);
+            if (t->documents.enabled)
+                turn_web_ask(t, &q);
             return STEP_WAIT;
         }
         if (e == ERR_OVERLOADED && !t->documents.grounded_only)

@@ -109,12 +109,16 @@ struct subscription;
 void subscription_cancel(struct subscription *s); /* on its loop; the turn goes on */
 
 /* ---- starting ---- */
+#define TURN_ATTACHMENTS_MAX 16
+
 struct turn_input {
     struct uuid user_id;
     struct uuid conversation_id;
     /* RESUME is not for callers: the answer of a process that died, taken up by turns_recover(). */
     enum { TURN_MESSAGE, TURN_REGENERATE, TURN_RESUME } kind;
     struct str content; /* TURN_MESSAGE: valid UTF-8, not empty; copied */
+    struct uuid attachments[TURN_ATTACHMENTS_MAX]; /* TURN_MESSAGE: documents that came with it */
+    size_t n_attachments;
     enum { PARENT_CURRENT, PARENT_ROOT, PARENT_GIVEN } parent_kind;
     struct uuid parent_id;  /* PARENT_GIVEN */
     struct uuid message_id; /* TURN_REGENERATE: the answer to be answered again, TURN_RESUME: the

@@ -259,6 +259,7 @@ struct turn {
     /* The documents (retrieve.c, passages.c). */
     struct retrieval_scope scope;
     struct role_retrieval documents;
+    struct str attachments; /* of the question that is posted, as they are stored; arena */
     struct retrieval_call *searching;
     enum err retrieve_err;          /* of the documents' search, when it has ended */
     bool looked;                    /* there was something to look for */
@@ -399,6 +400,14 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei);
 enum step_result turn_step_cite(struct turn *t, struct errinfo *ei);
 void turn_retrieve_stop(struct turn *t);   /* what runs is called off */
 void turn_retrieve_settle(struct turn *t); /* goes on once both searches have ended */
+
+/* ---- given.c: documents that came with messages ---- */
+#define TURN_GIVEN_MAX                                                                             \
+    16 /* documents of a conversation that a search has in mind, newest first                      \
+        */
+enum err turn_given_load(struct store_tx *tx, struct turn *t, struct errinfo *ei) ERR_CHECK;
+/* Those of the branch, and what the question has to do with them, into q. */
+enum err turn_given_take(struct turn *t, struct retrieval_request *q) ERR_CHECK;
 
 /* ---- web.c ---- */
 void turn_web_ask(struct turn *t, const struct retrieval_request *asked);

@@ -182,6 +182,26 @@ def test_sources_that_an_answer_cites_are_named_but_not_in_a_pipe(own, tmp_path)
     assert "ten" in done.stdout and "\x1b" not in done.stdout
 
 
+
+def test_a_file_is_handed_over(own, terminal, tmp_path):
+    own.mock.embed = embed_words
+    letter = tmp_path / "a letter & more.md"
+    letter.write_text("Dear Ada, the ferry of the 14th is cancelled.\n")
+    terminal.type("/attach /nowhere/at/all\n")
+    terminal.expect("cannot be read.*> ")
+    terminal.type(f"/attach {letter}\n")
+    terminal.expect(r"ask about it\).*> ")
+    terminal.type("Summarise the file. [say: It is cancelled.]\n")
+    terminal.expect("It is cancelled.*> ")
+    asked = [c["messages"][-1]["content"] for c in own.mock.chats() if c["messages"][-1]["content"].endswith("[say: It is cancelled.]")]
+    assert "the ferry of the 14th" in asked[-1]
+    env = {k: v for k, v in os.environ.items() if k != "PARLEY_KEY"} | {"HOME": str(tmp_path)}
+    argv = [BINARY, "chat", *own.here, "--attach", str(letter), "--once", "What is it about? [say: Of a ferry.]"]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True, env=env, timeout=300).stdout == "Of a ferry.\n"
+    asked = [c["messages"][-1]["content"] for c in own.mock.chats() if c["messages"][-1]["content"].endswith("[say: Of a ferry.]")]
+    assert "the ferry of the 14th" in asked[-1]
+
+
 def test_server_of_the_data_directory_is_found_on_any_port(own, tmp_path):
     env = {k: v for k, v in os.environ.items() if k not in ("PARLEY_KEY", "PARLEY_SERVER", "PARLEY_LISTEN")} | {"HOME": str(tmp_path)}
     argv = [BINARY, "chat", "--data-dir", own.data, "--once", "[say: found]"]

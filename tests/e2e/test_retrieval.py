@@ -68,6 +68,57 @@ def test_another_users_private_document_is_never_found(program, user):
     assert search(user, "zebra code") == []  # at once
 
 
+def say_with(user, conversation, text, *docs):
+    return user.post(f"/api/v1/conversations/{conversation}/messages", {"content": text, "attachments": list(docs)})
+
+
+def test_a_question_is_about_the_document_that_came_with_it(program, mock, user):
+    ferry = give(user, "ferries.md", FERRY)
+    other = give(user, "waves.txt", WAVES)
+    indexed(user, ferry)
+    indexed(user, other)
+    c = user.conversation("travel-assistant")
+    said = say_with(user, c, "Summarise the document. [say: It is about ferries.]", ferry)
+    assert said["user_message"]["attachments"] == [{"doc_id": ferry, "source_name": "ferries.md"}]
+    assert {d["doc_id"] for d in said["message"]["retrieved_docs"]} == {ferry}
+    assert "07:40" in prompt_that_ends(mock, "[say: It is about ferries.]")[-1]["content"]
+    # later questions that point at it, too, and also those of a regenerated answer
+    _, later = user.say(c, "Who wrote it?")
+    assert {d["doc_id"] for d in later["retrieved_docs"]} == {ferry}
+    again = user.post(f"/api/v1/messages/{said['message']['message_id']}/regenerate")["message"]
+    assert {d["doc_id"] for d in again["retrieved_docs"]} == {ferry}
+    # but not what has nothing to do with it
+    _, waves = user.say(c, "How high are the waves of Nazare in winter?")
+    assert waves["retrieved_docs"][0]["doc_id"] == other
+    _, thanks = user.say(c, "Thanks!")
+    assert thanks["retrieved_docs"] == []
+    # the name stays when the document is gone
+    user.call("DELETE", f"/api/v1/documents/{ferry}")
+    first = user.get(f"/api/v1/conversations/{c}/messages")["data"][0]
+    assert first["attachments"][0]["source_name"] == "ferries.md"
+    _, gone = user.say(c, "Summarise the document.")
+    assert ferry not in [d["doc_id"] for d in gone["retrieved_docs"]]
+
+
+def test_only_documents_that_one_may_read_can_be_given(program, user):
+    mallory = program.sign_up("mallory-given")
+    doc = give(user, "mine.txt", "The safe opens with 2741.")
+    indexed(user, doc)
+    c = mallory.conversation()
+    for given in ([doc], ["01900000-0000-7000-8000-000000000009"], ["no id"], [7], [doc] * 17, "text"):
+        with pytest.raises(harness.ApiError) as refused:
+            mallory.post(f"/api/v1/conversations/{c}/messages", {"content": "What is it?", "attachments": given})
+        assert refused.value.status == 400 and refused.value.error["param"].startswith("attachments")
+    assert mallory.get(f"/api/v1/conversations/{c}/messages")["data"] == []
+    status, _, body = user.raw("POST", "/api/v1/documents?source_name=photo.png", b"\x89PNG\r\n\x1a\n\0\0\0\0", {"Content-Type": "image/png"})
+    assert status == 201
+    picture = json.loads(body)["doc_id"]
+    wait_for(lambda: user.get(f"/api/v1/documents/{picture}")["status"] == "failed", "the refusal")
+    with pytest.raises(harness.ApiError) as refused:
+        say_with(user, user.conversation(), "What is it?", picture)
+    assert "this is a picture" in refused.value.error["message"]
+
+
 def upload(client, name, text, collection_id):
     status, _, body = client.raw("POST", f"/api/v1/documents?source_name={name}&collection_id={collection_id}", text.encode(), {"Content-Type": "text/plain"})
     assert status == 201, body

@@ -118,7 +118,7 @@ step('files come in for oneself and for a role', async () => {
 
 step('a file is handed over where one writes, and the answer uses it', async () => {
   await newConversation('General Assistant');
-  const files = page.getByRole('list', { name: 'Files' });
+  const files = page.getByRole('list', { name: 'Files', exact: true });
   const own = async () => (await call('GET', '/api/v1/documents')).data.map((d) => d.source_name);
   await page.getByTestId('attach').setInputFiles([
     { name: 'lighthouse.md', mimeType: 'text/markdown', buffer: Buffer.from('The lighthouse of Utsira has been lit since 1844.\n') },
@@ -142,7 +142,21 @@ step('a file is handed over where one writes, and the answer uses it', async () 
   await ask('Since when has the lighthouse of Utsira been lit? [say: The lighthouse of Utsira has been lit since 1844 [1].]');
   assert.equal(await files.count(), 0);
   await sources().getByText(/lit since 1844/).first().waitFor({ state: 'attached' });
+  const came = page.getByRole('list', { name: 'Files of this message' });
+  await came.getByText('lighthouse.md').waitFor(); // with the question, also when it is read from the store
+  await page.reload();
+  await came.getByText('dropped.txt').waitFor();
   assert.deepEqual((await own()).filter((name) => /lighthouse|mistaken|dropped|photo/.test(name)).sort(), ['dropped.txt', 'lighthouse.md']);
+});
+
+step('a question about the file needs none of its words', async () => {
+  await newConversation('General Assistant');
+  await page.getByTestId('attach').setInputFiles([
+    { name: 'minutes.md', mimeType: 'text/markdown', buffer: Buffer.from('The board of Harwick met in May and chose a treasurer.\n') },
+  ]);
+  await page.getByRole('list', { name: 'Files', exact: true }).locator('li.ready', { hasText: 'minutes.md' }).waitFor();
+  await ask('Summarise this.');
+  await sources().getByText(/chose a treasurer/).first().waitFor({ state: 'attached' });
 });
 
 step('an answer cites its passage, and the document opens there', async () => {

@@ -679,6 +679,39 @@ static void retrieval_excerpt_answers_the_follow_up(void **state) {
     assert_null(strstr(f->text[0], "closes"));
 }
 
+/* What came with a conversation: before others; nothing else where the question is about it; its
+ * beginning where no passage has the question's words. */
+static void retrieval_looks_into_what_was_given_first(void **state) {
+    struct fixture *f = *state;
+    submit(f, f->ada, NULL, "other.txt", "The ferry to Vestra leaves at nine. It is blue.", 0);
+    struct uuid mine =
+        submit(f, f->ada, NULL, "mine.txt", "The ferry to Vestra leaves at ten. It is red.", 0);
+    struct uuid bobs = submit(f, f->bob, NULL, "bobs.txt", "A secret of Bob's.", 3);
+    struct uuid given[] = {mine, bobs};
+    struct retrieval_request q = {.k = 4,
+                                  .no_vector = true,
+                                  .keep_duplicates = true,
+                                  .attached = given,
+                                  .n_attached = 2,
+                                  .n_meant = 2};
+    assert_int_equal(search_as(f, f->ada, q, "When does the ferry to Vestra leave?"), 2);
+    assert_string_equal(f->name[0], "mine.txt");
+    q.about = ABOUT_THEM;
+    assert_int_equal(search_as(f, f->ada, q, "When does the ferry to Vestra leave?"), 1);
+    assert_string_equal(f->name[0], "mine.txt");
+    assert_false(f->hits[0].begins);
+    assert_int_equal(search_as(f, f->ada, q, "Who wrote this?"), 1);
+    assert_true(f->hits[0].begins && f->relevant);
+    assert_string_equal(f->trace.why, "beginning");
+    q.about = ABOUT_WHOLE;
+    q.max_tokens = 20;
+    assert_int_equal(search_as(f, f->ada, q, "What is the ferry's file about?"), 1);
+    assert_string_equal(f->text[0], "The ferry to Vestra leaves at ten.");
+    q.n_meant = 0; /* nothing is meant: as without */
+    q.about = ABOUT_ANYTHING;
+    assert_int_equal(search_as(f, f->ada, q, "Who wrote this?"), 0);
+}
+
 static void retrieval_another_model_takes_over_with_its_vectors(void **state) {
     struct fixture *f = *state;
     struct retrieval_state s;
@@ -719,6 +752,7 @@ int main(void) {
         TEST(retrieval_with_room_for_one_swaps_what_is_nearly_as_good),
         TEST(retrieval_leaves_out_what_is_far_worse),
         TEST(retrieval_excerpt_answers_the_follow_up),
+        TEST(retrieval_looks_into_what_was_given_first),
         TEST(retrieval_another_model_takes_over_with_its_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

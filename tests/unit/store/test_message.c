@@ -33,6 +33,7 @@ static void message_reads_back_whole(void **state) {
     m.error = STR("none");
     m.prompt_tokens = 11;
     m.completion_tokens = 12;
+    m.attachments = STR("[{\"doc_id\":\"x\",\"source_name\":\"y\"}]");
     assert_ok(message_append(f->tx, &m, &f->ei));
     assert_ok(message_get(f->tx, &t.ada, &m.message_id, f->arena, &got));
     assert_true(uuid_eq(&got.conversation_id, &t.conversation));
@@ -51,6 +52,7 @@ static void message_reads_back_whole(void **state) {
     assert_str(got.error, "none");
     assert_int_equal(got.prompt_tokens, 11);
     assert_int_equal(got.completion_tokens, 12);
+    assert_str(got.attachments, "[{\"doc_id\":\"x\",\"source_name\":\"y\"}]");
     assert_err(message_append(f->tx, &m, &f->ei), ERR_CONFLICT); /* the same id again */
 }
 

@@ -120,6 +120,11 @@ export interface SupportedSentence {
   passage: number | null;
 }
 
+export interface GivenDocument {
+  doc_id: string;
+  source_name: string;
+}
+
 export interface Message {
   message_id: string;
   conversation_id: string;
@@ -128,6 +133,8 @@ export interface Message {
   content: string;
   timestamp: string;
   response_latency_ms: number | null;
+  /** Documents that came with a question; the name stays when the document is gone. */
+  attachments?: GivenDocument[];
   retrieved_docs: RetrievedDoc[];
   support?: SupportedSentence[];
   status: MessageStatus;

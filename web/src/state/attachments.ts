@@ -1,11 +1,11 @@
 /* Files handed over where one writes. They become the person's own documents, which all their conversations can ask about; a message
- * waits until those that came with it have been read.
+ * waits until those that came with it have been read, and names them: its conversation looks into them first.
  *
  *   sending → reading → ready
  *        └───────┴────→ failed */
 import { computed, signal } from '@preact/signals';
 import { ApiError, del, get, sentence, sleep } from '../api/client.ts';
-import type { Document } from '../api/types.ts';
+import type { Document, GivenDocument } from '../api/types.ts';
 import { uploadFile } from '../api/upload.ts';
 import { announce, reportError } from './ui.ts';
 
@@ -16,8 +16,10 @@ export interface Attachment {
   sent: number;
   state: 'sending' | 'reading' | 'ready' | 'failed';
   error: string | null;
-  /** The document that it made; null when there is none, or it was there before. */
-  made: string | null;
+  /** The document; null while there is none. */
+  document: string | null;
+  /** It was not there before. */
+  isNew: boolean;
 }
 
 const LOOK_AGAIN_MS = 700;
@@ -56,7 +58,7 @@ async function send(id: number, file: File): Promise<void> {
       if (isNew) await del(`/api/v1/documents/${document.doc_id}`).catch(reportError); // taken back while it was on its way
       return;
     }
-    change(id, { state: 'reading', made: isNew ? document.doc_id : null });
+    change(id, { state: 'reading', document: document.doc_id, isNew });
     await untilRead(id, document);
     if (!isThere(id)) return;
     change(id, { state: 'ready' });
@@ -69,7 +71,7 @@ async function send(id: number, file: File): Promise<void> {
 export function attach(files: Iterable<File>): void {
   for (const file of files) {
     const id = ++lastId;
-    attachments.value = [...attachments.value, { id, name: file.name, sent: 0, state: 'sending', error: null, made: null }];
+    attachments.value = [...attachments.value, { id, name: file.name, sent: 0, state: 'sending', error: null, document: null, isNew: false }];
     queue = queue.then(() => send(id, file));
   }
 }
@@ -77,10 +79,29 @@ export function attach(files: Iterable<File>): void {
 /** Takes a file back: the document that it made goes, too. */
 export function detach(attachment: Attachment): void {
   attachments.value = attachments.value.filter((a) => a.id !== attachment.id);
-  if (attachment.made) del(`/api/v1/documents/${attachment.made}`).catch(reportError);
+  if (attachment.document && attachment.isNew) del(`/api/v1/documents/${attachment.document}`).catch(reportError);
 }
 
-/** A message was sent: what came with it stays among the documents. */
-export function clearAttachments(): void {
+/** For the message that is sent now: what could be read. All of it stays among the documents. */
+export function takeAttachments(): GivenDocument[] {
+  const taken = attachments.value.flatMap((a) => (a.state === 'ready' && a.document ? [{ doc_id: a.document, source_name: a.name }] : []));
   attachments.value = [];
+  return taken;
+}
+
+/** The message was not taken: what came with it lies here again. */
+export function returnAttachments(given: GivenDocument[]): void {
+  const back = given.map((d): Attachment => ({ id: ++lastId, name: d.source_name, sent: 1, state: 'ready', error: null, document: d.doc_id, isNew: false }));
+  attachments.value = [...back, ...attachments.value];
+}
+
+/** Those that were not deleted meanwhile. */
+export async function stillThere(given: GivenDocument[]): Promise<GivenDocument[]> {
+  const isThere = (d: GivenDocument): Promise<boolean> =>
+    get(`/api/v1/documents/${d.doc_id}`).then(
+      () => true,
+      (error: unknown) => !(error instanceof ApiError && error.status === 404),
+    );
+  const there = await Promise.all(given.map(isThere));
+  return given.filter((_, i) => there[i]);
 }

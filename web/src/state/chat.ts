@@ -6,10 +6,11 @@
 import { batch, computed, signal } from '@preact/signals';
 import { ApiError, del, get, networkError, post, put, sentence, sleep } from '../api/client.ts';
 import { followTurn, type TurnStart } from '../api/turn.ts';
-import type { Conversation, Feedback, Message, MessageTree, Rating, Reason } from '../api/types.ts';
+import type { Conversation, Feedback, GivenDocument, Message, MessageTree, Rating, Reason } from '../api/types.ts';
 import { newAnswer, shownText, type Answer } from '../model/answer.ts';
 import { leafBelow, pathTo } from '../model/tree.ts';
 import { changeConversation, updateListed } from './conversations.ts';
+import { stillThere } from './attachments.ts';
 import { announce, reportError } from './ui.ts';
 
 export interface Live {
@@ -22,6 +23,7 @@ export interface Sending {
   text: string | null;
   /** What the turn follows: the path is shown up to here until `created` comes. */
   parentId: string | null;
+  given: GivenDocument[];
 }
 
 export interface Problem {
@@ -30,6 +32,7 @@ export interface Problem {
   retry: (() => void) | null;
   /** The question that waits for that. */
   text: string | null;
+  given: GivenDocument[];
 }
 
 /** It would be refused again just so: its text has to be changed first. */
@@ -47,7 +50,7 @@ export class Chat {
   readonly live = signal<Live | null>(null);
   readonly problem = signal<Problem | null>(null);
   /** A text that was refused, for whoever wrote it to change. */
-  readonly returned = signal<string | null>(null);
+  readonly returned = signal<{ text: string; given: GivenDocument[] } | null>(null);
   readonly loadError = signal<ApiError | null>(null);
   readonly loaded = signal(false);
 
@@ -109,26 +112,26 @@ export class Chat {
     return this.steps.value.at(-1)?.message.message_id ?? null;
   }
 
-  send(text: string): Promise<void> {
-    return this.post(text, this.leafId);
+  send(text: string, given: GivenDocument[]): Promise<void> {
+    return this.post(text, this.leafId, given);
   }
 
   /** The new text beside the old: a branch. */
-  edit(message: Message, text: string): Promise<void> {
-    return this.post(text, message.parent_id);
+  async edit(message: Message, text: string): Promise<void> {
+    return this.post(text, message.parent_id, await stillThere(message.attachments ?? []));
   }
 
-  private post(text: string, parentId: string | null): Promise<void> {
+  private post(text: string, parentId: string | null, given: GivenDocument[]): Promise<void> {
     const start: TurnStart = {
       path: `/api/v1/conversations/${this.id}/messages`,
-      body: { content: text, parent_id: parentId },
+      body: { content: text, parent_id: parentId, attachments: given.map((d) => d.doc_id) },
     };
-    return this.follow(start, null, { text, parentId }, () => void this.post(text, parentId));
+    return this.follow(start, null, { text, parentId, given }, () => void this.post(text, parentId, given));
   }
 
   regenerate(message: Message): Promise<void> {
     const start: TurnStart = { path: `/api/v1/messages/${message.message_id}/regenerate`, body: {} };
-    return this.follow(start, null, { text: null, parentId: message.parent_id }, () => void this.regenerate(message));
+    return this.follow(start, null, { text: null, parentId: message.parent_id, given: [] }, () => void this.regenerate(message));
   }
 
   private async follow(
@@ -214,6 +217,7 @@ export class Chat {
     const message = error instanceof Error ? error.message : String(error);
     const sending = this.sending.value;
     const text = sending?.text ?? null;
+    const given = sending?.given ?? [];
     const refused = isRefusal(error);
     // An edited question would be posted as a new one from where one writes.
     const follows = sending?.parentId === this.leafId;
@@ -221,8 +225,8 @@ export class Chat {
       const live = this.live.value;
       this.live.value = null;
       this.sending.value = null;
-      if (live && retry) this.problem.value = { message, retry: refused ? null : retry, text: refused && follows ? null : text };
-      if (refused && follows) this.returned.value = text;
+      if (live && retry) this.problem.value = { message, retry: refused ? null : retry, text: refused && follows ? null : text, given };
+      if (refused && follows && text !== null) this.returned.value = { text, given };
     });
     announce(`That did not work: ${message}`);
     if (!retry) reportError(error);

@@ -1,7 +1,7 @@
 /* Which conversation is on screen, and how a new one comes to be. */
 import { computed, signal } from '@preact/signals';
 import { get, post } from '../api/client.ts';
-import type { Conversation, MessageTree } from '../api/types.ts';
+import type { Conversation, GivenDocument, MessageTree } from '../api/types.ts';
 import { fileName, transcript } from '../model/transcript.ts';
 import { pathTo } from '../model/tree.ts';
 import { Chat } from './chat.ts';
@@ -48,7 +48,7 @@ export function show(id: string | null, messageId: string | null = null): void {
   navigate(id ? pathOf(id) : '/');
 }
 
-export async function startConversation(text: string): Promise<void> {
+export async function startConversation(text: string, given: GivenDocument[]): Promise<void> {
   if (creating.value) return;
   creating.value = true;
   try {
@@ -61,7 +61,7 @@ export async function startConversation(text: string): Promise<void> {
     writeDraft(NEW_CONVERSATION, '');
     chosenRoleId.value = null;
     navigate(pathOf(made.id));
-    void made.send(text);
+    void made.send(text, given);
   } catch (error) {
     reportError(error);
     throw error;

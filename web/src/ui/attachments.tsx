@@ -1,6 +1,7 @@
 /* Files where one writes: chosen, dropped anywhere on the page, or pasted. */
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
+import type { GivenDocument } from '../api/types.ts';
 import { attach, attachments, detach, type Attachment } from '../state/attachments.ts';
 import { Icon } from './icons.tsx';
 
@@ -53,6 +54,23 @@ export function Attachments(): JSX.Element | null {
           <button type="button" class="icon-button small" aria-label={`Remove ${a.name}`} title="Remove" onClick={() => detach(a)}>
             <Icon name="close" />
           </button>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** Above a question: what came with it. */
+export function Given({ list }: { list: GivenDocument[] }): JSX.Element | null {
+  if (list.length === 0) return null;
+  return (
+    <ul class="attachments given" aria-label="Files of this message">
+      {list.map((d) => (
+        <li key={d.doc_id} class="ready">
+          <Icon name="file" />
+          <span class="attachment-text">
+            <strong title={d.source_name}>{d.source_name}</strong>
+          </span>
         </li>
       ))}
     </ul>

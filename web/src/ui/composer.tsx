@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
-import { attach, attachments, attachmentsPending, clearAttachments } from '../state/attachments.ts';
+import { attach, attachments, attachmentsPending, returnAttachments, takeAttachments } from '../state/attachments.ts';
 import { chat, creating, startConversation } from '../state/chats.ts';
 import { NEW_CONVERSATION, readDraft, writeDraft } from '../state/drafts.ts';
 import { conversationId } from '../state/route.ts';
@@ -99,7 +99,8 @@ function ComposerFor({ draftKey }: { draftKey: string }): JSX.Element {
   useEffect(() => {
     if (!open || !returned) return;
     open.returned.value = null;
-    change(text.trim() === '' ? returned : `${returned}\n\n${text}`);
+    change(text.trim() === '' ? returned.text : `${returned.text}\n\n${text}`);
+    returnAttachments(returned.given);
   }, [returned]);
 
   const submit = (event?: Event): void => {
@@ -107,9 +108,13 @@ function ComposerFor({ draftKey }: { draftKey: string }): JSX.Element {
     if (!canSend) return;
     const sent = text.trim();
     change('');
-    clearAttachments();
-    if (open) void open.send(sent);
-    else startConversation(sent).catch(() => change(sent));
+    const given = takeAttachments();
+    if (open) void open.send(sent, given);
+    else
+      startConversation(sent, given).catch(() => {
+        change(sent);
+        returnAttachments(given);
+      });
   };
   const onKey = (e: KeyboardEvent): void => {
     if (e.key !== 'Enter' || e.isComposing || e.shiftKey) return;
@@ -136,7 +141,7 @@ function ComposerFor({ draftKey }: { draftKey: string }): JSX.Element {
         ref={area}
         id={INPUT_ID}
         rows={1}
-        placeholder={over ? 'Drop files to add them' : attachments.value.length > 0 ? 'Ask about something that the files say' : 'Write a message'}
+        placeholder={over ? 'Drop files to add them' : attachments.value.length > 0 ? 'Ask about the files' : 'Write a message'}
         aria-label="Message"
         value={text}
         onInput={(e) => change(e.currentTarget.value)}

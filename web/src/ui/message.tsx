@@ -1,7 +1,7 @@
 /* One message: a question that can be edited, or an answer with what can be done with it. */
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Message } from '../api/types.ts';
+import type { GivenDocument, Message } from '../api/types.ts';
 import { sentence } from '../api/client.ts';
 import { shownText } from '../model/answer.ts';
 import type { Step } from '../model/tree.ts';
@@ -9,6 +9,7 @@ import type { Chat } from '../state/chat.ts';
 import { roleOf } from '../state/roles.ts';
 import { copyText } from '../text/copy.ts';
 import { duration, fullTime, plural } from '../text/format.ts';
+import { Given } from './attachments.tsx';
 import { Icon, type IconName } from './icons.tsx';
 import { Markdown } from './markdown.tsx';
 import { Rating } from './rating.tsx';
@@ -117,6 +118,7 @@ export function Question({ chat, step }: { chat: Chat; step: Step }): JSX.Elemen
   }
   return (
     <article class="message question" aria-label="You" data-message={message.message_id}>
+      <Given list={message.attachments ?? []} />
       <div class="bubble" title={fullTime(message.timestamp)}>
         {message.content}
       </div>
@@ -132,9 +134,10 @@ export function Question({ chat, step }: { chat: Chat; step: Step }): JSX.Elemen
 }
 
 /** A question that is on its way. */
-export function PendingQuestion({ text }: { text: string }): JSX.Element {
+export function PendingQuestion({ text, given }: { text: string; given: GivenDocument[] }): JSX.Element {
   return (
     <article class="message question pending" aria-label="You">
+      <Given list={given} />
       <div class="bubble">{text}</div>
     </article>
   );

@@ -86,8 +86,8 @@ function Messages({ chat }: { chat: Chat }): JSX.Element {
         const id = step.message.message_id;
         return step.message.sender === 'user' ? <Question key={id} chat={chat} step={step} /> : <Answer key={id} chat={chat} step={step} />;
       })}
-      {sending?.text && <PendingQuestion key="pending" text={sending.text} />}
-      {waiting && <PendingQuestion key="waiting" text={waiting} />}
+      {sending?.text && <PendingQuestion key="pending" text={sending.text} given={sending.given} />}
+      {waiting && <PendingQuestion key="waiting" text={waiting} given={chat.problem.value?.given ?? []} />}
       {chat.busy.value && chat.liveId.value === null && <Answer key="live" chat={chat} step={null} />}
     </>
   );

@@ -1,0 +1,88 @@
+#include "retrieval/attached.h"
+
+#include "retrieval/excerpt.h"
+
+bool attached_has(const struct retrieval_request *q, const struct uuid *doc) {
+    for (size_t i = 0; i < q->n_attached; i++)
+        if (uuid_eq(&q->attached[i], doc))
+            return true;
+    return false;
+}
+
+void attached_prefer(struct fused *f, size_t n, const struct retrieval_request *q) {
+    for (size_t i = 0; q->n_attached && i < n; i++)
+        if (attached_has(q, &f[i].row.doc_id))
+            f[i].score *= ATTACHED_FACTOR;
+}
+
+bool attached_begins(const struct retrieval_request *q, bool relevant) {
+    if (!q->n_meant || q->about == ABOUT_ANYTHING)
+        return false;
+    return q->about == ABOUT_WHOLE || !relevant;
+}
+
+struct reading {
+    const struct retrieval_request *q;
+    struct arena *a;
+    struct chunk_hit *rows; /* of all documents, one after the other */
+    size_t n;
+};
+
+static enum err read_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct reading *r = arg;
+    size_t k = (size_t)r->q->k, each = k / r->q->n_meant;
+    (void)ei;
+    r->n = 0;
+    for (size_t i = 0; i < r->q->n_meant && r->n < k; i++) {
+        struct chunk_hit *rows;
+        size_t n;
+        enum err e = chunk_begin(tx, &r->q->attached[i], r->q->scope->collections, r->q->scope->n,
+                                 each ? each : 1, r->a, &rows, &n);
+        if (e)
+            return e;
+        for (size_t j = 0; j < n; j++)
+            r->rows[r->n++] = rows[j];
+    }
+    return ERR_OK;
+}
+
+static void fill(struct retrieval_hit *to, const struct chunk_hit *h, int rank) {
+    *to = (struct retrieval_hit){
+        .doc_id = h->doc_id,
+        .chunk_id = h->c.chunk_id,
+        .key = retrieval_key(&h->doc_id, h->c.hash),
+        .n = h->c.n,
+        .source_name = h->source_name,
+        .title = h->title,
+        .uri = h->uri,
+        .heading = h->c.heading,
+        .text = h->c.text,
+        .judged = h->c.flags & CHUNK_FLAG_GUARD ? STR("") : h->safety_stamp,
+        .char_from = (size_t)h->c.char_from,
+        .char_to = (size_t)h->c.char_to,
+        .page_from = h->c.page_from,
+        .page_to = h->c.page_to,
+        .rank = rank,
+        .weight = 1,
+        .begins = true,
+    };
+}
+
+enum err attached_begin(struct store *s, const struct retrieval_request *q, struct sentences *words,
+                        struct arena *a, struct retrieval_hit **ret, size_t *ret_n,
+                        struct errinfo *ei) {
+    struct reading r = {.q = q, .a = a, .rows = arena_array(a, (size_t)q->k + 1, sizeof *r.rows)};
+    struct retrieval_hit *hits = arena_array(a, (size_t)q->k + 1, sizeof *hits);
+    if (!r.rows || !hits)
+        return err_set(ei, ERR_NOMEM, NULL);
+    enum err e = store_read_wait(s, read_fn, &r, ei);
+    if (e)
+        return e;
+    for (size_t i = 0; i < r.n; i++)
+        fill(&hits[i], &r.rows[i], (int)i + 1);
+    if (q->max_tokens && (e = excerpt_begin(hits, &r.n, q->max_tokens, words, a)))
+        return err_set(ei, e, NULL);
+    *ret = hits;
+    *ret_n = r.n;
+    return ERR_OK;
+}
