@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/models.h"
 #include "engine/engine.h"
+#include "net/http_server.h"
 #include "supervisor/supervisor.h"
 
 #define STANDARD_LISTEN "127.0.0.1:8081"
@@ -90,6 +92,19 @@ static void add_adapter(void *ctx, const struct model_installed *i) {
     a->n++;
 }
 
+/* Says where: port 0 is one that the kernel chose. */
+static enum err listen_alone(struct engine_options *o, int *ret_fd, struct errinfo *ei) {
+    char address[256];
+    enum err e = net_listen(o->listen, false, ret_fd, ei);
+    if (e)
+        return e;
+    o->listen_fd = *ret_fd;
+    if (net_local_address(*ret_fd, address, sizeof address))
+        snprintf(address, sizeof address, "%s", o->listen);
+    fprintf(stderr, "Parley's engine: %s on %s\n", o->chat_name, address);
+    return ERR_OK;
+}
+
 static enum err serve(const struct args *a, const struct config *c, struct errinfo *ei) {
     struct supervisor_link link;
     supervisor_link_get(&link);
@@ -117,6 +132,7 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         .keep_bytes = c->engine_keep_mib << 20,
     };
     char rates[4096];
+    int own_fd = -1;
     enum err e =
         choice && adapters ? read_key(args_get(a, "key-file"), key, sizeof key, ei) : ERR_NOMEM;
     if (!e)
@@ -128,9 +144,12 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         o.adapters = adapters->list;
         o.n_adapters = o.chat_path ? adapters->n : 0;
         if (o.listen_fd < 0)
-            fprintf(stderr, "Parley's engine: %s on %s\n", o.chat_name, o.listen);
-        e = engine_serve(&o, ei);
+            e = listen_alone(&o, &own_fd, ei);
+        if (!e)
+            e = engine_serve(&o, ei);
     }
+    if (own_fd >= 0)
+        close(own_fd);
     free(choice);
     free(adapters);
     return e;

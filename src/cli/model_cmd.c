@@ -224,6 +224,12 @@ static int run_forms(struct command *c) {
     struct model_forms forms;
     struct errinfo ei = {0};
     enum err e = model_installed_get(c->models.dir, m ? m->name : c->argument, &i, &ei);
+    if (e == ERR_NOT_FOUND) {
+        if ((m = named_model(c)) != NULL)
+            fprintf(stderr, "parley model: %s is not on this machine; 'parley model pull %s'\n",
+                    m->name, m->name);
+        return EXIT_NOT_FOUND;
+    }
     if (e)
         return failed(c, &ei);
     if (model_forms_recall(c->models.dir, i.published_sha256, &forms) != ERR_OK) {

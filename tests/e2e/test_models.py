@@ -61,6 +61,12 @@ def test_what_is_no_model_is_not_added(folder, tmp_path):
     assert sorted(p.name for p in folder.iterdir() if p.suffix == ".json") == [SMALL_MODEL + ".json"]
 
 
+def test_forms_of_what_is_not_here_are_not_found(folder):
+    for name, word in (("nope", "there is no model nope"), ("qwen2.5-coder-0.5b-instruct", "model pull qwen2.5-coder-0.5b-instruct")):
+        done = subprocess.run([BINARY, "model", "forms", name, "--models-dir", str(folder)], capture_output=True, text=True, check=False)
+        assert done.returncode == 3 and word in done.stderr
+
+
 def test_added_weights_forms_are_measured_shown_and_kept(folder, tmp_path):
     record = json.loads((folder / f"{SMALL_MODEL}.json").read_text())
     name = record["file"].removesuffix(".gguf").lower()
