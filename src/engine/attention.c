@@ -11,6 +11,8 @@
 #define AVX2   __attribute__((target("avx2,f16c,fma")))
 #define AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,f16c,fma")))
 
+#define LINE 32 /* halves that memory is read by */
+
 /* The halves of eight cells' keys become eight rows of floats, `lanes` apart. */
 AVX2 static void turn8(const uint16_t *keys, size_t stride, float *ret, size_t lanes) {
     __m256 r[8], pairs[8], fours[8];

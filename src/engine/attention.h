@@ -17,9 +17,10 @@
 struct attention_kernel { /* `lanes` divides all widths and numbers of cells below */
     size_t lanes;
     size_t queries; /* at most, of one mix() */
-    /* Numbers rounded to half precision, and those that are in it, as floats. */
+    /* Numbers rounded to half precision, and those that are in it, as floats; `next` is fetched
+     * meanwhile. */
     void (*round)(size_t n, const float *x, float *ret);
-    void (*widen)(size_t n, const uint16_t *halves, float *ret);
+    void (*widen)(size_t n, const uint16_t *halves, const uint16_t *next, float *ret);
     /* Keys of `lanes` cells, `stride` halves apart, as ret[i * lanes + cell]. */
     void (*turn)(size_t width, const uint16_t *keys, size_t stride, float *ret);
     /* Those keys times queries, one query after the other: ret[query * stride + cell]. */

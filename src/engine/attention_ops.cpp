@@ -130,7 +130,7 @@ class mixture : public ggml::cpu::tensor_traits {
             s.widened = 0;
         for (int64_t d = 0; d < v->ne[1] && s.widened < cells; d++)
             kernel->widen((size_t)(cells - s.widened), half_row(v, d, head, i3) + s.widened,
-                          s.values + d * v->ne[0] + s.widened);
+                          half_row(v, d + 1, head, i3) + s.widened, s.values + d * v->ne[0] + s.widened);
         s.widened = s.widened < cells ? cells : s.widened;
         s.head = head;
         s.i3 = i3;

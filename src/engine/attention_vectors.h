@@ -7,12 +7,17 @@ TARGET static void NAME(round)(size_t n, const float *x, float *ret) {
         V_STORE(ret + i, V_ROUND(V_LOAD(x + i)));
 }
 
-TARGET static void NAME(widen)(size_t n, const uint16_t *halves, float *ret) {
-    for (size_t i = 0; i < n; i += LANES)
+TARGET static void NAME(widen)(size_t n, const uint16_t *halves, const uint16_t *next, float *ret) {
+    for (size_t i = 0; i < n; i += LANES) {
+        _mm_prefetch((const char *)(next + i), _MM_HINT_T0);
         V_STORE(ret + i, V_WIDEN(halves + i));
+    }
 }
 
 TARGET static void NAME(turn)(size_t width, const uint16_t *keys, size_t stride, float *ret) {
+    for (size_t cell = LANES; cell < 2 * LANES; cell++) /* of the cells that come next */
+        for (size_t i = 0; i < width; i += LINE)
+            _mm_prefetch((const char *)(keys + cell * stride + i), _MM_HINT_T0);
     for (size_t cell = 0; cell < LANES; cell += 8)
         for (size_t i = 0; i < width; i += 8)
             turn8(keys + cell * stride + i, stride, ret + i * LANES + cell, LANES);
