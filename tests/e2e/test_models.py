@@ -63,7 +63,7 @@ def test_what_is_no_model_is_not_added(folder, tmp_path):
 
 def test_forms_of_what_is_not_here_are_not_found(folder):
     for name, word in (("nope", "there is no model nope"), ("qwen2.5-coder-0.5b-instruct", "model pull qwen2.5-coder-0.5b-instruct")):
-        done = subprocess.run([BINARY, "model", "forms", name, "--models-dir", str(folder)], capture_output=True, text=True, check=False)
+        done = model(folder, "forms", name)
         assert done.returncode == 3 and word in done.stderr
 
 
