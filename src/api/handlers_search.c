@@ -33,7 +33,13 @@ static void write_hit(struct buf *b, const struct retrieval_hit *h) {
     out_text_or_null(b, "uri", h->uri);
     out_text_or_null(b, "heading", h->heading);
     out_int(b, "chunk", h->n);
-    out_int(b, "page", h->page_from);
+    if (h->page_from) {
+        out_int(b, "page", h->page_from);
+        out_int(b, "page_to", h->page_to);
+    } else {
+        out_null(b, "page");
+        out_null(b, "page_to");
+    }
     out_int(b, "char_from", (int64_t)h->char_from);
     out_int(b, "char_to", (int64_t)h->char_to);
     out_num(b, "score", h->score);

@@ -2,6 +2,7 @@
 #include "api/schemas.h"
 #include "api/schemas_define.h"
 
+static const char *const search_parts[] = {"both", "lexical", "vector", NULL};
 static const char *const collection_kinds[] = {"private", "shared", "role", NULL};
 
 SCHEMA(search_request, "SearchRequest", false, NULL, {"query", TEXT, REQ, .min = 1, .max = 4000},
@@ -15,7 +16,8 @@ SCHEMA(search_request, "SearchRequest", false, NULL, {"query", TEXT, REQ, .min =
                  "when the document last changed"},
        {"date_to", TEXT, .max = 32, .about = "not newer; the whole day"},
        {"recency_days", INT, .min = 1, .max = 36500, .about = "newer documents count more"},
-       {"parts", TEXT, .max = 20, .about = "lexical or vector: that part alone"});
+       {"parts", TEXT, .values = search_parts,
+        .about = "lexical or vector: that part alone; both, the default"});
 SCHEMA(search_hit, "SearchHit", true, NULL, {"doc_id", ID, REQ}, {"source_name", TEXT, REQ},
        {"text", TEXT, REQ}, {"char_from", INT, REQ}, {"char_to", INT, REQ}, {"rank", INT, REQ});
 SCHEMA(search_answer, "SearchAnswer", false, NULL,

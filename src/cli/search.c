@@ -39,6 +39,8 @@ static void print_hit(const struct retrieval_hit *h) {
     }
     if (h->page_from)
         printf(", p. %d", h->page_from);
+    if (h->page_to > h->page_from)
+        printf("-%d", h->page_to);
     printf("\n    score %.4f = fused %.4f × weight %.2f;  words %.3f", h->score, h->fused,
            h->weight, h->lexical);
     if (h->lexical_rank)

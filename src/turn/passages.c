@@ -45,9 +45,9 @@ static void add_hit(struct buf *b, const struct retrieval_hit *h, size_t n) {
     add_text(b, ",\"uri\":", h->uri);
     add_text(b, ",\"heading\":", h->heading);
     if (h->page_from)
-        buf_addf(b, ",\"page\":%d", h->page_from);
+        buf_addf(b, ",\"page\":%d,\"page_to\":%d", h->page_from, h->page_to);
     else
-        buf_addz(b, ",\"page\":null");
+        buf_addz(b, ",\"page\":null,\"page_to\":null");
     buf_addf(
         b,
         ",\"chunk\":%d,\"chunk_id\":%lld,\"key\":\"%016llx\",\"char_from\":%zu,"
@@ -73,7 +73,8 @@ void passages_web_to_json(struct buf *b, const struct web_hit *h, size_t n) {
     add_text(b, ",\"title\":", h->title);
     add_text(b, ",\"uri\":", h->url);
     buf_addf(b,
-             ",\"heading\":\"\",\"page\":null,\"chunk\":null,\"chunk_id\":null,\"key\":null,"
+             ",\"heading\":\"\",\"page\":null,\"page_to\":null,\"chunk\":null,\"chunk_id\":null,"
+             "\"key\":null,"
              "\"char_from\":0,\"char_to\":%zu,\"rank\":%zu,\"score\":0,\"cited\":false,"
              "\"signals\":[]",
              doc_characters(h->text), n);
@@ -173,7 +174,7 @@ static void add_fenced(struct buf *b, struct str s) {
 }
 
 static void add_passage(struct buf *b, json_val *v) {
-    int64_t page = json_get_int(v, "page", 0);
+    int64_t page = json_get_int(v, "page", 0), to = json_get_int(v, "page_to", 0);
     struct str title = json_get_str(v, "title"), heading = json_get_str(v, "heading");
     buf_addf(b, "[%lld] ", (long long)json_get_int(v, "n", 0));
     add_fenced(b, title.n ? title : json_get_str(v, "source_name"));
@@ -183,6 +184,8 @@ static void add_passage(struct buf *b, json_val *v) {
     }
     if (page > 0)
         buf_addf(b, ", p. %lld", (long long)page);
+    if (page > 0 && to > page)
+        buf_addf(b, "-%lld", (long long)to);
     buf_addz(b, ": ");
     add_fenced(b, str_trim(json_get_str(v, "text")));
     buf_addc(b, '\n');

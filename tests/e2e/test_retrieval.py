@@ -324,3 +324,16 @@ def test_eval_counts_what_is_relevant(tmp_path):
     result = json.loads(out.stdout)
     assert result["queries"] == 2 and result["lexical"]["ndcg@10"] == 1 and result["lexical"]["recall@100"] == 1
     assert len((tmp_path / "per.tsv").read_text().splitlines()) >= 3
+
+
+def test_a_passage_names_all_pages_that_it_reaches(program, user):
+    doc = give(user, "leaflet.txt", "Apples ripen in autumn.\fPears ripen in summer.")
+    indexed(user, doc)
+    (hit,) = search(user, "When do pears ripen?", source="leaflet.txt")
+    assert (hit["page"], hit["page_to"]) == (1, 2)
+    said = user.say(user.conversation(), "When do apples and pears ripen in autumn and summer?")[1]
+    (used,) = [d for d in said["retrieved_docs"] if d["doc_id"] == doc]
+    assert (used["page"], used["page_to"]) == (1, 2)
+    with pytest.raises(harness.ApiError) as refused:
+        search(user, "pears", parts="no such part")
+    assert refused.value.status == 400 and refused.value.error["param"] == "parts"

@@ -105,6 +105,8 @@ export interface RetrievedDoc {
   uri: string;
   heading: string;
   page: number | null;
+  /** The last page that it reaches. */
+  page_to?: number | null;
   char_from: number;
   char_to: number;
   score: number;

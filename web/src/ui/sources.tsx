@@ -96,7 +96,7 @@ export function Sources({ message }: { message: Message }): JSX.Element | null {
           <li key={doc.n} value={doc.n} tabIndex={-1}>
             <strong>{doc.title || doc.source_name}</strong>
             {doc.heading && doc.heading !== doc.title && ` — ${doc.heading}`}
-            {doc.page !== null && `, page ${doc.page}`}
+            {doc.page !== null && ((doc.page_to ?? 0) > doc.page ? `, pages ${doc.page}–${doc.page_to}` : `, page ${doc.page}`)}
             {doc.cited && <span class="tag">cited</span>}
             <blockquote>{withoutMarks(doc.text)}</blockquote>
             <Address doc={doc} />
