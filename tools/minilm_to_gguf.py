@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Converts all-MiniLM-L6-v2 to the GGUF that llama.cpp loads: minilm_to_gguf.py MODEL_FOLDER OUT.gguf
+"""Converts all-MiniLM-L6-v2 to the GGUF that llama.cpp loads: minilm_to_gguf.py MODEL_FOLDER OUT.gguf [DELTAS]
 
-MODEL_FOLDER holds config.json, vocab.txt and model.safetensors as published. Matrices become Q8_0 (32 numbers
+MODEL_FOLDER holds config.json, vocab.txt and model.safetensors as published. DELTAS (data/safety/encoder.safetensors) are low-rank
+changes to its dense layers that the guard learnt and that leave the embeddings where they were; the file then says so, and the
+engine hands out what its layers say (src/engine/llama_layers.h). Matrices become Q8_0 (32 numbers
 share a scale; the embeddings stay within 0.003 cosine of the original), everything else stays F32. The output
 depends on the input only, byte for byte. Runs under the packages of tools/requirements.txt; `parley model pull`
 calls it with the copy that is embedded in the program.
@@ -15,6 +17,7 @@ import numpy as np
 from safetensors import safe_open
 
 NAME = "all-MiniLM-L6-v2"
+LAYERS_KEY, LAYERS_OF = "parley.layers", "parley-guard-6"  # whose deltas are merged (src/engine/llama_layers.h)
 
 # WordPiece's own tokens, at these places in the published vocab.txt.
 SPECIAL_TOKENS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
@@ -99,10 +102,22 @@ def add_tokenizer(writer, vocab_path):
     writer.add_mask_token_id(SPECIAL_TOKENS["[MASK]"])
 
 
-def add_tensors(writer, weights_path, layers):
+def delta(deltas, name):
+    """The change to a matrix: a sum of products of two vectors, always added up in the same order, so that it is the same everywhere."""
+    a, b, scale = (deltas.get_tensor(f"{name}.{part}") for part in ("a", "b", "scale"))
+    total = np.zeros((b.shape[1], a.shape[1]), np.float64)
+    for i in range(len(scale)):
+        total += np.multiply.outer(b[i].astype(np.float64) * float(scale[i]), a[i].astype(np.float64))
+    return total.astype(np.float32)
+
+
+def add_tensors(writer, weights_path, layers, deltas):
     with safe_open(weights_path, "np") as weights:
         for published, name in tensor_names(layers).items():
             tensor = weights.get_tensor(published).astype(np.float32)
+            matrix = published.removesuffix(".weight")
+            if deltas and f"{matrix}.scale" in deltas.keys():
+                tensor = tensor + delta(deltas, matrix)
             if tensor.ndim == 2 and name not in KEPT_F32:
                 packed = gguf.quants.quantize(tensor, gguf.GGMLQuantizationType.Q8_0)
                 writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
@@ -110,13 +125,16 @@ def add_tensors(writer, weights_path, layers):
                 writer.add_tensor(name, tensor)
 
 
-def convert(folder, out):
+def convert(folder, out, deltas_path=None):
     with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
         config = json.load(f)
     writer = gguf.GGUFWriter(out, "bert")
     add_metadata(writer, config)
     add_tokenizer(writer, os.path.join(folder, "vocab.txt"))
-    add_tensors(writer, os.path.join(folder, "model.safetensors"), config["num_hidden_layers"])
+    deltas = safe_open(deltas_path, "np") if deltas_path else None
+    if deltas:
+        writer.add_string(LAYERS_KEY, LAYERS_OF)
+    add_tensors(writer, os.path.join(folder, "model.safetensors"), config["num_hidden_layers"], deltas)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -124,6 +142,6 @@ def convert(folder, out):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: minilm_to_gguf.py MODEL_FOLDER OUT.gguf")
-    convert(sys.argv[1], sys.argv[2])
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: minilm_to_gguf.py MODEL_FOLDER OUT.gguf [DELTAS]")
+    convert(*sys.argv[1:])

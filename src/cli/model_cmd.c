@@ -100,6 +100,8 @@ static const char *state_of(const struct command *c, const struct model *m,
     if (e)
         return model_fetched_bytes(c->models.dir, m) > 0 ? "partly fetched" : "-";
     bool used = strcmp(now->chat_name, m->name) == 0 || strcmp(now->embedding_name, m->name) == 0;
+    if (model_outdated(m, &i))
+        return "outdated";
     return used ? "in use" : "ready";
 }
 
@@ -308,8 +310,14 @@ static int run_remove(struct command *c) {
 
 static int run_ready(struct command *c) {
     struct model_choice now;
-    return models_current(c->models.dir, &now, NULL) || !*now.embedding_name ? EXIT_FAILURE
-                                                                             : EXIT_SUCCESS;
+    struct model_installed i;
+    if (models_current(c->models.dir, &now, NULL) || !*now.embedding_name)
+        return EXIT_FAILURE;
+    const struct model *m = catalogue_find(&c->catalogue, str_from(now.embedding_name));
+    return m && model_installed_get(c->models.dir, m->name, &i, NULL) == ERR_OK &&
+                   model_outdated(m, &i)
+               ? EXIT_FAILURE
+               : EXIT_SUCCESS;
 }
 
 static const struct {

@@ -69,6 +69,10 @@ enum err model_installed_get(const char *dir, const char *name, struct model_ins
     return ERR_OK;
 }
 
+bool model_outdated(const struct model *model, const struct model_installed *i) {
+    return model->prepared_sha256 && !*i->added && strcmp(model->prepared_sha256, i->sha256) != 0;
+}
+
 static int compare_names(const void *a, const void *b) {
     return strcmp(((const struct model_installed *)a)->name,
                   ((const struct model_installed *)b)->name);

@@ -16,6 +16,8 @@
 #define ROOM_BESIDE ((int64_t)128 << 20) /* for a package while it is unpacked */
 
 extern const unsigned char models_minilm_script[]; /* tools/minilm_to_gguf.py, NUL-terminated */
+extern const unsigned char models_minilm_deltas[]; /* data/safety/encoder.safetensors */
+extern const size_t models_minilm_deltas_size;
 
 struct convert_progress {
     const struct models *models;
@@ -48,14 +50,17 @@ enum err weights_in_form(const struct models *m, const char *label, const char *
 
 static enum err prepare_minilm(const struct models *m, const struct model *model, const char *out,
                                struct errinfo *ei) {
-    char python[PATH_MAX], folder[PATH_MAX], log[PATH_MAX], part[PATH_MAX];
+    char python[PATH_MAX], folder[PATH_MAX], log[PATH_MAX], part[PATH_MAX], deltas[PATH_MAX];
     enum err e = path_incoming(folder, m->dir, model, NULL, ei);
     e = e ? e : path_incoming(log, m->dir, model, "convert.log", ei);
     e = e ? e : path_incoming(part, m->dir, model, "converted.gguf", ei);
+    e = e ? e : path_incoming(deltas, m->dir, model, "encoder.safetensors", ei);
+    const struct str bytes = {(const char *)models_minilm_deltas, models_minilm_deltas_size};
+    e = e ? e : file_write_text(deltas, bytes, ei);
     if (e)
         return e;
     child_python(python);
-    char *argv[] = {python, "-c", (char *)models_minilm_script, folder, part, NULL};
+    char *argv[] = {python, "-c", (char *)models_minilm_script, folder, part, deltas, NULL};
     struct errinfo why = {0};
     e = child_run(&(struct child){argv, NULL, -1, log, NULL, NULL}, &why);
     if (e == ERR_DISK_FULL)
@@ -207,7 +212,10 @@ enum err model_pull(const struct models *m, const struct model *model, struct er
     e = model_installed_get(m->dir, model->name, &installed, ei);
     if (e == ERR_CORRUPT)
         models_note(m, "%s is damaged and will be set up again", model->name);
-    if (e == ERR_CORRUPT || e == ERR_NOT_FOUND)
+    bool old = !e && model_outdated(model, &installed);
+    if (old)
+        models_note(m, "%s is of an earlier version and will be set up again", model->name);
+    if (old || e == ERR_CORRUPT || e == ERR_NOT_FOUND)
         e = fetch_and_prepare(m, model, ei);
     close(lock);
     return e;

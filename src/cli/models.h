@@ -126,6 +126,9 @@ struct model_installed {
  */
 enum err model_installed_get(const char *dir, const char *name, struct model_installed *ret,
                              struct errinfo *ei) ERR_CHECK;
+/* Whether it was prepared by an earlier version of the program than would prepare it otherwise; it
+ * runs all the same. */
+bool model_outdated(const struct model *model, const struct model_installed *i);
 /* Reads the whole file: ERR_CORRUPT when the hash is another than recorded. */
 enum err model_verify(const struct models *m, const struct model_installed *i,
                       struct errinfo *ei) ERR_CHECK;

@@ -10,9 +10,9 @@
 
 #define NUMBERS_MAX 8192 /* of one text */
 
-size_t llama_layers_of(const char *architecture, int layers, int width) {
-    if (strcmp(architecture, "bert") != 0 || layers < 2 || width < 1 ||
-        (int64_t)(layers - 1) * width > NUMBERS_MAX)
+size_t llama_layers_of(const char *architecture, const char *of, int layers, int width) {
+    if (strcmp(architecture, "bert") != 0 || strcmp(of, LLAMA_LAYERS_OF) != 0 || layers < 2 ||
+        width < 1 || (int64_t)(layers - 1) * width > NUMBERS_MAX)
         return 0;
     return (size_t)(layers - 1);
 }

@@ -728,8 +728,11 @@ static const char *token_text(const struct llama_weights *w, llama_token token) 
 
 static void know_layers(struct llama_weights *w, const struct gguf_header *h) {
     int width = llama_model_n_embd(w->model);
+    char of[64] = "";
+    if (llama_model_meta_val_str(w->model, LLAMA_LAYERS_KEY, of, sizeof of) < 0)
+        of[0] = 0;
     w->layers.width = (size_t)width;
-    w->layers.n = llama_layers_of(h->architecture, llama_model_n_layer(w->model), width);
+    w->layers.n = llama_layers_of(h->architecture, of, llama_model_n_layer(w->model), width);
     w->base.info.layer_numbers = (int)w->layers.n * width;
 }
 

@@ -42,31 +42,35 @@ def log(text):
     print(f"[{time.time() - START:6.1f} s] {text}", file=sys.stderr, flush=True)
 
 
+def targets(rows):
+    """What the rows teach: flags, labels of the heads, which of them are known, weights of the rows and of their labels."""
+    n = len(rows)
+    flags = np.array([[1, *r["flags"]] for r in rows], np.float32)
+    labels, known = np.zeros((n, len(model.HEADS)), np.float32), np.ones((n, len(model.HEADS)), np.float32)
+    for i, r in enumerate(rows):
+        for j, c in enumerate(model.HEADS):
+            value = {"harmful": r["harmful"], "prompt_injection": r["injection"], "jailbreak": r["jailbreak"]}.get(
+                c, None if r["categories"] is None else int(c in r["categories"]))
+            known[i, j] = value is not None
+            labels[i, j] = value or 0
+    # A category's few positive rows count more, up to eight times.
+    boost = np.clip(4000 / np.maximum((labels * known).sum(0), 1), 1, 8)
+    boost[HARMFUL] = 1
+    row_weights = data.weights(rows)
+    weights = known * np.array(row_weights, np.float32)[:, None] * (1 + labels * (boost - 1))
+    weights[:, HARMFUL] *= 3
+    return flags, labels, known, row_weights, weights
+
+
 class Set:
     def __init__(self, a):
         self.rows = data.load(a.corpus, a.shared)
         log(f"{len(self.rows)} rows")
         self.embedder = Embedder(a.model, a.cache)
-        self.layered = Embedder(a.model, a.cache, layers=True)
+        self.net = a.net
         self.embedding = self.embedder.embed([r["text"] for r in self.rows], log) * SCALE
         self.bags = model.Bags([r["text"] for r in self.rows])
-        n = len(self.rows)
-        self.flags = np.array([[1, *r["flags"]] for r in self.rows], np.float32)
-        self.labels = np.zeros((n, len(model.HEADS)), np.float32)
-        self.known = np.ones((n, len(model.HEADS)), np.float32)
-        for i, r in enumerate(self.rows):
-            for j, c in enumerate(model.HEADS):
-                value = {"harmful": r["harmful"], "prompt_injection": r["injection"], "jailbreak": r["jailbreak"]}.get(
-                    c, None if r["categories"] is None else int(c in r["categories"]))
-                self.known[i, j] = value is not None
-                self.labels[i, j] = value or 0
-        # A category's few positive rows count more, up to eight times.
-        positives = (self.labels * self.known).sum(0)
-        boost = np.clip(4000 / np.maximum(positives, 1), 1, 8)
-        boost[HARMFUL] = 1
-        self.row_weights = data.weights(self.rows)
-        self.weights = self.known * np.array(self.row_weights, np.float32)[:, None] * (1 + self.labels * (boost - 1))
-        self.weights[:, HARMFUL] *= 3
+        self.flags, self.labels, self.known, self.row_weights, self.weights = targets(self.rows)
         self.source = np.array([r["source"] for r in self.rows])
         self.split = np.array([r["split"] for r in self.rows])
         log("features ready")
@@ -76,7 +80,7 @@ class Set:
         nets = [model.train(n, self.bags, self.embedding, self.flags, self.labels, self.weights, rows) for n in model.NETS[:-1]]
         log("taught with embedding")
         nets.append(self.train_words(nets, rows))
-        return nets + [self.train_deep(rows)]
+        return nets + [deep.Deep(self.net)]
 
     def train_words(self, teachers, rows):
         """The net of words alone, on the rows and on what the others think of the encoder's vocabulary."""
@@ -103,24 +107,12 @@ class Set:
         logits = sum(n.share * model.predict(n, p, bags, e, f, rows) for n, p in zip(nets, teachers)) / sum(n.share for n in nets)
         return (1 / (1 + np.exp(-logits))).astype(np.float32)
 
-    def train_deep(self, rows):
-        learn = deep.pick(self.rows, rows, self.row_weights)
-        log(f"{len(learn)} texts for the net that reads the layers")
-        return deep.Deep(self.layered, self.rows, learn, self.flags, self.labels, self.weights, log)
-
     def harm(self, params, rows, mode=1):
         """Logits. mode: 0 without embedding, 1 with it, 2 with the layers, too; params: as train() gives them."""
         out = model.predict_nets(params[:len(model.NETS)], self.bags, self.embedding, self.flags, np.asarray(rows), bool(mode))
         if mode == 2:
-            out = (1 - deep.NET.share) * out + deep.NET.share * self.deep_logits(params[-1], rows)
+            out = (1 - deep.NET.share) * out + deep.NET.share * params[-1].logits(rows)
         return out
-
-    def deep_logits(self, layers, rows):
-        known = layers.known
-        new = [i for i in rows if i not in known]
-        if new:
-            known.update(zip(new, layers.logits([self.rows[i]["text"] for i in new], self.flags[new], log)))
-        return np.array([known[i] for i in rows])
 
 
 # ---- calibration ----
@@ -129,6 +121,8 @@ class Set:
 BASE_RATE = {"harmful": 0.4, "prompt_injection": 0.02, "jailbreak": 0.04}
 
 WITHOUT = 0.6  # of it without an embedding: hashed words alone err more on what they never saw, so they must be surer
+
+LAYERS = 0.9  # of it with the layers, so that at most 5 % of our look-alikes that were kept apart are blocked
 
 
 def calibrate(logits, labels, weights, rate=BASE_RATE["harmful"]):
@@ -158,7 +152,7 @@ def calibration(s, params, rows):
         for j in range(len(model.HEADS)):
             known = s.known[rows, j] > 0
             base = calibration_weights(s, rows)
-            rate = BASE_RATE.get(model.HEADS[j], 0.15) * (1 if mode else WITHOUT)
+            rate = BASE_RATE.get(model.HEADS[j], 0.15) * (WITHOUT, 1, LAYERS)[mode]
             out[mode, j] = calibrate(logits[:, j], s.labels[rows, j], base * known, rate)
     return out
 
@@ -340,7 +334,7 @@ def baseline(s, train_rows, rows):
     return lr.predict_proba(v.transform([s.rows[i]["text"] for i in rows]))[:, 1]
 
 
-def probabilities(s, params, dev, rows, mode=2):
+def probabilities(s, params, dev, rows, mode=1):
     base = calibration_weights(s, dev) * s.known[dev, HARMFUL]
     a, b = calibrate(s.harm(params, dev, mode)[:, HARMFUL], s.labels[dev, HARMFUL], base)
     return 1 / (1 + np.exp(-(a * s.harm(params, rows, mode)[:, HARMFUL] + b)))
@@ -396,12 +390,13 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--model", required=True, help="folder of all-MiniLM-L6-v2")
     p.add_argument("--shared", help="folder of the public sets")
+    p.add_argument("--net", required=True, help="what tune.py wrote, for policy with --away")
     p.add_argument("--cache", default=os.path.join(os.path.expanduser("~"), ".cache", "parley-safety"))
     p.add_argument("--corpus", default=os.path.join(ROOT, "data", "safety", "corpus"))
     sub = p.add_subparsers(dest="command", required=True)
     f = sub.add_parser("final")
     f.add_argument("out")
-    f.add_argument("--name", default="parley-guard-5")
+    f.add_argument("--name", default="parley-guard-6")
     sub.add_parser("policy")
     f = sub.add_parser("loo")
     f.add_argument("sources", nargs="*", help="names of sources or folds; default: all")

@@ -252,6 +252,26 @@ static void embedding_model_that_was_set_up_is_used_without_being_chosen(void **
     assert_non_null(strstr(c.embedding_path, "all-minilm-l6-v2.gguf"));
 }
 
+static void model_of_an_earlier_version_runs_and_is_set_up_again_by_the_next_pull(void **state) {
+    (void)state;
+    struct catalogue c;
+    struct model_installed i;
+    struct model_choice now;
+    assert_int_equal(ERR_OK, catalogue_builtin(&c, NULL));
+    const struct model *m = catalogue_find(&c, STR("all-minilm-l6-v2"));
+    assert_non_null(m);
+    install(m->name);
+    install("big");
+    assert_int_equal(ERR_OK, models_use(dir, MODEL_CHAT, "big", NULL, NULL, NULL));
+    assert_int_equal(ERR_OK, models_current(dir, &now, NULL));
+    assert_string_equal(m->name, now.embedding_name);
+    assert_int_equal(ERR_OK, model_installed_get(dir, m->name, &i, NULL));
+    assert_true(model_outdated(m, &i)); /* the hash is not the catalogue's */
+    snprintf(i.sha256, sizeof i.sha256, "%s", m->prepared_sha256);
+    assert_false(model_outdated(m, &i));
+    catalogue_deinit(&c);
+}
+
 static void disowned_model_is_set_up_again_by_the_next_pull(void **state) {
     (void)state;
     struct model_installed i;
@@ -286,6 +306,7 @@ int main(void) {
         T(chat_model_is_pulled_without_a_source_of_embeddings),
         T(damaged_embedding_model_leaves_chat_and_says_so),
         T(embedding_model_that_was_set_up_is_used_without_being_chosen),
+        T(model_of_an_earlier_version_runs_and_is_set_up_again_by_the_next_pull),
         T(disowned_model_is_set_up_again_by_the_next_pull),
         T(model_that_is_not_set_up_says_what_to_do),
     };
