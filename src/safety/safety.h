@@ -87,7 +87,7 @@ struct safety_text {
 /* A classifier. score() fills the calibrated probability of each category, is thread-safe, does not
  * block and allocates nothing. Implemented in classifier.h. */
 struct safety_scorer {
-    const char *name;      /* "parley-guard-5"; stands in findings */
+    const char *name;      /* "parley-guard-6"; stands in findings */
     const char *digest;    /* tells it from others of that name; NULL = the name does */
     size_t embedding_dims; /* 0 = it does without; else it works without one, but less well */
     size_t layer_numbers;  /* that it reads beside an embedding, where they are had; 0 = none */
