@@ -258,6 +258,9 @@ static enum err setup(struct supervisor *s, const struct supervisor_child *child
     sigaddset(&set, SIGUSR2);
     sigaddset(&set, SIGHUP); /* one that is ignored (nohup) never arrives */
     sigprocmask(SIG_BLOCK, &set, &s->old_mask);
+    for (int signo = 1; signo < NSIG; signo++) /* the program before an upgrade had them blocked */
+        if (sigismember(&set, signo) == 1)
+            sigdelset(&s->old_mask, signo);
     s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     s->n = s->n_all = n;
     for (size_t i = 0; i < n; i++)

@@ -78,6 +78,9 @@ def test_upgrade_refuses_nobody_and_breaks_no_stream(upstream):
         assert events[-1]["data"]["message"]["content"] == " ".join(f"word{i}" for i in range(20))
         wait_for(lambda: before["server"] not in dict(p.session()), "the old server's end")
         assert p.processes()["supervisor"] == before["supervisor"]
+        p.child.terminate()  # the new one ends in order, too: it is not killed for not having heard
+        assert p.child.wait(300) == 0
+        assert '"supervisor.kill"' not in p.log()
 
 
 def test_upgrade_to_a_program_that_cannot_run_changes_nothing(upstream):
