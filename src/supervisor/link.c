@@ -30,6 +30,7 @@ void supervisor_link_get(struct supervisor_link *ret) {
     ret->status_fd = take_fd(LINK_ENV_STATUS);
     ret->start = take_number(LINK_ENV_START, 1);
     ret->before_pid = take_number(LINK_ENV_BEFORE, 0);
+    ret->told_ready = false;
 }
 
 /* A supervisor that is gone is seen by the lifeline; one that does not read has other troubles. */
