@@ -41,26 +41,50 @@ static void see(void *ctx, const struct term *w) {
             s->words |= 1ull << i;
 }
 
-/* A hit's sentences, each worth as much as its hit and the question's words that it has (without t
- * as much as its hit). */
+/* Where what follows a Markdown heading's line begins: 0 = there is no heading, text.n = it is all
+ * of the text. A heading by itself says nothing; but "#1 is full" and "#define" are none. */
+static size_t behind_heading(struct str text) {
+    size_t n = 0;
+    while (n < text.n && n < 7 && text.p[n] == '#')
+        n++;
+    if (n == 0 || n > 6 || n == text.n || (text.p[n] != ' ' && text.p[n] != '\t'))
+        return 0;
+    while (n < text.n && text.p[n] != '\n')
+        n++;
+    return text.n - str_trim(str_sub(text, n, text.n - n)).n; /* no white space is at its end */
+}
+
+static struct sentence make(const struct retrieval_hit *h, size_t hit, size_t from, size_t to,
+                            const struct query_terms *q, struct terms *t) {
+    struct seen seen = {q, 0};
+    struct str text = str_sub(h->text, from, to - from);
+    if (t)
+        terms_each(t, "en", text, see, &seen);
+    return (struct sentence){.hit = hit,
+                             .from = from,
+                             .to = to,
+                             .tokens = text_tokens(text) + 1,
+                             .score = h->score * (1 + worth(&seen))};
+}
+
+/* A hit's sentences without headings, each worth as much as its hit and the question's words that
+ * it has (without t as much as its hit). Of a hit that is nothing but headings the first one. */
 static enum err add_sentences(const struct retrieval_hit *h, size_t hit,
                               const struct query_terms *q, struct terms *t, struct sentences *s,
                               struct sentence *list, size_t *n) {
-    size_t from, to;
+    size_t from, to, first = *n, heading_from = 0, heading_to = 0;
     enum err e = sentences_set(s, h->text);
     while (!e && *n < SENTENCES_MAX && sentences_next(s, &from, &to)) {
-        struct seen seen = {q, 0};
-        struct str text = str_sub(h->text, from, to - from);
-        if (text.n && text.p[0] == '#' && to - from + 1 < h->text.n)
-            continue; /* a heading by itself says nothing */
-        if (t)
-            terms_each(t, "en", text, see, &seen);
-        list[(*n)++] = (struct sentence){.hit = hit,
-                                         .from = from,
-                                         .to = to,
-                                         .tokens = text_tokens(text) + 1,
-                                         .score = h->score * (1 + worth(&seen))};
+        size_t skip = behind_heading(str_sub(h->text, from, to - from));
+        if (from + skip < to) {
+            list[(*n)++] = make(h, hit, from + skip, to, q, t);
+        } else if (!heading_to) {
+            heading_from = from;
+            heading_to = to;
+        }
     }
+    if (!e && *n == first && heading_to)
+        list[(*n)++] = make(h, hit, heading_from, heading_to, q, t);
     return e;
 }
 

@@ -149,6 +149,43 @@ static void excerpt_has_the_best_sentence_whatever_the_budget(void **state) {
     assert_true(str_starts(hit.text, STR("The waves")) && str_ends(hit.text, STR("west.")));
 }
 
+/* What is left of a text of which one sentence has the word "open". */
+static struct str best_of(struct fixture *f, struct str text) {
+    struct retrieval_hit *hit = arena_alloc(f->a, sizeof *hit);
+    struct query_terms q = {.n = 1};
+    memcpy(q.list[0].text, "open", 4);
+    q.list[0].n = 4;
+    q.list[0].weight = 1;
+    size_t n = 1;
+    *hit = (struct retrieval_hit){.text = text, .char_to = text.n, .score = 0.9};
+    assert_int_equal(excerpt_hits(hit, &n, 20, &q, f->terms, f->sentences, f->a), ERR_OK);
+    assert_int_equal(n, 1); /* never nothing */
+    assert_true(hit->char_to > hit->char_from && hit->char_to <= text.n);
+    return hit->text;
+}
+
+#define HARBOUR                                                                                    \
+    "The harbour is old and many people come to look at the boats in August. There is a "          \
+    "lighthouse on the rock, and it is painted white and red each year by the town."
+
+/* A heading's line says nothing, what stands right under it does. */
+static void excerpt_leaves_out_a_headings_line_only(void **state) {
+    struct fixture *f = *state;
+    struct str got = best_of(f, STR("## Opening hours\nWe open at 9.\n\n" HARBOUR));
+    assert_true(str_starts(got, STR("We open at 9.")));
+    got = best_of(f, STR("# Open\n\nWe open at 9.\n\n" HARBOUR));
+    assert_true(str_starts(got, STR("We open at 9.")));
+    got = best_of(f, STR("# sets up\nopen(path)\n\n" HARBOUR));
+    assert_true(str_starts(got, STR("open(path)")));
+    got = best_of(f, STR("#define OPEN 9\n\n" HARBOUR));
+    assert_true(str_starts(got, STR("#define OPEN 9")));
+    got = best_of(f, STR("#1 is to open at 9. " HARBOUR));
+    assert_true(str_starts(got, STR("#1 is to open at 9.")));
+    got = best_of(f, STR("# Open at nine in the morning on each day of the week but not on Sundays "
+                         "and not on days when the town has its market\n\n# Closed at five"));
+    assert_true(str_starts(got, STR("# Open at nine")));
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -157,6 +194,7 @@ int main(void) {
         TEST(support_similar_vectors_help_what_words_do_not),
         TEST(excerpt_keeps_the_sentences_that_answer),
         TEST(excerpt_has_the_best_sentence_whatever_the_budget),
+        TEST(excerpt_leaves_out_a_headings_line_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
