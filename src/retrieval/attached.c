@@ -1,5 +1,7 @@
 #include "retrieval/attached.h"
 
+#include <math.h>
+
 #include "retrieval/excerpt.h"
 
 bool attached_has(const struct retrieval_request *q, const struct uuid *doc) {
@@ -12,7 +14,7 @@ bool attached_has(const struct retrieval_request *q, const struct uuid *doc) {
 void attached_prefer(struct fused *f, size_t n, const struct retrieval_request *q) {
     for (size_t i = 0; q->n_attached && i < n; i++)
         if (attached_has(q, &f[i].row.doc_id))
-            f[i].score *= ATTACHED_FACTOR;
+            f[i].score += (ATTACHED_FACTOR - 1) * fabs(f[i].score); /* it may be negative */
 }
 
 bool attached_begins(const struct retrieval_request *q, bool relevant) {
@@ -25,19 +27,19 @@ struct reading {
     const struct retrieval_request *q;
     struct arena *a;
     struct chunk_hit *rows; /* of all documents, one after the other */
-    size_t n;
+    size_t n, k;            /* k: rows at most; one of each document in any case */
 };
 
 static enum err read_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct reading *r = arg;
-    size_t k = (size_t)r->q->k, each = k / r->q->n_meant;
+    size_t each = r->k / r->q->n_meant;
     (void)ei;
     r->n = 0;
-    for (size_t i = 0; i < r->q->n_meant && r->n < k; i++) {
+    for (size_t i = 0; i < r->q->n_meant && r->n < r->k; i++) {
         struct chunk_hit *rows;
         size_t n;
         enum err e = chunk_begin(tx, &r->q->attached[i], r->q->scope->collections, r->q->scope->n,
-                                 each ? each : 1, r->a, &rows, &n);
+                                 each, r->a, &rows, &n);
         if (e)
             return e;
         for (size_t j = 0; j < n; j++)
@@ -71,8 +73,9 @@ static void fill(struct retrieval_hit *to, const struct chunk_hit *h, int rank) 
 enum err attached_begin(struct store *s, const struct retrieval_request *q, struct sentences *words,
                         struct arena *a, struct retrieval_hit **ret, size_t *ret_n,
                         struct errinfo *ei) {
-    struct reading r = {.q = q, .a = a, .rows = arena_array(a, (size_t)q->k + 1, sizeof *r.rows)};
-    struct retrieval_hit *hits = arena_array(a, (size_t)q->k + 1, sizeof *hits);
+    size_t k = (size_t)q->k > q->n_meant ? (size_t)q->k : q->n_meant;
+    struct reading r = {.q = q, .a = a, .rows = arena_array(a, k, sizeof *r.rows), .k = k};
+    struct retrieval_hit *hits = arena_array(a, k, sizeof *hits);
     if (!r.rows || !hits)
         return err_set(ei, ERR_NOMEM, NULL);
     enum err e = store_read_wait(s, read_fn, &r, ei);

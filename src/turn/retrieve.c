@@ -111,13 +111,18 @@ void turn_retrieve_settle(struct turn *t) {
     enum err e = t->retrieve_err;
     if (!e)
         e = turn_web_keep(t, t->n_found);
-    if (!e && !found && t->documents.grounded_only && t->looked)
+    if (!e && !found && t->documents.enabled && t->documents.grounded_only && t->looked)
         t->approved = STR(PASSAGES_NOTHING_FOUND);
     if (e || !found || !turn_guard_passages(t, go_on))
         go_on(t, e);
 }
 
 /* ---- the step ---- */
+
+/* No other document is searched, and so no search service is asked either. */
+static bool attached_only(const struct retrieval_request *q) {
+    return q->n_attached && (q->about == ABOUT_THEM || q->about == ABOUT_WHOLE);
+}
 
 static size_t history(const struct turn *t, struct str ret[HISTORY_MAX]) {
     size_t n = 0, first = t->n_branch > 2 * HISTORY_MAX ? t->n_branch - 2 * HISTORY_MAX : 0;
@@ -169,7 +174,7 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
         if (!e && (e = compose_history(t)) != ERR_OK)
             turn_retrieve_stop(t);
         if (!e) {
-            if (t->documents.enabled)
+            if (t->documents.enabled && !attached_only(&q))
                 turn_web_ask(t, &q);
             return STEP_WAIT;
         }

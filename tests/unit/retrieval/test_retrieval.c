@@ -683,7 +683,8 @@ static void retrieval_excerpt_answers_the_follow_up(void **state) {
  * beginning where no passage has the question's words. */
 static void retrieval_looks_into_what_was_given_first(void **state) {
     struct fixture *f = *state;
-    submit(f, f->ada, NULL, "other.txt", "The ferry to Vestra leaves at nine. It is blue.", 0);
+    struct uuid other =
+        submit(f, f->ada, NULL, "other.txt", "The ferry to Vestra leaves at nine. It is blue.", 0);
     struct uuid mine =
         submit(f, f->ada, NULL, "mine.txt", "The ferry to Vestra leaves at ten. It is red.", 0);
     struct uuid bobs = submit(f, f->bob, NULL, "bobs.txt", "A secret of Bob's.", 3);
@@ -707,6 +708,12 @@ static void retrieval_looks_into_what_was_given_first(void **state) {
     q.max_tokens = 20;
     assert_int_equal(search_as(f, f->ada, q, "What is the ferry's file about?"), 1);
     assert_string_equal(f->text[0], "The ferry to Vestra leaves at ten.");
+    given[1] = other;
+    q.k = 1; /* each one's beginning, however few hits are wanted */
+    q.max_tokens = 0;
+    assert_int_equal(search_as(f, f->ada, q, "What are the files about?"), 2);
+    given[1] = bobs;
+    q.k = 4;
     q.n_meant = 0; /* nothing is meant: as without */
     q.about = ABOUT_ANYTHING;
     assert_int_equal(search_as(f, f->ada, q, "Who wrote this?"), 0);
