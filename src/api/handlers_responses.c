@@ -17,7 +17,7 @@
 /* c->state of a response that is made. */
 struct asked {
     struct turn_input in;
-    bool begun; /* its conversation was made for it */
+    bool begun; /* its conversation was made by it, not by a twin with its key */
 };
 
 struct stream { /* in the call's arena */
@@ -198,7 +198,7 @@ enum err api_response_write(struct call *c, struct store_tx *tx, struct errinfo 
         e = err_param(ei, ERR_INVALID, "input", "a text or a list of messages is needed");
     if (!e && !found)
         e = response_begun_note(c, tx, in, ei);
-    a->begun = !goes_on;
+    a->begun = !goes_on && !found;
     c->state = a;
     return e;
 }

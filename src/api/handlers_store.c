@@ -40,6 +40,8 @@ enum err api_store_check(struct call *c, struct store_tx *tx, struct errinfo *ei
     return ask(c, CARE_CHECK, ei);
 }
 
+/* Not a WRITE, for all that a key could be noted: a backup is wanted most while nothing can be
+ * written, and asking twice asks for one. */
 enum err api_store_backup(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     (void)tx;
     return ask(c, CARE_BACKUP, ei);

@@ -109,7 +109,7 @@ const struct route api_routes[] = {
     {HTTP_GET, V1 "/slo", "getObjectives", "Service level objectives and how much of what may fail has failed", ADMIN, OUT(200, slo_list_answer), DO(READ(api_slo_read))},
     {HTTP_GET, V1 "/store", "getStore", "Whether the database can be written, its checks and backups", ADMIN, OUT(200, store_answer), DO(READ(api_store_read))},
     {HTTP_POST, V1 "/store/check", "checkStore", "Has the database checked in full", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_check))},
-    {HTTP_POST, V1 "/store/backup", "backUpStore", "Has a backup made and restored for a trial", ADMIN, IN(empty_request), OUT(202, store_answer), DO(WRITE(api_store_backup))},
+    {HTTP_POST, V1 "/store/backup", "backUpStore", "Has a backup made and restored for a trial", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_backup))},
     {HTTP_GET, V1 "/upstreams", "listUpstreams", "The model servers and how they are", ADMIN, OUT(200, upstream_list_answer), DO(READ(api_upstreams_list))},
     {HTTP_PATCH, V1 "/upstreams/{name*}", "updateUpstream", "Changes a model server, also for later starts: takes it out, weight, limit; a key until Parley ends", ADMIN, IN(upstream_patch), OUT(200, upstream_entity), DO(LOOP(api_upstream_patch))},
 
