@@ -15,7 +15,7 @@
     " SELECT m.seq, replace(m.user_id, '-', ''), m.content FROM "
 
 /* A process of the version before does not mark what it finishes. */
-static enum err mark_finished(struct store_tx *tx) {
+enum err message_index_mark(struct store_tx *tx) {
     struct query q;
     query_begin(&q, tx,
                 "UPDATE messages_waiting SET done = 1 WHERE done = 0 AND EXISTS (SELECT 1"
@@ -81,7 +81,7 @@ static enum err enter_new(struct store_tx *tx, int most, int *ret_n) {
 
 enum err message_index(struct store_tx *tx, int most, bool look, int *ret_n) {
     int finished = 0, added = 0;
-    enum err e = look ? mark_finished(tx) : ERR_OK;
+    enum err e = look ? message_index_mark(tx) : ERR_OK;
     if (!e)
         e = enter_finished(tx, most, &finished);
     if (!e && finished < most)

@@ -123,6 +123,7 @@ enum err fts_query(struct conn *c, struct str typed, const struct uuid *owner, c
                    struct arena *a, struct str *ret, bool *ret_empty) ERR_CHECK;
 
 /* ---- message_index.c: for message_finish() ---- */
+enum err message_index_mark(struct store_tx *tx) ERR_CHECK; /* whatever is whole by now */
 enum err message_index_finished(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
 /* Before the words of one that may be in the index change; message_index_finished() goes behind. */
 enum err message_index_take_out(struct store_tx *tx, const struct uuid *id) ERR_CHECK;

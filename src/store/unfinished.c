@@ -17,7 +17,7 @@ static enum err interrupt_rest(struct store_tx *tx, int64_t not_before, int max_
     enum err e = query_run(&q);
     if (!e)
         *ret_n = sqlite3_changes64(tx->conn->db);
-    return e;
+    return !e && *ret_n > 0 ? message_index_mark(tx) : e;
 }
 
 enum err message_unfinished(struct store_tx *tx, int64_t not_before, int max_generations, int max,

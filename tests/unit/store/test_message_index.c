@@ -131,6 +131,20 @@ static void message_finishedByAnOlderProgram_isFound(void **state) {
     expect_found(f, "squirrel", 1);
 }
 
+static void message_givenUpAtTheStart_isFound(void **state) {
+    struct fixture *f = *state;
+    struct unfinished *list;
+    size_t n;
+    int64_t given_up;
+    (void)begin_talk(f);
+    index_messages(f);
+    expect_found(f, "mar", 0);
+    assert_ok(message_unfinished(f->tx, INT64_MAX, 2, 10, f->arena, &list, &n, &given_up));
+    assert_int_equal(given_up, 1);
+    index_messages(f);
+    expect_found(f, "mar", 1);
+}
+
 static void message_index_passesAtMostSoMany(void **state) {
     struct fixture *f = *state;
     struct talk t = begin_talk(f);
@@ -155,6 +169,7 @@ int main(void) {
         TEST(message_inThePlaceOfADeletedOne_isFound),
         TEST(message_finishedAfterAll_isFoundByItsNewWords),
         TEST(message_finishedByAnOlderProgram_isFound),
+        TEST(message_givenUpAtTheStart_isFound),
         TEST(message_index_passesAtMostSoMany),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
