@@ -95,11 +95,11 @@ export function returnAttachments(given: GivenDocument[]): void {
   attachments.value = [...back, ...attachments.value];
 }
 
-/** Those that were not deleted meanwhile. */
+/** Those that were not deleted meanwhile, and could be read. */
 export async function stillThere(given: GivenDocument[]): Promise<GivenDocument[]> {
   const isThere = (d: GivenDocument): Promise<boolean> =>
-    get(`/api/v1/documents/${d.doc_id}`).then(
-      () => true,
+    get<Document>(`/api/v1/documents/${d.doc_id}`).then(
+      (document) => document.status !== 'failed',
       (error: unknown) => !(error instanceof ApiError && error.status === 404),
     );
   const there = await Promise.all(given.map(isThere));

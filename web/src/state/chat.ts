@@ -117,25 +117,29 @@ export class Chat {
   }
 
   /** The new text beside the old: a branch. */
-  async edit(message: Message, text: string): Promise<void> {
-    return this.post(text, message.parent_id, await stillThere(message.attachments ?? []));
+  edit(message: Message, text: string): Promise<void> {
+    return this.post(text, message.parent_id, message.attachments ?? [], stillThere);
   }
 
-  private post(text: string, parentId: string | null, given: GivenDocument[]): Promise<void> {
-    const start: TurnStart = {
-      path: `/api/v1/conversations/${this.id}/messages`,
-      body: { content: text, parent_id: parentId, attachments: given.map((d) => d.doc_id) },
+  /** What of `given` is sent is looked for once nothing else can be sent: the text waits for it on screen. */
+  private post(text: string, parentId: string | null, given: GivenDocument[], look?: typeof stillThere): Promise<void> {
+    const start = async (): Promise<TurnStart> => {
+      const there = look ? await look(given) : given;
+      return {
+        path: `/api/v1/conversations/${this.id}/messages`,
+        body: { content: text, parent_id: parentId, attachments: there.map((d) => d.doc_id) },
+      };
     };
-    return this.follow(start, null, { text, parentId, given }, () => void this.post(text, parentId, given));
+    return this.follow(start, null, { text, parentId, given }, () => void this.post(text, parentId, given, look));
   }
 
   regenerate(message: Message): Promise<void> {
     const start: TurnStart = { path: `/api/v1/messages/${message.message_id}/regenerate`, body: {} };
-    return this.follow(start, null, { text: null, parentId: message.parent_id, given: [] }, () => void this.regenerate(message));
+    return this.follow(() => Promise.resolve(start), null, { text: null, parentId: message.parent_id, given: [] }, () => void this.regenerate(message));
   }
 
   private async follow(
-    start: TurnStart | null,
+    start: (() => Promise<TurnStart>) | null,
     existing: Message | null,
     sending: Sending | null,
     retry?: () => void,
@@ -150,7 +154,7 @@ export class Chat {
     if (start) announce('Sent. The answer is being written.');
     try {
       await this.changing; // a question goes to the role and the branch that are shown
-      const end = await followTurn(start, existing, (answer) => this.onAnswer(answer), this.abort.signal);
+      const end = await followTurn(start ? await start() : null, existing, (answer) => this.onAnswer(answer), this.abort.signal);
       if (end.message) this.finish(end);
       else if (end.error) this.fail(new Error(sentence(end.error.message)), retry);
     } catch (error) {
