@@ -34,6 +34,19 @@ static enum err take_hash(struct call *c, struct sha256 *s, struct errinfo *ei) 
     return c->request_hash.p ? ERR_OK : err_set(ei, ERR_NOMEM, NULL);
 }
 
+/* Of path and body alone. Large bodies have none: a document is known again by its contents. */
+static enum err take_former_hash(struct call *c, struct http_request *r, struct errinfo *ei) {
+    struct sha256 *s = sha256_new();
+    char hex[SHA256_HEX_LEN + 1];
+    if (!s)
+        return err_set(ei, ERR_NOMEM, NULL);
+    add(s, http_path(r), "\n");
+    add(s, http_body(r), "");
+    sha256_final(s, hex);
+    c->former_hash = arena_str(c->arena, str_from(hex));
+    return c->former_hash.p ? ERR_OK : err_set(ei, ERR_NOMEM, NULL);
+}
+
 enum err idempotency_read(struct call *c, struct http_request *r, struct errinfo *ei) {
     struct str key = http_header(r, "Idempotency-Key"), body = http_body(r);
     if (!key.p || c->route->method != HTTP_POST)
@@ -59,7 +72,8 @@ enum err idempotency_read(struct call *c, struct http_request *r, struct errinfo
         add(s, body, "");
     else
         c->unhashed = c->file.p ? c->file : arena_str(c->arena, body);
-    return take_hash(c, s, ei);
+    enum err e = take_hash(c, s, ei);
+    return !e && body.n <= BODY_SMALL ? take_former_hash(c, r, ei) : e;
 }
 
 enum err idempotency_hash_rest(struct call *c, struct errinfo *ei) {
@@ -88,7 +102,7 @@ enum err idempotency_look(struct call *c, struct store_tx *tx, bool *ret_found,
         return ERR_OK;
     if (e)
         return err_set(ei, e, NULL);
-    if (!str_eq(i.request_hash, c->request_hash))
+    if (!str_eq(i.request_hash, c->request_hash) && !str_eq(i.request_hash, c->former_hash))
         return err_param(ei, ERR_CONFLICT, "Idempotency-Key",
                          "this key was used for another request; take a new one");
     if (!i.status)

@@ -2,6 +2,7 @@
 #include "unit/api/api_fixture.h"
 
 #include "api/call.h"
+#include "base/clock.h"
 
 static struct person admin, ann, bob;
 static char conv[64];
@@ -245,6 +246,57 @@ static void idempotency_responseGoesOnWithWhatWasBegun(void **state) {
     assert_int_equal(listed(&ann, "/api/v1/conversations"), before + 1);
 }
 
+/* A row of ann's, of a request with this hash. */
+static enum err put_row_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct idempotency *i = arg;
+    (void)ei;
+    return uuid_parse(str_from(ann.id), &i->user_id) ? idempotency_put(tx, i) : ERR_INVALID;
+}
+
+static void put_row(const char *key, const char *request, int status, const char *reply) {
+    static char key_hex[SHA256_HEX_LEN + 1], hex[SHA256_HEX_LEN + 1];
+    struct idempotency i = {.created_at = clock_wall_ms(), .status = status};
+    sha256_hex(str_from(key), key_hex);
+    sha256_hex(str_from(request), hex);
+    i.key_hash = str_from(key_hex);
+    i.request_hash = str_from(hex);
+    i.reply = str_from(reply);
+    assert_int_equal(store_write_wait(fx.store, put_row_fn, &i, NULL), ERR_OK);
+}
+
+/* Its row names the request without the key. */
+static void idempotency_keyOfAnOlderVersion_isKnown(void **state) {
+    (void)state;
+    put_row("k12", "/api/v1/conversations\n{}", 201, "{\"conversation_id\":\"the old one\"}");
+    struct reply r = post(&ann, "/api/v1/conversations", "k12", "*/*", "{}");
+    expect(r, 201);
+    assert_string_equal(json_get_str(r.root, "conversation_id").p, "the old one");
+    reply_free(&r);
+    r = post(&ann, "/api/v1/conversations", "k12", "*/*", "{\"title\":\"x\"}");
+    expect_error(r, 409, "conflict", "Idempotency-Key");
+}
+
+/* What one with the same key has begun, and may be about to use. */
+static void idempotency_refusedResponseLeavesWhatItsTwinBegan(void **state) {
+    (void)state;
+    static char large[200001], body[sizeof large + 100], all[sizeof body + 100];
+    char hex[SHA256_HEX_LEN + 1], begun[SHA256_HEX_LEN + 8], reply[80];
+    struct reply r = post(&ann, "/api/v1/conversations", "k13-c", "*/*", "{}");
+    expect(r, 201);
+    snprintf(reply, sizeof reply, "%s ", json_get_str(r.root, "conversation_id").p);
+    reply_free(&r);
+    memset(large, 'a', sizeof large - 1);
+    snprintf(body, sizeof body, "{\"model\":\"general-assistant\",\"input\":\"%s\"}", large);
+    snprintf(all, sizeof all, "k13\n/v1/responses\n%s", body);
+    sha256_hex(STR("k13"), hex);
+    snprintf(begun, sizeof begun, "begun %s", hex);
+    put_row(begun, all, 202, reply);
+    size_t before = listed(&ann, "/api/v1/conversations");
+    r = post(&ann, "/v1/responses", "k13", "*/*", body);
+    expect_error(r, 413, "too_large", "input");
+    assert_int_equal(listed(&ann, "/api/v1/conversations"), before);
+}
+
 struct look_again {
     struct call *c;
     bool first, second;
@@ -304,6 +356,8 @@ int main(void) {
         cmocka_unit_test(idempotency_accountMadeByAnAdministratorIsMadeOnce),
         cmocka_unit_test(idempotency_refusedResponseLeavesNothing),
         cmocka_unit_test(idempotency_responseGoesOnWithWhatWasBegun),
+        cmocka_unit_test(idempotency_keyOfAnOlderVersion_isKnown),
+        cmocka_unit_test(idempotency_refusedResponseLeavesWhatItsTwinBegan),
     };
     const struct CMUnitTest first[] = {
         cmocka_unit_test(idempotency_setUpSentAgainIsSignedIn),
