@@ -221,7 +221,7 @@ enum kind { CALL, UPLOAD, STREAM };
 
 static enum err begin(struct waiting *w, const char *method, const char *path, struct str body,
                       enum kind kind) {
-    bool stream = kind == STREAM;
+    bool stream = kind == STREAM, timed = kind == CALL;
     struct chat_client *c = w->client;
     const char *headers[4] = {stream ? "Accept: text/event-stream" : "Accept: application/json"};
     size_t n = 1;
@@ -238,8 +238,8 @@ static enum err begin(struct waiting *w, const char *method, const char *path, s
                                         .unix_socket = c->unix_socket,
                                         .headers = headers,
                                         .body = body,
-                                        .total_timeout_ms = stream ? 0 : 60000,
-                                        .idle_timeout_ms = stream ? 120000 : 0,
+                                        .total_timeout_ms = timed ? 60000 : 0,
+                                        .idle_timeout_ms = timed ? 0 : 120000,
                                         .max_response_bytes = RESPONSE_MAX};
     const struct http_call_callbacks cb = {on_status, on_data, on_done};
     return http_call_start(c->http, &spec, &cb, w, &w->call, w->ei);

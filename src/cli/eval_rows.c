@@ -30,7 +30,9 @@ enum err eval_rows_read(const char *path, struct eval_rows *ret, struct errinfo 
         return e;
     }
     size_t size = b.n;
-    return eval_rows_parse(buf_take(&b, &size), size, ret, ei);
+    struct errinfo why = {0};
+    e = eval_rows_parse(buf_take(&b, &size), size, ret, &why);
+    return e ? err_set(ei, e, "%s: %s", path, why.message) : ERR_OK;
 }
 
 static enum err add_row(struct eval_rows *r, json_val *v, size_t *room, size_t line,

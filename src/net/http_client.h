@@ -26,7 +26,8 @@ struct http_call_spec {
     struct str body;            /* copied */
     int connect_timeout_ms;     /* 0 = 3,000 */
     int total_timeout_ms;       /* 0 = none */
-    int idle_timeout_ms; /* no byte received for so long ends the call with ERR_TIMEOUT; 0 = none */
+    int idle_timeout_ms; /* no byte received, and none of the body taken by the kernel, for so long
+                          * ends the call with ERR_TIMEOUT; 0 = none */
     size_t max_response_bytes; /* 0 = no limit */
 };
 

@@ -57,7 +57,7 @@ struct http_call {
     struct curl_call *curl; /* one of the two is there from the start on; owned */
     struct plain_call *local;
     struct event idle_event;
-    int64_t idle_ns, last_ns; /* last_ns: when bytes came last */
+    int64_t idle_ns, last_ns; /* last_ns: when bytes came or went last */
     size_t received, max_received;
     bool plain, paced; /* plain: without TLS, so that a socket has one answer at a time */
     bool nameless;     /* the host's name is not known: nobody to wait for */

@@ -24,7 +24,8 @@ struct curl_way {
 struct curl_call {
     CURL *easy;
     struct curl_slist *headers;
-    bool added; /* to the multi handle */
+    curl_off_t gone; /* bytes of the body */
+    bool added;      /* to the multi handle */
 };
 
 _Static_assert(sizeof(((struct http_call *)0)->error) >= CURL_ERROR_SIZE, "libcurl's words fit");
@@ -228,6 +229,16 @@ static size_t on_header(char *p, size_t size, size_t n, void *user) {
     return n;
 }
 
+static int on_progress(void *user, curl_off_t to_come, curl_off_t came, curl_off_t to_go,
+                       curl_off_t gone) {
+    struct http_call *call = user;
+    (void)to_come, (void)came, (void)to_go;
+    if (gone != call->curl->gone)
+        call->last_ns = clock_mono_ns();
+    call->curl->gone = gone;
+    return 0;
+}
+
 /* ---- starting ---- */
 
 static bool is_loopback(const char *host) {
@@ -320,6 +331,11 @@ static enum err set_options(struct http_call *call, const struct http_call_spec 
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
+    if (spec->idle_timeout_ms && spec->body.n) {
+        curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(easy, CURLOPT_XFERINFODATA, call);
+        curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+    }
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error);
     return curl_easy_setopt(easy, CURLOPT_URL, spec->url) == CURLE_OK ? ERR_OK : ERR_NOMEM;
 }

@@ -267,6 +267,7 @@ static struct sock *send_request(struct conn *k) {
             break;
         }
         k->sent += (size_t)n;
+        k->sock.call->last_ns = clock_mono_ns();
     }
     bool all = k->sent == b->n;
     if (all != k->sock.reads && !sock_watch(&k->sock, all ? EV_READ : EV_READ | EV_WRITE))
