@@ -402,9 +402,7 @@ void turn_retrieve_stop(struct turn *t);   /* what runs is called off */
 void turn_retrieve_settle(struct turn *t); /* goes on once both searches have ended */
 
 /* ---- given.c: documents that came with messages ---- */
-#define TURN_GIVEN_MAX                                                                             \
-    16 /* documents of a conversation that a search has in mind, newest first                      \
-        */
+#define TURN_GIVEN_MAX 16 /* documents that a search has in mind, newest first */
 enum err turn_given_load(struct store_tx *tx, struct turn *t, struct errinfo *ei) ERR_CHECK;
 /* Those of the branch, and what the question has to do with them, into q. */
 enum err turn_given_take(struct turn *t, struct retrieval_request *q) ERR_CHECK;

@@ -182,7 +182,6 @@ def test_sources_that_an_answer_cites_are_named_but_not_in_a_pipe(own, tmp_path)
     assert "ten" in done.stdout and "\x1b" not in done.stdout
 
 
-
 def test_a_file_is_handed_over(own, terminal, tmp_path):
     own.mock.embed = embed_words
     letter = tmp_path / "a letter & more.md"
