@@ -254,6 +254,11 @@ def test_orders_in_a_document_stay_out_of_the_prompt(mock, user, stream):
     _, message = user.say(user.conversation("travel-assistant"), question)
     assert message["retrieved_docs"][0]["left_out"] == 1 and order not in json.dumps(message)
     assert order not in json.dumps(prompt_that_ends(mock, question))
+    # also where the document's beginning stands for it
+    question = f"Summarise the document. {stream}"
+    message = say_with(user, user.conversation("travel-assistant"), question, doc)["message"]
+    assert [d["doc_id"] for d in message["retrieved_docs"]] == [doc] and message["retrieved_docs"][0]["left_out"] == 1
+    assert order not in json.dumps(message) and order not in json.dumps(prompt_that_ends(mock, question))
 
 
 def test_a_role_that_is_grounded_only_says_that_it_found_nothing(program, mock, user):

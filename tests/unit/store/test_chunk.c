@@ -65,6 +65,25 @@ static void quotas_count_what_a_user_keeps_for_himself(void **state) {
         ERR_QUOTA);
 }
 
+/* A document that comes with a message: not before it has been read, and never another's. */
+static void document_is_given_once_it_has_been_read(void **state) {
+    struct fixture *f = *state;
+    struct uuid role = make_role(f->tx, "Plain");
+    struct uuid ada = make_user(f->tx, "ada", true), list[COLLECTIONS_MAX];
+    struct document d = doc_of(ada, "a.txt", "h1");
+    const char *text[] = {"words"};
+    struct str name;
+    size_t n;
+    struct uuid id = submit(f, &d, "words", false);
+    assert_ok(collection_scope(f->tx, &ada, &role, list, &n));
+    assert_err(document_attach(f->tx, list, n, &id, f->arena, &name, &f->ei), ERR_CONFLICT);
+    assert_non_null(strstr(f->ei.message, "still being read"));
+    commit(f, text, 1);
+    assert_ok(document_attach(f->tx, list, n, &id, f->arena, &name, &f->ei));
+    assert_str(name, "a.txt");
+    assert_err(document_attach(f->tx, list, 0, &id, f->arena, &name, &f->ei), ERR_INVALID);
+}
+
 static void collection_scope_is_own_shared_and_the_roles(void **state) {
     struct fixture *f = *state;
     struct uuid ada = make_user(f->tx, "ada", true), bob = make_user(f->tx, "bob", false);
@@ -254,6 +273,7 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_open, fixture_close)
     const struct CMUnitTest tests[] = {
         TEST(quotas_count_what_a_user_keeps_for_himself),
+        TEST(document_is_given_once_it_has_been_read),
         TEST(collection_scope_is_own_shared_and_the_roles),
         TEST(document_version_replaces_the_one_before_at_once),
         TEST(document_of_an_address_is_found_again),
