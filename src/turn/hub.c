@@ -428,7 +428,14 @@ static void new_generation(struct stream *s, size_t keep) {
     s->published = s->published < keep ? s->published : keep;
 }
 
+/* What was shown does not come back when the process dies now. */
+static void note_cut(struct stream *s, size_t keep) {
+    if (s->published > keep)
+        tails_note(s->owner->tails, &s->message_id, keep, STR(""));
+}
+
 bool stream_cut(struct stream *s, size_t keep) {
+    note_cut(s, keep);
     pthread_mutex_lock(&s->lock);
     bool shown = s->published > keep;
     if (shown)
@@ -441,6 +448,7 @@ bool stream_cut(struct stream *s, size_t keep) {
 
 void stream_take_back(struct stream *s, size_t keep) {
     struct generation *g = &s->generation;
+    note_cut(s, keep);
     pthread_mutex_lock(&s->lock);
     new_generation(s, keep);
     drop_events(s, s->n_events);

@@ -47,6 +47,21 @@ static enum err find(struct store_tx *tx, void *arg, struct errinfo *ei) {
     return e;
 }
 
+/* What readers saw is written into the answers; a store that cannot write does without, so that the
+ * rest is served: their files are kept for a later start. */
+static enum err find_with_tails(struct turns *t, struct found *f, struct errinfo *ei) {
+    struct former_tails *tails = t->o.data_dir ? former_tails_open(t->o.data_dir) : NULL;
+    f->tails = tails;
+    enum err e = store_write_wait(t->o.store, find, f, ei);
+    former_tails_close(tails, e == ERR_OK);
+    f->tails = NULL;
+    if (tails && (e == ERR_DISK_FULL || e == ERR_READ_ONLY || e == ERR_IO)) {
+        log_event(LOG_WARN, "turn.tails_not_stored", LF_ERR(ei));
+        e = store_write_wait(t->o.store, find, f, ei);
+    }
+    return e;
+}
+
 static struct resume *make_resume(struct turns *t, const struct unfinished *u) {
     struct resume *r = calloc(1, sizeof *r);
     if (!r)
@@ -73,10 +88,7 @@ enum err turns_recover(struct turns *t, int64_t *ret_n, int64_t *ret_given_up, s
     struct resume *first = NULL, **tail = &first;
     if (!f.arena)
         return err_set(ei, ERR_NOMEM, NULL);
-    struct former_tails *tails = t->o.data_dir ? former_tails_open(t->o.data_dir) : NULL;
-    f.tails = tails;
-    enum err e = store_write_wait(t->o.store, find, &f, ei);
-    former_tails_close(tails, e == ERR_OK);
+    enum err e = find_with_tails(t, &f, ei);
     for (size_t i = 0; !e && i < f.n; i++) {
         struct stream *ours = hub_find(&t->hub, &f.list[i].message_id);
         if (ours) { /* begun by this process, beside the one that has ended */

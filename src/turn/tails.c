@@ -171,7 +171,7 @@ static void id_bytes(const struct uuid *id, unsigned char out[ID_BYTES]) {
 void tails_note(struct tails *t, const struct uuid *message_id, size_t at, struct str text) {
     struct record x = {.at = (uint32_t)at, .n = (uint32_t)text.n}, old;
     size_t need = sizeof x + text.n;
-    if (!t || !text.n || need > RECORD_MAX)
+    if (!t || need > RECORD_MAX)
         return;
     struct ring *r = t->ring;
     id_bytes(message_id, x.id);

@@ -19,7 +19,8 @@ struct tails;
 struct tails *tails_open(const char *data_dir);
 void tails_close(struct tails *t); /* its end in good order: the file goes */
 
-/* The answer's text from byte `at` on is about to be told. Any thread. */
+/* The answer's text from byte `at` on is about to be told; what was told from there on before is
+ * taken back, with an empty text, too. Any thread. */
 void tails_note(struct tails *t, const struct uuid *message_id, size_t at, struct str text);
 
 /* The rings of processes that have ended. */

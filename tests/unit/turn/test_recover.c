@@ -1,5 +1,10 @@
 /* Answers of a process that died: taken up, gone on with from the stored text, and attached to as
  * if nothing had happened. The dead process is a `turns` whose loop was taken away. */
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "turn/turn_internal.h"
 #include "unit/turn/bench_turn.h"
 
@@ -235,6 +240,93 @@ static void recover_of_a_deleted_conversation_ends(void **state) {
     end(&b, t);
 }
 
+/* A process that was killed had told more of the answer than is stored. */
+static void leave_tail(const struct bench *b, const struct uuid *message, const char *text) {
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct tails *t = tails_open(b->folder);
+        tails_note(t, message, strlen("Hello "), str_from(text));
+        raise(t ? SIGKILL : SIGABRT);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+/* The same by a stream, of which everything behind "Hello th" was taken back. */
+static void leave_what_was_taken_back(const struct bench *b, const struct uuid *message,
+                                      bool in_order) {
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct turns_options o = {.data_dir = b->folder};
+        struct turns *t;
+        struct stream *s;
+        if (turns_new(&o, &t, NULL) || !(s = stream_new(t, &b->user, message, NULL)))
+            _exit(3);
+        buf_adds(&s->text, STR("Hello there"));
+        stream_publish_text(s, false);
+        if (!in_order)
+            stream_take_back(s, strlen("Hello th"));
+        else if (!stream_cut(s, strlen("Hello th")))
+            _exit(3);
+        raise(SIGKILL);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void rise_with_tails(struct bench *b, struct turns **ret) {
+    struct turns_options o = {.store = b->store, .upstream = b->upstream, .data_dir = b->folder};
+    struct errinfo ei;
+    int64_t n = -1, given_up = -1;
+    assert_int_equal(turns_new(&o, ret, &ei), ERR_OK);
+    assert_int_equal(turns_recover(*ret, &n, &given_up, &ei), ERR_OK);
+    assert_int_equal(n, 1);
+}
+
+static void recover_of_a_store_that_cannot_write_does_without_what_was_told(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s;
+    struct turns *t, *later;
+    struct rlimit old;
+    if (access("/dev/shm", W_OK))
+        skip();
+    die(&b, &s);
+    leave_tail(&b, &s.message_id, "there");
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    const struct rlimit none = {0, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    rise_with_tails(&b, &t);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_stored_text(bench_stored(&b, &s.message_id).m.content, "Hello ");
+    rise_with_tails(&b, &later);
+    assert_stored_text(bench_stored(&b, &s.message_id).m.content, "Hello there");
+    assert_null(former_tails_open(b.folder));
+    dead[n_dead++] = t;
+    seen_deinit(&s);
+    end(&b, later);
+}
+
+static void recover_does_not_bring_back_what_was_taken_back(void **state) {
+    (void)state;
+    if (access("/dev/shm", W_OK))
+        skip();
+    for (int in_order = 0; in_order < 2; in_order++) {
+        struct bench b;
+        struct seen s;
+        struct turns *t;
+        die(&b, &s);
+        leave_what_was_taken_back(&b, &s.message_id, in_order);
+        rise_with_tails(&b, &t);
+        assert_stored_text(bench_stored(&b, &s.message_id).m.content, "Hello th");
+        seen_deinit(&s);
+        end(&b, t);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recover_goes_on_from_every_event),
@@ -243,6 +335,8 @@ int main(void) {
         cmocka_unit_test(recover_attach_before_it_says_to_ask_again),
         cmocka_unit_test(recover_stop_while_it_waits_stops_it),
         cmocka_unit_test(recover_of_a_deleted_conversation_ends),
+        cmocka_unit_test(recover_does_not_bring_back_what_was_taken_back),
+        cmocka_unit_test(recover_of_a_store_that_cannot_write_does_without_what_was_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

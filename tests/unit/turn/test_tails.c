@@ -63,6 +63,8 @@ static void two_answers(struct tails *t) {
     note(t, 2, 13, " more");
     note(t, 1, 8, "two");
     note(t, 1, 4, "or "); /* taken back */
+    note(t, 4, 0, "Kept, not this");
+    note(t, 4, 4, ""); /* nothing came instead */
 }
 
 static void tails_goOnBehindWhatIsStored(void **state) {
@@ -79,6 +81,7 @@ static void tails_goOnBehindWhatIsStored(void **state) {
     expect_text(f, 2, "0123456789te", "0123456789ten more");
     expect_text(f, 2, "012345678", "012345678"); /* a gap */
     expect_text(f, 3, "none", "none");
+    expect_text(f, 4, "Ke", "Kept");
     former_tails_close(f, false);
     f = former_tails_open(dir); /* not used: still there */
     assert_non_null(f);
