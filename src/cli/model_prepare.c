@@ -156,9 +156,32 @@ enum err model_record(const struct models *m, const struct model_record *r, stru
     return e;
 }
 
+/* What an earlier version set up stays in use until the new weights are known to be right, beside
+ * it. */
+static enum err prepare_beside(const struct models *m, const struct model *model,
+                               const char *incoming, const char *form, struct errinfo *ei) {
+    char name[PATH_MAX], out[PATH_MAX], fresh[PATH_MAX], hex[65];
+    snprintf(name, sizeof name, "%s.%s.gguf.new", model->name, form);
+    enum err e = path_join(fresh, m->dir, name, ei);
+    name[strlen(name) - strlen(".new")] = 0;
+    e = e ? e : path_join(out, m->dir, name, ei);
+    if (e)
+        return e;
+    e = prepare(m, model, incoming, form, fresh, ei);
+    e = e ? e : check_prepared(m, model, fresh, hex, ei);
+    if (!e && rename(fresh, out) != 0)
+        e = file_errno(ei, "rename", fresh);
+    (void)unlink(fresh); /* also when both are names of one file, and renaming did nothing */
+    if (e)
+        return e;
+    const struct model_record r = {
+        model->name, form, name, hex, model->files[model->n_files - 1].sha256, "", file_bytes(out)};
+    return model_record(m, &r, ei);
+}
+
 static enum err fetch_and_prepare(const struct models *m, const struct model *model,
                                   struct errinfo *ei) {
-    char name[PATH_MAX], out[PATH_MAX], incoming[PATH_MAX], hex[65], form[32];
+    char incoming[PATH_MAX], form[32];
     enum err e = path_incoming(incoming, m->dir, model, NULL, ei);
     e = e ? e : check_room(m, model, ei);
     e = e ? e : model_fetch(m, model, ei);
@@ -166,19 +189,9 @@ static enum err fetch_and_prepare(const struct models *m, const struct model *mo
         return e;
     models_note(m, "%s: fetched and verified", model->name);
     choose_form(m, model, incoming, form);
-    snprintf(name, sizeof name, "%s.%s.gguf", model->name, form);
-    e = path_join(out, m->dir, name, ei);
-    e = e ? e : prepare(m, model, incoming, form, out, ei);
+    e = prepare_beside(m, model, incoming, form, ei);
     if (e)
         return e;
-    e = check_prepared(m, model, out, hex, ei);
-    const struct model_record r = {
-        model->name, form, name, hex, model->files[model->n_files - 1].sha256, "", file_bytes(out)};
-    e = e ? e : model_record(m, &r, ei);
-    if (e) {
-        (void)unlink(out);
-        return e;
-    }
     folder_remove(incoming);
     models_note(m, "%s: ready as %s", model->name, form);
     return ERR_OK;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/crypto.h"
@@ -272,6 +273,52 @@ static void model_of_an_earlier_version_runs_and_is_set_up_again_by_the_next_pul
     catalogue_deinit(&c);
 }
 
+/* A Python that converts by copying the file that PARLEY_TEST_CONVERTED names. */
+static void convert_by_copying(const char *converted) {
+    char python[PATH_MAX];
+    write_file("python", "#!/bin/sh\nexec cp \"$PARLEY_TEST_CONVERTED\" \"$4\"\n");
+    snprintf(python, sizeof python, "%s/python", dir);
+    assert_int_equal(0, chmod(python, 0755));
+    assert_int_equal(0, setenv("PARLEY_PYTHON", python, 1));
+    assert_int_equal(0, setenv("PARLEY_TEST_CONVERTED", converted, 1));
+}
+
+static void model_in_use_outlives_being_set_up_again_in_vain(void **state) {
+    (void)state;
+    char converted[PATH_MAX], fresh[PATH_MAX], published[65], hex[65];
+    struct model_installed i;
+    struct errinfo ei = {0};
+    write_gguf("converted", converted);
+    convert_by_copying(converted);
+    assert_int_equal(ERR_OK, file_sha256(&models, converted, hex, NULL));
+    write_file("w", "abc");
+    snprintf(fresh, sizeof fresh, "%s/w", dir);
+    assert_int_equal(ERR_OK, file_sha256(&models, fresh, published, NULL));
+    const struct model_file w = {"w", published, 3};
+    struct model m = all[2];
+    m.files = &w;
+    m.convert = CONVERT_MINILM;
+    m.prepared_sha256 = published; /* which is not what the conversion gives */
+    const struct models with = {.dir = dir, .from = dir};
+    write_file("emb.Q8_0.gguf", "abc");
+    write_file("emb.json", "{\"name\":\"emb\",\"form\":\"Q8_0\",\"file\":\"emb.Q8_0.gguf\","
+                           "\"size\":3,\"sha256\":\"" SHA "\"}");
+    assert_int_equal(ERR_CORRUPT, model_pull(&with, &m, &ei));
+    assert_non_null(strstr(ei.message, "as prepared has SHA-256"));
+    assert_int_equal(ERR_OK, model_installed_get(dir, "emb", &i, NULL));
+    assert_int_equal(3, file_bytes(i.path));
+    snprintf(fresh, sizeof fresh, "%s/emb.Q8_0.gguf.new", dir);
+    assert_true(file_bytes(fresh) < 0);
+    m.prepared_sha256 = hex;
+    assert_int_equal(ERR_OK, model_pull(&with, &m, NULL));
+    assert_int_equal(ERR_OK, model_installed_get(dir, "emb", &i, NULL));
+    assert_string_equal(hex, i.sha256);
+    assert_int_equal(file_bytes(converted), file_bytes(i.path));
+    assert_true(file_bytes(fresh) < 0);
+    unsetenv("PARLEY_PYTHON");
+    unsetenv("PARLEY_TEST_CONVERTED");
+}
+
 static void disowned_model_is_set_up_again_by_the_next_pull(void **state) {
     (void)state;
     struct model_installed i;
@@ -307,6 +354,7 @@ int main(void) {
         T(damaged_embedding_model_leaves_chat_and_says_so),
         T(embedding_model_that_was_set_up_is_used_without_being_chosen),
         T(model_of_an_earlier_version_runs_and_is_set_up_again_by_the_next_pull),
+        T(model_in_use_outlives_being_set_up_again_in_vain),
         T(disowned_model_is_set_up_again_by_the_next_pull),
         T(model_that_is_not_set_up_says_what_to_do),
     };
