@@ -3,7 +3,7 @@
 
 MODEL_FOLDER holds config.json, vocab.txt and model.safetensors as published. DELTAS (data/safety/encoder.safetensors) are low-rank
 changes to its dense layers that the guard learnt and that leave the embeddings where they were; the file then says so, and the
-engine hands out what its layers say (src/engine/llama_layers.h). Matrices become Q8_0 (32 numbers
+engine hands out what its layers say (src/base/layers_of.h). Matrices become Q8_0 (32 numbers
 share a scale; the embeddings stay within 0.003 cosine of the original), everything else stays F32. The output
 depends on the input only, byte for byte. Runs under the packages of tools/requirements.txt; `parley model pull`
 calls it with the copy that is embedded in the program.
@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import safe_open
 
 NAME = "all-MiniLM-L6-v2"
-LAYERS_KEY, LAYERS_OF = "parley.layers", "parley-guard-6"  # whose deltas are merged (src/engine/llama_layers.h)
+LAYERS_KEY, LAYERS_OF = "parley.layers", "parley-guard-6"  # whose deltas are merged (src/base/layers_of.h)
 
 # WordPiece's own tokens, at these places in the published vocab.txt.
 SPECIAL_TOKENS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}

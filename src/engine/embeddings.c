@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/crypto.h"
+#include "base/layers_of.h"
 #include "engine/engine_internal.h"
 #include "engine/render.h"
 
@@ -95,12 +96,16 @@ static void add_numbers(struct buf *out, bool base64, const float *v, int n) {
     buf_addc(out, ']');
 }
 
+static bool has_layers(const struct embedding *e, const struct model_info *m) {
+    return e->request.layers && m->layer_numbers > 0;
+}
+
 static void add_vector(struct buf *out, const struct embedding *e, float *v) {
     const struct model_info *m = &e->work.engine->embedding->info;
     if (e->dimensions < m->dimensions)
         shorten(v, e->dimensions);
     add_numbers(out, e->request.base64, v, e->dimensions);
-    if (e->request.layers && m->layer_numbers) {
+    if (has_layers(e, m)) {
         buf_addz(out, ",\"layers\":");
         add_numbers(out, e->request.base64, v + m->dimensions, m->layer_numbers);
     }
@@ -118,7 +123,10 @@ static void write_answer(struct texts_work *w) {
     }
     buf_addz(out, "],\"model\":\"");
     buf_add_json(out, str_from(en->o->embedding_name));
-    buf_addf(out, "\",\"usage\":{\"prompt_tokens\":%d,\"total_tokens\":%d}}", e->tokens, e->tokens);
+    buf_addc(out, '"');
+    if (has_layers(e, &en->embedding->info))
+        buf_addz(out, ",\"layers_of\":\"" LAYERS_OF "\"");
+    buf_addf(out, ",\"usage\":{\"prompt_tokens\":%d,\"total_tokens\":%d}}", e->tokens, e->tokens);
     e->err = buf_err(out);
 }
 

@@ -8,10 +8,12 @@
 #include <ggml-backend.h>
 #include <ggml.h>
 
+#include "base/layers_of.h"
+
 #define NUMBERS_MAX 8192 /* of one text */
 
 size_t llama_layers_of(const char *architecture, const char *of, int layers, int width) {
-    if (strcmp(architecture, "bert") != 0 || strcmp(of, LLAMA_LAYERS_OF) != 0 || layers < 2 ||
+    if (strcmp(architecture, "bert") != 0 || strcmp(of, LAYERS_OF) != 0 || layers < 2 ||
         width < 1 || (int64_t)(layers - 1) * width > NUMBERS_MAX)
         return 0;
     return (size_t)(layers - 1);

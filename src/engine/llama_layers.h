@@ -25,15 +25,9 @@ struct llama_layers {
     size_t seen; /* layers that came */
 };
 
-/* What the weights' metadata must say, so that the classifier understands the layers: whose deltas
- * were merged when they were prepared (tools/minilm_to_gguf.py). */
-#define LLAMA_LAYERS_KEY "parley.layers"
-#define LLAMA_LAYERS_OF  "parley-guard-6"
-
-/* How many layers of a model are read: all but the first of a BERT whose metadata say
- * LLAMA_LAYERS_OF
- * (`of`; "" = nothing); none of others, or when that is more numbers than a caller could want of a
- * text. */
+/* How many layers of a model are read: all but the first of a BERT whose metadata say LAYERS_OF
+ * (base/layers_of.h; `of`; "" = nothing); none of others, or when that is more numbers than a
+ * caller could want of a text. */
 size_t llama_layers_of(const char *architecture, const char *of, int layers, int width);
 
 /* For llama_context_params.cb_eval; ctx is a struct llama_layers. */

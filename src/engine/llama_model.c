@@ -21,6 +21,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/layers_of.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "engine/chat_template.h"
@@ -729,7 +730,7 @@ static const char *token_text(const struct llama_weights *w, llama_token token) 
 static void know_layers(struct llama_weights *w, const struct gguf_header *h) {
     int width = llama_model_n_embd(w->model);
     char of[64] = "";
-    if (llama_model_meta_val_str(w->model, LLAMA_LAYERS_KEY, of, sizeof of) < 0)
+    if (llama_model_meta_val_str(w->model, LAYERS_OF_KEY, of, sizeof of) < 0)
         of[0] = 0;
     w->layers.width = (size_t)width;
     w->layers.n = llama_layers_of(h->architecture, of, llama_model_n_layer(w->model), width);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "base/layers_of.h"
 
 #define DEADLINE_MAX_MS 86400000
 
@@ -422,7 +423,7 @@ static enum err get_inputs(const json_val *root, struct arena *a, struct embed_r
 enum err embed_request_parse(struct str body, struct arena *a, struct embed_request *ret,
                              struct errinfo *ei) {
     struct embed_request r = {0};
-    struct str format = STR_NULL;
+    struct str format = STR_NULL, layers_of = STR_NULL;
     yyjson_doc *doc;
     enum err e = parse_object(body, &doc, ei);
     if (e)
@@ -445,7 +446,8 @@ enum err embed_request_parse(struct str body, struct arena *a, struct embed_requ
     if (!e && parley)
         e = get_bool(parley, "background", &r.background, ei);
     if (!e && parley)
-        e = get_bool(parley, "layers", &r.layers, ei);
+        e = get_string(parley, "layers_of", a, &layers_of, ei);
+    r.layers = str_eqz(layers_of, LAYERS_OF);
     if (!e)
         *ret = r;
     yyjson_doc_free(doc);

@@ -48,7 +48,9 @@ struct embed_request {
     bool base64;
     int dimensions;  /* 0 = all */
     bool background; /* "parley": {"background": true} */
-    bool layers;     /* "parley": {"layers": true}: those of model_info.layer_numbers, too */
+    /* "parley": {"layers_of": LAYERS_OF}: those of model_info.layer_numbers, too. Another name asks
+     * for what is not here, and nothing is added. */
+    bool layers;
 };
 enum err embed_request_parse(struct str body, struct arena *a, struct embed_request *ret,
                              struct errinfo *ei) ERR_CHECK;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/crypto.h"
+#include "base/layers_of.h"
 #include "upstream/upstream_internal.h"
 
 #define DIMENSIONS_MAX 8192
@@ -38,7 +39,8 @@ static enum err send_embed(struct embed *m, struct errinfo *ei) {
     buf_adds(b, buf_str(&m->tail));
     if (m->how != UPSTREAM_EMBED_PLAIN && server_is_parley(v))
         buf_addz(b, m->how == UPSTREAM_EMBED_BACKGROUND ? ",\"parley\":{\"background\":true}"
-                                                        : ",\"parley\":{\"layers\":true}");
+                                                        : ",\"parley\":{\"layers_of\":\"" LAYERS_OF
+                                                          "\"}");
     buf_addc(b, '}');
     m->looking = false;
     return call_send(&m->call, "POST", v->base_url, "/embeddings", ei);
@@ -101,6 +103,7 @@ static bool bring_to_length_1(struct rows *r, size_t at) {
 static enum err read_vectors(struct embed *m, json_val *root, struct errinfo *ei) {
     json_val *data = json_get(root, "data"), *row;
     size_t i, max, have = 0, with_layers = 0;
+    const bool understood = str_eqz(json_get_str(root, "layers_of"), LAYERS_OF);
     bool good = yyjson_arr_size(data) == m->n;
     unsigned char *seen = calloc(m->n, 1);
     if (!seen)
@@ -112,7 +115,7 @@ static enum err read_vectors(struct embed *m, json_val *root, struct errinfo *ei
                 !read_row(&m->vectors, m->n, json_get(row, "embedding"), (size_t)at) ||
                 !bring_to_length_1(&m->vectors, (size_t)at))
                 break;
-            json_val *layers = json_get(row, "layers");
+            json_val *layers = understood ? json_get(row, "layers") : NULL;
             if (layers && !read_row(&m->layers, m->n, layers, (size_t)at))
                 break;
             with_layers += layers != NULL;

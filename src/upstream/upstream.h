@@ -181,7 +181,8 @@ enum upstream_embed_how {
     UPSTREAM_EMBED_PLAIN,
     /* Our engine does it only while nobody waits for an answer, with short pieces. */
     UPSTREAM_EMBED_BACKGROUND,
-    /* Our engine adds what the layers beneath say (engine/llama_layers.h). */
+    /* Our engine adds what the layers beneath say (engine/llama_layers.h), where its weights are
+     * those that the classifier knows (base/layers_of.h). */
     UPSTREAM_EMBED_LAYERS
 };
 struct embed_result {

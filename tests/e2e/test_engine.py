@@ -16,6 +16,7 @@ from harness import BINARY, SMALL_MODEL, Client, Program, free_port, wait_for
 WINDOW = 256
 SLOTS = 2
 CHAT = "/v1/chat/completions"
+OF = {"layers_of": "parley-guard-6"}  # asks for layers, and says whose
 
 
 class Engine:
@@ -186,11 +187,14 @@ def test_layers_of_texts_come_when_they_are_asked_for_alone_and_beside_others():
         def last(texts, parley):
             status, _, text = e.client.raw("POST", "/v1/embeddings", {"model": "all-minilm-l6-v2", "input": texts, "parley": parley})
             assert status == 200, text[:300]
-            return json.loads(text)["data"][-1]
+            answer = json.loads(text)
+            assert ("layers" in answer["data"][-1]) == (answer.get("layers_of") == OF["layers_of"])
+            return answer["data"][-1]
 
         far = lambda a, b: max(abs(x - y) for x, y in zip(a, b))  # noqa: E731
-        assert "layers" not in last(["a cat"], {"layers": False})
-        alone, beside, other = (last(texts, {"layers": True}) for texts in
+        for unasked in ({}, {"layers": True}, {"layers_of": "parley-guard-5"}):  # true: versions before this one asked so
+            assert "layers" not in last(["a cat"], unasked)
+        alone, beside, other = (last(texts, OF) for texts in
                                 (["a cat"], ["interest rates rose again this week", "a cat"], ["another thing altogether"]))
         assert len(alone["layers"]) == 5 * 384 and len(alone["embedding"]) == 384
         assert far(alone["layers"], beside["layers"]) < 0.05 < far(alone["layers"], other["layers"])
@@ -210,7 +214,7 @@ def test_long_lists_of_texts_are_embedded_like_single_ones_and_capped():
         assert status == 200 and [row["index"] for row in many["data"]] == list(range(200))
         one = post("/v1/embeddings", input=texts[150])[1]["data"][0]["embedding"]
         assert max(abs(a - b) for a, b in zip(one, many["data"][150]["embedding"])) < 0.01
-        status, refused = post("/v1/embeddings", input=["cat"] * 2048, parley={"layers": True})
+        status, refused = post("/v1/embeddings", input=["cat"] * 2048, parley=OF)
         assert status == 400 and refused["error"]["param"] == "input" and "base64" in refused["error"]["message"]
         words = "a cat and a dog " * 1000
         status, counts = post("/v1/tokens/count", texts=[words, "a cat"])

@@ -177,8 +177,29 @@ static void embed_kinds_of_input_are_read(void **state) {
     assert_int_equal(r.n_inputs, 2);
     assert_int_equal(r.dimensions, 8);
     assert_false(r.layers);
-    assert_int_equal(embed("{\"input\":\"a\",\"parley\":{\"layers\":true}}", &r, &ei), ERR_OK);
-    assert_true(r.layers);
+}
+
+static void embed_layers_are_those_of_the_name_alone(void **state) {
+    static const struct {
+        const char *parley;
+        bool layers;
+    } cases[] = {
+        {"{\"layers_of\":\"parley-guard-6\"}", true},
+        {"{\"layers_of\":\"parley-guard-5\"}", false},
+        {"{\"layers_of\":\"parley-guard-60\"}", false},
+        {"{\"layers_of\":\"\"}", false},
+        {"{\"layers\":true}", false}, /* how versions before asked: for whatever there was */
+        {"{}", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct embed_request r;
+        struct errinfo ei;
+        char body[128];
+        snprintf(body, sizeof body, "{\"input\":\"a\",\"parley\":%s}", cases[i].parley);
+        assert_int_equal(embed(body, &r, &ei), ERR_OK);
+        assert_int_equal(r.layers, cases[i].layers);
+    }
 }
 
 static void embed_bad_input_is_refused(void **state) {
@@ -192,7 +213,7 @@ static void embed_bad_input_is_refused(void **state) {
         "{\"input\":[\"a\",[1]],\"encoding_format\":\"int8\"}",
         "{\"input\":{}}",
         "{\"input\":\"a\",\"dimensions\":0}",
-        "{\"input\":\"a\",\"parley\":{\"layers\":1}}",
+        "{\"input\":\"a\",\"parley\":{\"layers_of\":true}}",
     };
     struct embed_request r;
     struct errinfo ei;
@@ -218,8 +239,8 @@ int main(void) {
         TEST(chat_full_request_is_read),     TEST(chat_content_parts_are_joined),
         TEST(chat_nulls_count_as_absent),    TEST(chat_bad_fields_are_refused_by_name),
         TEST(chat_bad_messages_are_refused), TEST(chat_continue_with_partial_answer_is_read),
-        TEST(embed_kinds_of_input_are_read), TEST(embed_bad_input_is_refused),
-        TEST(count_texts_are_read),
+        TEST(embed_kinds_of_input_are_read), TEST(embed_layers_are_those_of_the_name_alone),
+        TEST(embed_bad_input_is_refused),    TEST(count_texts_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,8 +45,9 @@ struct mock {
     char *asked[MOCK_ASKED_MAX]; /* bodies of chat requests, owned */
     int n_asked, n_counts, n_models, n_gone, n_embeds;
     enum { EMBED_BASE64, EMBED_REVERSED, EMBED_BROKEN } embed_form;
-    bool layers_missing; /* of the last text */
-    bool hold_embeds;    /* the next request for embeddings waits for mock_release_embed() */
+    bool layers_missing;   /* of the last text */
+    const char *layers_of; /* whose they are, as the answer says; NULL = it does not */
+    bool hold_embeds;      /* the next request for embeddings waits for mock_release_embed() */
     struct http_request *held_embed;
     char embed_body[512];      /* of the last request for embeddings */
     const char *embed_refused; /* a request for embeddings that has this gets 400 */
@@ -189,8 +190,8 @@ static inline void mock_count(struct mock *m, struct http_request *r) {
 }
 
 /* A vector of three numbers for each text: its length, 1, 0. The second form of embed_form gives
- * lists, the last one in reverse order. Asked for layers, it adds two numbers: the length, -1; the
- * last text has none with layers_missing. */
+ * lists, the last one in reverse order. Asked for layers, it adds two numbers: the length, -1, and
+ * layers_of; the last text has none with layers_missing. */
 static inline void mock_embed_gone(void *ctx) {
     ((struct mock *)ctx)->held_embed = NULL;
 }
@@ -216,7 +217,7 @@ static inline void mock_embed(struct mock *m, struct http_request *r) {
     assert_int_equal(json_parse(http_body(r), &doc, NULL), ERR_OK);
     json_val *input = json_get(yyjson_doc_get_root(doc), "input");
     size_t n = yyjson_arr_size(input);
-    bool layers = str_find(http_body(r), STR("\"layers\":true")) != SIZE_MAX;
+    bool layers = str_find(http_body(r), STR("\"layers_of\":")) != SIZE_MAX;
     buf_init(&b, 1 << 20);
     buf_addz(&b, "{\"model\":\"mock-embedding\",\"data\":[");
     for (size_t k = 0; k < n; k++) {
@@ -234,7 +235,10 @@ static inline void mock_embed(struct mock *m, struct http_request *r) {
             buf_addf(&b, ",\"layers\":[%g,-1]", v[0]);
         buf_addc(&b, '}');
     }
-    buf_addz(&b, "]}");
+    buf_addc(&b, ']');
+    if (layers && m->layers_of)
+        buf_addf(&b, ",\"layers_of\":\"%s\"", m->layers_of);
+    buf_addc(&b, '}');
     yyjson_doc_free(doc);
     http_reply(r, 200, "application/json",
                m->embed_form == EMBED_BROKEN ? STR("{\"data\":[]}") : buf_str(&b));

@@ -105,16 +105,30 @@ static void embed_layers_come_with_their_vectors(void **state) {
     assert_int_equal(b->layer_numbers, 0);
     assert_null(strstr(b->mock.embed_body, "layers"));
     b->mock.embed_form = EMBED_REVERSED;
+    b->mock.layers_of = "parley-guard-6";
     embed(b, UPSTREAM_EMBED_LAYERS);
+    assert_non_null(strstr(b->mock.embed_body, "\"parley\":{\"layers_of\":\"parley-guard-6\"}"));
     check_rows(b);
     assert_int_equal(b->layer_numbers, 2);
     const float want[] = {3, -1, 5, -1}; /* as they are */
     assert_memory_equal(b->layers, want, sizeof want);
 }
 
+static void embed_layers_of_other_weights_are_not_read(void **state) {
+    struct bench *b = *state;
+    static const char *const others[] = {NULL, "parley-guard-5", "parley-guard-60", ""};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        b->mock.layers_of = others[i]; /* NULL = an engine that does not say */
+        embed(b, UPSTREAM_EMBED_LAYERS);
+        check_rows(b);
+        assert_int_equal(b->layer_numbers, 0);
+    }
+}
+
 static void embed_layers_of_some_texts_are_the_servers_fault(void **state) {
     struct bench *b = *state;
     b->mock.layers_missing = true;
+    b->mock.layers_of = "parley-guard-6";
     embed(b, UPSTREAM_EMBED_LAYERS);
     assert_int_equal(b->err, ERR_UPSTREAM);
 }
@@ -154,6 +168,7 @@ int main(void) {
         TEST(embed_base64_gives_unit_rows_in_order),
         TEST(embed_lists_out_of_order_are_put_in_order),
         TEST(embed_layers_come_with_their_vectors),
+        TEST(embed_layers_of_other_weights_are_not_read),
         TEST(embed_layers_of_some_texts_are_the_servers_fault),
         TEST(embed_missing_rows_are_the_servers_fault),
         TEST(embed_without_such_a_model_says_so),
