@@ -13,15 +13,16 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/crypto.h"
 
 #define FOLDER     "/dev/shm"
-#define MAGIC      "PARLEYT1"
+#define MAGIC      "PARLEYT2"
 #define RING       ((uint64_t)8 << 20) /* some seconds of thousands of answers */
 #define RECORD_MAX (RING / 16)
 #define FORMER_MAX 16
 #define ID_BYTES   16
-#define NAME_SIZE  96
+#define NAME_SIZE  128
 
 struct record { /* then n bytes of text */
     unsigned char id[ID_BYTES];
@@ -30,6 +31,7 @@ struct record { /* then n bytes of text */
 
 struct ring {
     char magic[8];
+    int64_t begun_ns; /* by clock_mono_ns(), which goes on as long as /dev/shm does */
     /* Bytes that were ever written, and those of them that were written over. */
     _Atomic uint64_t head, tail;
     unsigned char bytes[RING];
@@ -39,7 +41,7 @@ struct tails {
     pthread_mutex_t lock; /* of who writes */
     struct ring *ring;    /* owned */
     int fd;               /* owned; locked while the process lives */
-    char name[NAME_SIZE];
+    char name[NAME_SIZE + 32];
 };
 
 struct place { /* of a record in its ring */
@@ -60,11 +62,15 @@ struct former_tails {
 
 /* ---- the files ---- */
 
+/* The folder itself, too: in containers that share /dev/shm each may call its own the same. */
 static void prefix_of(const char *data_dir, char out[NAME_SIZE]) {
+    struct stat st = {0};
     char hex[SHA256_HEX_LEN + 1], *whole = realpath(data_dir, NULL);
     sha256_hex(str_from(whole ? whole : data_dir), hex);
     free(whole);
-    snprintf(out, NAME_SIZE, "parley-%u-%.16s-answers-", (unsigned)geteuid(), hex);
+    (void)stat(data_dir, &st);
+    snprintf(out, NAME_SIZE, "parley-%u-%.16s-answers-%llx-%llx-", (unsigned)geteuid(), hex,
+             (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
 }
 
 static void give_up(struct tails *t) {
@@ -91,19 +97,23 @@ static struct tails *open_ring(const char *name, bool made) {
     pthread_mutex_init(&t->lock, NULL);
     snprintf(t->name, sizeof t->name, "/%s", name);
     t->fd = shm_open(t->name, O_RDWR | O_CLOEXEC | (made ? O_CREAT | O_EXCL : 0), 0600);
-    bool good = t->fd >= 0 && is_ours(t->fd) && flock(t->fd, LOCK_EX | LOCK_NB) == 0;
+    bool free_ours = t->fd >= 0 && is_ours(t->fd) && flock(t->fd, LOCK_EX | LOCK_NB) == 0;
+    bool good = free_ours;
     if (good && made)
         good = posix_fallocate(t->fd, 0, (off_t)sizeof *t->ring) == 0;
-    good = good && fstat(t->fd, &st) == 0 && (size_t)st.st_size == sizeof *t->ring;
+    bool has_size = good && fstat(t->fd, &st) == 0 && (size_t)st.st_size == sizeof *t->ring;
+    good = good && has_size;
     void *p = good ? mmap(NULL, sizeof *t->ring, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, 0)
                    : MAP_FAILED;
     if (p != MAP_FAILED) {
         t->ring = p;
-        if (made)
+        if (made) {
+            t->ring->begun_ns = clock_mono_ns();
             memcpy(t->ring->magic, MAGIC, sizeof t->ring->magic);
+        }
         return t;
     }
-    if (made && t->fd >= 0)
+    if ((made && t->fd >= 0) || (free_ours && !has_size)) /* its process died making it */
         shm_unlink(t->name);
     give_up(t);
     return NULL;
@@ -126,12 +136,13 @@ static size_t each_file(const char *prefix, void (*fn)(void *ctx, const char *na
 }
 
 struct tails *tails_open(const char *data_dir) {
-    char prefix[NAME_SIZE], name[NAME_SIZE + 16];
+    char prefix[NAME_SIZE], name[NAME_SIZE + 32];
+    uint64_t random;
     prefix_of(data_dir, prefix);
     if (each_file(prefix, NULL, NULL) >= FORMER_MAX) /* they cannot be stored, it seems */
         return NULL;
-    snprintf(name, sizeof name, "%s%d", prefix, (int)getpid());
-    shm_unlink(name); /* of a process that had our number, and was taken up long ago */
+    crypto_random(&random, sizeof random);
+    snprintf(name, sizeof name, "%s%016llx", prefix, (unsigned long long)random);
     return open_ring(name, true);
 }
 
@@ -219,7 +230,7 @@ static size_t walk(const struct ring *r, struct place *out) {
 static void take(void *ctx, const char *name) {
     struct former_tails *all = ctx;
     struct former f = {.tails = all->n < FORMER_MAX ? open_ring(name, false) : NULL};
-    if (!f.tails) /* its process lives */
+    if (!f.tails) /* its process lives, or it was none and is gone */
         return;
     const struct ring *r = f.tails->ring;
     f.n = memcmp(r->magic, MAGIC, sizeof r->magic) == 0 ? walk(r, NULL) : 0;
@@ -234,14 +245,22 @@ static void take(void *ctx, const char *name) {
     all->list[all->n++] = f;
 }
 
+static int by_beginning(const void *a, const void *b) {
+    int64_t x = ((const struct former *)a)->tails->ring->begun_ns;
+    int64_t y = ((const struct former *)b)->tails->ring->begun_ns;
+    return x < y ? -1 : x > y;
+}
+
 struct former_tails *former_tails_open(const char *data_dir) {
     char prefix[NAME_SIZE];
     struct former_tails *f = calloc(1, sizeof *f);
     prefix_of(data_dir, prefix);
     if (f)
         (void)each_file(prefix, take, f);
-    if (f && f->n)
+    if (f && f->n) {
+        qsort(f->list, f->n, sizeof *f->list, by_beginning);
         return f;
+    }
     free(f);
     return NULL;
 }

@@ -1,9 +1,9 @@
 /* What readers have seen of running answers, in memory that outlives the process: a killed server's
  * successor goes on behind the last word that anybody saw, not behind the last checkpoint.
  *
- * It is a ring in a file in /dev/shm that bears the name of the data directory and the number of
- * the process, and ends with its orderly end. A process may die at any moment: a record counts once
- * `head` is behind it. It is no store: power takes it, and the oldest records make room. */
+ * It is a ring in a file in /dev/shm that bears the name of the data directory and a random
+ * number, and ends with the process's orderly end. A process may die at any moment: a record counts
+ * once `head` is behind it. It is no store: power takes it, and the oldest records make room. */
 #pragma once
 
 #include <stddef.h>

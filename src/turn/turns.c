@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "turn/turn_internal.h"
 
@@ -31,6 +32,8 @@ enum err turns_new(const struct turns_options *o, struct turns **ret, struct err
     hub_init(&t->hub);
     if (o->data_dir)
         t->tails = tails_open(o->data_dir);
+    if (o->data_dir && !t->tails) /* a kill takes answers back to their last checkpoint */
+        log_event(LOG_WARN, "turn.no_tails", LF_Z("folder", "/dev/shm"));
     *ret = t;
     return ERR_OK;
 }

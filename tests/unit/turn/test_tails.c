@@ -1,4 +1,6 @@
 /* What readers saw of answers, found by the process that comes after a killed one. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -6,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,6 +130,63 @@ static void tails_ofALivingProcessAreNotTaken(void **state) {
     expect_text(NULL, 1, "as it is", "as it is");
 }
 
+/* The files that are there for dir; name, if not NULL, gets one's. */
+static int files(char name[256]) {
+    char hex[SHA256_HEX_LEN + 1], prefix[64];
+    DIR *d = opendir("/dev/shm");
+    int n = 0;
+    sha256_hex(str_from(dir), hex);
+    snprintf(prefix, sizeof prefix, "parley-%u-%.16s-answers-", (unsigned)geteuid(), hex);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        if (strncmp(e->d_name, prefix, strlen(prefix)) != 0)
+            continue;
+        n++;
+        if (name)
+            snprintf(name, 256, "/%.254s", e->d_name);
+    }
+    closedir(d);
+    return n;
+}
+
+/* As processes in containers, which all have the same number. */
+static void three_with_one_number(struct tails *t) {
+    struct tails *second = tails_open(dir), *third = tails_open(dir);
+    note(t, 1, 0, "One ");
+    note(second, 1, 4, "two ");
+    note(third, 1, 8, "three");
+}
+
+static void tails_ofSeveralAreReadInTheOrderOfTheirBeginning(void **state) {
+    (void)state;
+    die(three_with_one_number);
+    assert_int_equal(files(NULL), 3);
+    struct former_tails *f = former_tails_open(dir);
+    assert_non_null(f);
+    expect_text(f, 1, "", "One two three");
+    former_tails_close(f, true);
+    assert_int_equal(files(NULL), 0);
+}
+
+static void tails_ofAProcessThatDiedMakingThemGo(void **state) {
+    char name[256];
+    (void)state;
+    die(two_answers);
+    assert_int_equal(files(name), 1);
+    for (int i = 0; i < 20; i++) { /* more than are read */
+        snprintf(name + strlen(name) - 2, 3, "%02d", i);
+        int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+        if (fd >= 0)
+            close(fd);
+    }
+    assert_true(files(NULL) > 16);
+    struct former_tails *f = former_tails_open(dir);
+    assert_non_null(f);
+    expect_text(f, 2, "0123456789", "0123456789ten more");
+    former_tails_close(f, true);
+    assert_int_equal(files(NULL), 0);
+}
+
 static int begin(void **state) {
     (void)state;
     snprintf(dir, sizeof dir, "/tmp/parley-tails-XXXXXX");
@@ -147,6 +207,8 @@ int main(void) {
         cmocka_unit_test(tails_goOnBehindWhatIsStored),
         cmocka_unit_test(tails_newestAreKeptWhenTheRingIsFull),
         cmocka_unit_test(tails_ofALivingProcessAreNotTaken),
+        cmocka_unit_test(tails_ofSeveralAreReadInTheOrderOfTheirBeginning),
+        cmocka_unit_test(tails_ofAProcessThatDiedMakingThemGo),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
