@@ -18,6 +18,7 @@ namespace {
 
 constexpr int64_t WIDTH_MAX = 256;            /* of a head */
 constexpr int64_t VALUES_MAX = 2 << 20;       /* of a head, as floats in a thread's own space */
+constexpr size_t WORK_MAX = (size_t)64 << 20; /* bytes of all threads: past it the library's */
 constexpr int64_t CELLS_EACH = 64;            /* that a thread takes at a time */
 constexpr int64_t ROWS_EACH = 24;             /* queries that it takes at a time */
 constexpr int64_t SOFT_MAX_STEP = 16;         /* that ggml's exponentials are computed in */
@@ -120,8 +121,15 @@ class mixture : public ggml::cpu::tensor_traits {
         return (size_t)op->src[0]->ne[0] * ((size_t)op->src[0]->ne[1] + kernel->queries);
     }
 
+    static size_t all_spaces(int n_threads, const ggml_tensor *op) {
+        return ALIGN + sizeof(float) * (size_t)n_threads * space_size(op);
+    }
+
     bool work_size(int n_threads, const ggml_tensor *op, size_t &size) override {
-        size = ALIGN + sizeof(float) * (size_t)n_threads * space_size(op);
+        const size_t ours = all_spaces(n_threads, op);
+        if (ours > WORK_MAX)
+            return false;
+        size = ours;
         return true;
     }
 
@@ -170,6 +178,8 @@ class mixture : public ggml::cpu::tensor_traits {
 
     bool compute_forward(ggml_compute_params *p, ggml_tensor *op) override {
         const ggml_tensor *v = op->src[0], *x = op->src[1];
+        if (p->wsize < all_spaces(p->nth, op))
+            return false; /* the same for all threads */
         const int64_t rows = x->ne[2] / v->ne[2] * x->ne[1];
         const int64_t chunks = (rows + ROWS_EACH - 1) / ROWS_EACH;
         float *values = work_of(p) + (size_t)p->ith * space_size(op);
