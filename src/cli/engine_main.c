@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "cli/models.h"
 #include "engine/engine.h"
@@ -105,6 +106,22 @@ static enum err listen_alone(struct engine_options *o, int *ret_fd, struct errin
     return ERR_OK;
 }
 
+/* The guard reads less of a text with weights that were prepared before its classifier. */
+static void warn_of_outdated(const char *dir, const char *name, const char *path) {
+    struct catalogue c;
+    struct model_installed i;
+    char run[256];
+    if (!name || !path || catalogue_builtin(&c, NULL))
+        return;
+    const struct model *m = catalogue_find(&c, str_from(name));
+    if (m && model_installed_get(dir, m->name, &i, NULL) == ERR_OK && strcmp(i.path, path) == 0 &&
+        model_outdated(m, &i)) {
+        snprintf(run, sizeof run, "parley model pull %s", m->name);
+        log_event(LOG_WARN, "model.outdated", LF_Z("model", m->name), LF_Z("run", run));
+    }
+    catalogue_deinit(&c);
+}
+
 static enum err serve(const struct args *a, const struct config *c, struct errinfo *ei) {
     struct supervisor_link link;
     supervisor_link_get(&link);
@@ -123,7 +140,7 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
         .deadline_ms = (int)c->engine_deadline_ms,
         .leave_signal = SUPERVISOR_LEAVE_SIGNAL,
         .listen_when_loaded = link.before_pid > 0,
-        .hurries = link.start > 1,
+        .hurries = link.start > 1 && link.before_pid == 0, /* not at an upgrade */
         .on_loaded = say_loaded,
         .on_beat = say_alive,
         .ctx = &link,
@@ -140,6 +157,7 @@ static enum err serve(const struct args *a, const struct config *c, struct errin
     if (!e) {
         o.api_key = key[0] ? key : NULL;
         o.rates_path = rates_path(c, o.chat_path, rates, sizeof rates);
+        warn_of_outdated(c->models_dir, o.embedding_name, o.embedding_path);
         models_added(c->models_dir, add_adapter, adapters);
         o.adapters = adapters->list;
         o.n_adapters = o.chat_path ? adapters->n : 0;
