@@ -147,9 +147,9 @@ struct call {
     json_val *body;       /* its root, an object that passed the schema */
     /* A POST with an Idempotency-Key: SHA-256 in hex of the key and of the whole request. */
     struct str key_hash, request_hash; /* key_hash STR_NULL: no key */
-    struct str
-        former_hash;       /* as request_hash was made before the key went into it: rows of an
-                            * older version are there for a day after an upgrade; of a small body */
+    /* As request_hash was made before the key went into it: rows of an older version are there for
+     * a day after an upgrade. Of a small body. */
+    struct str former_hash;
     struct str unhashed;   /* what of a large body is not in request_hash yet; in the arena */
     bool replayed;         /* the answer is the one that was given before */
     struct uuid replay_id; /* of a turn: the answer that was made then */

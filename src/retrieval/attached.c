@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "retrieval/excerpt.h"
+#include "retrieval/retrieval_internal.h"
 
 bool attached_has(const struct retrieval_request *q, const struct uuid *doc) {
     for (size_t i = 0; i < q->n_attached; i++)
@@ -48,28 +49,6 @@ static enum err read_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     return ERR_OK;
 }
 
-static void fill(struct retrieval_hit *to, const struct chunk_hit *h, int rank) {
-    *to = (struct retrieval_hit){
-        .doc_id = h->doc_id,
-        .chunk_id = h->c.chunk_id,
-        .key = retrieval_key(&h->doc_id, h->c.hash),
-        .n = h->c.n,
-        .source_name = h->source_name,
-        .title = h->title,
-        .uri = h->uri,
-        .heading = h->c.heading,
-        .text = h->c.text,
-        .judged = h->c.flags & CHUNK_FLAG_GUARD ? STR("") : h->safety_stamp,
-        .char_from = (size_t)h->c.char_from,
-        .char_to = (size_t)h->c.char_to,
-        .page_from = h->c.page_from,
-        .page_to = h->c.page_to,
-        .rank = rank,
-        .weight = 1,
-        .begins = true,
-    };
-}
-
 enum err attached_begin(struct store *s, const struct retrieval_request *q, struct sentences *words,
                         struct arena *a, struct retrieval_hit **ret, size_t *ret_n,
                         struct errinfo *ei) {
@@ -81,8 +60,10 @@ enum err attached_begin(struct store *s, const struct retrieval_request *q, stru
     enum err e = store_read_wait(s, read_fn, &r, ei);
     if (e)
         return e;
-    for (size_t i = 0; i < r.n; i++)
-        fill(&hits[i], &r.rows[i], (int)i + 1);
+    for (size_t i = 0; i < r.n; i++) {
+        hits[i] = retrieval_hit_of(&r.rows[i], (int)i + 1);
+        hits[i].begins = true;
+    }
     if (q->max_tokens && (e = excerpt_begin(hits, &r.n, q->max_tokens, words, a)))
         return err_set(ei, e, NULL);
     *ret = hits;

@@ -53,6 +53,8 @@ struct searcher { /* of one thread */
 };
 struct searcher *searcher_get(struct retrieval *r); /* NULL: no memory */
 void searcher_free(void *p);
+/* What a hit has of its passage, with weight 1; the strings are the passage's. */
+struct retrieval_hit retrieval_hit_of(const struct chunk_hit *h, int rank);
 
 /* ---- weights.c ---- */
 struct held_weights {

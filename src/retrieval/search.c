@@ -230,12 +230,11 @@ static void signals(struct searcher *s, const struct retrieval_call *c, const st
     wording_end(&w, &ret[SIGNAL_WORDING]);
 }
 
-static void fill_hit(struct retrieval_hit *to, const struct fused *f, const struct chunk_hit *h,
-                     double weight, int rank) {
-    *to = (struct retrieval_hit){
+struct retrieval_hit retrieval_hit_of(const struct chunk_hit *h, int rank) {
+    return (struct retrieval_hit){
         .doc_id = h->doc_id,
         .chunk_id = h->c.chunk_id,
-        .key = f->row.key,
+        .key = retrieval_key(&h->doc_id, h->c.hash),
         .n = h->c.n,
         .source_name = h->source_name,
         .title = h->title,
@@ -248,14 +247,21 @@ static void fill_hit(struct retrieval_hit *to, const struct fused *f, const stru
         .page_from = h->c.page_from,
         .page_to = h->c.page_to,
         .rank = rank,
-        .lexical_rank = f->lexical_rank,
-        .vector_rank = f->vector_rank,
-        .lexical = f->lexical,
-        .vector = f->vector,
-        .fused = f->fused,
-        .weight = weight,
-        .score = f->score,
+        .weight = 1,
     };
+}
+
+static void fill_hit(struct retrieval_hit *to, const struct fused *f, const struct chunk_hit *h,
+                     double weight, int rank) {
+    *to = retrieval_hit_of(h, rank);
+    to->key = f->row.key;
+    to->lexical_rank = f->lexical_rank;
+    to->vector_rank = f->vector_rank;
+    to->lexical = f->lexical;
+    to->vector = f->vector;
+    to->fused = f->fused;
+    to->weight = weight;
+    to->score = f->score;
 }
 
 static const float *unpacked(struct retrieval_call *c, const struct index_hit *h, int dims) {
