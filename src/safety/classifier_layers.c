@@ -9,12 +9,15 @@
 #define NUMBERS_MAX   8192u
 #define UNITS_MAX     512u
 #define FLAGS         2u /* is an answer, is a passage */
+#define BLOCK         256u
 
 struct classifier_layers {
     uint32_t embedding, numbers, units, heads;
     float keep;
-    float *v1;          /* owned: rows of `units`, as numbers of full width */
-    float *c1;          /* of units; these point into v1's memory */
+    const int8_t *v1;   /* the caller's: rows of `units`, a byte each as they are stored */
+    float *by;          /* owned: a number of each input */
+    float *scale;       /* of units; these point into by's memory */
+    float *c1;          /* of units */
     float *v2;          /* rows of SUMS_HEADS */
     float *c2;          /* of SUMS_HEADS */
     float *calibration; /* a and b of each head */
@@ -32,24 +35,14 @@ static size_t inputs_of(const struct classifier_layers *l) {
     return (size_t)l->embedding + l->numbers + FLAGS;
 }
 
-/* v1 times the scales of its units and the numbers of its inputs. */
-static bool take_wide(struct classifier_layers *l, struct str *s, const float *scale,
-                      const float *by) {
-    size_t n = inputs_of(l) * l->units, padded = (n + 3) / 4 * 4;
-    if (padded > s->n)
-        return false;
-    for (size_t i = 0, at = 0; i < inputs_of(l); i++)
-        for (uint32_t u = 0; u < l->units; u++, at++)
-            l->v1[at] = (float)(signed char)s->p[at] * scale[u] * by[i];
-    *s = str_sub(*s, padded, s->n);
-    return true;
-}
-
 static bool take_weights(struct classifier_layers *l, struct str *s) {
-    float scale[UNITS_MAX], by[EMBEDDING_MAX + NUMBERS_MAX + FLAGS];
-    if (!take(s, &l->keep, sizeof l->keep) || !take(s, scale, l->units * sizeof *scale) ||
-        !take(s, by, inputs_of(l) * sizeof *by) || !take_wide(l, s, scale, by) ||
-        !take(s, l->c1, l->units * sizeof(float)))
+    size_t padded = (inputs_of(l) * l->units + 3) / 4 * 4;
+    if (!take(s, &l->keep, sizeof l->keep) || !take(s, l->scale, l->units * sizeof(float)) ||
+        !take(s, l->by, inputs_of(l) * sizeof(float)) || padded > s->n)
+        return false;
+    l->v1 = (const int8_t *)s->p;
+    *s = str_sub(*s, padded, s->n);
+    if (!take(s, l->c1, l->units * sizeof(float)))
         return false;
     for (uint32_t u = 0; u < l->units; u++)
         if (!take(s, l->v2 + (size_t)u * SUMS_HEADS, l->heads * sizeof(float)))
@@ -72,18 +65,19 @@ struct classifier_layers *classifier_layers_parse(struct str section, uint32_t e
         l->units = size[1];
         l->heads = heads;
     }
-    size_t wide = l ? inputs_of(l) * l->units : 0;
-    size_t all = wide + (l ? (size_t)l->units * (1 + SUMS_HEADS) + SUMS_HEADS + 2u * heads : 0);
-    if (!l || !(l->v1 = calloc(all, sizeof(float)))) {
+    size_t all =
+        l ? inputs_of(l) + (size_t)l->units * (2 + SUMS_HEADS) + SUMS_HEADS + 2u * heads : 0;
+    if (!l || !(l->by = calloc(all, sizeof(float)))) {
         free(l);
         *ret_nomem = true;
         return NULL;
     }
-    l->c1 = l->v1 + wide;
+    l->scale = l->by + inputs_of(l);
+    l->c1 = l->scale + l->units;
     l->v2 = l->c1 + l->units;
     l->c2 = l->v2 + (size_t)l->units * SUMS_HEADS;
     l->calibration = l->c2 + SUMS_HEADS;
-    if (!take_weights(l, &section) || !isfinite(l->keep) || !sums_all_finite(l->v1, all)) {
+    if (!take_weights(l, &section) || !isfinite(l->keep) || !sums_all_finite(l->by, all)) {
         classifier_layers_free(l);
         return NULL;
     }
@@ -93,7 +87,7 @@ struct classifier_layers *classifier_layers_parse(struct str section, uint32_t e
 void classifier_layers_free(struct classifier_layers *l) {
     if (!l)
         return;
-    free(l->v1);
+    free(l->by);
     free(l);
 }
 
@@ -112,18 +106,32 @@ bool classifier_layers_had(const struct classifier_layers *l, const float *row) 
     return false;
 }
 
+/* sum[u] += by[i] * x[i] * v1[i][u] of the inputs from `from` on, a block of them after the other.
+ */
+static void add_inputs(const struct classifier_layers *l, const struct classifier_sums *sums,
+                       const float *x, size_t from, size_t n, float *sum) {
+    float scaled[BLOCK];
+    for (size_t i = 0; i < n; i += BLOCK) {
+        size_t m = n - i < BLOCK ? n - i : BLOCK;
+        for (size_t k = 0; k < m; k++)
+            scaled[k] = x[i + k] * l->by[from + i + k];
+        sums->add_bytes(l->v1 + (from + i) * l->units, l->units, scaled, m, sum);
+    }
+}
+
 void classifier_layers_mix(const struct classifier_layers *l, const struct classifier_sums *sums,
                            const float *row, enum safety_direction direction, float *logits) {
-    float h[UNITS_MAX], out[SUMS_HEADS];
+    float h[UNITS_MAX] = {0}, out[SUMS_HEADS];
     const float flags[FLAGS] = {direction == SAFETY_OUTPUT, direction == SAFETY_PASSAGE};
     const size_t read = (size_t)l->embedding + l->numbers;
-    memcpy(h, l->c1, l->units * sizeof *h);
     memcpy(out, l->c2, sizeof out);
-    sums->add_products(l->v1, l->units, row, read, h);
-    sums->add_products(l->v1 + read * l->units, l->units, flags, FLAGS, h);
-    for (uint32_t u = 0; u < l->units; u++)
+    add_inputs(l, sums, row, 0, read, h);
+    add_inputs(l, sums, flags, read, FLAGS, h);
+    for (uint32_t u = 0; u < l->units; u++) {
+        h[u] = l->c1[u] + h[u] * l->scale[u];
         if (!(h[u] > 0))
             h[u] = 0;
+    }
     sums->add_heads(l->v2, h, l->units, out);
     for (uint32_t i = 0; i < l->heads; i++)
         logits[i] = l->keep * logits[i] + out[i];

@@ -17,7 +17,7 @@
 struct classifier_layers;
 
 /* Reads the section, which is all of the bytes. NULL: it makes no sense, or there is no memory for
- * it (*ret_nomem). Nothing of the bytes is kept. */
+ * it (*ret_nomem). Its weights stay where they are: the bytes must outlive it. */
 struct classifier_layers *classifier_layers_parse(struct str section, uint32_t embedding,
                                                   uint32_t heads, bool *ret_nomem);
 void classifier_layers_free(struct classifier_layers *l); /* NULL is fine */

@@ -36,6 +36,13 @@ static void add_products_plain(const float *w, uint32_t width, const float *x, s
             out[j] += x[i] * w[i * width + j];
 }
 
+static void add_bytes_plain(const int8_t *w, uint32_t width, const float *x, size_t n,
+                            float *restrict out) {
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < width; j++)
+            out[j] += x[i] * (float)w[i * width + j];
+}
+
 static void add_heads_plain(const float *w, const float *x, size_t n, float *restrict out) {
     float sum[LANES][SUMS_HEADS] = {{0}};
     for (size_t i = 0; i < n; i++)
@@ -45,8 +52,9 @@ static void add_heads_plain(const float *w, const float *x, size_t n, float *res
         out[j] += (sum[0][j] + sum[1][j]) + (sum[2][j] + sum[3][j]);
 }
 
-static const struct classifier_sums plain = {"plain", piece_rows_plain, add_rows_plain,
-                                             add_products_plain, add_heads_plain};
+static const struct classifier_sums plain = {"plain",         piece_rows_plain,
+                                             add_rows_plain,  add_products_plain,
+                                             add_bytes_plain, add_heads_plain};
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -127,6 +135,30 @@ AVX2 static void add_products_avx2(const float *w, uint32_t width, const float *
             out[k] += x[i] * w[i * width + k];
 }
 
+AVX2 static void add_bytes_avx2(const int8_t *w, uint32_t width, const float *x, size_t n,
+                                float *out) {
+    uint32_t j = 0;
+    for (; j + 32 <= width; j += 32) {
+        __m256 a[4];
+        for (int k = 0; k < 4; k++)
+            a[k] = _mm256_loadu_ps(out + j + 8 * k);
+        for (size_t i = 0; i < n; i++) {
+            const int8_t *row = w + i * width + j;
+            __m256 by = _mm256_set1_ps(x[i]);
+            for (int k = 0; k < 4; k++) {
+                __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)(row + 8 * k));
+                __m256 wide = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+                a[k] = _mm256_add_ps(a[k], _mm256_mul_ps(by, wide));
+            }
+        }
+        for (int k = 0; k < 4; k++)
+            _mm256_storeu_ps(out + j + 8 * k, a[k]);
+    }
+    for (size_t i = 0; i < n && j < width; i++)
+        for (uint32_t k = j; k < width; k++)
+            out[k] += x[i] * (float)w[i * width + k];
+}
+
 AVX2 static void add_heads_avx2(const float *w, const float *x, size_t n, float *out) {
     __m256 sum[LANES][2];
     for (int l = 0; l < LANES; l++)
@@ -145,8 +177,8 @@ AVX2 static void add_heads_avx2(const float *w, const float *x, size_t n, float 
     }
 }
 
-static const struct classifier_sums avx2 = {"avx2", piece_rows_avx2, add_rows_avx2,
-                                            add_products_avx2, add_heads_avx2};
+static const struct classifier_sums avx2 = {
+    "avx2", piece_rows_avx2, add_rows_avx2, add_products_avx2, add_bytes_avx2, add_heads_avx2};
 
 /* ---- AVX-512 ---- */
 
@@ -224,6 +256,30 @@ AVX512 static void add_products_avx512(const float *w, uint32_t width, const flo
             out[k] += x[i] * w[i * width + k];
 }
 
+AVX512 static void add_bytes_avx512(const int8_t *w, uint32_t width, const float *x, size_t n,
+                                    float *out) {
+    uint32_t j = 0;
+    for (; j + 64 <= width; j += 64) {
+        __m512 a[4];
+        for (int k = 0; k < 4; k++)
+            a[k] = _mm512_loadu_ps(out + j + 16 * k);
+        for (size_t i = 0; i < n; i++) {
+            const int8_t *row = w + i * width + j;
+            __m512 by = _mm512_set1_ps(x[i]);
+            for (int k = 0; k < 4; k++) {
+                __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(row + 16 * k));
+                __m512 wide = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+                a[k] = _mm512_add_ps(a[k], _mm512_mul_ps(by, wide));
+            }
+        }
+        for (int k = 0; k < 4; k++)
+            _mm512_storeu_ps(out + j + 16 * k, a[k]);
+    }
+    for (size_t i = 0; i < n && j < width; i++)
+        for (uint32_t k = j; k < width; k++)
+            out[k] += x[i] * (float)w[i * width + k];
+}
+
 AVX512 static void add_heads_avx512(const float *w, const float *x, size_t n, float *out) {
     __m512 sum[LANES];
     for (int l = 0; l < LANES; l++)
@@ -237,8 +293,9 @@ AVX512 static void add_heads_avx512(const float *w, const float *x, size_t n, fl
     _mm512_storeu_ps(out, _mm512_add_ps(_mm512_loadu_ps(out), all));
 }
 
-static const struct classifier_sums avx512 = {"avx512", piece_rows_avx512, add_rows_avx512,
-                                              add_products_avx512, add_heads_avx512};
+static const struct classifier_sums avx512 = {"avx512",         piece_rows_avx512,
+                                              add_rows_avx512,  add_products_avx512,
+                                              add_bytes_avx512, add_heads_avx512};
 #endif
 
 const struct classifier_sums *classifier_sums_nth(size_t n) {

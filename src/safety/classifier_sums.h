@@ -39,6 +39,8 @@ struct classifier_sums {
                      int32_t *sum);
     /* out[j] += x[i] * w[i * width + j] for each i < n, in that order */
     void (*add_products)(const float *w, uint32_t width, const float *x, size_t n, float *out);
+    /* The same with weights of a byte, not aligned. */
+    void (*add_bytes)(const int8_t *w, uint32_t width, const float *x, size_t n, float *out);
     /* The same for a width of SUMS_HEADS; every fourth i is added up by itself first. */
     void (*add_heads)(const float *w, const float *x, size_t n, float out[SUMS_HEADS]);
 };

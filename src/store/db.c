@@ -18,7 +18,7 @@
 #include "base/buf.h"
 
 #define PAGE_BYTES 4096
-#define PAGE_SLOTS 2048
+#define PAGE_SLOTS 512
 
 static const char pragmas_common[] = "PRAGMA foreign_keys = ON;"
                                      "PRAGMA temp_store = MEMORY;"
@@ -37,7 +37,8 @@ static void configure_library(void) {
      * already. */
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     /* A reader forgets its pages whenever somebody has written: their memory is taken from a list,
-     * not from malloc() each time. What is not used of it is no memory. */
+     * not from malloc() each time, which is still asked beyond it (a writer that has much to
+     * write). SQLite chains the slots up at once, so all of them are memory from the start. */
     int header = 0;
     if (sqlite3_config(SQLITE_CONFIG_PCACHE_HDRSZ, &header) == SQLITE_OK) {
         int slot = (PAGE_BYTES + header + 7) / 8 * 8;

@@ -111,6 +111,37 @@ static void products_are_summed_alike_by_all(void **state) {
     }
 }
 
+/* Bit for bit, whatever the address. */
+static void products_with_bytes_are_summed_alike_by_all(void **state) {
+    (void)state;
+    static const uint32_t widths[] = {1, 7, 16, 33, 64, 100, 511, 512};
+    const struct classifier_sums *first = classifier_sums_nth(0), *s;
+    float x[67];
+    for (int i = 0; i < 67; i++)
+        x[i] = i % 9 ? small() : 0;
+    for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
+        uint32_t width = widths[k];
+        int8_t *block = malloc(67 * width + 1), *w = block + 1;
+        float want[512], got[512], start[512];
+        assert_non_null(block);
+        for (size_t i = 0; i < 67 * width; i++)
+            w[i] = (int8_t)(number() % 256 - 128);
+        for (uint32_t i = 0; i < width; i++)
+            start[i] = want[i] = small();
+        first->add_bytes(w, width, x, 67, want);
+        for (size_t n = 1; (s = classifier_sums_nth(n)); n++) {
+            memcpy(got, start, sizeof got);
+            s->add_bytes(w, width, x, 67, got);
+            assert_memory_equal(got, want, width * sizeof *got);
+        }
+        double sum = start[width - 1];
+        for (size_t i = 0; i < 67; i++)
+            sum += (double)x[i] * w[i * width + width - 1];
+        assert_float_equal(want[width - 1], sum, 1e-2);
+        free(block);
+    }
+}
+
 static void heads_are_summed_alike_by_all(void **state) {
     (void)state;
     const struct classifier_sums *first = classifier_sums_nth(0), *s;
@@ -150,6 +181,7 @@ int main(void) {
         cmocka_unit_test(pieces_are_numbered_alike_by_all),
         cmocka_unit_test(rows_are_summed_alike_by_all),
         cmocka_unit_test(products_are_summed_alike_by_all),
+        cmocka_unit_test(products_with_bytes_are_summed_alike_by_all),
         cmocka_unit_test(heads_are_summed_alike_by_all),
         cmocka_unit_test(the_plain_one_is_always_there),
     };
