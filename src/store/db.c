@@ -18,7 +18,7 @@
 #include "base/buf.h"
 
 #define PAGE_BYTES 4096
-#define PAGE_SLOTS 512
+#define PAGE_SLOTS 1024
 
 static const char pragmas_common[] = "PRAGMA foreign_keys = ON;"
                                      "PRAGMA temp_store = MEMORY;"
