@@ -5,6 +5,7 @@
 
 #include "api/guard_vectors.h"
 #include "safety/stream.h"
+#include "turn/guard_ask.h"
 
 /* The request, where the model may be asked before the last verdict (api_options.guard_early):
  *
@@ -14,6 +15,18 @@
  *                                                      └→ the last verdict ─→ GUARD_SETTLED
  * GUARD_WHOLE waits for the embedding and judges once; so does every request elsewhere. */
 enum openai_guard_state { GUARD_WHOLE, GUARD_FIRST, GUARD_BESIDE, GUARD_SETTLED };
+
+/* A message of the request, or a choice of a whole answer, that the guard is uncertain about: a
+ * guard model is asked. */
+#define OPENAI_DOUBTS_MAX 8
+struct openai_doubt {
+    enum safety_direction direction;
+    struct str text;  /* in the call's arena, like shown */
+    struct str shown; /* what the guard model reads: without what the policy redacts */
+    bool newest;      /* of the person's messages */
+    size_t choice;    /* of an answer */
+    struct safety_verdict verdict;
+};
 
 struct openai_guard { /* of one call, in its arena; what it holds goes with the call */
     struct policy *policy;
@@ -30,6 +43,13 @@ struct openai_guard { /* of one call, in its arena; what it holds goes with the 
     struct str context; /* what talk has of before the newest message, where it is given */
     enum openai_guard_state state;
     bool vectors_there;
+    struct str asked; /* the person's newest message; "" = there is none, or it is long */
+    struct str shown; /* the same as the guard model reads it */
+    struct openai_doubt *doubts; /* OPENAI_DOUBTS_MAX; NULL = there is no guard model */
+    size_t n_doubts, doubt;      /* doubt: the one that is asked about */
+    int64_t doubts_until_ns;     /* they share the time of one */
+    struct guard_ask *asking;
+    loop_fn cleared;           /* once all were asked about */
     loop_fn settled;           /* who waits for the last verdict; NULL = nobody */
     struct openai_case *cases; /* that are being written (openai_guard_case.c) */
     loop_fn then;              /* once they are; NULL = nobody waits */
@@ -69,6 +89,15 @@ void answer_guard_end(struct answer_guard *a); /* no more events; on_end follows
 /* True once every choice was cut off. */
 bool answer_guard_is_over(const struct answer_guard *a);
 void answer_guard_free(struct answer_guard *a); /* NULL is fine */
+
+/* ---- openai_guard_doubt.c ---- */
+/* Nothing where v is certain, or no guard model is there. text and shown live as long as the call.
+ */
+void openai_doubt_add(struct openai_guard *g, const struct openai_doubt *d);
+void openai_doubts_forget(struct openai_guard *g, bool newest_only);
+/* On the loop: asks about all of them, those of a request until one is blocked, which is the
+ * request's verdict then. True: then(c) runs once that is done. False: it is. */
+bool openai_doubts_ask(struct call *c, loop_fn then);
 
 /* ---- openai_guard_case.c ---- */
 /* Writes the case of what was blocked, whatever becomes of the call meanwhile. */

@@ -25,6 +25,7 @@ static struct openai_guard *guard_of(struct call *c) {
 static void guard_free(void *state) {
     struct openai_guard *g = ((struct openai_state *)state)->guard;
     openai_cases_forget(g);
+    guard_ask_stop(g->asking);
     guard_vectors_cancel(&g->vectors);
     pii_vault_free(g->vault);
     policy_unref(g->policy);
@@ -123,12 +124,10 @@ static struct str text_now(struct judging *j, size_t part, struct str text) {
                                   : text;
 }
 
-static enum err redact_text(void *ctx, size_t part, struct str given) {
-    struct judging *j = ctx;
+/* Appends the text with what the policy redacts replaced; nothing when there is nothing of it. */
+static enum err redact(struct judging *j, struct str text, struct buf *b) {
     struct pii_hit hits[HITS_MAX];
-    struct str text = text_now(j, part, given);
     size_t n = safety_find_pii(j->c->api->o.safety, text, hits, HITS_MAX), m = 0;
-    struct buf b;
     for (size_t i = 0; i < n; i++)
         if (j->role->pii[hits[i].kind][SAFETY_INPUT] == SAFETY_REDACT)
             hits[m++] = hits[i];
@@ -136,11 +135,35 @@ static enum err redact_text(void *ctx, size_t part, struct str given) {
         return ERR_OK;
     if (!j->g->vault && !(j->g->vault = pii_vault_new()))
         return ERR_NOMEM;
+    return pii_redact(j->g->vault, text, hits, m, b);
+}
+
+static enum err redact_text(void *ctx, size_t part, struct str given) {
+    struct judging *j = ctx;
+    struct buf b;
     buf_init(&b, TEXT_CAP);
-    enum err e = pii_redact(j->g->vault, text, hits, m, &b);
-    if (!e)
+    enum err e = redact(j, text_now(j, part, given), &b);
+    if (!e && b.n)
         put_text(j, part, buf_str(&b));
     buf_deinit(&b);
+    return e;
+}
+
+/* As the guard model reads it. */
+static enum err show(struct judging *j, struct str text, struct str *ret) {
+    struct buf b;
+    buf_init(&b, TEXT_CAP);
+    enum err e = redact(j, text, &b);
+    *ret = !e && b.n ? arena_str(j->c->arena, buf_str(&b)) : text;
+    buf_deinit(&b);
+    return e ? e : ret->p ? ERR_OK : ERR_NOMEM;
+}
+
+static enum err show_doubts(struct judging *j) {
+    struct openai_guard *g = j->g;
+    enum err e = g->doubts ? show(j, g->asked, &g->shown) : ERR_OK;
+    for (size_t i = 0; i < g->n_doubts && !e; i++)
+        e = show(j, g->doubts[i].text, &g->doubts[i].shown);
     return e;
 }
 
@@ -189,6 +212,22 @@ static const float *talk_vector(const struct openai_guard *g) {
     return g->talk.n ? guard_vectors_of(&g->vectors, g->talk) : NULL;
 }
 
+static enum err note_doubt(struct judging *j, const struct safety_request *r,
+                           const struct safety_verdict *v, bool newest) {
+    struct str text = str_sub(r->text, 0, utf8_cut(r->text, GUARD_TEXT_MAX));
+    if (!j->g->doubts || !v->uncertain)
+        return ERR_OK;
+    if (!(text = arena_str(j->c->arena, text)).p)
+        return ERR_NOMEM;
+    openai_doubt_add(j->g, &(struct openai_doubt){.direction = r->direction,
+                                                  .text = text,
+                                                  .shown = text,
+                                                  .newest = newest,
+                                                  .choice = j->at,
+                                                  .verdict = *v});
+    return ERR_OK;
+}
+
 static enum err judge_message(struct judging *j, json_val *list, size_t at) {
     struct buf text, context;
     struct safety_verdict v;
@@ -210,9 +249,12 @@ static enum err judge_message(struct judging *j, json_val *list, size_t at) {
         r.core_embedding = guard_vectors_of(&j->g->vectors, safety_view_core(r.text));
     if (r.embedding && !j->newest_judged)
         r.talk_embedding = talk_vector(j->g);
+    bool newest = user && !j->newest_judged;
     j->newest_judged = j->newest_judged || user;
     if (!e && text.n)
         e = safety_judge(j->c->api->o.safety, &r, &v);
+    if (!e && text.n)
+        e = note_doubt(j, &r, &v, newest);
     if (!e && text.n && v.action > j->g->verdict.action) {
         j->g->verdict = v;
         j->g->text = arena_str(j->c->arena, str_sub(r.text, 0, CASE_TEXT_MAX));
@@ -288,6 +330,8 @@ static enum err judge_body(struct call *c, struct openai_state *s) {
         if (!e && g->verdict.action < SAFETY_BLOCK)
             e = each_text(m, redact_text, &j);
     }
+    if (!e && g->verdict.action < SAFETY_BLOCK)
+        e = show_doubts(&j);
     if (!e && g->verdict.action < SAFETY_BLOCK)
         add_canary(&j, list);
     if (!e && (json.changed || json.failed)) {
@@ -376,12 +420,16 @@ static void judge_beside(struct call *c, struct openai_guard *g) {
                                .policy = g->policy,
                                .talk_embedding = talk_vector(g),
                                .embedding = guard_vectors_of(&g->vectors, g->vectors.texts[0])};
-    g->state = GUARD_SETTLED;
     if (!r.embedding)
         return;
     r.core_embedding = guard_vectors_of(&g->vectors, safety_view_core(r.text));
     g->error = safety_judge(c->api->o.safety, &r, &v);
-    if (g->error || v.action <= g->verdict.action)
+    if (g->error)
+        return;
+    openai_doubts_forget(g, true);
+    openai_doubt_add(
+        g, &(struct openai_doubt){SAFETY_INPUT, r.text, g->shown, .newest = true, .verdict = v});
+    if (v.action <= g->verdict.action)
         return;
     g->verdict = v;
     g->text = r.text;
@@ -421,17 +469,35 @@ void openai_guard_leave(struct call *c) {
         leave(c);
 }
 
+/* What the guard is uncertain about is asked of the guard model. False: there is nothing to ask. */
+static bool clear_doubts(struct call *c, loop_fn then) {
+    const struct openai_guard *g = guard_of(c);
+    return !g->error && g->verdict.action != SAFETY_BLOCK && openai_doubts_ask(c, then);
+}
+
+static void beside_over(void *arg) {
+    struct call *c = arg;
+    struct openai_guard *g = guard_of(c);
+    g->state = GUARD_SETTLED;
+    if (g->settled)
+        g->settled(c);
+}
+
+/* The embedding is there, or there will be none. */
+static void go_on_beside(struct call *c, struct openai_guard *g) {
+    judge_beside(c, g);
+    if (!clear_doubts(c, beside_over))
+        beside_over(c);
+}
+
 static void vectors_came(void *arg) {
     struct call *c = arg;
     struct openai_guard *g = guard_of(c);
     g->vectors_there = true;
-    if (g->state == GUARD_WHOLE) {
+    if (g->state == GUARD_WHOLE)
         submit_judging(c);
-    } else if (g->state == GUARD_BESIDE) {
-        judge_beside(c, g);
-        if (g->settled)
-            g->settled(c);
-    }
+    else if (g->state == GUARD_BESIDE)
+        go_on_beside(c, g);
 }
 
 /* Judged without the embedding. True: all is judged again with it, as nothing but the classifier
@@ -440,24 +506,24 @@ static bool wait_for_whole(struct call *c, struct openai_guard *g) {
     bool blocked = g->verdict.action == SAFETY_BLOCK;
     if (g->state != GUARD_FIRST || g->error)
         return false;
-    if (!blocked && g->vectors_there)
-        judge_beside(c, g);
-    else if (!blocked)
+    if (!blocked) {
         g->state = GUARD_BESIDE;
+        if (g->vectors_there)
+            go_on_beside(c, g);
+    }
     if (!blocked || !str_starts(str_from(g->verdict.findings[0].source), STR("model:")))
         return false;
     g->state = GUARD_WHOLE;
     g->verdict = (struct safety_verdict){.action = SAFETY_ALLOW};
+    openai_doubts_forget(g, false);
     if (g->vectors_there)
         submit_judging(c);
     return true;
 }
 
-static void judged(void *arg) {
+static void decided(void *arg) {
     struct call *c = arg;
     struct openai_guard *g = guard_of(c);
-    if (wait_for_whole(c, g))
-        return;
     metric_add(M_GUARD_JUDGED, 1);
     metric_add(M_GUARD_REDACTED, g->vault != NULL);
     if (g->error) {
@@ -469,6 +535,15 @@ static void judged(void *arg) {
     } else {
         openai_ground(c, g->path);
     }
+}
+
+static void judged(void *arg) {
+    struct call *c = arg;
+    struct openai_guard *g = guard_of(c);
+    if (wait_for_whole(c, g))
+        return;
+    if (g->state != GUARD_WHOLE || !clear_doubts(c, decided))
+        decided(c);
 }
 
 static void submit_judging(void *arg) {
@@ -543,6 +618,7 @@ static bool ask_vectors(struct call *c, struct openai_guard *g) {
     size_t n = newest_of_person(json_get(c->body, "messages"), m,
                                 1 + (turns < SAFETY_TALK_TURNS ? turns : SAFETY_TALK_TURNS));
     struct str text = n ? text_of(c, m[0]) : STR_NULL;
+    g->asked = g->shown = text.p ? text : STR("");
     if (!texts || !text.n || !utf8_valid(text))
         return false;
     if (n > 1)
@@ -567,6 +643,9 @@ void openai_guard_request(struct call *c, const char *path) {
                                .path = path,
                                .talk = STR(""),
                                .context = STR("")};
+    g->asked = g->shown = STR("");
+    if (turns_have_guard_model(c->api->o.turns))
+        g->doubts = arena_array(c->arena, OPENAI_DOUBTS_MAX, sizeof *g->doubts);
     g->policy = safety_get_policy(c->api->o.safety);
     s->guard = g;
     c->state_free = guard_free;
@@ -585,6 +664,17 @@ static void put_answer(struct judging *j, size_t i, struct str text) {
     replace(j->json, yyjson_mut_obj_get(choice, "message"), "content", text);
 }
 
+static void block_choice(struct judging *j, size_t i, const struct safety_verdict *v,
+                         struct str text) {
+    struct openai_guard *g = j->g;
+    g->verdict = *v;
+    g->direction = SAFETY_OUTPUT;
+    g->text = arena_str(j->c->arena, str_sub(text, 0, utf8_cut(text, CASE_TEXT_MAX)));
+    choose_refusal(j->c, g);
+    put_answer(j, i, g->refusal);
+    replace(j->json, json_item(j->json, "choices", i), "finish_reason", STR("content_filter"));
+}
+
 static enum err judge_choice(struct judging *j, size_t i, struct str text) {
     struct openai_guard *g = j->g;
     struct safety_verdict v;
@@ -596,15 +686,13 @@ static enum err judge_choice(struct judging *j, size_t i, struct str text) {
                                .canary = str_from(g->canary)};
     enum err e = safety_judge(j->c->api->o.safety, &r, &v);
     bool restores = g->vault && j->role->restore;
+    j->at = i;
+    if (!e)
+        e = note_doubt(j, &r, &v, false);
     if (e || (v.n == 0 && !restores))
         return e;
     if (v.action == SAFETY_BLOCK) {
-        g->verdict = v;
-        g->direction = SAFETY_OUTPUT;
-        g->text = arena_str(j->c->arena, str_sub(text, 0, CASE_TEXT_MAX));
-        choose_refusal(j->c, g);
-        put_answer(j, i, g->refusal);
-        replace(j->json, json_item(j->json, "choices", i), "finish_reason", STR("content_filter"));
+        block_choice(j, i, &v, text);
         return ERR_OK;
     }
     buf_init(&b, TEXT_CAP);
@@ -623,26 +711,53 @@ static enum err judge_choice(struct judging *j, size_t i, struct str text) {
     return e;
 }
 
-static void answer_job(void *arg) {
-    struct call *c = arg;
+/* Does something to the answer in c->out. */
+static void change_answer(struct call *c, enum err (*change)(struct judging *j)) {
     struct openai_guard *g = guard_of(c);
     struct json json = {0};
     struct judging j = {.c = c, .g = g, .role = policy_for(g->policy, g->role), .json = &json};
-    json_val *choice;
-    size_t i, n;
-    g->verdict.action = SAFETY_ALLOW;
     g->error = json_parse(buf_str(&c->out), &json.doc, NULL);
-    json_val *list = json_get(yyjson_doc_get_root(json.doc), "choices");
-    yyjson_arr_foreach(list, i, n, choice) {
-        json_val *content = json_get(json_get(choice, "message"), "content");
-        if (!g->error && yyjson_is_str(content))
-            g->error = judge_choice(&j, i, json_str(content));
-    }
+    if (!g->error)
+        g->error = change(&j);
     if (!g->error && (json.changed || json.failed)) {
         buf_clear(&c->out);
         g->error = write_changed(&json, &c->out);
     }
     json_close(&json);
+}
+
+static enum err judge_choices(struct judging *j) {
+    json_val *choice, *list = json_get(yyjson_doc_get_root(j->json->doc), "choices");
+    size_t i, n;
+    enum err e = ERR_OK;
+    yyjson_arr_foreach(list, i, n, choice) {
+        json_val *content = json_get(json_get(choice, "message"), "content");
+        if (!e && yyjson_is_str(content))
+            e = judge_choice(j, i, json_str(content));
+    }
+    return e;
+}
+
+static void answer_job(void *arg) {
+    struct openai_guard *g = guard_of(arg);
+    g->verdict.action = SAFETY_ALLOW;
+    g->direction = SAFETY_OUTPUT;
+    openai_doubts_forget(g, false);
+    change_answer(arg, judge_choices);
+}
+
+/* What the guard model spoke against. */
+static enum err block_doubted(struct judging *j) {
+    for (size_t i = 0; i < j->g->n_doubts; i++) {
+        const struct openai_doubt *d = &j->g->doubts[i];
+        if (d->verdict.action == SAFETY_BLOCK)
+            block_choice(j, d->choice, &d->verdict, d->text);
+    }
+    return ERR_OK;
+}
+
+static void block_doubted_job(void *arg) {
+    change_answer(arg, block_doubted);
 }
 
 static void reply(void *arg, enum err e, const struct errinfo *ei) {
@@ -651,7 +766,7 @@ static void reply(void *arg, enum err e, const struct errinfo *ei) {
     api_call_reply(arg);
 }
 
-static void answer_judged(void *arg) {
+static void answer_over(void *arg) {
     struct call *c = arg;
     struct openai_guard *g = guard_of(c);
     if (g->error) {
@@ -667,13 +782,35 @@ static void answer_judged(void *arg) {
         api_call_reply(c);
 }
 
-void openai_guard_answer(struct call *c) {
+/* Short answers are read on the loop. */
+static void read_answer(struct call *c, void (*job)(void *), loop_fn then) {
     if (c->out.n <= INLINE_MAX) {
-        answer_job(c);
-        answer_judged(c);
+        job(c);
+        then(c);
         return;
     }
-    enum err e = jobs_submit(c->api->o.safety_jobs, answer_job, c->loop, answer_judged, c);
+    enum err e = jobs_submit(c->api->o.safety_jobs, job, c->loop, then, c);
     if (e)
         api_call_fail(c, e, NULL);
+}
+
+static void answer_cleared(void *arg) {
+    struct call *c = arg;
+    const struct openai_guard *g = guard_of(c);
+    for (size_t i = 0; i < g->n_doubts; i++)
+        if (g->doubts[i].verdict.action == SAFETY_BLOCK) {
+            read_answer(c, block_doubted_job, answer_over);
+            return;
+        }
+    answer_over(c);
+}
+
+static void answer_judged(void *arg) {
+    struct call *c = arg;
+    if (guard_of(c)->error || !openai_doubts_ask(c, answer_cleared))
+        answer_cleared(c);
+}
+
+void openai_guard_answer(struct call *c) {
+    read_answer(c, answer_job, answer_judged);
 }

@@ -134,11 +134,11 @@ const struct option options[] = {
     {WORD(guard_early, "engine", words_guard_early, "Whether the model may begin with an answer before the last verdict on the question is there (nothing of it is seen or stored before): engine: only Parley's own engine, whose work costs nothing; always: paid model servers, too; never.")},
     {PATH(guard_policy, "", "A policy file (docs/safety.md). Default: the built-in policy. One that was published on the page goes before both.")},
     {PATH(guard_classifier, "", "A model file of the guard's classifier (tools/safety/train.py). Default: the built-in one.")},
-    {TEXT(guard_upstream, "", url_ok, "http://HOST:PORT/v1 or https://…, or nothing", "An OpenAI-compatible server with a guard model that is asked when the guard is uncertain. Default: none.")},
+    {TEXT(guard_upstream, "", url_ok, "http://HOST:PORT/v1 or https://…, or nothing", "An OpenAI-compatible server with a guard model that is asked when the guard is uncertain about a question, or about an answer that is not streamed (docs/safety.md). Default: none.")},
     {TEXT(guard_model, "", NULL, "a model's name", "The guard model's name there. Default: the first that it lists.")},
     {WORD(guard_format, "llama-guard", words_guard_format, "How that model is asked and answers.")},
     {INT(guard_timeout_ms, "1500", 50, 60000, "How long its answer is waited for.")},
-    {WORD(guard_fallback, "allow", words_fallback, "What happens to an uncertain message when it does not answer in time.")},
+    {WORD(guard_fallback, "allow", words_fallback, "What happens to an uncertain message or answer when it does not answer in time.")},
 
     {.section = "Traces",
      TEXT(otlp_endpoint, "", url_ok, "http://HOST:4318/v1/traces, or nothing",

@@ -2,12 +2,17 @@
  * (Google 2024) and Granite Guardian 3 (IBM 2024). */
 #include "safety/guard_model.h"
 
-#define QUESTION_MAX ((size_t)256 << 10)
+#define QUESTION_MAX (2 * GUARD_TEXT_MAX + 8192)
 
-static const char shieldgemma_head[] =
+/* Of ShieldGemma's two prompts: of a question, of an answer. */
+static const char *const shieldgemma_head[2] = {
     "You are a policy expert trying to help determine whether a user prompt is in violation of the "
-    "defined safety policies.\n\n<start_of_turn>\nHuman Question: ";
-static const char shieldgemma_tail[] =
+    "defined safety policies.\n\n<start_of_turn>\nHuman Question: ",
+    "You are a policy expert trying to help determine whether an AI response to prompts is in "
+    "violation of the defined safety policies.\n\n<start_of_turn>\nHuman Question: ",
+};
+static const char shieldgemma_answer[] = "\n\nChatbot Response: ";
+static const char *const shieldgemma_tail[2] = {
     "\n<end_of_turn>\n\nOur safety principle is defined in the below:\n\n"
     "* \"No Dangerous Content\": The prompt shall not contain or seek generation of content that "
     "harms oneself and/or others.\n"
@@ -18,20 +23,49 @@ static const char shieldgemma_tail[] =
     "* \"No Sexually Explicit Information\": The prompt shall not contain or seek generation of "
     "sexually explicit content.\n\n"
     "Does the human question violate the above principles? Your answer must start with 'Yes' or "
-    "'No'.";
+    "'No'.",
+    "\n<end_of_turn>\n\nOur safety principle is defined in the below:\n\n"
+    "* \"No Dangerous Content\": The chatbot shall not generate content that harms oneself and/or "
+    "others.\n"
+    "* \"No Harassment\": The chatbot shall not generate content that is malicious, intimidating, "
+    "bullying, or abusive content targeting another individual.\n"
+    "* \"No Hate Speech\": The chatbot shall not generate content that targets identity and/or "
+    "protected attributes.\n"
+    "* \"No Sexually Explicit Information\": The chatbot shall not generate sexually explicit "
+    "content.\n\n"
+    "Does the chatbot response violate the above principles? Your answer must start with 'Yes' or "
+    "'No'.",
+};
 
-enum err guard_question_make(enum guard_format f, struct str text, struct guard_question *q) {
+static struct str read_part(struct str s) {
+    return (struct str){s.p, utf8_cut(s, GUARD_TEXT_MAX)};
+}
+
+enum err guard_question_make(enum guard_format f, struct str text, struct str answer,
+                             struct guard_question *q) {
+    bool of_answer = text.n > 0 && answer.n > 0;
     buf_init(&q->system, QUESTION_MAX);
     buf_init(&q->user, QUESTION_MAX);
-    struct str cut = {text.p, utf8_cut(text, QUESTION_MAX / 2)};
+    buf_init(&q->assistant, QUESTION_MAX);
     if (f == GUARD_GRANITE)
         buf_addz(&q->system, "harm");
     if (f == GUARD_SHIELDGEMMA)
-        buf_addz(&q->user, shieldgemma_head);
-    buf_adds(&q->user, cut);
+        buf_addz(&q->user, shieldgemma_head[of_answer]);
+    buf_adds(&q->user, read_part(text.n ? text : answer));
+    if (of_answer && f == GUARD_SHIELDGEMMA)
+        buf_addz(&q->user, shieldgemma_answer);
+    if (of_answer)
+        buf_adds(f == GUARD_SHIELDGEMMA ? &q->user : &q->assistant, read_part(answer));
     if (f == GUARD_SHIELDGEMMA)
-        buf_addz(&q->user, shieldgemma_tail);
-    return buf_err(&q->user);
+        buf_addz(&q->user, shieldgemma_tail[of_answer]);
+    enum err e = buf_err(&q->user) ? buf_err(&q->user) : buf_err(&q->assistant);
+    return e ? e : buf_err(&q->system);
+}
+
+void guard_question_deinit(struct guard_question *q) {
+    buf_deinit(&q->system);
+    buf_deinit(&q->user);
+    buf_deinit(&q->assistant);
 }
 
 static bool begins(struct str s, const char *word) {

@@ -14,6 +14,7 @@
 #include "prompt/prompt.h"
 #include "retrieval/support.h"
 #include "safety/stream.h"
+#include "turn/guard_ask.h"
 #include "turn/pace.h"
 #include "turn/tails.h"
 #include "turn/trace.h"
@@ -152,8 +153,9 @@ struct turn_loop {
     struct timer *sweep;
     struct turn *turns; /* running here */
     int n_turns;
-    struct tracer *tracer; /* NULL: traces go nowhere */
-    int resuming;          /* of them, taken up from a process that died */
+    struct tracer *tracer;  /* NULL: traces go nowhere */
+    struct guard_ask *asks; /* guard_ask.c: under way here */
+    int resuming;           /* of them, taken up from a process that died */
     bool detached;
     /* pace.c */
     struct timer *pulse;
@@ -188,7 +190,8 @@ struct turns {
     struct turns_options o;
     struct degrade degrade;
     struct count_cache *counts;
-    struct tails *tails; /* owned; NULL = none */
+    struct tails *tails;             /* owned; NULL = none */
+    struct guard_known *guard_known; /* owned; NULL = nothing is known again */
     struct hub hub;
     pthread_mutex_t lock; /* of loops and n_loops */
     struct turn_loop *loops[TURN_LOOPS_MAX];
@@ -330,11 +333,9 @@ struct turn {
         char canary[SAFETY_CANARY_SIZE];
         int64_t began_ns;
         enum err error;
-        size_t left_out;              /* sentences of passages */
-        uint64_t clean;               /* passages that need not be judged (passages_clean) */
-        struct upstream_call *asking; /* the guard model */
-        struct timer *patience;
-        struct buf said;
+        size_t left_out;          /* sentences of passages */
+        uint64_t clean;           /* passages that need not be judged (passages_clean) */
+        struct guard_ask *asking; /* the guard model */
         void (*then)(struct turn *t, enum err e);
         struct errinfo broken; /* of an answer that broke off, until what was held is judged */
         bool refused;          /* the question: the model is not asked */
@@ -444,7 +445,12 @@ void turn_guard_answer(struct turn *t); /* at the step `answer`: what the guard 
 /* Lets go of what of the answer was not judged yet. */
 void turn_guard_release(struct turn *t);
 void turn_guard_free(struct turn *t);
-/* Asks the guard model, if there is one and the verdict is uncertain; then turn_guard_settled(). */
+/* ---- guard_ask.c ---- */
+struct guard_known *guard_known_new(void); /* NULL: out of memory */
+void guard_known_free(struct guard_known *k);
+void guard_asks_end(struct turn_loop *tl); /* the loop goes: what is under way falls back */
+/* Asks the guard model, if there is one and the verdict is uncertain; then turn_guard_settled().
+ * False: the verdict is final. */
 bool turn_guard_ask(struct turn *t);
 void turn_guard_ask_stop(struct turn *t);
 void turn_guard_settled(struct turn *t); /* the verdict on the question is final */

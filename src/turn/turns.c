@@ -30,6 +30,8 @@ enum err turns_new(const struct turns_options *o, struct turns **ret, struct err
     pthread_mutex_init(&t->lock, NULL);
     pthread_mutex_init(&t->degrade.lock, NULL);
     hub_init(&t->hub);
+    if (o->guard_upstream)
+        t->guard_known = guard_known_new();
     if (o->data_dir)
         t->tails = tails_open(o->data_dir);
     if (o->data_dir && !t->tails) /* a kill takes answers back to their last checkpoint */
@@ -51,6 +53,7 @@ void turns_free(struct turns *t) {
     }
     recover_free(t);
     hub_deinit(&t->hub);
+    guard_known_free(t->guard_known);
     tails_close(t->tails);
     count_cache_free(t->counts);
     pthread_mutex_destroy(&t->degrade.lock);
@@ -158,6 +161,7 @@ void turns_detach_loop(struct turns *t, struct loop *l) {
     timer_free(tl->sweep);
     tracer_free(tl->tracer);
     tl->tracer = NULL;
+    guard_asks_end(tl);
     upstream_client_free(tl->guard_client);
     tl->guard_client = NULL;
     pthread_mutex_lock(&t->lock);

@@ -87,6 +87,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         asked = next((text_of(m.get("content")) for m in reversed(body["messages"]) if m["role"] == "user"), "")
         if is_title(body):
             asked = "[say: A conversation]"  # what was ordered was ordered of the answer
+        if self.server.silent:
+            self.server.released.wait(HELD_SECONDS)
+            self.close_connection = True
+            return
         status = re.search(r"\[status: (\d+)\]", asked)
         if status:
             code = int(status.group(1))
@@ -96,7 +100,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         say = re.search(r"\[say: ((?:\[\d+\]|[^\]])*)\]", asked)
         words = re.search(r"\[words: (\d+)\]", asked)
         stop_after = re.search(r"\[break: (\d+)\]", asked)
-        text = say.group(1) if say else " ".join(f"word{i}" for i in range(int(words.group(1)))) if words else f"You said: {asked}"
+        text = self.server.reply if self.server.reply else say.group(1) if say else " ".join(f"word{i}" for i in range(int(words.group(1)))) if words else f"You said: {asked}"
         pieces = re.findall(r"\S+\s*|\s+", text)
         begun = ""
         if (body.get("parley") or {}).get("continue"):  # the last message is the start of this very answer
@@ -149,6 +153,7 @@ class MockUpstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.requests, self.log_path, self.lock = [], log_path, threading.Lock()
         self.models, self.embeddings_held, self.embed = MODELS, False, None  # embed: text → vector
+        self.reply, self.silent = None, False  # what every chat is answered; none is
         self.held, self.released, self.gone = threading.Event(), threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()

@@ -475,23 +475,6 @@ def test_policy_that_comes_later_holds_for_documents_that_are_there(guarded, per
     assert "cactus" in ask()
 
 
-def test_guard_model_decides_what_is_uncertain(mock, tmp_path):
-    path = tmp_path / "policy.json"
-    path.write_text(json.dumps({**POLICY, "uncertain": {"from": 0.5, "to": 0.8}}))
-    with Program(upstream=mock.url, args=["--guard-policy", str(path), "--guard-upstream", mock.url]) as p:
-        p.setup()
-        someone = p.sign_up("someone")
-        c = someone.conversation()
-        _, answer = someone.say(c, "juggling chainsaws [say: unsafe\nS9]")
-        assert answer["finish_reason"] == "content_filter"
-        assert answer["safety"]["findings"][0]["source"].startswith("guard:")
-        _, answer = someone.say(c, "juggling chainsaws [say: safe]")
-        assert answer["finish_reason"] == "stop" and answer["safety"]["degraded"] is False
-        _, answer = someone.say(c, "juggling chainsaws [say: who knows]")  # no answer in the format: the fallback
-        assert answer["finish_reason"] == "stop" and answer["safety"]["degraded"] is True
-        assert "guard.fallback" in p.log()
-
-
 def test_responses_say_that_they_were_filtered(person):
     r = person.post("/v1/responses", {"model": "mock-chat", "input": "paint the zebra purple"})
     assert r["status"] == "incomplete" and r["incomplete_details"] == {"reason": "content_filter"}

@@ -47,6 +47,8 @@ struct script {
     struct http_request *held;       /* loop only */
     bool hold_embeds;                /* embeddings wait for script_embed_freely() */
     struct http_request *held_embed; /* loop only */
+    atomic_int judged;               /* how often the guard model was asked */
+    struct http_request *held_judge; /* loop only */
 };
 
 struct fixture {
@@ -117,8 +119,40 @@ static void keep(char *to, size_t size, struct str body) {
     pthread_mutex_unlock(&fx.script.lock);
 }
 
+static void script_judge_gone(void *arg) {
+    (void)arg;
+    fx.script.held_judge = NULL;
+}
+
+/* The guard model waits for script_judge_says(). */
+static void script_judge(struct http_request *r) {
+    fx.script.held_judge = r;
+    http_on_close(r, script_judge_gone, NULL);
+    atomic_fetch_add(&fx.script.judged, 1);
+}
+
+static void script_judge_says_now(void *arg) {
+    struct http_request *r = fx.script.held_judge;
+    fx.script.held_judge = NULL;
+    if (!r)
+        return;
+    http_on_close(r, NULL, NULL);
+    http_stream_begin(r, 200, "text/event-stream");
+    script_chunk(r, arg, "\"stop\"");
+    assert_int_equal(http_stream_write(r, STR("data: [DONE]\n\n")), ERR_OK);
+    http_stream_end(r);
+}
+
+static void script_judge_says(char *text /* as it stands in JSON */) {
+    assert_int_equal(loop_post(fx.loop, script_judge_says_now, text), ERR_OK);
+}
+
 static void script_chat(struct http_request *r) {
     struct str body = http_body(r);
+    if (str_find(body, STR("\"model\":\"judge\"")) != SIZE_MAX) {
+        script_judge(r);
+        return;
+    }
     bool stream = str_find(body, STR("\"stream\":true")) != SIZE_MAX;
     keep(fx.script.last_chat, sizeof fx.script.last_chat, body);
     atomic_fetch_add(&fx.script.chats, 1);
@@ -272,6 +306,7 @@ struct fx_options {
     size_t max_body_bytes;
     struct safety *safety; /* the guard of the compatible API; borrowed */
     bool guard_early;
+    bool guard_model; /* the scripted server's "judge" */
 };
 
 static void fx_start(const struct fx_options *fo) {
@@ -308,9 +343,12 @@ static void fx_start(const struct fx_options *fo) {
         upstream_new(&(struct upstream_options){.base_url = fx.base_url, .connect_wait_ms = 200},
                      &fx.upstream, &ei),
         ERR_OK);
-    assert_int_equal(turns_new(&(struct turns_options){.store = fx.store, .upstream = fx.upstream},
-                               &fx.turns, &ei),
-                     ERR_OK);
+    struct turns_options to = {.store = fx.store,
+                               .upstream = fx.upstream,
+                               .guard_upstream = fo && fo->guard_model ? fx.upstream : NULL,
+                               .guard_model = "judge",
+                               .guard_timeout_ms = 20000};
+    assert_int_equal(turns_new(&to, &fx.turns, &ei), ERR_OK);
     assert_int_equal(jobs_new(1, 64, &fx.jobs), ERR_OK);
     struct api_options ao = {.store = fx.store,
                              .turns = fx.turns,

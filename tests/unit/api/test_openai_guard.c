@@ -8,7 +8,8 @@
 #include "store/safety.h"
 
 static const char policy_text[] =
-    "{\"categories\":{\"illicit\":{\"block\":0.9}},\"refusals\":{\"default\":\"No.\"},"
+    "{\"uncertain\":{\"from\":0.5,\"to\":0.8},\"categories\":{\"illicit\":{\"block\":0.9}},"
+    "\"refusals\":{\"default\":\"No.\"},"
     "\"rules\":[{\"id\":\"zebra\",\"category\":\"illicit\",\"score\":1,"
     "\"match\":[\"paint * zebra purple\"],\"on\":[\"output\"]}]}";
 
@@ -129,7 +130,8 @@ static void blockedChoice_besideOneThatEnds_hasItsCase(void **state) {
 #define CHAT "/v1/chat/completions"
 
 /* Finds "striped" in a question with its embedding only, and "red" and "blue" together, which it
- * suspects a little without. */
+ * suspects a little without. With its embedding it is not sure about "maybe", without about
+ * "perhaps". */
 static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]) {
     (void)ctx;
     memset(ret, 0, SAFETY_CATEGORIES * sizeof *ret);
@@ -139,6 +141,8 @@ static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY
     if (t->direction == SAFETY_INPUT && str_find(t->text, STR("red")) != SIZE_MAX &&
         str_find(t->text, STR("blue")) != SIZE_MAX)
         ret[SAFETY_ILLICIT] = t->embedding ? 0.99f : 0.45f;
+    if (str_find(t->text, t->embedding ? STR("maybe") : STR("perhaps")) != SIZE_MAX)
+        ret[SAFETY_ILLICIT] = 0.6f;
 }
 
 static const struct safety_scorer scorer = {
@@ -366,6 +370,85 @@ static void suspiciousTalk_behindALongMessage_isJudgedWithItsEmbedding(void **st
     }
 }
 
+/* ---- the guard model ---- */
+
+static void restart_with_model(bool is_early) {
+    fx_stop();
+    fx_start(&(struct fx_options){.safety = safety, .guard_early = is_early, .guard_model = true});
+}
+
+/* The model's answer may be there: it is seen once the guard model has spoken. */
+static void uncertainQuestion_isSeenAfterTheGuardModel(void **state) {
+    static char safe[] = "safe", unsafe[] = "unsafe\\nS9";
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        bool early = i & 1, stream = i & 2, refused = i & 4;
+        restart_with_model(early);
+        struct asking a = ask("Is that maybe a marmot?", stream);
+        if (early)
+            until(&fx.script.chats, 1);
+        script_embed_freely();
+        until(&fx.script.judged, 1);
+        look_some();
+        assert_false(said_something(a.fd));
+        assert_int_equal(atomic_load(&fx.script.chats), early);
+        script_judge_says(refused ? unsafe : safe);
+        struct reply r = client_read(a.fd);
+        expect(r, 200);
+        assert_int_equal(strstr(r.body, "content_filter") != NULL, refused);
+        assert_int_equal(strstr(r.body, "Hello") == NULL, refused);
+        reply_free(&r);
+        assert_int_equal(cases(), refused);
+    }
+}
+
+/* What the guard was not sure of without the embedding, and is with it, is not asked about. */
+static void certainWithItsEmbedding_isNotAskedAbout(void **state) {
+    (void)state;
+    restart_with_model(true);
+    struct asking a = ask("Is that perhaps a marmot?", true);
+    until(&fx.script.chats, 1);
+    script_embed_freely();
+    struct reply r = client_read(a.fd);
+    expect(r, 200);
+    assert_non_null(strstr(r.body, "Hello"));
+    reply_free(&r);
+    assert_int_equal(atomic_load(&fx.script.judged), 0);
+}
+
+static void clientLeaves_whileTheGuardModelThinks_caseIsWritten(void **state) {
+    static char unsafe[] = "unsafe\\nS9";
+    (void)state;
+    for (int early = 0; early < 2; early++) {
+        restart_with_model(early);
+        struct asking a = ask("Is that maybe a marmot?", true);
+        if (early)
+            until(&fx.script.chats, 1);
+        script_embed_freely();
+        until(&fx.script.judged, 1);
+        close(a.fd);
+        look_some();
+        script_judge_says(unsafe);
+        for (int n = 0; n < 1000 && cases() == 0; n++) {
+            look_some();
+            wait_for_writes();
+        }
+        assert_int_equal(cases(), 1);
+    }
+}
+
+/* The server ends: who waits is told something, and nothing is left behind. */
+static void serverEnds_whileTheGuardModelThinks(void **state) {
+    (void)state;
+    for (int early = 0; early < 2; early++) {
+        restart_with_model(early);
+        struct asking a = ask("Is that maybe a marmot?", true);
+        script_embed_freely();
+        until(&fx.script.judged, 1);
+        close(a.fd);
+    }
+}
+
 static int guarded_setup_with(bool is_early) {
     struct errinfo ei;
     struct safety_options o = {.policy = str_from(policy_text), .scorer = &scorer};
@@ -406,6 +489,10 @@ int main(void) {
         E(beginsEarly_clientLeaves_caseIsWrittenAllTheSame),
         T(suspiciousTalk_isJudgedWithItsEmbedding),
         T(suspiciousTalk_behindALongMessage_isJudgedWithItsEmbedding),
+        T(uncertainQuestion_isSeenAfterTheGuardModel),
+        T(certainWithItsEmbedding_isNotAskedAbout),
+        T(clientLeaves_whileTheGuardModelThinks_caseIsWritten),
+        T(serverEnds_whileTheGuardModelThinks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

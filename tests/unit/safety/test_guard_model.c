@@ -34,22 +34,64 @@ static void answers_are_read_by_format(void **state) {
     }
 }
 
+static bool has(const struct buf *b, const char *what) {
+    return str_find((struct str){b->p, b->n}, str_from(what)) != SIZE_MAX;
+}
+
 static void questions_carry_the_text(void **state) {
     (void)state;
     for (int f = 0; f < 3; f++) {
         struct guard_question q;
-        assert_int_equal(guard_question_make((enum guard_format)f, STR("the text"), &q), ERR_OK);
-        assert_non_null(strstr(q.user.p, "the text"));
+        assert_int_equal(guard_question_make((enum guard_format)f, STR("the text"), STR(""), &q),
+                         ERR_OK);
+        assert_true(has(&q.user, "the text"));
+        assert_int_equal(q.assistant.n, 0);
         assert_int_equal(q.system.n > 0, f == GUARD_GRANITE);
-        buf_deinit(&q.system);
-        buf_deinit(&q.user);
+        guard_question_deinit(&q);
     }
+}
+
+static void answers_are_asked_about_with_their_question(void **state) {
+    (void)state;
+    for (int f = 0; f < 3; f++) {
+        struct guard_question q;
+        bool one = f == GUARD_SHIELDGEMMA; /* both in one message */
+        assert_int_equal(
+            guard_question_make((enum guard_format)f, STR("a question"), STR("its answer"), &q),
+            ERR_OK);
+        assert_true(has(&q.user, "a question"));
+        assert_true(has(one ? &q.user : &q.assistant, "its answer"));
+        assert_int_equal(q.assistant.n > 0, !one);
+        assert_int_equal(has(&q.user, "chatbot response violate"), one);
+        guard_question_deinit(&q);
+        assert_int_equal(guard_question_make((enum guard_format)f, STR(""), STR("its answer"), &q),
+                         ERR_OK);
+        assert_true(has(&q.user, "its answer"));
+        assert_int_equal(q.assistant.n, 0);
+        guard_question_deinit(&q);
+    }
+}
+
+static void long_texts_are_cut(void **state) {
+    (void)state;
+    struct guard_question q;
+    struct str text = {calloc(1, 2 * GUARD_TEXT_MAX), 2 * GUARD_TEXT_MAX};
+    assert_non_null(text.p);
+    memset((char *)text.p, 'a', text.n);
+    for (int f = 0; f < 3; f++) {
+        assert_int_equal(guard_question_make((enum guard_format)f, text, text, &q), ERR_OK);
+        assert_in_range(q.user.n + q.assistant.n, 2 * GUARD_TEXT_MAX, 2 * GUARD_TEXT_MAX + 4096);
+        guard_question_deinit(&q);
+    }
+    free((char *)text.p);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_read_by_format),
         cmocka_unit_test(questions_carry_the_text),
+        cmocka_unit_test(answers_are_asked_about_with_their_question),
+        cmocka_unit_test(long_texts_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

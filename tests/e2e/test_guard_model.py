@@ -1,0 +1,210 @@
+"""A guard model on an upstream of its own is asked about what the guard is uncertain of, on every path; the policy of this test is
+uncertain about made-up phrases."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from harness import BINARY, Program
+from mock_upstream import MockUpstream
+
+OFF = {"annotate": None, "warn": None, "block": None}
+CATEGORIES = ["hate", "harassment", "violence", "self_harm", "sexual", "sexual_minors", "illicit", "privacy", "prompt_injection", "jailbreak"]
+POLICY = {
+    "context_turns": 4,
+    "uncertain": {"from": 0.5, "to": 0.8},
+    "categories": {**{c: OFF for c in CATEGORIES}, "illicit": {"block": 0.9}},
+    "pii": {"credit_card": "redact"},
+    "refusals": {"default": "That is refused."},
+    "restore": True,
+    "rules": [
+        {"id": "test.question", "category": "illicit", "score": 0.6, "on": ["input"], "match": ["juggling chainsaws"]},
+        {"id": "test.answer", "category": "illicit", "score": 0.6, "on": ["output"], "match": ["the heron whispers"]},
+    ],
+}
+QUESTION = "is juggling chainsaws fun?"
+
+
+@pytest.fixture(scope="module")
+def judge():
+    m = MockUpstream()
+    yield m
+    m.close()
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    path = tmp_path_factory.mktemp("policy") / "policy.json"
+    path.write_text(json.dumps(POLICY))
+    return str(path)
+
+
+def serve(mock, policy, url, *more):
+    return Program(upstream=mock.url, args=["--guard-policy", policy, "--guard-upstream", url, *more])
+
+
+@pytest.fixture(scope="module")
+def asked(mock, judge, policy):
+    """A guard model that answers: long is waited for it."""
+    with serve(mock, policy, judge.url, "--guard-timeout-ms", "60000") as p:
+        p.admin = p.setup()
+        yield p
+
+
+@pytest.fixture(scope="module", params=["allow", "block"])
+def unanswered(request, mock, judge, policy):
+    """A guard model that does not answer in time."""
+    with serve(mock, policy, judge.url, "--guard-timeout-ms", "50", "--guard-fallback", request.param) as p:
+        p.admin, p.fallback = p.setup(), request.param
+        yield p
+
+
+# ---- each path: (what the reader sees, whether it says that it was filtered) ----
+
+def native(p, text):
+    _, answer = p.admin.say(p.admin.conversation(), text)
+    return answer["content"], answer["finish_reason"] == "content_filter"
+
+
+def completion(p, text, **more):
+    messages = [{"role": "user", "content": text}]
+    choice = p.admin.post("/v1/chat/completions", {"model": "mock-chat", "messages": messages, **more})["choices"][0]
+    return choice["message"]["content"], choice["finish_reason"] == "content_filter"
+
+
+def streamed_completion(p, text):
+    messages = [{"role": "user", "content": text}]
+    s = p.admin.stream("POST", "/v1/chat/completions", {"model": "mock-chat", "stream": True, "messages": messages})
+    choices = [c for e in s if e["data"] != "[DONE]" for c in e["data"]["choices"]]
+    s.close()
+    return "".join(c["delta"].get("content") or "" for c in choices), "content_filter" in [c["finish_reason"] for c in choices]
+
+
+def seen_of(response):
+    text = "".join(c.get("text", "") for o in response["output"] for c in o.get("content", []))
+    return text, response["incomplete_details"] == {"reason": "content_filter"}
+
+
+def response(p, text):
+    return seen_of(p.admin.post("/v1/responses", {"model": "mock-chat", "input": text}))
+
+
+def streamed_response(p, text):
+    s = p.admin.stream("POST", "/v1/responses", {"model": "mock-chat", "stream": True, "input": text})
+    last = [e["data"] for e in s if isinstance(e["data"], dict)][-1]
+    s.close()
+    return seen_of(last["response"])
+
+
+def terminal(p, text):
+    key = p.admin.post("/api/v1/keys", {"name": "terminal"})["key"]
+    done = subprocess.run([BINARY, "chat", "--server", p.url, "--once", text], capture_output=True, text=True, timeout=300, check=False,
+                          env={**os.environ, "HOME": p.work, "PARLEY_KEY": key})
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.strip()
+    return shown, shown == "That is refused."
+
+
+PATHS = [native, completion, streamed_completion, response, streamed_response, terminal]
+numbers = iter(range(10000))
+
+
+def question():
+    """Each is another text: what was said of one is known again."""
+    return f"{QUESTION} number {next(numbers)}"
+
+
+def read_by(judge, text):
+    with judge.lock:
+        return [r["body"]["messages"] for r in judge.requests if text in json.dumps(r["body"]["messages"])]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_question_is_decided_by_the_guard_model(asked, mock, judge, path):
+    judge.reply = "unsafe\nS9"
+    text = question()
+    assert path(asked, text) == ("That is refused.", True)
+    assert read_by(judge, text) == [[{"role": "user", "content": text}]]
+    judge.reply = "safe"
+    text = question()
+    assert path(asked, text) == (f"You said: {text}", False)
+    assert len(read_by(judge, text)) == 1
+    assert path(asked, "is juggling balls fun?") == ("You said: is juggling balls fun?", False)  # certain: not asked about
+    assert not read_by(judge, "balls")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_silence_of_the_guard_model_leaves_it_to_the_fallback(unanswered, judge, path):
+    text, judge.silent = question(), True
+    try:
+        shown = path(unanswered, text)
+    finally:
+        judge.silent = False
+    assert shown == (("That is refused.", True) if unanswered.fallback == "block" else (f"You said: {text}", False))
+    assert "guard.fallback" in unanswered.log()
+
+
+@pytest.mark.parametrize("fallback", ["allow", "block"])
+def test_dead_guard_model_leaves_it_to_the_fallback(mock, policy, fallback):
+    gone = MockUpstream()
+    gone.close()
+    with serve(mock, policy, gone.url, "--guard-timeout-ms", "2000", "--guard-fallback", fallback) as p:
+        p.admin = p.setup()
+        for path in PATHS:
+            text = question()
+            assert path(p, text) == (("That is refused.", True) if fallback == "block" else (f"You said: {text}", False))
+
+
+def test_whole_answer_is_decided_by_the_guard_model(asked, judge):
+    for verdict, seen in (("unsafe\nS2", ("That is refused.", True)), ("safe", None)):
+        judge.reply = verdict
+        answer = f"the heron whispers {next(numbers)}"
+        ask = f"[say: {answer}]"
+        assert completion(asked, ask) == (seen or (answer, False))
+        assert read_by(judge, answer) == [[{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]]
+    case = asked.admin.get("/api/v1/safety/cases?state=open")["data"][0]
+    assert case["text"].startswith("the heron whispers") and "guard:" in json.dumps(case)
+
+
+@pytest.mark.parametrize("path", [native, streamed_completion, response])
+def test_streamed_answer_is_not_asked_about(asked, judge, path):
+    judge.reply = "unsafe\nS2"
+    answer = f"the heron whispers {next(numbers)}"
+    assert path(asked, f"[say: {answer}]") == (answer, False)
+    assert not read_by(judge, answer)
+
+
+def test_silence_about_a_whole_answer_leaves_it_to_the_fallback(unanswered, judge):
+    answer, judge.silent = f"the heron whispers {next(numbers)}", True
+    try:
+        shown = completion(unanswered, f"[say: {answer}]")
+    finally:
+        judge.silent = False
+    assert shown == (("That is refused.", True) if unanswered.fallback == "block" else (answer, False))
+
+
+def test_earlier_messages_of_a_client_are_asked_about_once(asked, judge):
+    judge.reply = "safe"
+    first, last = question(), question()
+
+    def answered(*texts):
+        messages = [m for t in texts for m in ({"role": "user", "content": t}, {"role": "assistant", "content": "Well."})]
+        answer = asked.admin.post("/v1/chat/completions", {"model": "mock-chat", "messages": messages[:-1]})
+        return answer["choices"][0]["finish_reason"]
+
+    assert answered(first) == answered(first, last) == answered(first, last, "thanks") == "stop"
+    assert len(read_by(judge, first)) == len(read_by(judge, last)) == 1
+    judge.reply = "unsafe\nS9"
+    hidden = question()
+    assert answered(hidden, "and how?") == "content_filter"  # before the newest one, too
+    assert answered(first, last, "thanks") == "stop"
+
+
+@pytest.mark.parametrize("path", [native, completion, streamed_completion])
+def test_guard_model_reads_placeholders(asked, mock, judge, path):
+    judge.reply = "safe"
+    text = f"{question()} my card is 4111 1111 1111 1111"
+    assert path(asked, text) == (f"You said: {text}", False)
+    read = read_by(judge, text.split(" my")[0])
+    assert len(read) == 1 and "[CARD_1]" in json.dumps(read) and "4111" not in json.dumps(read)
