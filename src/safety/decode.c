@@ -1,5 +1,6 @@
-/* Encoded fragments: base64 (RFC 4648, both alphabets), hexadecimal and ROT13. A fragment counts
- * only when what comes out reads as text; so a hash, a key or an image stays what it is. */
+/* Encoded fragments: base64 (RFC 4648, both alphabets), hexadecimal, ROT13, and lines that are
+ * shown in another order than they are written in (bidi.c). A fragment counts only when what comes
+ * out reads as text; so a hash, a key or an image stays what it is. */
 #include <pthread.h>
 
 #include "safety/normalise_internal.h"
@@ -11,7 +12,8 @@
 struct found {
     decode_fn take;
     void *ctx;
-    int left; /* fragments that are still taken */
+    int left;         /* fragments that are still taken */
+    size_t turned_to; /* where the last of those in ROT13 ends */
 };
 
 static int base64_value(char c) {
@@ -173,9 +175,11 @@ static void find_rot13(struct str s, struct buf *out, struct found *f) {
             hits += is_common(w, true);
         }
         if (breaks || ends) {
-            if (words >= ROT13_WORDS && hits >= 2 && hits * 5 >= words)
+            if (words >= ROT13_WORDS && hits >= 2 && hits * 5 >= words) {
                 offer(f, (struct str){s.p + run_from, run_to - run_from}, run_from, decode_rot13,
                       out, NORMAL_ROT13);
+                f->turned_to = run_to;
+            }
             words = hits = 0;
         }
         if (ends)
@@ -185,8 +189,124 @@ static void find_rot13(struct str s, struct buf *out, struct found *f) {
     }
 }
 
+/* ---- single words in ROT13, among others that are not ---- */
+
+#define TURNED_WORD                                                                                \
+    16 /* two thirds of a bit: by so much a word of four letters or more is likelier               \
+          turned than as it stands … */
+#define TURNED_PAIR 18 /* … and two in a row together, … */
+#define TURNED_EACH 6  /* … each by so much; in a sentence that has such words, so are others */
+#define TURNED_MIN  4
+
+/* How common pairs of letters are in English words, in steps of two thirds of a bit; counted in the
+ * texts of data/safety/corpus, docs and abstracts. Row: the first letter, column: the second. */
+static const char pairs[26][27] = {
+    "mrtsnorlskpusulsiutvqpnnql", "rmllrhihrlfrlirjfqpmqhiama", "tipktiitsarrkkulhrotriafpf",
+    "rkkouknktkeonmqkgqqkqmleoa", "totvsqqnpimtsvprowvtorprok", "qgghrqegsafphirgaplopggema",
+    "qjhisioqraeplppiarplqhednd", "slklthilsddmnnsjgpnpodkhpf", "squssqrlninsswuqlruumsingp",
+    "mdadodaahefeddnfahiaoaaaaa", "nfijriijqajmjolkajpklfhaka", "tlnpunmguamtnltmdkqqqnjasg",
+    "tqkktkiisfflqlssekpkqhhena", "sksttpvmsmonmpsmiltupplinj", "pprroprmqkpstvrsgusssqronk",
+    "sjlktjhrraislksqdtpqqjiena", "idgaeaaagaahedgdfhffqafaaa", "uoqrvoqmudporquohqssqpmare",
+    "rkrlunkrtfoppnsrllsusjofpe", "tkojvmjtvdhpnmtletsqrhngrk", "qpqpqmpiqfksrsmpdtsskidjli",
+    "rdhhtgahraajghphdiihiidfia", "qijkrigpqfhlhopeannkgejaja", "namenffjpaagdfjpdfgojafika",
+    "lknlohkgoafnnonoalpnifkdgk", "naaapaedmaajeflaaaadgadaik",
+};
+
+/* "word", "Word" or "WORD": base64 mixes them. */
+static bool is_one_case(struct str w) {
+    for (size_t i = 2; i < w.n; i++)
+        if ((w.p[i] ^ w.p[1]) & 0x20)
+            return false;
+    return w.n < 2 || (w.p[0] & 0x20) == 0 || (w.p[1] & 0x20);
+}
+
+/* By how much likelier the word is when it is turned. */
+static int turned_gain(struct str w) {
+    int gain = 0;
+    for (size_t i = 0; i + 1 < w.n; i++) {
+        int a = (w.p[i] | 0x20) - 'a', b = (w.p[i + 1] | 0x20) - 'a';
+        gain += pairs[(a + 13) % 26][(b + 13) % 26] - pairs[a][b];
+    }
+    return gain;
+}
+
+bool decode_is_turned(struct str word, int *before) {
+    int gain = turned_gain(word);
+    if (gain >= TURNED_EACH && (is_common(word, false) || !is_one_case(word)))
+        gain = 0;
+    bool is = (word.n >= TURNED_MIN && gain >= TURNED_WORD) ||
+              (gain >= TURNED_EACH && *before >= TURNED_EACH && gain + *before >= TURNED_PAIR);
+    *before = gain;
+    return is;
+}
+
+static void turn_words(struct str s, struct buf *out) {
+    for (size_t i = 0; i < s.n;) {
+        size_t from = i;
+        while (i < s.n && is_letter(s.p[i]))
+            i++;
+        struct str w = {s.p + from, i - from};
+        bool turn = w.n > 0 && !is_common(w, false) &&
+                    (is_common(w, true) || turned_gain(w) >= TURNED_EACH);
+        for (size_t k = 0; k < w.n; k++)
+            buf_addc(out, turn ? rot13(w.p[k]) : w.p[k]);
+        if (i < s.n)
+            buf_addc(out, s.p[i++]);
+    }
+}
+
+/* Letters of base64, a path or a name of a program are no word. */
+static bool is_of_code(struct str s, size_t from, size_t to) {
+    static const char around[] = "0123456789+/=_";
+    return (from > 0 && memchr(around, s.p[from - 1], sizeof around - 1)) ||
+           (to < s.n && memchr(around, s.p[to], sizeof around - 1));
+}
+
+/* A sentence with such words is read with them turned and the others as they stand. One that is all
+ * in ROT13 was found by then. */
+static void find_turned(struct str s, struct buf *out, struct found *f) {
+    size_t from = 0;
+    bool turned = false;
+    int before = 0;
+    for (size_t i = 0; i <= s.n && f->left > 0;) {
+        size_t at = i;
+        while (i < s.n && is_letter(s.p[i]))
+            i++;
+        if (i > at && !is_of_code(s, at, i))
+            turned = decode_is_turned((struct str){s.p + at, i - at}, &before) || turned;
+        if (i < s.n && !memchr(".!?\n", s.p[i], 4)) {
+            i++;
+            continue;
+        }
+        if (turned && from >= f->turned_to)
+            offer(f, (struct str){s.p + from, i - from}, from, turn_words, out, NORMAL_ROT13);
+        from = ++i;
+        turned = false;
+        before = 0;
+    }
+}
+
+/* ---- lines that are shown in another order ---- */
+
+static void find_reversed(struct str s, struct buf *out, struct found *f) {
+    const struct str mark = STR("\xe2\x80\xae"); /* RLO */
+    size_t at = str_find(s, mark);
+    while (at != SIZE_MAX && f->left > 0) {
+        size_t from = at, to = at;
+        while (from > 0 && s.p[from - 1] != '\n')
+            from--;
+        while (to < s.n && s.p[to] != '\n')
+            to++;
+        offer(f, (struct str){s.p + from, to - from}, from, bidi_shown, out, NORMAL_REVERSED);
+        at = str_find((struct str){s.p + to, s.n - to}, mark);
+        at = at == SIZE_MAX ? at : to + at;
+    }
+}
+
 void decode_fragments(struct str original, struct buf *out, decode_fn take, void *ctx) {
-    struct found f = {take, ctx, NORMAL_FRAGMENTS};
+    struct found f = {take, ctx, NORMAL_FRAGMENTS, 0};
     find_encoded(original, out, &f);
     find_rot13(original, out, &f);
+    find_turned(original, out, &f);
+    find_reversed(original, out, &f);
 }

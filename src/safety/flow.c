@@ -208,7 +208,7 @@ static size_t open_word(const struct safety_flow *f) {
 
 static enum err judge_whole(struct safety_flow *f, bool last, float best[SAFETY_CATEGORIES]) {
     const unsigned disguises =
-        NORMAL_LEET | NORMAL_SPACED | NORMAL_BASE64 | NORMAL_HEX | NORMAL_ROT13;
+        NORMAL_LEET | NORMAL_SPACED | NORMAL_BASE64 | NORMAL_HEX | NORMAL_ROT13 | NORMAL_REVERSED;
     struct safety_normal *n = &f->b->normal;
     struct whole w = {f, window_from(f), safety_flow_end(f)};
     size_t open = open_word(f);

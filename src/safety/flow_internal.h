@@ -56,6 +56,8 @@ struct safety_flow {
     size_t run_from, run_n;                    /* of base64's letters */
     size_t latin_from, latin_n;                /* of ASCII letters: a word as ROT13 has it */
     size_t turned_from, turned_n, turned_hits; /* words in a row that are no English */
+    int turned_before;                         /* of the last one (decode_is_turned) */
+    bool reversed;                             /* the line is shown in another order */
 
     struct candidate pii_now;
     size_t pii_done; /* up to where hits were told */

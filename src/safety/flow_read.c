@@ -109,6 +109,8 @@ static void end_latin(struct safety_flow *f) {
     struct str w = str_sub(buf_str(&f->raw), f->latin_from - f->base, f->latin_n);
     unsigned common = f->latin_from >= f->base ? decode_word(w) : 0;
     f->latin_n = 0;
+    if (decode_is_turned(w, &f->turned_before))
+        flow_set_dirty(f, f->latin_from);
     if (common == 1) { /* plainly English */
         f->turned_n = f->turned_hits = 0;
         return;
@@ -310,6 +312,7 @@ static void take_other(struct safety_flow *f, struct str seq, int32_t c, size_t 
     char out[UNICODE_FOLD_MAX];
     unsigned found = 0;
     size_t n = c < 0 ? 0 : unicode_fold(c, out, &found);
+    f->reversed = f->reversed || c == 0x202E;
     f->differs = f->differs || n != seq.n || memcmp(out, seq.p, n) != 0;
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)out[i] < 128)
@@ -327,6 +330,9 @@ void flow_read(struct safety_flow *f, struct str text) {
             f->latin_from = f->latin_n++ ? f->latin_from : at + i;
         else if (f->latin_n)
             end_latin(f);
+        if (f->reversed)
+            flow_set_dirty(f, at + i > FLOW_WINDOW / 2 ? at + i - FLOW_WINDOW / 2 : 0);
+        f->reversed = f->reversed && c != '\n';
         if (f->pii)
             watch_data(f, c, at + i);
         if ((unsigned char)c < 128) {

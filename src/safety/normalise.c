@@ -2,6 +2,7 @@
 #include "safety/normalise_internal.h"
 
 #define LETTERS_MIN 3 /* single letters in a row that are one word spelled out */
+#define PIECE_MAX   3 /* letters of a piece of a word that is cut into pieces */
 
 static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (unsigned char)c >= 128;
@@ -140,20 +141,45 @@ static bool next_word(struct str s, size_t at, struct word *ret) {
     return ret->to > ret->from;
 }
 
-static bool text_is_leet(struct str s) {
-    size_t n = 0;
-    struct word w = {0, 0};
-    while (n < 2 && next_word(s, w.to, &w))
-        n += is_leet((struct str){s.p + w.from, w.to - w.from}, false);
-    return n >= 2;
+static bool is_sign(char c) {
+    return c && strchr(".-_*|/,+~", c);
 }
 
-/* "k i l l", "b.o.m.b": how many single letters stand from `at` on with one and the same separator
- * between them, and where they end. */
-static size_t spelled(struct str s, size_t at, size_t *ret_end) {
-    static const char separators[] = " .-_*|/,+~";
-    size_t n = 0;
+/* "m4-k3", "b0.mb", in a text of leetspeak: the end of a word in pieces of up to three letters with
+ * signs between them, of which one has something in place of a letter; 0 = there is none. */
+static size_t in_pieces(struct str s, size_t at) {
+    size_t pieces = 0, all = 0, n = 0, letters = 0;
+    bool leets = false;
+    if (at > 0 && (is_word_byte(s.p[at - 1]) || is_sign(s.p[at - 1])))
+        return 0;
+    for (;; at++) {
+        char c = at < s.n ? s.p[at] : 0;
+        if (c && (unsigned char)c < 128 && !is_sign(c) && (is_letter(c) || leet(c))) {
+            n++;
+            letters += is_letter(c);
+            leets = leets || !is_letter(c);
+            continue;
+        }
+        if (n == 0 || n > PIECE_MAX || (c && is_word_byte(c) && !is_sign(c)))
+            return 0;
+        pieces++;
+        all += n;
+        n = 0;
+        if (!is_sign(c) || at + 1 >= s.n || !is_word_byte(s.p[at + 1]))
+            break;
+    }
+    return pieces > 1 && all > PIECE_MAX && leets && letters >= 2 ? at : 0;
+}
+
+/* "k i l l", "b.o.m.b", "4-t_t-4.c-k": how many single letters stand from `at` on with blanks, or
+ * with signs, between them, and where they end. A number or sign in place of a letter may begin it
+ * where signs and three letters follow; in a text of leetspeak one letter, or none in "7-0". */
+static size_t spelled(struct str s, size_t at, bool text_is_leet, size_t *ret_end) {
+    size_t n = 0, from = at, letters = 0;
     char sep = 0;
+    bool begins = is_letter(s.p[at]);
+    if (!begins && !is_digit(s.p[at]) && s.p[at] != '@' && s.p[at] != '$')
+        return 0;
     if (at > 0 && (is_letter(s.p[at - 1]) || is_digit(s.p[at - 1])))
         return 0;
     if ((s.p[at] == 'a' || s.p[at] == 'i') && at > 2 && s.p[at - 1] == ' ' &&
@@ -162,17 +188,41 @@ static size_t spelled(struct str s, size_t at, size_t *ret_end) {
         return 0;
     for (;;) {
         bool single = at < s.n && (unsigned char)s.p[at] < 128 &&
-                      (is_letter(s.p[at]) || (n > 0 && leet(s.p[at]))) &&
+                      (is_letter(s.p[at]) || leet(s.p[at])) &&
                       (at + 1 >= s.n || !(is_letter(s.p[at + 1]) || is_digit(s.p[at + 1])));
         if (!single)
-            return n;
+            break;
         n++;
+        letters += is_letter(s.p[at]);
         *ret_end = at + 1;
-        if (at + 1 >= s.n || !strchr(separators, s.p[at + 1]) || (sep && s.p[at + 1] != sep))
-            return n;
-        sep = s.p[at + 1];
+        char next = at + 1 < s.n ? s.p[at + 1] : 0;
+        if ((next == ' ' && (sep == '.' || !begins)) || (next != ' ' && !is_sign(next)) ||
+            (next != ' ' && sep == ' '))
+            break;
+        sep = next == ' ' ? ' ' : '.'; /* of signs any */
         at += 2;
     }
+    if (text_is_leet && !begins && n == 2 && letters == 0)
+        return is_small_word((struct str){(char[]){s.p[from], s.p[from + 2]}, 2}) ? n : 0;
+    return begins || letters >= (text_is_leet ? 1 : 3) ? n : 0;
+}
+
+static bool has_leet(struct str s, size_t from, size_t to) {
+    for (size_t i = from; i < to; i++)
+        if (leet(s.p[i]) && !is_sign(s.p[i]))
+            return true;
+    return false;
+}
+
+static bool text_is_leet(struct str s) {
+    size_t n = 0, cut = 0, end = 0;
+    struct word w = {0, 0};
+    while (n + (cut > 0) < 2 && next_word(s, w.to, &w)) {
+        n += is_leet((struct str){s.p + w.from, w.to - w.from}, false);
+        cut += in_pieces(s, w.from) > 0; /* one of them says as much as many */
+        n += spelled(s, w.from, false, &end) >= LETTERS_MIN && has_leet(s, w.from, end);
+    }
+    return n + (cut > 0) >= 2;
 }
 
 /* Between double spaces: a short word among others that are spelled out. */
@@ -214,11 +264,18 @@ static void undisguise(const struct folded *in, struct folded *out, unsigned *fo
     bool have = next_word(s, 0, &w);
     for (size_t i = 0; i < s.n;) {
         size_t end = i;
-        size_t letters = is_letter(s.p[i]) ? spelled(s, i, &end) : 0;
+        size_t letters = is_letter(s.p[i]) || leet(s.p[i]) ? spelled(s, i, leety, &end) : 0;
         bool dotted = letters == 2 && (*found & NORMAL_SPACED) && s.p[i + 1] != ' ';
         if (letters >= LETTERS_MIN || dotted || (letters == 2 && is_apart(s, i, end))) {
             *found |= NORMAL_SPACED;
             i = join_spelled(in, i, end, out);
+            continue;
+        }
+        if (leety && (end = in_pieces(s, i)) > 0) {
+            *found |= NORMAL_SPACED;
+            for (; i < end; i++)
+                if (!is_sign(s.p[i]))
+                    copy_map(out, in, i, is_letter(s.p[i]) ? s.p[i] : leet(s.p[i]));
             continue;
         }
         while (have && w.to <= i)

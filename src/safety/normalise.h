@@ -3,7 +3,8 @@
  *
  *   original ─→ fold (NFKD without marks, case, look-alikes, invisible characters)
  *            ─→ undisguise (spaced-out letters, leetspeak, stretched letters)
- *            ─→ + what was decoded (base64, hex, ROT13), each on a line of its own at the end
+ *            ─→ + what was decoded (base64, hex, ROT13, lines under bidi overrides as they are
+ * shown), each on a line of its own at the end
  *
  * Look-alikes are Unicode's confusables (UTS #39, from ICU) whose skeleton is an ASCII letter's.
  * The original may be any bytes: what is no UTF-8 is passed over. The work is linear in the text;
@@ -25,6 +26,7 @@ enum {
     NORMAL_HEX = 32,
     NORMAL_ROT13 = 64,
     NORMAL_INVALID = 128, /* bytes that are no UTF-8 */
+    NORMAL_REVERSED = 256 /* shown in another order than it is written in */
 };
 
 #define NORMAL_GROWTH    8

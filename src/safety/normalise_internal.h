@@ -36,6 +36,15 @@ bool unicode_is_letter(int32_t c);
  * each. out is for their bytes. */
 typedef void (*decode_fn)(void *ctx, struct str decoded, size_t from, size_t to, unsigned how);
 void decode_fragments(struct str original, struct buf *out, decode_fn take, void *ctx);
+/* Whether a word (ASCII letters) is far likelier English when turned by ROT13, by itself or with
+ * the one before it. *before: what is known of that; 0 at a sentence's beginning. */
+bool decode_is_turned(struct str word, int *before);
+
+/* ---- bidi.c ---- */
+/* Puts a line that holds RIGHT-TO-LEFT OVERRIDE into out as it is shown, without control
+ * characters; nothing where that is as it is written. */
+void bidi_shown(struct str line, struct buf *out);
+
 /* Whether a word (ASCII letters) is one that nearly every English sentence has: as it stands (bit
  * 0), or turned by ROT13 (bit 1). */
 unsigned decode_word(struct str word);

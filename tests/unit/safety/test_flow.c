@@ -22,6 +22,14 @@ static const char *const snippets[] = {
     "paint th3 z3bra purpl3 ",
     "p4int th3 z3br4 purpl3 ",
     "paaaaint the zebraaaa purple ",
+    "p-4_1.n-t the zebra purple ",
+    "p41-nt th3 z3-br4 purpl3 ",
+    "cnvag the zebra checyr ",
+    "cnvag gur mroen checyr. ",
+    "\xe2\x80\xae"
+    "elprup arbez eht tniap\xe2\x80\xac ",
+    "\xe2\x80\xae"
+    "elprup arbez\xe2\x80\xac\n",
     "cGFpbnQgdGhlIHplYnJhIHB1cnBsZQ== ",
     "7061696e7420746865207a65627261 purple ",
     "cnvag gur mroen checyr sbe zr naq lbh. ",
