@@ -15,6 +15,7 @@
 #include "cli/eval_rows.h"
 #include "safety/classifier.h"
 #include "safety/guard.h"
+#include "safety/views.h"
 
 #define CHUNK          256 /* texts embedded together */
 #define DOCUMENT_BYTES 200 /* an injection row as long as this is judged as a passage as well */
@@ -147,18 +148,26 @@ static enum safety_action harm_action(const struct eval *v, const struct safety_
     return a;
 }
 
-/* vectors: a row for each reading, and then one of the talk where has_talk; NULL = without. */
+/* Where in the vectors of a row that of the request in a frame and that of the talk stand, behind
+ * those of the readings; 0 = there is none. */
+struct places {
+    size_t core, talk;
+};
+
+/* vectors: a row for each reading and place; NULL = without. */
 static enum err judge_row(struct eval *v, const struct reading *r, size_t n, const float *vectors,
-                          size_t wide, bool has_talk, struct safety_verdict *worst) {
+                          size_t wide, struct places at, struct safety_verdict *worst) {
     memset(worst, 0, sizeof *worst);
     for (size_t i = 0; i < n; i++) {
         struct safety_verdict one;
         struct safety_request q = {.text = r[i].text,
                                    .context = r[i].context,
                                    .direction = r[i].direction,
-                                   .embedding = vectors ? vectors + i * wide : NULL,
-                                   .talk_embedding =
-                                       vectors && has_talk ? vectors + n * wide : NULL};
+                                   .embedding = vectors ? vectors + i * wide : NULL};
+        if (vectors && at.core)
+            q.core_embedding = vectors + at.core * wide;
+        if (vectors && at.talk)
+            q.talk_embedding = vectors + at.talk * wide;
         int64_t start = clock_mono_ns();
         enum err e = safety_judge(v->guard, &q, &one);
         if (e)
@@ -209,12 +218,14 @@ static void note_outcome(struct eval *v, const json_val *row, int label,
 struct chunk {
     struct reading r[CHUNK][READINGS];
     size_t n[CHUNK], first[CHUNK]; /* readings of a row; their first text */
-    struct buf talk[CHUNK];        /* its text follows the readings'; .n = 0: none */
-    struct str texts[CHUNK * (READINGS + 1)];
+    struct places at[CHUNK];
+    struct buf talk[CHUNK]; /* its text; .n = 0: none */
+    struct str texts[CHUNK * (READINGS + 2)];
     size_t rows, n_texts;
 };
 
-/* Of a talk the last messages are embedded with the new one where the server would do so. */
+/* The request in a frame is embedded by itself, and of a talk the last messages with the new one,
+ * as the server does it. */
 static enum err read_chunk(struct eval *v, size_t from, struct chunk *c) {
     enum err e = ERR_OK;
     c->n_texts = 0;
@@ -225,13 +236,23 @@ static enum err read_chunk(struct eval *v, size_t from, struct chunk *c) {
         for (size_t k = 0; k < c->n[i]; k++)
             c->texts[c->n_texts++] = r[k].text;
         buf_init(&c->talk[i], EVAL_TEXT_MAX);
+        c->at[i] = (struct places){0, 0};
+        struct str core = c->n[i] && r->direction == SAFETY_INPUT && utf8_valid(r->text)
+                              ? safety_view_core(r->text)
+                              : STR_NULL;
+        if (core.n) {
+            c->at[i].core = c->n_texts - c->first[i];
+            c->texts[c->n_texts++] = core;
+        }
         if (e || !c->n[i] || !v->embedder)
             continue;
         struct safety_request q = {
             .text = r->text, .context = r->context, .direction = r->direction};
         e = safety_join_suspect_talk(v->guard, &q, &c->talk[i]);
-        if (c->talk[i].n)
+        if (c->talk[i].n) {
+            c->at[i].talk = c->n_texts - c->first[i];
             c->texts[c->n_texts++] = buf_str(&c->talk[i]);
+        }
     }
     return e;
 }
@@ -277,7 +298,7 @@ static enum err judge_chunk(struct eval *v, size_t from, size_t to, struct errin
         if (c.n[i] == 0 || label < 0)
             v->skipped++;
         else if (!(e = judge_row(v, c.r[i], c.n[i], vectors ? vectors + c.first[i] * wide : NULL,
-                                 wide, c.talk[i].n > 0, &worst)))
+                                 wide, c.at[i], &worst)))
             note_outcome(v, row, label, &worst);
         else
             err_set(ei, e, "row %zu could not be judged: %s", from + i + 1, err_text(e));

@@ -122,7 +122,7 @@ BASE_RATE = {"harmful": 0.4, "prompt_injection": 0.02, "jailbreak": 0.04}
 
 WITHOUT = 0.6  # of it without an embedding: hashed words alone err more on what they never saw, so they must be surer
 
-LAYERS = 0.9  # of it with the layers, so that at most 5 % of our look-alikes that were kept apart are blocked
+LAYERS = 0.89  # of it with the layers, so that at most 5 % of our look-alikes that were kept apart are blocked
 
 
 def calibrate(logits, labels, weights, rate=BASE_RATE["harmful"]):
