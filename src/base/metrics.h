@@ -73,6 +73,9 @@
     X(M_ENGINE_SHELF_HITS,        COUNTER,   "parley_engine_shelf_hits_total",        "of these, from one that had been put into RAM") \
     X(M_ENGINE_EVICTIONS,         COUNTER,   "parley_engine_evictions_total",         "conversations that had to leave their slot") \
     X(M_ENGINE_SHELVED,           COUNTER,   "parley_engine_shelved_total",           "of these, those that were put into RAM") \
+    X(M_ENGINE_MOVE_SECONDS,      HISTOGRAM, "parley_engine_move_seconds",            "time of moving conversations into and out of slots at once, while nothing is computed") \
+    X(M_ENGINE_SWAP_SECONDS,      HISTOGRAM, "parley_engine_swap_seconds",            "time of exchanging two conversations' places before a step, while nothing is computed") \
+    X(M_ENGINE_KEEP_SECONDS,      HISTOGRAM, "parley_engine_keep_seconds",            "time of keeping a conversation for the engine that comes after this one, while nothing is computed") \
     X(M_ENGINE_KEPT,              COUNTER,   "parley_engine_kept_total",              "states of conversations kept for the engine that comes after this one") \
     X(M_ENGINE_RESTORED_TOKENS,   GAUGE,     "parley_engine_restored_tokens",         "tokens that this engine took over from the one before it") \
     X(M_ENGINE_SHELF_BYTES,       GAUGE,     "parley_engine_shelf_bytes",             "RAM that these take") \

@@ -9,9 +9,34 @@
 
 #include <ggml-cpu/ggml-backend-impl.h>
 
+#include "engine/copies.h"
+
 #define LARGE ((size_t)1 << 20)
 
 static ggml_backend_buffer_t (*alloc_eagerly)(ggml_backend_buffer_type_t type, size_t size);
+static _Thread_local struct copies *collecting;
+
+static void get(ggml_backend_buffer_t b, const struct ggml_tensor *t, void *to, size_t at,
+                size_t n) {
+    (void)b;
+    if (collecting)
+        copies_add(collecting, to, (const char *)t->data + at, n);
+    else
+        memcpy(to, (const char *)t->data + at, n);
+}
+
+static void set(ggml_backend_buffer_t b, struct ggml_tensor *t, const void *from, size_t at,
+                size_t n) {
+    (void)b;
+    if (collecting)
+        copies_add(collecting, (char *)t->data + at, from, n);
+    else
+        memcpy((char *)t->data + at, from, n);
+}
+
+void lazy_buffers_collect(struct copies *c) {
+    collecting = c;
+}
 
 static void clear(ggml_backend_buffer_t b, uint8_t value) {
     char *p = ggml_backend_buffer_get_base(b);
@@ -27,8 +52,11 @@ static void clear(ggml_backend_buffer_t b, uint8_t value) {
 
 static ggml_backend_buffer_t alloc(ggml_backend_buffer_type_t type, size_t size) {
     ggml_backend_buffer_t b = alloc_eagerly(type, size);
-    if (b && b->iface.clear)
+    if (b && b->iface.clear) {
         b->iface.clear = clear;
+        b->iface.get_tensor = get;
+        b->iface.set_tensor = set;
+    }
     return b;
 }
 

@@ -4,5 +4,10 @@
  * keeps more than a gigabyte of them. */
 #pragma once
 
+struct copies;
+
 /* Once, before the library allocates. */
 void lazy_buffers_init(void);
+/* What this thread copies into and out of such buffers through the library from now on is only
+ * added there; NULL: it is copied again. */
+void lazy_buffers_collect(struct copies *c);

@@ -7,6 +7,8 @@
 
 #include <llama.h>
 
+#include "engine/lazy_buffer.h"
+
 static llama_memory_t memory(const struct llama_kv *kv) {
     return llama_get_memory(kv->context);
 }
@@ -15,14 +17,50 @@ static int held(const struct llama_kv *kv, int seq) {
     return llama_memory_seq_pos_max(memory(kv), seq) + 1;
 }
 
-static void drop(struct llama_kv_state *s) {
-    free(s->bytes);
+/* Between these two the library's copies of a row's bytes are only begun, or made at once, after
+ * those that were begun before. */
+static void begin_copies(struct llama_kv *kv, int seq) {
+    if (!kv->deferring) {
+        (void)llama_kv_settle(kv, INT64_MAX);
+        return;
+    }
+    kv->unsettled[seq] = true;
+    lazy_buffers_collect(&kv->copies);
+}
+
+static void end_copies(void) {
+    lazy_buffers_collect(NULL);
+}
+
+void llama_kv_defer(struct llama_kv *kv, bool on) {
+    kv->deferring = on && kv->rows && kv->slots <= LLAMA_KV_ROWS_MAX;
+}
+
+bool llama_kv_settle(struct llama_kv *kv, int64_t until_ns) {
+    if (!copies_until(&kv->copies, until_ns))
+        return false;
+    memset(kv->unsettled, 0, sizeof(kv->unsettled));
+    return true;
+}
+
+void llama_kv_need(struct llama_kv *kv, int seq) {
+    if (copies_left(&kv->copies) && kv->unsettled[seq])
+        (void)llama_kv_settle(kv, INT64_MAX);
+}
+
+void llama_kv_free(struct llama_kv *kv, void *bytes) {
+    copies_free(&kv->copies, bytes);
+}
+
+static void drop(struct llama_kv *kv, struct llama_kv_state *s) {
+    copies_free(&kv->copies, s->bytes);
     *s = (struct llama_kv_state){0};
 }
 
 void llama_kv_deinit(struct llama_kv *kv) {
+    copies_deinit(&kv->copies);
     for (int i = 0; i < LLAMA_KV_KEPT_MAX; i++)
-        drop(&kv->kept[i]);
+        drop(kv, &kv->kept[i]);
 }
 
 /* Whether the number is that of a kept state. */
@@ -37,7 +75,7 @@ bool llama_kv_trim(struct llama_kv *kv, int seq, int n) {
             s->n = n;
             return true;
         }
-        drop(s);
+        drop(kv, s);
         return n == 0;
     }
     if (n > 0 && (kv->partial || held(kv, seq) <= n) && llama_memory_seq_rm(memory(kv), seq, n, -1))
@@ -51,8 +89,8 @@ static bool take(struct llama_kv *kv, int seq, struct llama_kv_state *ret) {
     struct llama_kv_state s = {.n = held(kv, seq), .held = held(kv, seq)};
     s.size = s.n > 0 ? llama_state_seq_get_size_ext(kv->context, seq, 0) : 0;
     s.bytes = s.size ? malloc(s.size) : NULL;
-    if (!s.bytes || llama_state_seq_get_data_ext(kv->context, s.bytes, s.size, seq, 0) == 0) {
-        free(s.bytes);
+    if (!s.bytes || llama_kv_save(kv, seq, s.bytes, s.size) == 0) {
+        drop(kv, &s);
         return false;
     }
     *ret = s;
@@ -62,7 +100,7 @@ static bool take(struct llama_kv *kv, int seq, struct llama_kv_state *ret) {
 /* The row becomes the first n tokens of the state; false: it is empty. */
 static bool put(struct llama_kv *kv, const struct llama_kv_state *s, int seq, int n) {
     llama_memory_seq_rm(memory(kv), seq, -1, -1);
-    if (n > s->n || llama_state_seq_set_data_ext(kv->context, s->bytes, s->size, seq, 0) == 0) {
+    if (n > s->n || !llama_kv_load(kv, seq, s->bytes, s->size)) {
         llama_memory_seq_rm(memory(kv), seq, -1, -1);
         return false;
     }
@@ -76,7 +114,7 @@ static bool copy_rows(struct llama_kv *kv, int from, int to, int n) {
             return false;
         /* Taken in a prompt's midst it held more than counts: now it can be had without. */
         if (source->held > source->n && n == source->n && take(kv, to, &s)) {
-            drop(source);
+            drop(kv, source);
             *source = s;
         }
         return true;
@@ -86,12 +124,12 @@ static bool copy_rows(struct llama_kv *kv, int from, int to, int n) {
     /* One that holds much more than counts is not worth its memory. */
     if (target && n <= s.n && s.held <= n + LLAMA_KV_BEYOND) {
         s.n = n;
-        drop(target);
+        drop(kv, target);
         *target = s;
         return true;
     }
     bool good = !target && put(kv, &s, to, n);
-    drop(&s);
+    drop(kv, &s);
     return good;
 }
 
@@ -117,8 +155,8 @@ bool llama_kv_swap(struct llama_kv *kv, int a, int b) {
         llama_memory_seq_rm(memory(kv), a, -1, -1);
         llama_memory_seq_rm(memory(kv), b, -1, -1);
     }
-    drop(&of_a);
-    drop(&of_b);
+    drop(kv, &of_a);
+    drop(kv, &of_b);
     return good;
 }
 
@@ -127,9 +165,15 @@ size_t llama_kv_size(struct llama_kv *kv, int seq) {
 }
 
 size_t llama_kv_save(struct llama_kv *kv, int seq, void *to, size_t size) {
-    return llama_state_seq_get_data_ext(kv->context, to, size, seq, 0);
+    begin_copies(kv, seq);
+    size_t n = llama_state_seq_get_data_ext(kv->context, to, size, seq, 0);
+    end_copies();
+    return n;
 }
 
 bool llama_kv_load(struct llama_kv *kv, int seq, const void *from, size_t size) {
-    return llama_state_seq_set_data_ext(kv->context, from, size, seq, 0) > 0;
+    begin_copies(kv, seq);
+    bool good = llama_state_seq_set_data_ext(kv->context, from, size, seq, 0) > 0;
+    end_copies();
+    return good;
 }

@@ -7,14 +7,22 @@
  *   pool   all sequences share one row of cells; copying marks cells as shared. It takes less
  *          memory, and each token of a step looks at the mask of every cell in use.
  *
+ * With rows, copies may be begun only (llama_kv_defer): the library writes down at once which cells
+ * are held, and the bytes follow in llama_kv_settle(). In a pool a cell that is given up may be
+ * another's in the next step, so there they are made at once.
+ *
  * Sequence numbers and results are model.h's (seq_…). Compute thread only. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "engine/copies.h"
 
 struct llama_context;
 
+#define LLAMA_KV_ROWS_MAX 256
 #define LLAMA_KV_KEPT_MAX 64
 #define LLAMA_KV_BEYOND   256 /* tokens that a kept state may hold beside those that count */
 
@@ -29,6 +37,9 @@ struct llama_kv {
         int n;    /* tokens that count */
         int held; /* tokens in bytes: perhaps more */
     } kept[LLAMA_KV_KEPT_MAX];
+    bool deferring;
+    struct copies copies;              /* begun */
+    bool unsettled[LLAMA_KV_ROWS_MAX]; /* rows that these copy from or to */
 };
 
 void llama_kv_deinit(struct llama_kv *kv);
@@ -38,3 +49,8 @@ bool llama_kv_swap(struct llama_kv *kv, int a, int b);
 size_t llama_kv_size(struct llama_kv *kv, int seq);
 size_t llama_kv_save(struct llama_kv *kv, int seq, void *to, size_t size);
 bool llama_kv_load(struct llama_kv *kv, int seq, const void *from, size_t size);
+void llama_kv_defer(struct llama_kv *kv, bool on);
+bool llama_kv_settle(struct llama_kv *kv, int64_t until_ns);
+/* Before the row is computed on: what was begun with it is made, and all before it. */
+void llama_kv_need(struct llama_kv *kv, int seq);
+void llama_kv_free(struct llama_kv *kv, void *bytes);

@@ -235,6 +235,8 @@ static bool keep_logits(struct llama_weights *w, const struct model_item *items,
 static enum err step(struct model *m, const struct model_item *items, int n, struct errinfo *ei) {
     struct llama_weights *w = weights(m);
     int used = 0, passes = plan_passes(w, items, n);
+    for (int i = 0; i < n; i++)
+        llama_kv_need(&w->kv, items[i].sequence);
     for (int pass = 0; pass < passes; pass++) {
         int adapter = batch_pass(w, items, n, pass);
         if (adapter && !w->adapters[adapter - 1])
@@ -319,6 +321,18 @@ static size_t seq_save(struct model *m, int seq, void *to, size_t size) {
 
 static bool seq_load(struct model *m, int seq, const void *from, size_t size) {
     return llama_kv_load(&weights(m)->kv, seq, from, size);
+}
+
+static void defer(struct model *m, bool on) {
+    llama_kv_defer(&weights(m)->kv, on);
+}
+
+static bool settle(struct model *m, int64_t until_ns) {
+    return llama_kv_settle(&weights(m)->kv, until_ns);
+}
+
+static void seq_free(struct model *m, void *bytes) {
+    llama_kv_free(&weights(m)->kv, bytes);
 }
 
 /* ---- text ---- */
@@ -583,6 +597,9 @@ static const struct model_ops llama_ops = {
     .seq_size = seq_size,
     .seq_save = seq_save,
     .seq_load = seq_load,
+    .defer = defer,
+    .settle = settle,
+    .seq_free = seq_free,
     .tokenize = tokenize,
     .piece = piece,
     .is_end = is_end,

@@ -487,6 +487,7 @@ static bool give_slot(struct sched *s, struct job *j) {
     sched_unlink(&s->waiting, j);
     LIST_APPEND(s->running, j, struct job);
     j->slot = slot;
+    j->unsettled = s->unsettled = true;
     if (!j->started_ns) {
         j->started_ns = clock_mono_ns();
         j->read_ns = s->forecast.prompt_ns;
@@ -499,10 +500,31 @@ static bool give_slot(struct sched *s, struct job *j) {
     return true;
 }
 
+void sched_settle(struct sched *s) {
+    int answers = 0;
+    if (!s->unsettled)
+        return;
+    for (const struct job *j = s->running; j; j = j->next)
+        answers += !j->chat.background && job_generating(j);
+    int64_t begin = clock_mono_ns(), until = INT64_MAX;
+    if (answers > 0)
+        until = begin + (int64_t)(forecast_piece_ns(&s->forecast, answers) - s->moved_ns);
+    s->step_ends_ns = answers > 0 ? until : 0;
+    s->unsettled = !slots_settle(s->slots, until);
+    s->step_ends_ns = 0;
+    double took = (double)(clock_mono_ns() - begin);
+    s->moved_ns += answers > 0 ? took : 0;
+    metric_observe(M_ENGINE_MOVE_SECONDS, took / 1e9);
+    if (s->unsettled)
+        return;
+    for (struct job *j = s->running; j; j = j->next)
+        j->unsettled = false;
+}
+
 void sched_admit(struct sched *s) {
     /* Nobody overtakes one that does not fit yet: it fits when others end. */
-    while (s->waiting && give_slot(s, next_waiting(s)))
-        ;
+    while (s->waiting && !s->unsettled && give_slot(s, next_waiting(s)))
+        sched_settle(s);
 }
 
 /* ---- what those who wait are told ---- */

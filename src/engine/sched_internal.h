@@ -59,6 +59,7 @@ struct job {
                         known. The later in a prompt, the longer */
     int item;        /* the step's first item whose logits are its own, -1 = none */
     int computed_after; /* slot->computed when the step has succeeded */
+    bool unsettled;     /* bytes still move for its slot: it takes part in no step */
     bool prefix_kept;
     int kept; /* tokens that the next process will find (keep.h), as last looked; 0 = not looked */
     int forced_done; /* bytes of chat.forced that were said */
@@ -113,6 +114,8 @@ struct sched {
     int64_t background_ns;  /* when they last had a batch, and how long it took */
     int64_t background_took_ns;
     int64_t rest_ns;   /* nothing is to be done until then but for news; 0 = nothing at all */
+    bool unsettled;    /* bytes still move for newcomers; nobody else gets a slot */
+    double moved_ns;   /* that took so long since running answers last had a step */
     double between_ns; /* computed since running answers last had a step */
     int calm;          /* answers in the last step, of only them, if nothing came since; else 0 */
     int background_steps; /* steps in which background answers stood back */
@@ -169,6 +172,9 @@ bool sched_end_late(struct sched *s, struct job *j, int64_t now);
 /* Whether the job was let in by a prediction that may be learnt from. */
 bool sched_was_promised(const struct sched *s, const struct job *j);
 void sched_admit(struct sched *s); /* gives waiting requests a slot */
+/* Goes on moving what their slots are to hold, and what was in them; unlocks meanwhile. Beside
+ * running answers no longer than a piece of a long prompt may take. */
+void sched_settle(struct sched *s);
 void sched_tell_positions(struct sched *s);
 
 /* ---- sched_step.c; with the state locked ---- */

@@ -68,6 +68,7 @@ static void keep(struct sched *s, const struct slot *slot, int64_t begin) {
     int64_t took = clock_mono_ns() - begin;
     s->keep_ns = begin + took + took * KEEP_SHARE;
     s->prefill_ns += (double)took;
+    metric_observe(M_ENGINE_KEEP_SECONDS, (double)took / 1e9);
     if (!kept)
         return;
     double token_ns = (double)took / slot->computed;
@@ -76,7 +77,7 @@ static void keep(struct sched *s, const struct slot *slot, int64_t begin) {
 }
 
 void sched_keep(struct sched *s) {
-    if (!s->o.keep)
+    if (!s->o.keep || s->unsettled)
         return;
     keep_good(s->o.keep); /* a step was computed with what was taken over */
     int64_t begin = clock_mono_ns();

@@ -14,6 +14,7 @@
 #define DEARER                                                                                     \
     1.5 /* times as long as before a token is taken to need at most: what is more was chance */
 #define CHEAPER    0.5  /* how fast less is believed */
+#define MOVED      0.5  /* of a piece's time: when moving took more, the answers are next */
 #define STAND_BACK 8    /* the background takes part in every so many-th step beside people */
 #define WORTH      1.15 /* guesses must pay by so much by the forecast */
 
@@ -77,7 +78,7 @@ static bool computed_before(const struct sched *s, const struct job *a, const st
 }
 
 static bool stands_back(const struct job *j, bool people) {
-    return j->chat.background && people;
+    return j->unsettled || (j->chat.background && people);
 }
 
 /* Tokens of a partial answer were said one by one; so they are computed, where it matters. */
@@ -125,12 +126,17 @@ static bool people_run(struct sched *s) {
 
 /* What others computed meanwhile is not computed again. */
 static void catch_up(struct sched *s, struct job *j) {
-    int saved = s->model->info.cuts ? slots_catch_up(s->slots, j->slot) : 0;
+    int saved = s->model->info.cuts && !s->unsettled ? slots_catch_up(s->slots, j->slot) : 0;
     j->computed_after = j->slot->computed;
     if (saved > 0) {
         j->cached_tokens += j->answer_tokens ? 0 : saved;
         metric_add(M_ENGINE_REUSED_TOKENS, saved);
     }
+}
+
+/* How much of a piece's time went into moving what newcomers' slots hold. */
+static double moved_share(const struct sched *s, int answers) {
+    return s->moved_ns / forecast_piece_ns(&s->forecast, answers);
 }
 
 /* How many tokens of its prompt a job gets in a step beside so many answers: equal pieces, by the
@@ -144,6 +150,10 @@ static int piece_of(const struct sched *s, const struct job *j, int answers) {
         double ns = forecast_piece_ns(&s->forecast, answers) - s->forecast.base_ns;
         double fit = fmin(ns / j->depth_ns, s->model->info.step_tokens);
         most = fit < CHUNK_LEAST ? CHUNK_LEAST : (int)fit;
+    }
+    if (answers > 0 && !is_quick(j)) {
+        most = (int)(most * (1 - moved_share(s, answers)));
+        most = most < CHUNK_LEAST ? CHUNK_LEAST : most;
     }
     int parts = (want + most - 1) / most;
     return (want + parts - 1) / parts;
@@ -191,7 +201,7 @@ static bool goes_on(const struct sched *s, const struct job *j, double ns, int d
  * many more as goes_on() says. Returns how many items there are, 0: it is the answers' turn. */
 static int add_own_prefill(struct sched *s, int decodes, bool people) {
     struct job *j = next_prefill(s, people);
-    if (!j)
+    if (!j || (decodes > 0 && !is_quick(j) && moved_share(s, decodes) > MOVED))
         return 0;
     catch_up(s, j);
     int take = piece_of(s, j, decodes);
@@ -260,8 +270,9 @@ static struct step build_step(struct sched *s) {
     if (rows)
         step.prefill = n = add_own_prefill(s, decodes, people);
     if (n == 0) {
-        pack(s, people);
-        s->prefill_ns = 0;
+        if (!s->unsettled)
+            pack(s, people);
+        s->prefill_ns = s->moved_ns = 0;
         int answers = n = add_answers(s, decodes, waiting, people);
         if (!rows)
             n = add_prefill(s, n, decodes, people);
@@ -426,7 +437,7 @@ static void after_step(struct sched *s, double took_ns) {
         if (j->piece_ns > 0 && tokens > 0)
             learn_piece(s, j, tokens, took_ns);
         j->slot->computed = j->computed_after;
-        if (!j->prefix_kept && j->slot->computed >= j->chat.prefix) {
+        if (!s->unsettled && !j->prefix_kept && j->slot->computed >= j->chat.prefix) {
             slots_keep_prefix(s->slots, j->slot, j->chat.prefix);
             j->prefix_kept = true;
         }

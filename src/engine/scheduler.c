@@ -311,6 +311,7 @@ bool sched_round(struct sched *s) {
     bool worked = s->embeds && sched_embed_round(s);
     if (s->model) {
         sched_refuse_late(s);
+        sched_settle(s);
         sched_admit(s);
         sched_tell_positions(s);
     }

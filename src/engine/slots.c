@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/metrics.h"
 
 #define SHELF_MAX   256 /* states at most */
@@ -47,7 +48,7 @@ enum err slots_new(struct model *m, const struct slots_options *o, struct slots 
 
 static void shelf_drop(struct slots *s, int i) {
     s->shelf_bytes -= s->shelf[i].n;
-    free(s->shelf[i].bytes);
+    s->model->ops->seq_free(s->model, s->shelf[i].bytes);
     tokens_deinit(&s->shelf[i].tokens);
     s->shelf[i] = s->shelf[--s->n_shelf];
 }
@@ -176,7 +177,7 @@ static bool shelve(struct slots *s, const struct slot *slot) {
     bool saved = st.bytes && s->model->ops->seq_save(s->model, slot->sequence, st.bytes, n) > 0;
     away(s, false);
     if (!saved || tokens_add(&st.tokens, slot->tokens.p, slot->computed)) {
-        free(st.bytes);
+        s->model->ops->seq_free(s->model, st.bytes);
         tokens_deinit(&st.tokens);
         return false;
     }
@@ -351,8 +352,8 @@ static bool begins_alike(const struct slots *s, const struct slot *slot, const s
            tokens_common(&slot->tokens, from->n, prompt, from->n) == from->n;
 }
 
-struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
-                           uint64_t conversation, enum slots_source *ret_source) {
+static struct slot *acquire(struct slots *s, struct tokens *prompt, int reserve,
+                            uint64_t conversation, enum slots_source *ret_source) {
     struct source from = find_source(s, prompt, conversation);
     struct slot *slot = NULL;
     *ret_source = SLOTS_NONE;
@@ -404,6 +405,21 @@ struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
     return slot;
 }
 
+struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
+                           uint64_t conversation, enum slots_source *ret_source) {
+    s->model->ops->defer(s->model, true);
+    struct slot *slot = acquire(s, prompt, reserve, conversation, ret_source);
+    s->model->ops->defer(s->model, false);
+    return slot;
+}
+
+bool slots_settle(struct slots *s, int64_t until_ns) {
+    away(s, true);
+    bool all = s->model->ops->settle(s->model, until_ns);
+    away(s, false);
+    return all;
+}
+
 int slots_catch_up(struct slots *s, struct slot *slot) {
     struct slot *from = NULL;
     int before = slot->computed, most = before + CATCH_UP - 1;
@@ -432,9 +448,11 @@ static struct slot *holder(struct slots *s, int sequence) {
 
 static void exchange(struct slots *s, struct slot *a, struct slot *b) {
     int sequence = a->sequence;
+    int64_t begin = clock_mono_ns();
     away(s, true);
     bool moved = s->model->ops->seq_swap(s->model, a->sequence, b->sequence);
     away(s, false);
+    metric_observe(M_ENGINE_SWAP_SECONDS, (double)(clock_mono_ns() - begin) / 1e9);
     a->sequence = b->sequence;
     b->sequence = sequence;
     for (int i = 0; i < 2 && !moved; i++) {

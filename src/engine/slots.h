@@ -54,9 +54,15 @@ bool slots_fit(const struct slots *s, int n);
 
 /* Takes an idle slot for the prompt and reserves room for so many tokens (which must fit); the
  * prompt is moved into it (emptied); computed says how many of its tokens are there already, always
- * fewer than all. NULL: none is idle, or no memory. */
+ * fewer than all. NULL: none is idle, or no memory.
+ *
+ * The bytes that move for it, its own and those of whom it pushes out, may come later, in
+ * slots_settle(): until that says true the slot is not to be computed on, nor copied from, or all
+ * of them are moved first. */
 struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
                            uint64_t conversation, enum slots_source *ret_source);
+/* Goes on moving until then by clock_mono_ns(), INT64_MAX = to the end; true: all is there. */
+bool slots_settle(struct slots *s, int64_t until_ns);
 /* Takes over what others have come to hold of the slot's tokens since it was acquired: requests of
  * the same role that come together then compute its prompt once. Returns how many tokens that
  * saves. */

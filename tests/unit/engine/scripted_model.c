@@ -54,6 +54,8 @@ static bool wait_at_gate(struct scripted_model *m) {
     return aborted;
 }
 
+static void force(struct scripted_model *m);
+
 static bool is_alone(const struct model_item *items, int n, int i) {
     return (i == 0 || items[i - 1].sequence != items[i].sequence) &&
            (i + 1 == n || items[i + 1].sequence != items[i].sequence);
@@ -75,7 +77,9 @@ static enum err scripted_step(struct model *base, const struct model_item *items
         return err_set(ei, m->fail_with, "scripted failure");
     for (int i = 0; i < n; i++) {
         struct tokens *t = &m->seqs[items[i].sequence];
-        CHECK(items[i].position == t->n);
+        if (m->unsettled[items[i].sequence])
+            force(m);
+        CHECK(items[i].position == t->n && t->n < t->size);
         int32_t token = items[i].token + (m->rounds && is_alone(items, n, i) ? 1 << 18 : 0);
         CHECK(tokens_add(t, &token, 1) == ERR_OK);
         m->computed++;
@@ -102,6 +106,54 @@ static enum err scripted_embed(struct model *m, const struct tokens *texts, int 
     return ERR_OK;
 }
 
+/* ---- copies: the number of a sequence's tokens counts at once, the tokens come later ---- */
+
+static bool settle(struct model *base, int64_t until_ns) {
+    struct scripted_model *m = scripted(base);
+    bool all = !copies_left(&m->begun);
+    while (!all && clock_mono_ns() < until_ns) {
+        all = copies_some(&m->begun, m->bytes_per_ms ? (size_t)m->bytes_per_ms : SIZE_MAX);
+        if (m->bytes_per_ms)
+            clock_test_advance(1);
+    }
+    if (all)
+        memset(m->unsettled, 0, sizeof(m->unsettled));
+    return all;
+}
+
+static void force(struct scripted_model *m) {
+    if (!copies_left(&m->begun))
+        return;
+    m->forced++;
+    settle(&m->base, INT64_MAX);
+}
+
+static void scripted_defer(struct model *m, bool on) {
+    scripted(m)->deferring = on;
+}
+
+static void scripted_free_bytes(struct model *m, void *bytes) {
+    copies_free(&scripted(m)->begun, bytes);
+}
+
+/* Rows do not move: what is begun knows their addresses. */
+static void copy_later(struct scripted_model *m, int seq, void *to, const void *from, size_t n) {
+    bool later = m->deferring && m->base.info.rows;
+    if (!later)
+        force(m);
+    m->unsettled[seq] |= later;
+    copies_add(&m->begun, to, from, n);
+    if (!later)
+        settle(&m->base, INT64_MAX);
+}
+
+/* n of the sequence's tokens are overwritten by what comes. */
+static void fill(struct scripted_model *m, int seq, const int32_t *from, int n) {
+    CHECK(n <= m->seqs[seq].size);
+    m->seqs[seq].n = n;
+    copy_later(m, seq, m->seqs[seq].p, from, (size_t)n * sizeof(int32_t));
+}
+
 static bool scripted_trim(struct model *base, int seq, int n) {
     struct scripted_model *m = scripted(base);
     if (n < m->seqs[seq].n)
@@ -117,11 +169,14 @@ static bool scripted_copy(struct model *base, int from, int to, int n) {
     CHECK(n <= m->seqs[from].n);
     m->copies++;
     m->copied_from = from;
-    return tokens_add(&m->seqs[to], m->seqs[from].p, n) == ERR_OK;
+    m->unsettled[from] |= m->deferring;
+    fill(m, to, m->seqs[from].p, n);
+    return true;
 }
 
 static bool scripted_swap(struct model *base, int a, int b) {
     struct scripted_model *m = scripted(base);
+    force(m);
     struct tokens t = m->seqs[a];
     m->seqs[a] = m->seqs[b];
     m->seqs[b] = t;
@@ -138,7 +193,7 @@ static size_t scripted_size(struct model *m, int seq) {
 static size_t scripted_save(struct model *base, int seq, void *to, size_t size) {
     struct scripted_model *m = scripted(base);
     m->saves++;
-    memcpy(to, m->seqs[seq].p, size);
+    copy_later(m, seq, to, m->seqs[seq].p, size);
     return size;
 }
 
@@ -151,7 +206,8 @@ static bool scripted_load(struct model *base, int seq, const void *from, size_t 
     if (m->room && total > m->room)
         return false;
     m->loads++;
-    return tokens_add(&m->seqs[seq], from, (int)(size / sizeof(int32_t))) == ERR_OK;
+    fill(m, seq, from, (int)(size / sizeof(int32_t)));
+    return true;
 }
 
 static enum err scripted_tokenize(const struct model *m, struct str text, bool special,
@@ -211,6 +267,9 @@ static const struct model_ops scripted_ops = {
     .seq_size = scripted_size,
     .seq_save = scripted_save,
     .seq_load = scripted_load,
+    .defer = scripted_defer,
+    .settle = settle,
+    .seq_free = scripted_free_bytes,
     .tokenize = scripted_tokenize,
     .piece = scripted_piece,
     .is_end = scripted_is_end,
@@ -231,11 +290,16 @@ void scripted_init(struct scripted_model *m) {
         .cuts = true,
         .dimensions = 4,
     };
+    for (int i = 0; i < SCRIPTED_SEQUENCES; i++)
+        CHECK(tokens_add(&m->seqs[i], NULL, SCRIPTED_ROW) == ERR_OK);
+    for (int i = 0; i < SCRIPTED_SEQUENCES; i++)
+        m->seqs[i].n = 0;
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
 }
 
 void scripted_deinit(struct scripted_model *m) {
+    copies_deinit(&m->begun);
     for (int i = 0; i < SCRIPTED_SEQUENCES; i++)
         tokens_deinit(&m->seqs[i]);
     pthread_cond_destroy(&m->changed);

@@ -9,10 +9,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/copies.h"
 #include "engine/model.h"
 
 #define SCRIPTED_SEQUENCES 32
 #define SCRIPTED_WINDOW    256
+#define SCRIPTED_ROW       4352 /* tokens that a sequence may hold in any test */
 #define SCRIPTED_VOCAB     257
 #define SCRIPTED_END       256
 
@@ -34,6 +36,13 @@ struct scripted_model {
     int copied_from; /* by the last copy */
     int fail_swap;   /* the swap (from 1) that fails and clears both, 0 = none */
     int room;        /* tokens of all sequences beyond which none is loaded, 0 = any number */
+
+    /* Copies that are deferred, and how many bytes of them are made in a millisecond of the test's
+     * clock; 0 = any number. */
+    bool deferring, unsettled[SCRIPTED_SEQUENCES];
+    struct copies begun;
+    int bytes_per_ms;
+    int forced; /* how often all were made at once as something needed them */
 
     /* With gate, a step or a batch of texts waits until the test opens it or the abort hook says
      * so. */

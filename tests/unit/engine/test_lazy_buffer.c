@@ -10,6 +10,10 @@
 
 #include <ggml-backend.h>
 
+#include <ggml.h>
+
+#include "engine/copies.h"
+#include "engine/lazy_buffer.h"
 #include "engine/llama_library.h"
 
 #define LARGE ((size_t)96 << 20)
@@ -69,10 +73,43 @@ static void every_buffer_is_filled_with_what_is_asked_for(void **state) {
     }
 }
 
+/* What the library copies into and out of a buffer is begun only while it is collected. */
+static void copies_of_the_library_come_later_when_they_are_collected(void **state) {
+    (void)state;
+    unsigned char *p;
+    char in[5] = "abcd", out[5] = "";
+    ggml_backend_buffer_t b = buffer(4096, &p);
+    struct ggml_init_params params = {.mem_size = 4096, .no_alloc = true};
+    struct ggml_context *g = ggml_init(params);
+    struct ggml_tensor *t = ggml_new_tensor_1d(g, GGML_TYPE_I8, 64);
+    assert_int_equal(ggml_backend_tensor_alloc(b, t, p), GGML_STATUS_SUCCESS);
+    ggml_backend_buffer_clear(b, 1);
+    struct copies c = {0};
+    lazy_buffers_collect(&c);
+    ggml_backend_tensor_set(t, in, 3, 4);
+    ggml_backend_tensor_get(t, out, 3, 4);
+    lazy_buffers_collect(NULL);
+    assert_int_equal(p[3], 1);
+    assert_int_equal(out[0], 0);
+    assert_true(copies_until(&c, INT64_MAX));
+    assert_memory_equal(p + 3, "abcd", 4);
+    assert_int_equal(p[7], 1);
+    assert_memory_equal(out, "abcd", 4);
+    ggml_backend_tensor_set(t, "x", 3, 1);
+    ggml_backend_tensor_get(t, out, 3, 1);
+    assert_int_equal(p[3], 'x');
+    assert_int_equal(out[0], 'x');
+    assert_false(copies_left(&c));
+    copies_deinit(&c);
+    ggml_free(g);
+    ggml_backend_buffer_free(b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(large_buffer_that_is_cleared_takes_no_memory),
         cmocka_unit_test(every_buffer_is_filled_with_what_is_asked_for),
+        cmocka_unit_test(copies_of_the_library_come_later_when_they_are_collected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -153,9 +153,11 @@ static void who_cannot_be_in_time_after_others_is_told_at_once(void **state) {
         chat.deadline_ms = i == 2 ? 5000 : 1000;
         assert_int_equal(submit(&f, &chat, NULL, &ei), ERR_OK);
     }
+    pthread_mutex_lock(&f.s->state);
     sched_admit(f.s);
     clock_test_advance(700);
     sched_refuse_late(f.s);
+    pthread_mutex_unlock(&f.s->state);
     assert_int_equal(c[0].dones, 0);
     assert_int_equal(c[1].dones, 1);
     assert_int_equal(c[1].err, ERR_OVERLOADED);

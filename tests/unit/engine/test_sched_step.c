@@ -359,6 +359,7 @@ static void pieces_of_a_long_prompt_shrink_when_they_take_longer(void **state) {
 }
 
 #define LONG   1000 /* tokens of a prompt */
+#define ROLE   40   /* of the role before it */
 #define CALM   14   /* ms of an undisturbed step */
 #define BESIDE 20   /* of one after a piece */
 
@@ -419,6 +420,93 @@ static void long_prompt_makes_no_gap_of_four_undisturbed_steps(void **state) {
     assert_in_range(longest_ns / MS, 2 * CALM, 4 * CALM);
     assert_in_range(n_pieces, 60, 250);
     fixture_deinit(&f);
+}
+
+/* Longest gaps of four answers while a long prompt is read for which a conversation of as many
+ * tokens, which began alike, has to leave its slot: moving its bytes takes so many ms. Then the
+ * first conversation goes on. With gone the newcomer leaves while the bytes move. */
+static void read_in_a_slot_that_was_taken(int ms, bool gone, struct caller *ret_back) {
+    static struct model_ops ops;
+    struct fixture f;
+    struct caller c[4] = {0}, first = {0}, big = {0};
+    struct errinfo ei;
+    char text[LONG + 1], other[LONG + 1];
+    uint64_t id;
+    fixture_init(&f, 5);
+    sched_free(f.s);
+    ops = *f.m.base.ops;
+    plain_step = ops.step;
+    ops.step = deep_step;
+    f.m.base.ops = &ops;
+    f.m.base.info.rows = true;
+    f.m.base.info.window = 4096;
+    const struct sched_options o = {.slots = 5,
+                                    .cells = 5 * 4096,
+                                    .max_queued = 10,
+                                    .no_guesses = true,
+                                    .shelf_bytes = 1 << 20,
+                                    .prefixes = 1,
+                                    .prefix_tokens = 100,
+                                    .base_ns = 7e6,
+                                    .answer_ns = 1.75e6,
+                                    .prompt_ns = 1e6};
+    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
+    for (int i = 0; i < 4; i++)
+        ask(&f, &c[i], "hi>", 4000);
+    while (c[3].n < 10) /* their pace is known */
+        sched_round(f.s);
+    ask(&f, &first, letters(text, LONG, 'x'), 3);
+    while (!first.dones)
+        sched_round(f.s);
+    f.m.bytes_per_ms = (LONG + 2) * (int)sizeof(int32_t) / ms;
+    answers_ns = longest_ns = 0;
+    n_pieces = 0;
+    memset(letters(other, LONG, 'y'), 'x', ROLE);
+    struct sched_chat chat = request(&f, &big, other, 3);
+    chat.wait = true;
+    chat.prefix = ROLE;
+    assert_int_equal(submit(&f, &chat, &id, &ei), ERR_OK);
+    int before = c[0].n;
+    for (int i = 0; i < 2; i++)
+        sched_round(f.s);
+    assert_true(copies_left(&f.m.begun));
+    assert_int_equal(c[0].n, before + 2); /* the answers go on meanwhile, and no piece is read */
+    assert_int_equal(n_pieces, 0);
+    if (gone)
+        sched_cancel(f.s, id);
+    while (gone ? !big.dones || copies_left(&f.m.begun) : big.n == 0)
+        sched_round(f.s);
+    assert_in_range(longest_ns / MS, 2 * CALM, 3 * CALM + CALM / 2 + 1);
+    assert_int_equal(f.m.forced, 0);
+    int loads = f.m.loads;
+    strcpy(other, text);
+    other[LONG - 1] = 0;
+    ask(&f, ret_back, other, 3);
+    while (!ret_back->dones)
+        sched_round(f.s);
+    assert_int_equal(f.m.loads, loads + 1);
+    assert_int_equal(f.m.forced, 0);
+    fixture_deinit(&f);
+}
+
+static void taking_a_slot_makes_no_gap_of_four_undisturbed_steps(void **state) {
+    (void)state;
+    struct fixture f;
+    struct caller alone = {0};
+    char text[LONG + 1];
+    fixture_init(&f, 5);
+    f.m.base.info.window = 4096;
+    letters(text, LONG, 'x')[LONG - 1] = 0;
+    ask(&f, &alone, text, 3);
+    run_all(&f);
+    fixture_deinit(&f);
+    assert_int_equal(alone.n, 3);
+    for (int ms = 80; ms < 120; ms += 3)
+        for (int gone = 0; gone < 2; gone++) {
+            struct caller back = {0};
+            read_in_a_slot_that_was_taken(ms, gone, &back);
+            assert_string_equal(back.text, alone.text);
+        }
 }
 
 /* Its tokens were said one by one: so they are computed, each in the step of those who answer. */
@@ -574,6 +662,7 @@ int main(void) {
         cmocka_unit_test(small_prompts_go_one_after_another),
         cmocka_unit_test(pieces_of_a_long_prompt_shrink_when_they_take_longer),
         cmocka_unit_test(long_prompt_makes_no_gap_of_four_undisturbed_steps),
+        cmocka_unit_test(taking_a_slot_makes_no_gap_of_four_undisturbed_steps),
         cmocka_unit_test(question_that_follows_its_text_is_waited_for),
         cmocka_unit_test(quick_steps_are_not_held_back),
         cmocka_unit_test(exact_continuation_goes_along_with_running_answers),

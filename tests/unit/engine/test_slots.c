@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "engine/slots.h"
 #include "unit/engine/scripted_model.c"
 
@@ -186,6 +187,79 @@ static void newcomer_takes_a_slot_that_was_put_away_before(void **state) {
     assert_holds(f, slot, text);
 }
 
+/* Two slots of two conversations of 200 tokens, and a shelf for so many; a third comes, and the
+ * bytes of what it pushes out move eight at a time. */
+static struct slot *third_comes(struct fixture *f, int shelf, char *old, char *older) {
+    const struct slots_options o = {
+        .slots = 2, .cells = 2 * SCRIPTED_WINDOW, .shelf_bytes = (size_t)shelf * sizeof(int32_t)};
+    struct tokens prompt = {0};
+    enum slots_source source;
+    slots_free(f->slots);
+    assert_int_equal(slots_new(&f->m.base, &o, &f->slots), ERR_OK);
+    memset(older, 'o', 200);
+    memset(old, 'p', 200);
+    older[200] = old[200] = 0;
+    struct slot *a = begin(f, older), *b = begin(f, old);
+    slots_release(f->slots, a);
+    slots_release(f->slots, b);
+    clock_test_set(1000000000000, 1000);
+    f->m.bytes_per_ms = 8;
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, STR("qqqq>"), true, &prompt), ERR_OK);
+    struct slot *slot = slots_acquire(f->slots, &prompt, 100, 0, &source);
+    assert_ptr_equal(slot, a);
+    assert_false(slots_settle(f->slots, clock_mono_ns() + 3000000));
+    return slot;
+}
+
+static void finish(struct fixture *f, struct slot *slot) {
+    for (struct errinfo ei; slot->computed < slot->tokens.n; slot->computed++) {
+        const struct model_item item = {.sequence = slot->sequence,
+                                        .position = slot->computed,
+                                        .token = slot->tokens.p[slot->computed]};
+        assert_int_equal(f->m.base.ops->step(&f->m.base, &item, 1, &ei), ERR_OK);
+    }
+}
+
+/* The conversation comes back whole, although its slot was computed on before it was put away in
+ * full. */
+static void what_is_pushed_out_is_whole_though_its_slot_is_used_too_early(void **state) {
+    struct fixture *f = *state;
+    char old[202], older[202];
+    struct slot *slot = third_comes(f, 500, old, older);
+    finish(f, slot);
+    assert_int_equal(f->m.forced, 1);
+    assert_true(slots_settle(f->slots, 0)); /* the step saw to it */
+    assert_holds(f, slot, "qqqq>");
+    slots_release(f->slots, slot);
+    struct slot *again = begin(f, strcat(older, "x")); /* pushes out the other, and is moved back */
+    assert_int_equal(f->m.loads, 1);
+    assert_holds(f, again, older);
+    clock_test_end();
+}
+
+/* He leaves, and the next one pushes out the other conversation, for which the shelf drops the
+ * state that is not yet whole. */
+static void state_is_dropped_while_it_moves(void **state) {
+    struct fixture *f = *state;
+    char old[202], older[202];
+    struct slot *slot = third_comes(f, 300, old, older);
+    slots_release(f->slots, slot);
+    struct slot *one = begin(f, "rrrr>");
+    struct slot *two = begin(f, "ssss>");
+    assert_true(one != two);
+    assert_int_equal(f->m.saves, 2);
+    assert_int_equal(slots_shelf_bytes(f->slots), 200 * sizeof(int32_t));
+    assert_true(slots_settle(f->slots, INT64_MAX));
+    assert_holds(f, one, "rrrr>");
+    assert_holds(f, two, "ssss>");
+    slots_release(f->slots, one);
+    slots_release(f->slots, two);
+    slot = begin(f, strcat(old, "x"));
+    assert_int_equal(f->m.loads, 1);
+    assert_holds(f, slot, old);
+    clock_test_end();
+}
+
 /* With rows a newcomer beside running answers gets a slot where it need not be moved. */
 static void newcomer_gets_a_slot_beside_the_running_ones(void **state) {
     struct fixture *f = *state;
@@ -283,6 +357,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(slots_with_a_gap_are_brought_together_with_what_they_hold,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(wide_gaps_take_a_move_for_each, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            what_is_pushed_out_is_whole_though_its_slot_is_used_too_early, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(state_is_dropped_while_it_moves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pool_needs_no_moves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(others_may_ask_while_states_are_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(newcomer_takes_a_slot_that_was_put_away_before, set_up,

@@ -209,6 +209,7 @@ static void random_load(bool rows) {
     scripted_init(&f.m);
     f.m.fail_every = 997;
     f.m.base.info.rows = rows;
+    f.m.bytes_per_ms = 16; /* at a time, between two looks at the clock */
     assert_int_equal(sched_new(&f.m.base, &f.m.base, &o, &f.s), ERR_OK);
     until_ns = seconds && atoi(seconds) > 0 ? clock_mono_ns() + atoi(seconds) * 1000000000ll : 0;
     pthread_create(&machine, NULL, compute, f.s);
