@@ -6,7 +6,10 @@
 
 #include "base/clock.h"
 
-#define AT_ONCE ((size_t)64 << 10) /* between two looks at the clock: 16 pages, seldom 0.2 ms */
+/* Between two looks at the clock. Each page may be touched for the first time, which takes up to
+ * 10 us, and each copy may have one of its own. */
+#define BYTES_AT_ONCE  ((size_t)64 << 10)
+#define COPIES_AT_ONCE 16
 
 void copies_deinit(struct copies *c) {
     (void)copies_until(c, INT64_MAX);
@@ -50,8 +53,8 @@ void copies_free(struct copies *c, void *bytes) {
         free(bytes);
 }
 
-bool copies_some(struct copies *c, size_t bytes) {
-    while (copies_left(c) && bytes > 0) {
+static bool some(struct copies *c, size_t bytes, size_t copies) {
+    for (size_t end = c->at + copies; copies_left(c) && bytes > 0 && c->at < end;) {
         const struct copy *next = &c->p[c->at];
         size_t n = next->n - c->done < bytes ? next->n - c->done : bytes;
         if (next->to)
@@ -71,9 +74,13 @@ bool copies_some(struct copies *c, size_t bytes) {
     return true;
 }
 
+bool copies_some(struct copies *c, size_t bytes) {
+    return some(c, bytes, c->n);
+}
+
 bool copies_until(struct copies *c, int64_t until_ns) {
     bool all = !copies_left(c);
     while (!all && (until_ns == INT64_MAX || clock_mono_ns() < until_ns))
-        all = copies_some(c, AT_ONCE);
+        all = some(c, BYTES_AT_ONCE, COPIES_AT_ONCE);
     return all;
 }
