@@ -119,7 +119,7 @@ def tune(a, enc, texts, calm, flags, labels, weights):
         with torch.no_grad():
             torch._foreach_lerp_(average, list(enc.parameters()), 1 - min(0.995, (t + 1) / (t + 10)))
         if t % 100 == 0:
-            train.log(f"step {t} of {len(steps)}: loss {float(value):.3f}, moved {float(kept) / 2:.4f}")
+            train.log(f"step {t} of {len(steps)}: loss {value.item():.3f}, moved {kept.item() / 2:.4f}")
     with torch.no_grad():
         for p, value in zip(enc.parameters(), average):
             p.copy_(value)
@@ -166,7 +166,7 @@ def main():
     p.add_argument("--away", action="store_true")
     p.add_argument("--anchor", type=float, default=30)
     p.add_argument("--epochs", type=int, default=8)
-    p.add_argument("--limit", type=int, default=1 << 30, help="so many texts only, to try it")
+    p.add_argument("--limit", type=int, default=1 << 30, help="learn from so many texts only, to try it")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("out")
     a = p.parse_args()
@@ -175,7 +175,7 @@ def main():
     flags, labels, _, _, weights = train.targets(rows)
     away = np.array([a.away and r["source"] in train.UNSEEN for r in rows])
     learns = np.array([r["split"] == "train" for r in rows]) & ~away
-    learn, rest = np.where(learns)[0][:a.limit], np.where(~learns)[0][:a.limit]
+    learn, rest = np.where(learns)[0][:a.limit], np.where(~learns)[0]
     weights = by_line(rows, learn, weights)
     flags, labels, weights = (torch.from_numpy(np.ascontiguousarray(v)).to(a.device) for v in (flags[:, 1:], labels, weights))
     enc = Encoder(a.model, 256, RANK, a.device)
