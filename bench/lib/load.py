@@ -110,12 +110,17 @@ class Users:
         return json.loads(out)
 
     def watch(self, parley):
-        """result(), with the server's greatest memory and its share of a core meanwhile."""
+        """result(), with the server's greatest memory and its share of a core meanwhile. "Meanwhile" ends with the users: a second of rest
+        more would make the share smaller, and what is divided by it greater."""
         begin, cpu, most = time.monotonic(), parley.cpu_seconds(), 0.0
-        while self.child.poll() is None:
+        while True:
             most = max(most, parley.memory_mb())
-            time.sleep(1)
-        cpu, took = parley.cpu_seconds() - cpu, time.monotonic() - begin
+            try:
+                self.child.wait(1)
+                break
+            except subprocess.TimeoutExpired:
+                pass
+        took, cpu = time.monotonic() - begin, parley.cpu_seconds() - cpu
         return self.result(), most, cpu / took
 
 
