@@ -44,6 +44,8 @@
 
 /* How long connections may wait for the model server's first answer; in an upgrade the program
  * before serves meanwhile. */
+#define ARENAS_LEAST        5
+#define ARENAS_MOST         16
 #define LISTEN_MS           300
 #define LISTEN_REPLACING_MS 15000
 #define LOOP_STUCK_MS       2000 /* a loop that did not turn for so long is stuck */
@@ -761,6 +763,14 @@ static int status_of(enum err e) {
     }
 }
 
+/* malloc()'s. One for each thread would be much of an idle server's memory; two made loops, writer
+ * and readers wait for each other (a fifth of a request's CPU time). Those are the first to
+ * allocate and have one each; what works now and then shares them. */
+static int arenas_wanted(void) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 1 ? ARENAS_LEAST : cores > ARENAS_MOST - 4 ? ARENAS_MOST : (int)cores + 4;
+}
+
 int cmd_server(const struct args *a) {
     const char *fds = args_get(a, "listen-fds"), *address = args_get(a, "address");
     if (!fds || !address)
@@ -768,7 +778,7 @@ int cmd_server(const struct args *a) {
     struct config *config;
     if (cli_config(a, &config))
         return SUPERVISOR_EXIT_GIVE_UP;
-    mallopt(M_ARENA_MAX, 2); /* an arena for each thread would be most of an idle server's memory */
+    mallopt(M_ARENA_MAX, arenas_wanted());
     prctl(PR_SET_NAME, "parley-server"); /* executed as /proc/self/exe, it would be "exe" */
     config_start_log(config, "server");
     struct errinfo ei = {0};

@@ -21,3 +21,4 @@ extern const char sql_scope[];            /* which collections a turn may search
 extern const char sql_index_by_place[];   /* … and without a note for each */
 extern const char sql_index_later[];      /* migration_search.c: messages found a moment later */
 extern const char sql_attachments[];      /* migration_attachments.c: what came with a message */
+extern const char sql_checks[]; /* migration_checks.c: a status is checked without a list */

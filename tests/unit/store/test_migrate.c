@@ -64,6 +64,39 @@ static void migrate_columns_carry_the_entities_names(void **state) {
         assert_int_equal(count(f->conn, selects[i]), 0);
 }
 
+static bool takes_status(struct fixture *f, const char *status) {
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "INSERT INTO messages (message_id, conversation_id, user_id, sender, timestamp,"
+             " response_latency_ms, status, ttft_ms, role_version, model, finish_reason, error,"
+             " prompt_tokens, completion_tokens, indexed, retrieved_docs, content)"
+             " VALUES ('m', 'c', 'u', 'user', 0, 0, '%s', 0, 0, '', '', '', 0, 0, 1, '[]', '')",
+             status);
+    enum err e = conn_exec(f->conn, sql);
+    assert_ok(conn_exec(f->conn, "DELETE FROM messages"));
+    return !e;
+}
+
+static void migrate_leaves_a_status_checked_but_without_a_list(void **state) {
+    struct fixture *f = *state;
+    static const char *const good[] = {"complete", "streaming", "stopped", "failed", "interrupted"};
+    static const char lists[] = "SELECT count(*) FROM sqlite_schema WHERE name = 'messages'"
+                                " AND sql LIKE '%status IN (%'";
+    assert_ok(conn_open(f->path, CONN_WRITE, 0, &f->conn, &f->ei));
+    assert_ok(migrate(f->conn, f->path, &f->ei));
+    assert_int_equal(count(f->conn, lists), 0);
+    assert_ok(conn_exec(f->conn, "PRAGMA foreign_keys = OFF"));
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(takes_status(f, good[i]));
+    assert_false(takes_status(f, "lost"));
+    assert_int_equal(count(f->conn, "SELECT count(*) FROM pragma_integrity_check"
+                                    " WHERE integrity_check <> 'ok'"),
+                     0);
+    /* Nobody edits the schema afterwards. */
+    (void)!conn_exec(f->conn, "PRAGMA writable_schema = ON");
+    assert_true(conn_exec(f->conn, "UPDATE sqlite_schema SET sql = sql"));
+}
+
 static void migrate_refuses_what_is_too_new_and_runs_beside_the_next(void **state) {
     struct fixture *f = *state;
     char sql[160];
@@ -167,6 +200,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(migrate_makes_the_tables_once),
         TEST(migrate_columns_carry_the_entities_names),
+        TEST(migrate_leaves_a_status_checked_but_without_a_list),
         TEST(migrate_refuses_what_is_too_new_and_runs_beside_the_next),
         TEST(open_says_what_is_wrong_with_the_place),
         TEST(open_refuses_what_is_no_database_of_ours),
