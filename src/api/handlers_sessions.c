@@ -50,6 +50,35 @@ enum err api_sign_in_job(struct call *c, struct errinfo *ei) {
     return ERR_OK;
 }
 
+/* Signing in that is sent again with its Idempotency-Key: the first answer never came, so its
+ * session, whose secret nobody has, gives way to this one. Of that session the record holds the
+ * hash that the session has itself. */
+static enum err take_back_session(struct call *c, struct store_tx *tx, const struct uuid *user_id,
+                                  struct errinfo *ei) {
+    struct idempotency i;
+    enum err e = idempotency_find(tx, user_id, c->key_hash, c->arena, &i);
+    if (e == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (!e && !str_eq(i.request_hash, c->request_hash))
+        return err_param(ei, ERR_CONFLICT, "Idempotency-Key",
+                         "this key was used for another request; take a new one");
+    if (!e)
+        e = session_delete(tx, i.reply);
+    if (!e || e == ERR_NOT_FOUND) /* signed out meanwhile */
+        e = idempotency_drop(tx, user_id, c->key_hash);
+    return e ? err_set(ei, e, NULL) : ERR_OK;
+}
+
+static enum err note_session(struct call *c, struct store_tx *tx, const struct uuid *user_id,
+                             struct str hash) {
+    struct idempotency i = {.user_id = *user_id,
+                            .key_hash = c->key_hash,
+                            .request_hash = c->request_hash,
+                            .created_at = clock_wall_ms(),
+                            .reply = hash};
+    return idempotency_put(tx, &i);
+}
+
 enum err api_sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct sign_in *s = c->state;
     struct auth_secret secret;
@@ -59,6 +88,12 @@ enum err api_sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *
     if (e == ERR_NOT_FOUND || (e == ERR_OK && (u.disabled || !str_eqz(u.password_hash, s->hash))))
         return err_set(ei, ERR_UNAUTHORIZED, "the account was changed meanwhile; sign in again");
     auth_session_secret(&secret);
+    if (!e && c->key_hash.p) {
+        enum err refused = take_back_session(c, tx, &u.user_id, ei);
+        if (refused)
+            return refused;
+        e = note_session(c, tx, &u.user_id, str_from(secret.hash));
+    }
     if (!e)
         e = session_create(tx, str_from(secret.hash), &u.user_id, now + life_s * 1000);
     if (!e)

@@ -35,7 +35,7 @@ const struct route api_routes[] = {
 
     {HTTP_POST, V1 "/sessions", "signIn", "Signs in", PUBLIC, IN(sign_in_request), OUT(201, user_entity), DO(READ(api_sign_in_read), JOB(api_sign_in_job), WRITE(api_sign_in_write), LOOP(api_sign_in_done))},
     {HTTP_DELETE, V1 "/sessions/current", "signOut", "Signs out", NONE204, DO(WRITE(api_sign_out_write))},
-    {HTTP_GET, V1 "/keys", "listKeys", "One's API keys", OUT(200, key_list_answer), DO(READ(api_keys_list))},
+    {HTTP_GET, V1 "/keys", "listKeys", "One's API keys", Q(whole), OUT(200, key_list_answer), DO(READ(api_keys_list))},
     {HTTP_POST, V1 "/keys", "createKey", "Makes an API key; it is shown once", .flags = ROUTE_SECRET, IN(key_create_request), OUT(201, key_created), DO(WRITE(api_key_create_write))},
     {HTTP_DELETE, V1 "/keys/{key_id}", "revokeKey", "Revokes an API key", NONE204, DO(WRITE(api_key_revoke_write))},
 
@@ -44,14 +44,14 @@ const struct route api_routes[] = {
     {HTTP_GET, ROLE, "getRole", "One role", OUT(200, role_entity), DO(READ(api_role_read_one))},
     {HTTP_PATCH, ROLE, "updateRole", "Changes, retires or restores a role", ADMIN, IN(role_patch), OUT(200, role_entity), DO(WRITE(api_role_patch_write))},
     {HTTP_DELETE, ROLE, "retireRole", "Retires a role", ADMIN, NONE204, DO(WRITE(api_role_retire_write))},
-    {HTTP_GET, ROLE "/versions", "listRoleVersions", "Every version of a role, newest first", ADMIN, OUT(200, role_list_answer), DO(READ(api_role_versions_list))},
+    {HTTP_GET, ROLE "/versions", "listRoleVersions", "Every version of a role, newest first", ADMIN, Q(whole), OUT(200, role_list_answer), DO(READ(api_role_versions_list))},
 
     {HTTP_GET, V1 "/conversations", "listConversations", "One's conversations, newest first; searches", Q(conversations), OUT(200, conversation_list_answer), DO(READ(api_conversations_list))},
     {HTTP_POST, V1 "/conversations", "createConversation", "Begins a conversation", IN(conversation_create_request), OUT(201, conversation_entity), DO(WRITE_AGAIN(api_conversation_create_write))},
     {HTTP_GET, CONV, "getConversation", "One conversation", OUT(200, conversation_entity), DO(READ(api_conversation_read))},
     {HTTP_PATCH, CONV, "updateConversation", "Renames, archives, restores, changes role or branch", IN(conversation_patch), OUT(200, conversation_entity), DO(WRITE(api_conversation_patch_write))},
     {HTTP_DELETE, CONV, "deleteConversation", "Deletes a conversation", NONE204, DO(WRITE(api_conversation_delete_write))},
-    {HTTP_GET, CONV "/messages", "listMessages", "The whole tree of messages, oldest first", OUT(200, message_list_answer), DO(READ(api_messages_list))},
+    {HTTP_GET, CONV "/messages", "listMessages", "The whole tree of messages, oldest first", Q(whole), OUT(200, message_list_answer), DO(READ(api_messages_list))},
     {HTTP_POST, CONV "/messages", "createMessage", "A turn: stores the message and streams the answer", .flags = ROUTE_STREAMS, IN(message_create_request), OUT(201, turn_answer), .media = EVENTS, DO(READ_OR(api_turn_replay_read, api_turn_replay_known), LOOP(api_message_post))},
 
     {HTTP_GET, MSG, "getMessage", "One message", OUT(200, message_entity), DO(READ(api_message_read))},
@@ -87,7 +87,7 @@ const struct route api_routes[] = {
     {HTTP_POST, MSG "/report", "reportMessage", "Asks for a person to look at an answer", IN(reason_request), OUT(201, case_opened), DO(WRITE(api_message_report_write))},
     {HTTP_POST, MSG "/appeal", "appealMessage", "Asks for a person to look at what the guard blocked", IN(reason_request), OUT(201, case_opened), DO(WRITE(api_message_appeal_write))},
 
-    {HTTP_GET, V1 "/safety/policies", "listPolicies", "The guard's policies, newest first, and the one in force", ADMIN, OUT(200, policy_list_answer), DO(READ(api_policies_list))},
+    {HTTP_GET, V1 "/safety/policies", "listPolicies", "The guard's policies, newest first, and the one in force", ADMIN, Q(whole), OUT(200, policy_list_answer), DO(READ(api_policies_list))},
     {HTTP_POST, V1 "/safety/policies", "createPolicy", "Checks and keeps a draft of a policy", ADMIN, IN(policy_create_request), OUT(201, policy_entity), DO(JOB(api_policy_check_job), WRITE(api_policy_create_write))},
     {HTTP_GET, POLICY, "getPolicy", "One policy with its text", ADMIN, OUT(200, policy_entity), DO(READ(api_policy_read))},
     {HTTP_POST, POLICY "/compare", "comparePolicy", "What the policy would have changed on recent texts", ADMIN, IN(policy_compare_request), OUT(200, policy_comparison), DO(READ(api_policy_compare_read), LOOP(api_policy_compare))},
@@ -106,15 +106,15 @@ const struct route api_routes[] = {
     {HTTP_GET, V1 "/documents/{doc_id}", "getDocument", "One document with its text", Q(document), OUT(200, document_entity), DO(READ(api_document_read))},
     {HTTP_DELETE, V1 "/documents/{doc_id}", "deleteDocument", "Deletes a document", NONE204, DO(WRITE(api_document_delete_write))},
 
-    {HTTP_GET, V1 "/slo", "getObjectives", "Service level objectives and how much of what may fail has failed", ADMIN, OUT(200, slo_list_answer), DO(READ(api_slo_read))},
+    {HTTP_GET, V1 "/slo", "getObjectives", "Service level objectives and how much of what may fail has failed", ADMIN, Q(whole), OUT(200, slo_list_answer), DO(READ(api_slo_read))},
     {HTTP_GET, V1 "/store", "getStore", "Whether the database can be written, its checks and backups", ADMIN, OUT(200, store_answer), DO(READ(api_store_read))},
     {HTTP_POST, V1 "/store/check", "checkStore", "Has the database checked in full", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_check))},
     {HTTP_POST, V1 "/store/backup", "backUpStore", "Has a backup made and restored for a trial", ADMIN, IN(empty_request), OUT(202, store_answer), DO(READ(api_store_backup))},
-    {HTTP_GET, V1 "/upstreams", "listUpstreams", "The model servers and how they are", ADMIN, OUT(200, upstream_list_answer), DO(READ(api_upstreams_list))},
+    {HTTP_GET, V1 "/upstreams", "listUpstreams", "The model servers and how they are", ADMIN, Q(whole), OUT(200, upstream_list_answer), DO(READ(api_upstreams_list))},
     {HTTP_PATCH, V1 "/upstreams/{name*}", "updateUpstream", "Changes a model server, also for later starts: takes it out, weight, limit; a key until Parley ends", ADMIN, IN(upstream_patch), OUT(200, upstream_entity), DO(LOOP(api_upstream_patch))},
 
     {HTTP_POST, V1 "/search", "searchDocuments", "Passages of the documents that one may read, with each score", IN(search_request), OUT(200, search_answer), DO(READ(api_search_read), LOOP(api_search_run))},
-    {HTTP_GET, V1 "/collections", "listCollections", "One's collections, shared ones and those of roles", OUT(200, collection_list_answer), DO(READ(api_collections_list))},
+    {HTTP_GET, V1 "/collections", "listCollections", "One's collections, shared ones and those of roles", Q(whole), OUT(200, collection_list_answer), DO(READ(api_collections_list))},
     {HTTP_POST, V1 "/collections", "createCollection", "Makes a collection of documents", IN(collection_request), OUT(201, collection_entity), DO(WRITE(api_collection_create_write))},
     {HTTP_DELETE, V1 "/collections/{collection_id}", "deleteCollection", "Deletes a collection with its documents", NONE204, DO(WRITE(api_collection_delete_write))},
     {HTTP_GET, ROLE "/documents", "getRoleDocuments", "What a role asks of documents", OUT(200, role_documents), DO(READ(api_role_documents_read))},

@@ -212,18 +212,23 @@ static enum err check_value(const struct field *f, const json_val *v, const char
     return ERR_OK;
 }
 
-static enum err unknown_field(const struct schema *s, struct str key, const char *path,
-                              struct errinfo *ei) {
+static enum err unknown(const struct schema *s, const char *what, struct str key, const char *path,
+                        struct errinfo *ei) {
     char allowed[300];
     size_t n = 0;
-    for (const struct field *f = s->fields; f->name; f++) {
+    for (const struct field *f = s ? s->fields : NULL; f && f->name; f++) {
         int k = snprintf(allowed + n, sizeof allowed - n, "%s%s", n ? ", " : "", f->name);
         if (k > 0 && n + (size_t)k < sizeof allowed)
             n += (size_t)k;
     }
     allowed[n] = 0;
-    return err_param(ei, ERR_UNKNOWN_FIELD, path, "the field \"%.*s\" is not known here; %s%s",
+    return err_param(ei, ERR_UNKNOWN_FIELD, path, "the %s \"%.*s\" is not known here; %s%s", what,
                      (int)utf8_cut(key, 60), key.p, n ? "known are: " : "none are taken", allowed);
+}
+
+static enum err unknown_field(const struct schema *s, struct str key, const char *path,
+                              struct errinfo *ei) {
+    return unknown(s, "field", key, path, ei);
 }
 
 static void path_join(char out[PATH_MAX_LEN], const char *prefix, struct str key) {
@@ -236,6 +241,14 @@ static const struct field *field_find(const struct schema *s, struct str key) {
         if (str_eqz(key, f->name))
             return f;
     return NULL;
+}
+
+enum err schema_check_query_name(const struct schema *s, struct str name, struct errinfo *ei) {
+    if (s && field_find(s, name))
+        return ERR_OK;
+    char param[PATH_MAX_LEN];
+    path_join(param, "", name);
+    return unknown(s, "query parameter", name, *param ? param : "query", ei);
 }
 
 static enum err check_object(const struct schema *s, const json_val *v, const char *prefix,

@@ -44,6 +44,9 @@ struct schema {
 enum err schema_check(const struct schema *s, const json_val *v, struct errinfo *ei) ERR_CHECK;
 
 /* The same for one value that came as text (a query parameter). */
+/* A name in the query of a route with these parameters (NULL: it takes none); ERR_UNKNOWN_FIELD. */
+enum err schema_check_query_name(const struct schema *s, struct str name,
+                                 struct errinfo *ei) ERR_CHECK;
 enum err schema_check_text(const struct field *f, struct str text, struct errinfo *ei) ERR_CHECK;
 
 /* Appends the schema as JSON Schema 2020-12; schemas that are referred to become

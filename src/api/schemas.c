@@ -157,7 +157,12 @@ SCHEMA(embedding_request, "EmbeddingRequest", true, "As OpenAI has it.",
 /* ---- queries ---- */
 
 QUERY(page, PAGE_FIELDS);
-QUERY(roles, {"retired", BOOL, .about = "adds the retired ones; needs an administrator"});
+/* Clients go through every list alike. */
+#define WHOLE_FIELD                                                                                \
+    { "limit", INT, .min = 1, .max = 200, .about = "makes no difference: this list comes whole" }
+QUERY(whole, WHOLE_FIELD);
+QUERY(roles, WHOLE_FIELD,
+      {"retired", BOOL, .about = "adds the retired ones; needs an administrator"});
 QUERY(conversations, LIMIT_FIELD, {"after", TEXT, .min = 1, .max = 64, .about = AFTER_ABOUT},
       {"status", TEXT, .values = conversation_filters, .about = "active if absent"},
       {"q", TEXT, .max = 200, .about = "words that a title or a message must hold"});

@@ -126,9 +126,9 @@ SCHEMAS(X)
 #undef X
 
 /* Queries are no components: their fields become parameters. */
-extern const struct schema query_page, query_roles, query_conversations, query_feedback,
-    query_rating, query_events, query_response, query_document, query_document_create,
-    query_sources, query_source_delete, query_cases, query_audit;
+extern const struct schema query_page, query_whole, query_roles, query_conversations,
+    query_feedback, query_rating, query_events, query_response, query_document,
+    query_document_create, query_sources, query_source_delete, query_cases, query_audit;
 
 extern const struct schema query_answers, query_variants, query_training_export, query_analytics,
     query_analytics_turns, query_analytics_documents, query_complaints; /* schemas_learning.c */

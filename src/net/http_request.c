@@ -125,6 +125,18 @@ static bool query_decode(struct http_request *r, struct str s, struct str *ret) 
     return p && http_decode(p, s, true, &ret->n);
 }
 
+bool http_query_next(const struct http_request *r, size_t *at, struct str *ret_name) {
+    struct str rest = str_sub(r->query, *at, r->query.n), part = STR("");
+    while (rest.n && part.n == 0) /* "a=1&&b=2" */
+        part = str_cut(&rest, '&');
+    *at = r->query.n - rest.n;
+    if (part.n == 0)
+        return false;
+    if (!query_decode((struct http_request *)r, str_cut(&part, '='), ret_name))
+        *ret_name = STR("");
+    return true;
+}
+
 bool http_query(const struct http_request *r, const char *key, struct str *ret) {
     struct http_request *w = (struct http_request *)r; /* its arena holds what is decoded */
     struct str rest = r->query;

@@ -81,6 +81,9 @@ struct str http_path(const struct http_request *r); /* percent-decoded; requests
                                                        UTF-8 get 400 before the handler */
 bool http_query(const struct http_request *r, const char *key,
                 struct str *ret); /* decoded; false if absent */
+/* The names in the query, in order: *at is 0 before the first. "" for one that cannot be decoded.
+ */
+bool http_query_next(const struct http_request *r, size_t *at, struct str *ret_name);
 struct str http_header(const struct http_request *r, const char *name); /* STR_NULL if absent */
 bool http_cookie(const struct http_request *r, const char *name, struct str *ret);
 struct str http_body(const struct http_request *r);

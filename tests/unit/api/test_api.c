@@ -148,6 +148,18 @@ static void query_bad_isNamed(void **state) {
     expect_error(r, 400, "invalid_value", "limit");
     r = call("GET", "/api/v1/conversations?limit=ten", p.who, NULL);
     expect_error(r, 400, "invalid_value", "limit");
+    r = call("GET", "/api/v1/conversations?limt=5", p.who, NULL);
+    expect_error(r, 400, "unknown_field", "limt");
+    r = call("GET", "/api/v1/conversations?limit=5&&%6cimt=5", p.who, NULL);
+    expect_error(r, 400, "unknown_field", "limt");
+    r = call("GET", "/api/v1/users/me?verbose", p.who, NULL); /* takes none at all */
+    expect_error(r, 400, "unknown_field", "verbose");
+    r = call("GET", "/api/v1/conversations?&limit=5&q=x&", p.who, NULL);
+    expect(r, 200);
+    reply_free(&r);
+    r = call("GET", "/v1/models?beta=true", p.who, NULL); /* as OpenAI's clients may */
+    expect(r, 200);
+    reply_free(&r);
     r = call("GET", "/api/v1/conversations?after=1", p.who, NULL);
     expect_error(r, 400, "invalid_value", "after");
     r = call("GET", "/api/v1/conversations?status=lost", p.who, NULL);

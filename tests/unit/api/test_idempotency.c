@@ -168,6 +168,37 @@ static void idempotency_signUpSentAgainIsSignedIn(void **state) {
     expect_error(r, 409, "conflict", "(none)");
 }
 
+static bool is_signed_in(const char *cookie) {
+    char who[600];
+    snprintf(who, sizeof who, "Cookie: %.*s\r\n", (int)strcspn(cookie, ";"), cookie);
+    struct reply r = call("GET", "/api/v1/users/me", who, NULL);
+    bool in = r.status == 200;
+    reply_free(&r);
+    return in;
+}
+
+static void idempotency_signInSentAgainLeavesOneSession(void **state) {
+    (void)state;
+    const char *body = "{\"username\":\"bob\",\"password\":\"" PASSWORD "\"}";
+    char cookie[3][512];
+    for (int i = 0; i < 3; i++) {
+        struct reply r = post_as_nobody("/api/v1/sessions", i < 2 ? "k20" : "k21", body);
+        expect(r, 201);
+        assert_non_null(header_of(&r, "Set-Cookie", cookie[i]));
+        reply_free(&r);
+    }
+    assert_false(is_signed_in(cookie[0])); /* nobody had it: its answer never came */
+    assert_true(is_signed_in(cookie[1]));
+    assert_true(is_signed_in(cookie[2])); /* another key, another session */
+    struct reply r = post_as_nobody("/api/v1/sessions", "k20",
+                                    "{\"username\":\"bob\",\"password\":\"a guess\"}");
+    expect_error(r, 401, "unauthorized", "(none)");
+    r = post_as_nobody("/api/v1/sessions", "k20",
+                       "{\"username\":\"BOB\",\"password\":\"" PASSWORD "\"}");
+    expect_error(r, 409, "conflict", "Idempotency-Key");
+    assert_true(is_signed_in(cookie[1]));
+}
+
 static void idempotency_accountMadeByAnAdministratorIsMadeOnce(void **state) {
     (void)state;
     const char *body = "{\"username\":\"dan\",\"email\":\"dan@x\",\"password\":\"" PASSWORD "\"}";
@@ -353,6 +384,7 @@ int main(void) {
         cmocka_unit_test(idempotency_queryBelongsToTheRequest),
         cmocka_unit_test(idempotency_largeFileIsKnownToItsEnd),
         cmocka_unit_test(idempotency_signUpSentAgainIsSignedIn),
+        cmocka_unit_test(idempotency_signInSentAgainLeavesOneSession),
         cmocka_unit_test(idempotency_accountMadeByAnAdministratorIsMadeOnce),
         cmocka_unit_test(idempotency_refusedResponseLeavesNothing),
         cmocka_unit_test(idempotency_responseGoesOnWithWhatWasBegun),
