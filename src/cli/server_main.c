@@ -317,7 +317,7 @@ static void look_at_link(struct server *s, int64_t now) {
 
 /* A store that could not be written is tried until it can: the page says so meanwhile. */
 static void look_at_store(struct server *s, int64_t now) {
-    if (s->catching_up && !store_is_read_only(s->store) &&
+    if (s->catching_up && store_health(s->store, NULL) == ERR_OK &&
         jobs_submit(s->jobs, catch_up_job, s->loops[0].loop, on_caught_up, s) == ERR_OK)
         s->catching_up = false;
     if (store_health(s->store, NULL) == ERR_OK || now - s->probed_ns < (int64_t)PROBE_MS * 1000000)
@@ -550,16 +550,22 @@ static enum err run_loops(struct server *s, struct errinfo *ei) {
 
 /* ---- making the parts ---- */
 
+/* What is there is served; look_at_store() makes up for what a start writes. Other failures stay.
+ */
+static enum err put_off_if_full(struct server *s, enum err e, const struct errinfo *ei) {
+    if (e != ERR_DISK_FULL && e != ERR_READ_ONLY && e != ERR_IO)
+        return e;
+    log_event(LOG_ERROR, "server.reads_only", LF_ERR(ei));
+    s->catching_up = true;
+    return ERR_OK;
+}
+
 static enum err open_store(struct server *s, struct errinfo *ei) {
     struct store_options o = {.path = s->config->db_path};
-    char link[600];
+    char link[600] = "";
     enum err e = store_open(&o, &s->store, ei);
-    if (!e && store_is_read_only(s->store)) {
-        store_health(s->store, ei);
-        log_event(LOG_ERROR, "server.reads_only", LF_ERR(ei));
-        s->catching_up = true;
-        return ERR_OK;
-    }
+    if (!e && store_is_read_only(s->store))
+        return put_off_if_full(s, store_health(s->store, ei), ei);
     if (!e)
         e = store_write_wait(s->store, api_seed, NULL, ei);
     if (!e)
@@ -567,7 +573,7 @@ static enum err open_store(struct server *s, struct errinfo *ei) {
     if (!e)
         e = first_account_link(s->store, s->config, s->address, link, sizeof link, ei);
     if (e)
-        return e;
+        return s->store ? put_off_if_full(s, e, ei) : e;
     s->link_out = link[0] != 0;
     if (link[0] && s->link.start == 1) {
         printf("Make the first account (the administrator) with this one-time link: %s\n", link);
@@ -677,7 +683,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
     if (!e)
         e = turns_new(&t, &s->turns, ei);
     if (!e && !s->link.before_pid && !s->catching_up)
-        e = recover(s, ei);
+        e = put_off_if_full(s, recover(s, ei), ei);
     if (!e)
         e = open_care(s, ei);
     struct api_options o = {.store = s->store,

@@ -87,6 +87,30 @@ def test_server_starts_on_a_full_disk_and_reads(mock, tmp_path):
         assert m["content"] == "room again"
 
 
+def test_server_starts_on_a_full_disk_with_an_answer_to_give_up(mock, tmp_path):
+    with SmallDisk(tmp_path) as disk, Program(upstream=mock.url, data=disk.path) as p:
+        c = p.setup()
+        conversation = c.conversation()
+        _, m = c.say(conversation, "before [say: kept]")
+        path = next(os.path.join(p.data, f) for f in os.listdir(p.data) if f.endswith(".db"))
+        db = sqlite3.connect(path, isolation_level=None)
+        db.execute("UPDATE messages SET status = 'streaming', timestamp = 1 WHERE message_id = ?", (m["message_id"],))
+        disk.fill()
+        p.stop(signal.SIGKILL)
+        p.start()
+        db.close()  # not before: the last to close takes the log away
+        assert "server.reads_only" in p.log()
+
+        def status():
+            return c.get(f"/api/v1/messages/{m['message_id']}")["status"]
+
+        assert status() == "streaming"
+        disk.empty()
+        wait_for(lambda: status() == "interrupted", "the answer to be given up")
+        _, m2 = c.say(conversation, "[say: room again]")
+        assert m2["content"] == "room again"
+
+
 def test_full_disk_is_said_and_passes(mock, tmp_path):
     with SmallDisk(tmp_path) as disk, Program(upstream=mock.url, data=disk.path) as p:
         c = p.setup()
