@@ -100,13 +100,14 @@ static bool is_small_word(struct str w) {
  * do not count. */
 static bool is_leet(struct str w, bool text_is_leet) {
     size_t letters = 0, inside = 0, edge = 0, digits = 0;
+    const char *dot = memrchr(w.p, '.', w.n);
     for (size_t i = 0; i < w.n; i++) {
         char c = w.p[i];
         digits = is_digit(c) ? digits + 1 : 0;
         if (is_letter(c)) {
             letters++;
         } else if (!leet(c) || (digits > 2 && !text_is_leet) ||
-                   (c == '@' && i > 0 && memchr(w.p + i, '.', w.n - i))) {
+                   (c == '@' && i > 0 && dot && dot > w.p + i)) {
             return false;
         } else if (i > 0 && i + 1 < w.n && w.p[i - 1] != c) {
             inside += letters > 0 || !is_digit(c);
@@ -130,9 +131,9 @@ static bool next_word(struct str s, size_t at, struct word *ret) {
     while (at < s.n && !is_word_byte(s.p[at]))
         at++;
     ret->from = at;
-    while (at < s.n && (is_word_byte(s.p[at]) || (s.p[at] == '.' && at + 1 < s.n &&
-                                                  memchr(s.p + ret->from, '@', at - ret->from))))
-        at++;
+    for (bool address = false;
+         at < s.n && (is_word_byte(s.p[at]) || (s.p[at] == '.' && at + 1 < s.n && address)); at++)
+        address = address || s.p[at] == '@';
     ret->to = at;
     while (ret->to > ret->from && (s.p[ret->to - 1] == '!' || s.p[ret->to - 1] == '+'))
         ret->to--;
@@ -140,6 +141,12 @@ static bool next_word(struct str s, size_t at, struct word *ret) {
         ret->to = at;
     return ret->to > ret->from;
 }
+
+/* What is known of words that are spelled out, in a walk through a text from left to right. */
+struct spelling {
+    size_t few_to; /* signs, numbers and too few letters up to there */
+    size_t looked; /* characters that were looked at */
+};
 
 static bool is_sign(char c) {
     return c && strchr(".-_*|/,+~", c);
@@ -173,12 +180,16 @@ static size_t in_pieces(struct str s, size_t at) {
 
 /* "k i l l", "b.o.m.b", "4-t_t-4.c-k": how many single letters stand from `at` on with blanks, or
  * with signs, between them, and where they end. A number or sign in place of a letter may begin it
- * where signs and three letters follow; in a text of leetspeak one letter, or none in "7-0". */
-static size_t spelled(struct str s, size_t at, bool text_is_leet, size_t *ret_end) {
+ * where signs and three letters follow; in a text of leetspeak one letter, or none in "7-0". What
+ * has too few letters has too few from a later number on, too: it is not counted again. */
+static size_t spelled(struct str s, size_t at, bool text_is_leet, struct spelling *k,
+                      size_t *ret_end) {
     size_t n = 0, from = at, letters = 0;
     char sep = 0;
     bool begins = is_letter(s.p[at]);
     if (!begins && !is_digit(s.p[at]) && s.p[at] != '@' && s.p[at] != '$')
+        return 0;
+    if (!begins && at + 3 < k->few_to) /* the last two of them may be a small word */
         return 0;
     if (at > 0 && (is_letter(s.p[at - 1]) || is_digit(s.p[at - 1])))
         return 0;
@@ -193,6 +204,7 @@ static size_t spelled(struct str s, size_t at, bool text_is_leet, size_t *ret_en
         if (!single)
             break;
         n++;
+        k->looked++;
         letters += is_letter(s.p[at]);
         *ret_end = at + 1;
         char next = at + 1 < s.n ? s.p[at + 1] : 0;
@@ -204,7 +216,11 @@ static size_t spelled(struct str s, size_t at, bool text_is_leet, size_t *ret_en
     }
     if (text_is_leet && !begins && n == 2 && letters == 0)
         return is_small_word((struct str){(char[]){s.p[from], s.p[from + 2]}, 2}) ? n : 0;
-    return begins || letters >= (text_is_leet ? 1 : 3) ? n : 0;
+    if (begins || letters >= (text_is_leet ? 1 : 3))
+        return n;
+    if (n > 0)
+        k->few_to = *ret_end;
+    return 0;
 }
 
 static bool has_leet(struct str s, size_t from, size_t to) {
@@ -214,14 +230,21 @@ static bool has_leet(struct str s, size_t from, size_t to) {
     return false;
 }
 
-static bool text_is_leet(struct str s) {
-    size_t n = 0, cut = 0, end = 0;
+static bool text_is_leet(struct str s, size_t *looked) {
+    size_t n = 0, cut = 0, end = 0, plain_to = 0; /* letters spelled out up to there, no leet */
+    struct spelling k = {0};
     struct word w = {0, 0};
     while (n + (cut > 0) < 2 && next_word(s, w.to, &w)) {
         n += is_leet((struct str){s.p + w.from, w.to - w.from}, false);
         cut += in_pieces(s, w.from) > 0; /* one of them says as much as many */
-        n += spelled(s, w.from, false, &end) >= LETTERS_MIN && has_leet(s, w.from, end);
+        if (w.from + 1 < plain_to || spelled(s, w.from, false, &k, &end) < LETTERS_MIN)
+            continue;
+        if (has_leet(s, w.from, end))
+            n++;
+        else
+            plain_to = end;
     }
+    *looked += k.looked;
     return n + (cut > 0) >= 2;
 }
 
@@ -257,14 +280,16 @@ static size_t stretched(struct str s, size_t at, size_t *ret_keep) {
     return n;
 }
 
-static void undisguise(const struct folded *in, struct folded *out, unsigned *found) {
+static void undisguise(const struct folded *in, struct folded *out, struct safety_normal *normal) {
     struct str s = buf_str(in->text);
-    bool leety = text_is_leet(s);
+    unsigned *found = &normal->found;
+    struct spelling k = {0};
+    bool leety = text_is_leet(s, &normal->looked);
     struct word w = {0, 0};
     bool have = next_word(s, 0, &w);
     for (size_t i = 0; i < s.n;) {
         size_t end = i;
-        size_t letters = is_letter(s.p[i]) || leet(s.p[i]) ? spelled(s, i, leety, &end) : 0;
+        size_t letters = is_letter(s.p[i]) || leet(s.p[i]) ? spelled(s, i, leety, &k, &end) : 0;
         bool dotted = letters == 2 && (*found & NORMAL_SPACED) && s.p[i + 1] != ' ';
         if (letters >= LETTERS_MIN || dotted || (letters == 2 && is_apart(s, i, end))) {
             *found |= NORMAL_SPACED;
@@ -287,10 +312,11 @@ static void undisguise(const struct folded *in, struct folded *out, unsigned *fo
             continue;
         }
         size_t keep = 1, run = stretched(s, i, &keep);
-        for (size_t k = 0; k < keep; k++)
-            copy_map(out, in, i + k, s.p[i]);
+        for (size_t x = 0; x < keep; x++)
+            copy_map(out, in, i + x, s.p[i]);
         i += run ? run : 1;
     }
+    normal->looked += k.looked;
 }
 
 /* ---- all of it ---- */
@@ -310,7 +336,7 @@ static void take_decoded(void *ctx, struct str decoded, size_t from, size_t to, 
     fold(decoded, &whole, &step, &d->n->found);
     folded_add(&d->all, '\n', whole); /* a blank line: no sentence goes on behind it */
     folded_add(&d->all, '\n', whole);
-    undisguise(&step, &d->all, &d->n->found);
+    undisguise(&step, &d->all, d->n);
 }
 
 void safety_normal_init(struct safety_normal *n) {
@@ -341,8 +367,9 @@ enum err safety_normalise(struct safety_normal *n, struct str original) {
     buf_clear(&n->step);
     buf_clear(&n->step_map);
     n->found = 0;
+    n->looked = 0;
     fold(original, NULL, &step, &n->found);
-    undisguise(&step, &all, &n->found);
+    undisguise(&step, &all, n);
     n->decoded_from = n->text.n;
     decode_fragments(original, &n->piece, take_decoded, &d);
     enum err e = buf_err(&n->text);

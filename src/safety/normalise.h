@@ -41,7 +41,8 @@ struct safety_normal {
     struct buf text;     /* lower case; sentences end as in the original; '\n' parts lines */
     size_t decoded_from; /* what stands from here on was decoded */
     unsigned found;      /* NORMAL_… */
-    struct buf map;      /* of struct normal_source, one for each byte of text */
+    size_t looked;  /* characters looked at for words that are spelled out: linear in the text */
+    struct buf map; /* of struct normal_source, one for each byte of text */
     struct buf step, step_map, piece; /* between the passes */
 };
 

@@ -176,6 +176,37 @@ static void a_megabyte_is_taken(void **state) {
     free(text);
 }
 
+/* What repeats `piece` over a megabyte is not looked at again from each place. */
+static void looked_at_once(const char *piece) {
+    struct buf b;
+    buf_init(&b, 2 << 20);
+    while (b.n < 1 << 20)
+        buf_addz(&b, piece);
+    assert_int_equal(safety_normalise(&n, buf_str(&b)), ERR_OK);
+    assert_in_range(n.looked, 0, 8 * b.n);
+    buf_deinit(&b);
+}
+
+static void lists_of_single_characters_are_linear(void **state) {
+    (void)state;
+    looked_at_once("0,1,0,1,0,");
+    looked_at_once("a.b.a.b.");
+    looked_at_once("a b a b ");
+    looked_at_once("0,1,0,1,0,\n");
+    looked_at_once("1-2-7-0.k/");
+    looked_at_once("4 5 a b 7.0,");
+}
+
+/* A list of numbers before a word that is spelled out does not hide it. */
+static void words_behind_lists_are_joined(void **state) {
+    (void)state;
+    folded("0,1,0,1,0,1 k.i.l.l");
+    assert_non_null(strstr(n.text.p, "kill"));
+    folded("1-2 4-t-t-4-c-k 0,1,0,1,0 b.0.m.b");
+    assert_non_null(strstr(n.text.p, "attack"));
+    assert_non_null(strstr(n.text.p, "bomb"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_text_stays),
@@ -189,6 +220,8 @@ int main(void) {
         cmocka_unit_test(spans_lead_back),
         cmocka_unit_test(any_bytes_are_taken),
         cmocka_unit_test(a_megabyte_is_taken),
+        cmocka_unit_test(lists_of_single_characters_are_linear),
+        cmocka_unit_test(words_behind_lists_are_joined),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
