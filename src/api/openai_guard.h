@@ -26,6 +26,15 @@ struct openai_doubt {
     bool newest;      /* of the person's messages */
     size_t choice;    /* of an answer */
     struct safety_verdict verdict;
+    struct call *call;
+    struct guard_ask *asking; /* NULL: not asked, or said */
+};
+
+/* A choice of a whole answer that was blocked; in the call's arena. */
+struct openai_blocked {
+    const struct openai_blocked *next;
+    struct str text;
+    struct safety_verdict verdict;
 };
 
 struct openai_guard { /* of one call, in its arena; what it holds goes with the call */
@@ -46,11 +55,10 @@ struct openai_guard { /* of one call, in its arena; what it holds goes with the 
     struct str asked; /* the person's newest message; "" = there is none, or it is long */
     struct str shown; /* the same as the guard model reads it */
     struct openai_doubt *doubts; /* OPENAI_DOUBTS_MAX; NULL = there is no guard model */
-    size_t n_doubts, doubt;      /* doubt: the one that is asked about */
-    int64_t doubts_until_ns;     /* they share the time of one */
-    struct guard_ask *asking;
-    loop_fn cleared;           /* once all were asked about */
-    loop_fn settled;           /* who waits for the last verdict; NULL = nobody */
+    size_t n_doubts;
+    loop_fn cleared; /* once what they are is known */
+    loop_fn settled; /* who waits for the last verdict; NULL = nobody */
+    const struct openai_blocked *blocked;
     struct openai_case *cases; /* that are being written (openai_guard_case.c) */
     loop_fn then;              /* once they are; NULL = nobody waits */
     void *relay;               /* of then */
@@ -92,12 +100,14 @@ void answer_guard_free(struct answer_guard *a); /* NULL is fine */
 
 /* ---- openai_guard_doubt.c ---- */
 /* Nothing where v is certain, or no guard model is there. text and shown live as long as the call.
- */
-void openai_doubt_add(struct openai_guard *g, const struct openai_doubt *d);
+ * False: there is no room; the fallback has to say. */
+bool openai_doubt_add(struct openai_guard *g, const struct openai_doubt *d);
 void openai_doubts_forget(struct openai_guard *g, bool newest_only);
-/* On the loop: asks about all of them, those of a request until one is blocked, which is the
- * request's verdict then. True: then(c) runs once that is done. False: it is. */
+/* On the loop: asks about all of them at once, the person's newest message first; of a request
+ * until one is blocked, which is the request's verdict then. True: then(c) runs once that is done.
+ * False: it is. */
 bool openai_doubts_ask(struct call *c, loop_fn then);
+void openai_doubts_stop(struct openai_guard *g); /* then is not called */
 
 /* ---- openai_guard_case.c ---- */
 /* Writes the case of what was blocked, whatever becomes of the call meanwhile. */

@@ -25,7 +25,7 @@ static struct openai_guard *guard_of(struct call *c) {
 static void guard_free(void *state) {
     struct openai_guard *g = ((struct openai_state *)state)->guard;
     openai_cases_forget(g);
-    guard_ask_stop(g->asking);
+    openai_doubts_stop(g);
     guard_vectors_cancel(&g->vectors);
     pii_vault_free(g->vault);
     policy_unref(g->policy);
@@ -212,19 +212,32 @@ static const float *talk_vector(const struct openai_guard *g) {
     return g->talk.n ? guard_vectors_of(&g->vectors, g->talk) : NULL;
 }
 
+static void fall_back(struct call *c, struct openai_guard *g, enum safety_direction d,
+                      struct safety_verdict *v) {
+    turns_guard_fall_back(
+        c->api->o.turns,
+        &(struct guard_ask_request){.policy = g->policy, .role = g->role, .direction = d, .v = v});
+}
+
+/* Kept until it is asked about; what cannot be goes by the fallback, which is in *v then. */
 static enum err note_doubt(struct judging *j, const struct safety_request *r,
-                           const struct safety_verdict *v, bool newest) {
-    struct str text = str_sub(r->text, 0, utf8_cut(r->text, GUARD_TEXT_MAX));
-    if (!j->g->doubts || !v->uncertain)
+                           struct safety_verdict *v, bool newest) {
+    struct openai_guard *g = j->g;
+    if (!g->doubts || !v->uncertain)
         return ERR_OK;
-    if (!(text = arena_str(j->c->arena, text)).p)
+    if (g->n_doubts == OPENAI_DOUBTS_MAX || r->text.n > GUARD_TEXT_MAX) {
+        fall_back(j->c, g, r->direction, v);
+        return ERR_OK;
+    }
+    struct str text = arena_str(j->c->arena, r->text);
+    if (!text.p)
         return ERR_NOMEM;
-    openai_doubt_add(j->g, &(struct openai_doubt){.direction = r->direction,
-                                                  .text = text,
-                                                  .shown = text,
-                                                  .newest = newest,
-                                                  .choice = j->at,
-                                                  .verdict = *v});
+    (void)openai_doubt_add(g, &(struct openai_doubt){.direction = r->direction,
+                                                     .text = text,
+                                                     .shown = text,
+                                                     .newest = newest,
+                                                     .choice = j->at,
+                                                     .verdict = *v});
     return ERR_OK;
 }
 
@@ -427,8 +440,9 @@ static void judge_beside(struct call *c, struct openai_guard *g) {
     if (g->error)
         return;
     openai_doubts_forget(g, true);
-    openai_doubt_add(
-        g, &(struct openai_doubt){SAFETY_INPUT, r.text, g->shown, .newest = true, .verdict = v});
+    if (!openai_doubt_add(g, &(struct openai_doubt){SAFETY_INPUT, r.text, g->shown, .newest = true,
+                                                    .verdict = v}))
+        fall_back(c, g, SAFETY_INPUT, &v);
     if (v.action <= g->verdict.action)
         return;
     g->verdict = v;
@@ -659,20 +673,49 @@ void openai_guard_request(struct call *c, const char *path) {
 
 /* ---- whole answers ---- */
 
+/* The tokens spell what was written before. */
+static yyjson_mut_val *choice_without_tokens(struct json *x, size_t i) {
+    yyjson_mut_val *choice = json_item(x, "choices", i);
+    if (choice && yyjson_mut_obj_get(choice, "logprobs") &&
+        !yyjson_mut_obj_put(choice, yyjson_mut_str(x->changed, "logprobs"),
+                            yyjson_mut_null(x->changed)))
+        x->failed = true;
+    return choice;
+}
+
 static void put_answer(struct judging *j, size_t i, struct str text) {
-    yyjson_mut_val *choice = json_item(j->json, "choices", i);
+    yyjson_mut_val *choice = choice_without_tokens(j->json, i);
     replace(j->json, yyjson_mut_obj_get(choice, "message"), "content", text);
+}
+
+/* Nothing of the answer stays: no reasoning, no calls of tools. */
+static void put_refusal(struct json *x, size_t i, struct str refusal) {
+    yyjson_mut_val *choice = choice_without_tokens(x, i);
+    yyjson_mut_val *message = choice ? yyjson_mut_obj(x->changed) : NULL;
+    if (!message || !yyjson_mut_obj_add_str(x->changed, message, "role", "assistant") ||
+        !yyjson_mut_obj_put(choice, yyjson_mut_str(x->changed, "message"), message)) {
+        x->failed = true;
+        return;
+    }
+    replace(x, message, "content", refusal);
+    replace(x, choice, "finish_reason", STR("content_filter"));
 }
 
 static void block_choice(struct judging *j, size_t i, const struct safety_verdict *v,
                          struct str text) {
     struct openai_guard *g = j->g;
+    struct openai_blocked *b = arena_alloc(j->c->arena, sizeof *b);
+    if (b) {
+        text = arena_str(j->c->arena, str_sub(text, 0, utf8_cut(text, CASE_TEXT_MAX)));
+        *b = (struct openai_blocked){g->blocked, text.p ? text : STR(""), *v};
+        g->blocked = b;
+    } else {
+        j->json->failed = true;
+    }
     g->verdict = *v;
     g->direction = SAFETY_OUTPUT;
-    g->text = arena_str(j->c->arena, str_sub(text, 0, utf8_cut(text, CASE_TEXT_MAX)));
     choose_refusal(j->c, g);
-    put_answer(j, i, g->refusal);
-    replace(j->json, json_item(j->json, "choices", i), "finish_reason", STR("content_filter"));
+    put_refusal(j->json, i, g->refusal);
 }
 
 static enum err judge_choice(struct judging *j, size_t i, struct str text) {
@@ -760,9 +803,7 @@ static void block_doubted_job(void *arg) {
     change_answer(arg, block_doubted);
 }
 
-static void reply(void *arg, enum err e, const struct errinfo *ei) {
-    (void)e;
-    (void)ei;
+static void reply(void *arg) {
     api_call_reply(arg);
 }
 
@@ -773,12 +814,11 @@ static void answer_over(void *arg) {
         api_call_fail(c, ERR_UPSTREAM, NULL);
         return;
     }
-    if (g->verdict.action != SAFETY_BLOCK) {
-        api_call_reply(c);
-        return;
+    for (const struct openai_blocked *b = g->blocked; b; b = b->next) {
+        openai_guard_note(g, &b->verdict, SAFETY_OUTPUT);
+        openai_case_write(c, g, &b->verdict, SAFETY_OUTPUT, b->text);
     }
-    note_block(c);
-    if (store_write(c->api->o.store, record, c, c->loop, reply))
+    if (!openai_cases_wait(g, reply))
         api_call_reply(c);
 }
 

@@ -457,7 +457,7 @@ static enum err judge(struct safety_flow *f, struct str text, bool last, struct 
     if (f->scorer)
         verdict_add_scores(v, f->scorer, f->role, f->direction, best);
     v->degraded = f->scorer == NULL;
-    verdict_find_band(v, f->policy);
+    verdict_find_band(v, f->policy, f->role, f->direction);
     return buf_err(&f->folded) ? buf_err(&f->folded) : buf_err(&f->cuts);
 }
 

@@ -269,9 +269,17 @@ void verdict_add_canary(struct safety_verdict *v, size_t from, size_t to) {
     verdict_add(v, &f);
 }
 
-void verdict_find_band(struct safety_verdict *v, const struct policy *p) {
+static bool is_doubtful(const struct safety_verdict *v, const struct policy *p,
+                        const struct policy_role *role, enum safety_category c,
+                        enum safety_direction d) {
+    return v->scores[c] >= p->band_from && v->scores[c] < p->band_to &&
+           policy_can_block(role, c, d);
+}
+
+void verdict_find_band(struct safety_verdict *v, const struct policy *p,
+                       const struct policy_role *role, enum safety_direction d) {
     for (int c = 0; c < SAFETY_CATEGORIES; c++)
-        if (v->scores[c] >= p->band_from && v->scores[c] < p->band_to)
+        if (is_doubtful(v, p, role, (enum safety_category)c, d))
             v->uncertain = true;
     if (v->action == SAFETY_BLOCK)
         v->uncertain = false;
@@ -499,7 +507,7 @@ static enum err judge(struct safety *g, struct judging *j) {
         return e;
     take_canary(j);
     e = take_scores(g, j);
-    verdict_find_band(j->v, j->p);
+    verdict_find_band(j->v, j->p, j->role, j->r->direction);
     return e;
 }
 
@@ -535,6 +543,27 @@ void safety_add_guard(const struct policy *p, struct str role, enum safety_direc
         .category = c, .action = policy_action(policy_for(p, role), c, d, score), .score = score};
     snprintf(f.source, sizeof f.source, "guard:%s", model);
     verdict_raise(v, c, score);
+    verdict_add(v, &f);
+    v->uncertain = false;
+}
+
+enum safety_category safety_suspected(const struct policy *p, struct str role,
+                                      enum safety_direction d, const struct safety_verdict *v) {
+    const struct policy_role *r = policy_for(p, role);
+    int best = 0;
+    bool doubtful = false;
+    for (int c = 0; c < SAFETY_CATEGORIES; c++) {
+        bool is = is_doubtful(v, p, r, (enum safety_category)c, d);
+        if (is > doubtful || (is == doubtful && v->scores[c] > v->scores[best]))
+            best = c;
+        doubtful = doubtful || is;
+    }
+    return (enum safety_category)best;
+}
+
+void safety_block_undecided(const char *model, enum safety_category c, struct safety_verdict *v) {
+    struct safety_finding f = {.category = c, .action = SAFETY_BLOCK, .score = v->scores[c]};
+    snprintf(f.source, sizeof f.source, "guard:%s", model);
     verdict_add(v, &f);
     v->uncertain = false;
 }

@@ -83,6 +83,12 @@ enum err safety_join_suspect_talk(struct safety *g, const struct safety_request 
 void safety_add_guard(const struct policy *p, struct str role, enum safety_direction d,
                       const char *model, enum safety_category c, float score,
                       struct safety_verdict *v);
+/* What a verdict is uncertain of: the highest score in the policy's band of a category that is
+ * blocked at some score in that direction. */
+enum safety_category safety_suspected(const struct policy *p, struct str role,
+                                      enum safety_direction d, const struct safety_verdict *v);
+/* Blocks what was uncertain and stays so, as category c; it is no score. */
+void safety_block_undecided(const char *model, enum safety_category c, struct safety_verdict *v);
 
 /* pii_scan() that knows texts again in which it found nothing a moment ago. */
 size_t safety_find_pii(struct safety *g, struct str text, struct pii_hit *ret, size_t max);

@@ -42,4 +42,6 @@ void verdict_add_scores(struct safety_verdict *v, const struct safety_scorer *s,
                         const struct policy_role *role, enum safety_direction d,
                         const float scores[SAFETY_CATEGORIES]);
 void verdict_add_canary(struct safety_verdict *v, size_t from, size_t to);
-void verdict_find_band(struct safety_verdict *v, const struct policy *p);
+/* Whether a guard model has to be asked. */
+void verdict_find_band(struct safety_verdict *v, const struct policy *p,
+                       const struct policy_role *role, enum safety_direction d);

@@ -107,6 +107,11 @@ enum safety_action policy_action(const struct policy_role *r, enum safety_catego
                                   : SAFETY_ALLOW;
 }
 
+bool policy_can_block(const struct policy_role *r, enum safety_category c,
+                      enum safety_direction d) {
+    return r->limits[c][d].block <= 1;
+}
+
 static struct str resource_for(const struct policy *p, const struct policy_role *r,
                                struct str country) {
     const struct policy_data *d = (const struct policy_data *)p;

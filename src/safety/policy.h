@@ -80,6 +80,9 @@ const struct policy_role *policy_for(const struct policy *p, struct str slug);
 enum safety_action policy_action(const struct policy_role *r, enum safety_category c,
                                  enum safety_direction d, float score);
 
+/* Whether any score is a block there. */
+bool policy_can_block(const struct policy_role *r, enum safety_category c, enum safety_direction d);
+
 /* Appends the words for a block, or (warn) beside an answer that was let through; country: an ISO
  * 3166 code that chooses the help that is named, "" = the policy's. */
 void policy_refusal(const struct policy *p, const struct policy_role *r, enum safety_category c,

@@ -117,12 +117,8 @@ static void known_put(struct guard_known *k, const unsigned char hash[16], bool 
 
 /* ---- one question ---- */
 
-static enum safety_category suspected(const struct safety_verdict *v) {
-    int best = 0;
-    for (int c = 1; c < SAFETY_CATEGORIES; c++)
-        if (v->scores[c] > v->scores[best])
-            best = c;
-    return (enum safety_category)best;
+static enum safety_category suspected(const struct guard_ask_request *r) {
+    return safety_suspected(r->policy, r->role, r->direction, r->v);
 }
 
 static const char *model_of(const struct turns *t) {
@@ -134,13 +130,13 @@ static void add(const struct turns *t, const struct guard_ask_request *r, enum s
     safety_add_guard(r->policy, r->role, r->direction, model_of(t), c, score, r->v);
 }
 
-static void fall_back(const struct turns *t, const struct guard_ask_request *r) {
+void turns_guard_fall_back(const struct turns *t, const struct guard_ask_request *r) {
     metric_add(M_GUARD_FALLBACKS, 1);
     log_event(LOG_WARN, "guard.fallback", LF_Z("to", t->o.guard_blocks ? "block" : "allow"));
     r->v->degraded = true;
     r->v->uncertain = false;
     if (t->o.guard_blocks)
-        add(t, r, suspected(r->v), 1);
+        safety_block_undecided(model_of(t), suspected(r), r->v);
 }
 
 static void ask_free(struct guard_ask *a) {
@@ -163,9 +159,9 @@ static void end(struct guard_ask *a, bool answered) {
     loop_fn done = a->done;
     void *ctx = a->ctx;
     bool harmful = false;
-    enum safety_category c = suspected(a->v);
     struct guard_ask_request r = {
         .policy = a->policy, .role = str_from(a->role), .direction = a->direction, .v = a->v};
+    enum safety_category c = suspected(&r);
     if (answered)
         answered = guard_answer_read(t->o.guard_format, buf_str(&a->said), c, &harmful, &c);
     if (answered) {
@@ -173,7 +169,7 @@ static void end(struct guard_ask *a, bool answered) {
         if (a->keyed)
             known_put(t->guard_known, a->hash, harmful, c);
     } else {
-        fall_back(t, &r);
+        turns_guard_fall_back(t, &r);
     }
     ask_free(a);
     done(ctx);
@@ -253,12 +249,12 @@ int64_t turns_guard_until(const struct turns *t) {
 
 bool turns_guard_ask(struct turns *t, struct loop *l, const struct guard_ask_request *r,
                      loop_fn done, void *ctx, struct guard_ask **ret) {
-    struct turn_loop *tl = r->v->uncertain && t->o.guard_upstream ? turn_loop_of(t, l) : NULL;
+    struct turn_loop *tl = turn_loop_of(t, l);
     unsigned char hash[16];
     bool harmful;
-    enum safety_category c = suspected(r->v);
-    if (!tl)
+    if (!r->v->uncertain || !t->o.guard_upstream)
         return false;
+    enum safety_category c = suspected(r);
     bool keyed = t->guard_known && key_of(t->guard_known, r, c, hash);
     if (keyed && known_find(t->guard_known, hash, &harmful, &c)) {
         add(t, r, c, harmful ? GUARD_MODEL_YES : 0);
@@ -266,11 +262,12 @@ bool turns_guard_ask(struct turns *t, struct loop *l, const struct guard_ask_req
     }
     int64_t until = r->until_ns ? r->until_ns : turns_guard_until(t);
     int64_t left_ms = (until - clock_mono_ns() + MS - 1) / MS;
-    struct guard_ask *a = left_ms > 0 ? ask_new(tl, r, done, ctx) : NULL;
+    bool whole = r->text.n <= GUARD_TEXT_MAX && r->answer.n <= GUARD_TEXT_MAX;
+    struct guard_ask *a = tl && whole && left_ms > 0 ? ask_new(tl, r, done, ctx) : NULL;
     if (!a || !a->patience || send(a, r)) {
         if (a)
             ask_free(a);
-        fall_back(t, r);
+        turns_guard_fall_back(t, r);
         return false;
     }
     a->keyed = keyed;

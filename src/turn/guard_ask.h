@@ -27,7 +27,11 @@ int64_t turns_guard_until(const struct turns *t);
 
 /* True: done(ctx) is called once, later, on l; until then *ret may be given to guard_ask_stop().
  * False: r->v is what it is going to be (it was not uncertain, there is no guard model, what it
- * says is known, or it cannot be asked and the fallback is in r->v). */
+ * says is known, or it cannot be asked, or not about all of the text, and the fallback is in r->v).
+ */
 bool turns_guard_ask(struct turns *t, struct loop *l, const struct guard_ask_request *r,
                      loop_fn done, void *ctx, struct guard_ask **ret);
+/* What is uncertain and will not be asked about goes by the fallback; of r the policy, role,
+ * direction and v are read. Any thread. */
+void turns_guard_fall_back(const struct turns *t, const struct guard_ask_request *r);
 void guard_ask_stop(struct guard_ask *a); /* done is not called; NULL is fine */

@@ -38,17 +38,20 @@ struct script {
     pthread_mutex_t lock;
     char last_chat[1 << 16]; /* the newest body of /chat/completions */
     char last_embeddings[1 << 14];
-    atomic_int chats;                /* how many came */
-    atomic_int cancelled;            /* how many were broken off by us */
-    int status;                      /* of the next chats; 200 */
-    bool hold;                       /* after the first token, wait for script_release() */
-    bool break_off;                  /* end without [DONE] */
-    const char *error_body;          /* for a status other than 200 */
-    struct http_request *held;       /* loop only */
-    bool hold_embeds;                /* embeddings wait for script_embed_freely() */
-    struct http_request *held_embed; /* loop only */
-    atomic_int judged;               /* how often the guard model was asked */
-    struct http_request *held_judge; /* loop only */
+    atomic_int chats;                     /* how many came */
+    atomic_int cancelled;                 /* how many were broken off by us */
+    int status;                           /* of the next chats; 200 */
+    bool hold;                            /* after the first token, wait for script_release() */
+    bool break_off;                       /* end without [DONE] */
+    const char *error_body;               /* for a status other than 200 */
+    struct http_request *held;            /* loop only */
+    bool hold_embeds;                     /* embeddings wait for script_embed_freely() */
+    struct http_request *held_embed;      /* loop only */
+    atomic_int judged;                    /* how often the guard model was asked */
+    struct http_request *held_judges[16]; /* loop only */
+    int n_judges;                         /* of these */
+    bool judge_dead;                      /* the guard model answers with an error */
+    const char *whole;                    /* an answer that is not streamed; NULL = "Hello there" */
 };
 
 struct fixture {
@@ -119,32 +122,58 @@ static void keep(char *to, size_t size, struct str body) {
     pthread_mutex_unlock(&fx.script.lock);
 }
 
+static void script_judge_forget(struct http_request *r) {
+    for (int i = 0; i < fx.script.n_judges; i++)
+        if (fx.script.held_judges[i] == r)
+            fx.script.held_judges[i] = fx.script.held_judges[--fx.script.n_judges];
+}
+
 static void script_judge_gone(void *arg) {
-    (void)arg;
-    fx.script.held_judge = NULL;
+    script_judge_forget(arg);
 }
 
 /* The guard model waits for script_judge_says(). */
 static void script_judge(struct http_request *r) {
-    fx.script.held_judge = r;
-    http_on_close(r, script_judge_gone, NULL);
     atomic_fetch_add(&fx.script.judged, 1);
+    if (fx.script.judge_dead) {
+        http_reply(r, 500, "application/json", str_from(fx.script.error_body));
+        return;
+    }
+    assert_true(fx.script.n_judges < 16);
+    fx.script.held_judges[fx.script.n_judges++] = r;
+    http_on_close(r, script_judge_gone, r);
 }
 
-static void script_judge_says_now(void *arg) {
-    struct http_request *r = fx.script.held_judge;
-    fx.script.held_judge = NULL;
-    if (!r)
-        return;
+static void script_judge_answer(struct http_request *r, const char *text) {
+    script_judge_forget(r);
     http_on_close(r, NULL, NULL);
     http_stream_begin(r, 200, "text/event-stream");
-    script_chunk(r, arg, "\"stop\"");
+    script_chunk(r, text, "\"stop\"");
     assert_int_equal(http_stream_write(r, STR("data: [DONE]\n\n")), ERR_OK);
     http_stream_end(r);
 }
 
+static void script_judge_says_now(void *arg) {
+    while (fx.script.n_judges)
+        script_judge_answer(fx.script.held_judges[0], arg);
+}
+
+/* To all that was asked. */
 static void script_judge_says(char *text /* as it stands in JSON */) {
     assert_int_equal(loop_post(fx.loop, script_judge_says_now, text), ERR_OK);
+}
+
+static void script_judge_refuses_now(void *arg) {
+    for (int i = fx.script.n_judges; i > 0; i--) {
+        struct http_request *r = fx.script.held_judges[i - 1];
+        if (str_find(http_body(r), str_from(arg)) != SIZE_MAX)
+            script_judge_answer(r, "unsafe\\nS9");
+    }
+}
+
+/* What holds this text; nothing is said of the rest. */
+static inline void script_judge_refuses(char *text) {
+    assert_int_equal(loop_post(fx.loop, script_judge_refuses_now, text), ERR_OK);
 }
 
 static void script_chat(struct http_request *r) {
@@ -159,6 +188,10 @@ static void script_chat(struct http_request *r) {
     if (fx.script.status != 200) {
         http_set_header(r, "Retry-After", "7");
         http_reply(r, fx.script.status, "application/json", str_from(fx.script.error_body));
+        return;
+    }
+    if (!stream && fx.script.whole) {
+        http_reply(r, 200, "application/json", str_from(fx.script.whole));
         return;
     }
     if (!stream) {
@@ -307,6 +340,7 @@ struct fx_options {
     struct safety *safety; /* the guard of the compatible API; borrowed */
     bool guard_early;
     bool guard_model; /* the scripted server's "judge" */
+    bool guard_blocks;
 };
 
 static void fx_start(const struct fx_options *fo) {
@@ -347,7 +381,8 @@ static void fx_start(const struct fx_options *fo) {
                                .upstream = fx.upstream,
                                .guard_upstream = fo && fo->guard_model ? fx.upstream : NULL,
                                .guard_model = "judge",
-                               .guard_timeout_ms = 20000};
+                               .guard_timeout_ms = 20000,
+                               .guard_blocks = fo && fo->guard_blocks};
     assert_int_equal(turns_new(&to, &fx.turns, &ei), ERR_OK);
     assert_int_equal(jobs_new(1, 64, &fx.jobs), ERR_OK);
     struct api_options ao = {.store = fx.store,

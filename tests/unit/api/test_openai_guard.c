@@ -437,6 +437,99 @@ static void clientLeaves_whileTheGuardModelThinks_caseIsWritten(void **state) {
     }
 }
 
+/* Many messages are uncertain: all are asked about at once, so that the newest one has its time. */
+static void newestMessage_behindManyDoubts_isAskedAbout(void **state) {
+    static char newest[] = "maybe";
+    (void)state;
+    for (int early = 0; early < 2; early++) {
+        restart_with_model(early);
+        struct asking a = ask_messages(
+            USER("Perhaps 1, perhaps.") "," USER("perhaps 2") "," USER("perhaps 3") "," USER(
+                "perhaps 4") "," USER("perhaps 5") "," USER("perhaps 6") "," USER("Well, maybe."),
+            false);
+        script_embed_freely();
+        until(&fx.script.judged, 7);
+        script_judge_refuses(newest);
+        struct reply r = client_read(a.fd);
+        expect(r, 200);
+        assert_non_null(strstr(r.body, "content_filter"));
+        assert_null(strstr(r.body, "Hello"));
+        reply_free(&r);
+        wait_for_writes();
+        assert_int_equal(cases(), 1);
+    }
+}
+
+#define CHOICE(index, text)                                                                        \
+    "{\"index\":" index ",\"message\":{\"role\":\"assistant\",\"content\":\"" text                 \
+    "\",\"reasoning_content\":\"Secretly.\",\"tool_calls\":[{\"id\":\"Secretly.\"}]},"             \
+    "\"logprobs\":{\"content\":[{\"token\":\"Secretly.\"}]},\"finish_reason\":\"stop\"}"
+#define WHOLE(choices)                                                                             \
+    "{\"id\":\"c1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"tiny\",\"choices\":"  \
+    "[" choices "]}"
+
+static int count(const char *text, const char *what) {
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, what)); at++)
+        n++;
+    return n;
+}
+
+static struct reply answer_to_hello(const char *whole) {
+    fx.script.whole = whole;
+    struct asking a = ask("Hello?", false);
+    script_embed_freely();
+    struct reply r = client_read(a.fd);
+    expect(r, 200);
+    return r;
+}
+
+/* More choices than are asked about: the rest goes by the fallback, too. */
+static void manyUncertainChoices_deadGuardModel_allFallBack(void **state) {
+    (void)state;
+    fx_stop();
+    fx_start(&(struct fx_options){.safety = safety, .guard_model = true, .guard_blocks = true});
+    fx.script.judge_dead = true;
+    struct reply r = answer_to_hello(
+        WHOLE(CHOICE("0", "Perhaps, perhaps 0.") "," CHOICE("1", "perhaps 1") "," CHOICE("2", "perh"
+                                                                                              "aps "
+                                                                                              "2") "," CHOICE("3", "perhaps 3") "," CHOICE(
+            "4", "perhaps 4") "," CHOICE("5",
+                                         "perhaps 5") "," CHOICE("6",
+                                                                 "perhaps 6") "," CHOICE("7",
+                                                                                         "perhaps "
+                                                                                         "7") "," CHOICE("8",
+                                                                                                         "perhaps 8")));
+    assert_int_equal(count(r.body, "\"content_filter\""), 9);
+    assert_null(strstr(r.body, "erhaps"));
+    reply_free(&r);
+    assert_int_equal(atomic_load(&fx.script.judged), OPENAI_DOUBTS_MAX);
+    assert_int_equal(cases(), 9);
+}
+
+static void blockedChoices_haveACaseEach(void **state) {
+    (void)state;
+    struct reply r = answer_to_hello(WHOLE(
+        CHOICE("0", "You paint the zebra purple.") "," CHOICE("1", "A river rises.") "," CHOICE(
+            "2", "Now paint it, the zebra, purple.") "," CHOICE("3", "I paint a zebra purple.")));
+    assert_int_equal(count(r.body, "\"content_filter\""), cases());
+    assert_true(cases() >= 2);
+    reply_free(&r);
+}
+
+static void blockedChoice_leavesNothingOfItself(void **state) {
+    (void)state;
+    struct reply r = answer_to_hello(
+        WHOLE(CHOICE("0", "You paint the zebra purple.") "," CHOICE("1", "A river rises.")));
+    assert_int_equal(count(r.body, "\"content_filter\""), 1);
+    assert_int_equal(count(r.body, "Secretly."), 3); /* of the other one */
+    assert_non_null(strstr(r.body, "A river rises."));
+    assert_non_null(strstr(r.body, "{\"index\":0,\"message\":{\"role\":\"assistant\","
+                                   "\"content\":\"No.\"},\"logprobs\":null,"
+                                   "\"finish_reason\":\"content_filter\"}"));
+    reply_free(&r);
+}
+
 /* The server ends: who waits is told something, and nothing is left behind. */
 static void serverEnds_whileTheGuardModelThinks(void **state) {
     (void)state;
@@ -492,6 +585,10 @@ int main(void) {
         T(uncertainQuestion_isSeenAfterTheGuardModel),
         T(certainWithItsEmbedding_isNotAskedAbout),
         T(clientLeaves_whileTheGuardModelThinks_caseIsWritten),
+        T(newestMessage_behindManyDoubts_isAskedAbout),
+        T(manyUncertainChoices_deadGuardModel_allFallBack),
+        T(blockedChoices_haveACaseEach),
+        T(blockedChoice_leavesNothingOfItself),
         T(serverEnds_whileTheGuardModelThinks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

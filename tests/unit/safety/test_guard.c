@@ -402,8 +402,33 @@ static void answers_are_no_attempts(void **state) {
     policy_unref(p);
 }
 
+/* A guard model is asked, and the fallback blocks, for what may be blocked there. */
+static void doubts_are_of_what_is_blocked(void **state) {
+    (void)state;
+    struct safety *g = guard_of(
+        "{\"uncertain\":{\"from\":0.5,\"to\":0.8},\"categories\":{\"illicit\":{\"block\":0.99},"
+        "\"jailbreak\":{\"warn\":0.95,\"block\":null},\"violence\":{\"warn\":0.95,\"block\":0.99}},"
+        "\"refusals\":{\"default\":\"No.\"}}");
+    struct policy *p = safety_get_policy(g);
+    steered[SAFETY_JAILBREAK] = 0.7f;
+    steered[SAFETY_VIOLENCE] = 0.9f; /* beyond the band */
+    assert_false(judge(g, SAFETY_INPUT, "one").uncertain);
+    steered[SAFETY_ILLICIT] = 0.6f;
+    struct safety_verdict v = judge(g, SAFETY_INPUT, "two");
+    assert_true(v.uncertain);
+    assert_int_equal(safety_suspected(p, STR(""), SAFETY_INPUT, &v), SAFETY_ILLICIT);
+    safety_block_undecided("m", SAFETY_ILLICIT, &v);
+    assert_int_equal(v.action, SAFETY_BLOCK);
+    assert_int_equal(v.category, SAFETY_ILLICIT);
+    assert_false(v.uncertain);
+    assert_true(v.scores[SAFETY_ILLICIT] < 0.7f);
+    policy_unref(p);
+    safety_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(doubts_are_of_what_is_blocked),
         cmocka_unit_test(answers_are_no_attempts),
         cmocka_unit_test(lookalikes_pass_the_rules),
         cmocka_unit_test(the_unmistakable_is_blocked_in_every_disguise),

@@ -2,6 +2,7 @@
  * its answer is seen before that. */
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "turn/guard_ask.h"
 #include "unit/turn/guard_fixture.h"
 
 static const struct guarded_options early = {.early = true};
@@ -165,6 +166,30 @@ static void a_guard_model_that_says_nothing_leaves_it_to_the_fallback(void **sta
     }
 }
 
+/* The loop goes: who asks then gets the fallback. */
+static void a_guard_model_that_cannot_be_asked_leaves_it_to_the_fallback(void **state) {
+    (void)state;
+    struct guarded g;
+    struct guard_ask *asking = NULL;
+    guarded_init(&g, &(struct guarded_options){.guard_model = true, .guard_blocks = true});
+    struct policy *p = safety_get_policy(g.safety);
+    struct safety_verdict v = {.uncertain = true};
+    v.scores[SAFETY_ILLICIT] = 0.25f;
+    struct guard_ask_request r = {.policy = p,
+                                  .role = STR(""),
+                                  .direction = SAFETY_INPUT,
+                                  .text = STR("maybe"),
+                                  .answer = STR(""),
+                                  .v = &v};
+    turns_detach_loop(g.b.turns, g.b.loop);
+    assert_false(turns_guard_ask(g.b.turns, g.b.loop, &r, NULL, NULL, &asking));
+    assert_false(v.uncertain);
+    assert_true(v.degraded);
+    assert_int_equal(v.action, SAFETY_BLOCK);
+    policy_unref(p);
+    guarded_deinit(&g);
+}
+
 static bool has(struct str json, const char *what) {
     return str_find(json, str_from(what)) != SIZE_MAX;
 }
@@ -301,6 +326,7 @@ int main(void) {
         cmocka_unit_test(a_turn_may_end_before_its_verdict),
         cmocka_unit_test(a_slow_guard_model_is_waited_for_beside_a_short_answer),
         cmocka_unit_test(a_guard_model_that_says_nothing_leaves_it_to_the_fallback),
+        cmocka_unit_test(a_guard_model_that_cannot_be_asked_leaves_it_to_the_fallback),
         cmocka_unit_test(a_late_verdict_leaves_what_was_found_in_the_answer),
         cmocka_unit_test(what_is_redacted_is_the_readers_only),
         cmocka_unit_test(a_question_whose_embedding_is_late_is_answered),
