@@ -9,11 +9,16 @@
 #define ROT13_WORDS 3  /* words in a row */
 #define COMMON_MAX  7  /* letters of a common word at most */
 
+struct run {
+    size_t from, to;
+};
+
 struct found {
     decode_fn take;
     void *ctx;
-    int left;         /* fragments that are still taken */
-    size_t turned_to; /* where the last of those in ROT13 ends */
+    int left;                            /* fragments of a kind that are still taken */
+    struct run turned[NORMAL_FRAGMENTS]; /* in ROT13 as a whole, in order */
+    size_t n_turned;
 };
 
 static int base64_value(char c) {
@@ -69,17 +74,20 @@ static void decode_hex(struct str s, struct buf *out) {
         buf_addc(out, (char)(hex_value(s.p[i]) * 16 + hex_value(s.p[i + 1])));
 }
 
-static void offer(struct found *f, struct str s, size_t from,
-                  void (*decode)(struct str, struct buf *), struct buf *out, unsigned how) {
+/* sure: what comes out is told by something else than its letters. */
+static bool offer(struct found *f, struct str s, size_t from,
+                  void (*decode)(struct str, struct buf *), struct buf *out, unsigned how,
+                  bool sure) {
     buf_clear(out);
     decode(s, out);
-    if (buf_err(out) || !reads_as_text(buf_str(out)))
-        return;
+    if (buf_err(out) || !(sure ? out->n > 0 : reads_as_text(buf_str(out))))
+        return false;
     f->take(f->ctx, buf_str(out), from, from + s.n, how);
     f->left--;
+    return true;
 }
 
-static void find_encoded(struct str s, struct buf *out, struct found *f) {
+static void find_encoded(struct str s, bool hexes, struct buf *out, struct found *f) {
     for (size_t i = 0; i < s.n && f->left > 0;) {
         size_t from = i;
         bool hex = true;
@@ -88,10 +96,10 @@ static void find_encoded(struct str s, struct buf *out, struct found *f) {
             i++;
         }
         struct str run = {s.p + from, i - from};
-        if (run.n >= ENCODED_MIN && hex && run.n % 2 == 0)
-            offer(f, run, from, decode_hex, out, NORMAL_HEX);
-        else if (run.n >= ENCODED_MIN)
-            offer(f, run, from, decode_base64, out, NORMAL_BASE64);
+        hex = hex && run.n % 2 == 0;
+        if (run.n >= ENCODED_MIN && hex == hexes)
+            (void)offer(f, run, from, hexes ? decode_hex : decode_base64, out,
+                        hexes ? NORMAL_HEX : NORMAL_BASE64, false);
         while (i < s.n && base64_value(s.p[i]) < 0)
             i++;
     }
@@ -175,11 +183,10 @@ static void find_rot13(struct str s, struct buf *out, struct found *f) {
             hits += is_common(w, true);
         }
         if (breaks || ends) {
-            if (words >= ROT13_WORDS && hits >= 2 && hits * 5 >= words) {
+            if (words >= ROT13_WORDS && hits >= 2 && hits * 5 >= words &&
                 offer(f, (struct str){s.p + run_from, run_to - run_from}, run_from, decode_rot13,
-                      out, NORMAL_ROT13);
-                f->turned_to = run_to;
-            }
+                      out, NORMAL_ROT13, false))
+                f->turned[f->n_turned++] = (struct run){run_from, run_to};
             words = hits = 0;
         }
         if (ends)
@@ -256,31 +263,43 @@ static void turn_words(struct str s, struct buf *out) {
 }
 
 /* Letters of base64, a path or a name of a program are no word. */
-static bool is_of_code(struct str s, size_t from, size_t to) {
+bool decode_is_of_code(struct str s, size_t from, size_t to) {
     static const char around[] = "0123456789+/=_";
     return (from > 0 && memchr(around, s.p[from - 1], sizeof around - 1)) ||
            (to < s.n && memchr(around, s.p[to], sizeof around - 1));
 }
 
+/* Whether the letters are of one run that was found; *at goes through the runs. */
+static bool was_turned(const struct found *f, struct run letters, size_t *at) {
+    while (*at < f->n_turned && f->turned[*at].to < letters.to)
+        (*at)++;
+    return *at < f->n_turned && f->turned[*at].from <= letters.from;
+}
+
 /* A sentence with such words is read with them turned and the others as they stand. One that is all
  * in ROT13 was found by then. */
 static void find_turned(struct str s, struct buf *out, struct found *f) {
-    size_t from = 0;
+    size_t from = 0, runs = 0;
+    struct run letters = {SIZE_MAX, 0};
     bool turned = false;
     int before = 0;
     for (size_t i = 0; i <= s.n && f->left > 0;) {
         size_t at = i;
         while (i < s.n && is_letter(s.p[i]))
             i++;
-        if (i > at && !is_of_code(s, at, i))
+        if (i > at)
+            letters = (struct run){letters.from < at ? letters.from : at, i};
+        if (i > at && !decode_is_of_code(s, at, i))
             turned = decode_is_turned((struct str){s.p + at, i - at}, &before) || turned;
         if (i < s.n && !memchr(".!?\n", s.p[i], 4)) {
             i++;
             continue;
         }
-        if (turned && from >= f->turned_to)
-            offer(f, (struct str){s.p + from, i - from}, from, turn_words, out, NORMAL_ROT13);
+        if (turned && !was_turned(f, letters, &runs))
+            (void)offer(f, (struct str){s.p + from, i - from}, from, turn_words, out, NORMAL_ROT13,
+                        true);
         from = ++i;
+        letters = (struct run){SIZE_MAX, 0};
         turned = false;
         before = 0;
     }
@@ -297,16 +316,22 @@ static void find_reversed(struct str s, struct buf *out, struct found *f) {
             from--;
         while (to < s.n && s.p[to] != '\n')
             to++;
-        offer(f, (struct str){s.p + from, to - from}, from, bidi_shown, out, NORMAL_REVERSED);
+        (void)offer(f, (struct str){s.p + from, to - from}, from, bidi_shown, out, NORMAL_REVERSED,
+                    true);
         at = str_find((struct str){s.p + to, s.n - to}, mark);
         at = at == SIZE_MAX ? at : to + at;
     }
 }
 
 void decode_fragments(struct str original, struct buf *out, decode_fn take, void *ctx) {
-    struct found f = {take, ctx, NORMAL_FRAGMENTS, 0};
-    find_encoded(original, out, &f);
+    struct found f = {.take = take, .ctx = ctx, .left = NORMAL_FRAGMENTS};
+    find_encoded(original, false, out, &f);
+    f.left = NORMAL_FRAGMENTS;
+    find_encoded(original, true, out, &f);
+    f.left = NORMAL_FRAGMENTS;
     find_rot13(original, out, &f);
+    f.left = NORMAL_FRAGMENTS;
     find_turned(original, out, &f);
+    f.left = NORMAL_FRAGMENTS;
     find_reversed(original, out, &f);
 }

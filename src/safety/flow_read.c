@@ -106,10 +106,12 @@ static void watch_run(struct safety_flow *f, char c, size_t at) {
 }
 
 static void end_latin(struct safety_flow *f) {
-    struct str w = str_sub(buf_str(&f->raw), f->latin_from - f->base, f->latin_n);
+    size_t w_from = f->latin_from > f->base ? f->latin_from - f->base : 0;
+    struct str w = str_sub(buf_str(&f->raw), w_from, f->latin_n);
     unsigned common = f->latin_from >= f->base ? decode_word(w) : 0;
     f->latin_n = 0;
-    if (decode_is_turned(w, &f->turned_before))
+    if (!decode_is_of_code(buf_str(&f->raw), w_from, w_from + w.n) &&
+        decode_is_turned(w, &f->turned_before))
         flow_set_dirty(f, f->latin_from);
     if (common == 1) { /* plainly English */
         f->turned_n = f->turned_hits = 0;

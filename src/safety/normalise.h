@@ -31,7 +31,7 @@ enum {
 
 #define NORMAL_GROWTH    8
 #define NORMAL_INPUT_MAX ((size_t)16 << 20) /* longer originals: ERR_TOO_LARGE */
-#define NORMAL_FRAGMENTS 32                 /* encoded fragments decoded at most */
+#define NORMAL_FRAGMENTS 32                 /* encoded fragments decoded at most, of each kind */
 
 struct normal_source { /* bytes of the original that a byte of the text stands for */
     uint32_t from, to;

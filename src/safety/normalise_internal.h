@@ -39,6 +39,8 @@ void decode_fragments(struct str original, struct buf *out, decode_fn take, void
 /* Whether a word (ASCII letters) is far likelier English when turned by ROT13, by itself or with
  * the one before it. *before: what is known of that; 0 at a sentence's beginning. */
 bool decode_is_turned(struct str word, int *before);
+/* Whether s[from, to) (letters) is a piece of base64, a path or a name of a program: no word. */
+bool decode_is_of_code(struct str s, size_t from, size_t to);
 
 /* ---- bidi.c ---- */
 /* Puts a line that holds RIGHT-TO-LEFT OVERRIDE into out as it is shown, without control

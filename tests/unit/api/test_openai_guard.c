@@ -490,16 +490,26 @@ static void manyUncertainChoices_deadGuardModel_allFallBack(void **state) {
     fx_stop();
     fx_start(&(struct fx_options){.safety = safety, .guard_model = true, .guard_blocks = true});
     fx.script.judge_dead = true;
-    struct reply r = answer_to_hello(
-        WHOLE(CHOICE("0", "Perhaps, perhaps 0.") "," CHOICE("1", "perhaps 1") "," CHOICE("2", "perh"
-                                                                                              "aps "
-                                                                                              "2") "," CHOICE("3", "perhaps 3") "," CHOICE(
-            "4", "perhaps 4") "," CHOICE("5",
-                                         "perhaps 5") "," CHOICE("6",
-                                                                 "perhaps 6") "," CHOICE("7",
-                                                                                         "perhaps "
-                                                                                         "7") "," CHOICE("8",
-                                                                                                         "perhaps 8")));
+    struct reply r = answer_to_hello(WHOLE(CHOICE("0", "Perhaps, perhaps 0.") "," CHOICE(
+        "1",
+        "perh"
+        "aps "
+        "1") "," CHOICE("2",
+                        "perh"
+                        "aps "
+                        "2") "," CHOICE("3",
+                                        "perhaps 3") "," CHOICE("4",
+                                                                "perhaps 4") "," CHOICE("5",
+                                                                                        "perhap"
+                                                                                        "s 5") "," CHOICE("6",
+                                                                                                          "pe"
+                                                                                                          "rh"
+                                                                                                          "ap"
+                                                                                                          "s "
+                                                                                                          "6") "," CHOICE("7",
+                                                                                                                          "perhaps "
+                                                                                                                          "7") "," CHOICE("8",
+                                                                                                                                          "perhaps 8")));
     assert_int_equal(count(r.body, "\"content_filter\""), 9);
     assert_null(strstr(r.body, "erhaps"));
     reply_free(&r);

@@ -26,6 +26,7 @@ static const char *const snippets[] = {
     "p41-nt th3 z3-br4 purpl3 ",
     "cnvag the zebra checyr ",
     "cnvag gur mroen checyr. ",
+    "ubj bin/doc qenj zebra purple. ",
     "\xe2\x80\xae"
     "elprup arbez eht tniap\xe2\x80\xac ",
     "\xe2\x80\xae"
