@@ -15,7 +15,6 @@
 #define TALK_TAIL                                                                                  \
     (2 * SAFETY_TALK_BYTES) /* of one earlier message; SAFETY_TALK_TURNS of them fit */
 #define TEXT_CAP   ((size_t)16 << 20)
-#define HITS_MAX   256
 #define INLINE_MAX 1024 /* bytes that are judged on the loop: less than a handover costs */
 
 static struct openai_guard *guard_of(struct call *c) {
@@ -125,24 +124,15 @@ static struct str text_now(struct judging *j, size_t part, struct str text) {
 }
 
 /* Appends the text with what the policy redacts replaced; nothing when there is nothing of it. */
-static enum err redact(struct judging *j, struct str text, struct buf *b) {
-    struct pii_hit hits[HITS_MAX];
-    size_t n = safety_find_pii(j->c->api->o.safety, text, hits, HITS_MAX), m = 0;
-    for (size_t i = 0; i < n; i++)
-        if (j->role->pii[hits[i].kind][SAFETY_INPUT] == SAFETY_REDACT)
-            hits[m++] = hits[i];
-    if (m == 0)
-        return ERR_OK;
-    if (!j->g->vault && !(j->g->vault = pii_vault_new()))
-        return ERR_NOMEM;
-    return pii_redact(j->g->vault, text, hits, m, b);
+static enum err redact(struct judging *j, struct str text, enum safety_direction d, struct buf *b) {
+    return safety_redact(j->c->api->o.safety, j->role, d, text, &j->g->vault, b);
 }
 
 static enum err redact_text(void *ctx, size_t part, struct str given) {
     struct judging *j = ctx;
     struct buf b;
     buf_init(&b, TEXT_CAP);
-    enum err e = redact(j, text_now(j, part, given), &b);
+    enum err e = redact(j, text_now(j, part, given), SAFETY_INPUT, &b);
     if (!e && b.n)
         put_text(j, part, buf_str(&b));
     buf_deinit(&b);
@@ -150,20 +140,23 @@ static enum err redact_text(void *ctx, size_t part, struct str given) {
 }
 
 /* As the guard model reads it. */
-static enum err show(struct judging *j, struct str text, struct str *ret) {
+static enum err show(struct judging *j, enum safety_direction d, struct str text, struct str *ret) {
     struct buf b;
     buf_init(&b, TEXT_CAP);
-    enum err e = redact(j, text, &b);
+    enum err e = redact(j, text, d, &b);
     *ret = !e && b.n ? arena_str(j->c->arena, buf_str(&b)) : text;
     buf_deinit(&b);
     return e ? e : ret->p ? ERR_OK : ERR_NOMEM;
 }
 
-static enum err show_doubts(struct judging *j) {
+/* d: whether they are of a request or of its answer. */
+static enum err show_doubts(struct judging *j, enum safety_direction d) {
     struct openai_guard *g = j->g;
-    enum err e = g->doubts ? show(j, g->asked, &g->shown) : ERR_OK;
+    enum err e = ERR_OK;
+    if (g->doubts && d == SAFETY_INPUT)
+        e = show(j, d, g->asked, &g->shown);
     for (size_t i = 0; i < g->n_doubts && !e; i++)
-        e = show(j, g->doubts[i].text, &g->doubts[i].shown);
+        e = show(j, d, g->doubts[i].text, &g->doubts[i].shown);
     return e;
 }
 
@@ -344,7 +337,7 @@ static enum err judge_body(struct call *c, struct openai_state *s) {
             e = each_text(m, redact_text, &j);
     }
     if (!e && g->verdict.action < SAFETY_BLOCK)
-        e = show_doubts(&j);
+        e = show_doubts(&j, SAFETY_INPUT);
     if (!e && g->verdict.action < SAFETY_BLOCK)
         add_canary(&j, list);
     if (!e && (json.changed || json.failed)) {
@@ -778,7 +771,7 @@ static enum err judge_choices(struct judging *j) {
         if (!e && yyjson_is_str(content))
             e = judge_choice(j, i, json_str(content));
     }
-    return e;
+    return e ? e : show_doubts(j, SAFETY_OUTPUT); /* its values are put back nowhere */
 }
 
 static void answer_job(void *arg) {

@@ -10,6 +10,7 @@
 #define UNITS_MAX     512u
 #define FLAGS         2u /* is an answer, is a passage */
 #define BLOCK         256u
+#define FACTOR_MAX    1e8f /* of any number that is stored: so all products and sums are finite */
 
 struct classifier_layers {
     uint32_t embedding, numbers, units, heads;
@@ -51,6 +52,13 @@ static bool take_weights(struct classifier_layers *l, struct str *s) {
            take(s, l->calibration, (size_t)2 * l->heads * sizeof(float)) && s->n == 0;
 }
 
+static bool is_sensible(const float *v, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!(fabsf(v[i]) <= FACTOR_MAX)) /* NaN is not */
+            return false;
+    return true;
+}
+
 struct classifier_layers *classifier_layers_parse(struct str section, uint32_t embedding,
                                                   uint32_t heads, bool *ret_nomem) {
     uint32_t size[2];
@@ -77,7 +85,7 @@ struct classifier_layers *classifier_layers_parse(struct str section, uint32_t e
     l->v2 = l->c1 + l->units;
     l->c2 = l->v2 + (size_t)l->units * SUMS_HEADS;
     l->calibration = l->c2 + SUMS_HEADS;
-    if (!take_weights(l, &section) || !isfinite(l->keep) || !sums_all_finite(l->by, all)) {
+    if (!take_weights(l, &section) || !is_sensible(&l->keep, 1) || !is_sensible(l->by, all)) {
         classifier_layers_free(l);
         return NULL;
     }

@@ -360,6 +360,32 @@ size_t safety_find_pii(struct safety *g, struct str text, struct pii_hit *ret, s
     return n;
 }
 
+enum err safety_redact(struct safety *g, const struct policy_role *role, enum safety_direction d,
+                       struct str text, struct pii_vault **vault, struct buf *out) {
+    struct pii_hit hits[PII_HITS_MAX];
+    size_t n = safety_find_pii(g, text, hits, PII_HITS_MAX), replaced = 0;
+    enum err e = ERR_OK;
+    while (n > 0 && !e) {
+        size_t end = n < PII_HITS_MAX ? text.n : hits[n - 1].to, m = 0;
+        for (size_t i = 0; i < n; i++)
+            if (role->pii[hits[i].kind][d] == SAFETY_REDACT)
+                hits[m++] = hits[i];
+        if (m > 0 && !*vault && !(*vault = pii_vault_new()))
+            return ERR_NOMEM;
+        if (m > 0)
+            e = pii_redact(*vault, str_sub(text, 0, end), hits, m, out);
+        else
+            buf_adds(out, str_sub(text, 0, end));
+        replaced += m;
+        text = str_sub(text, end, text.n);
+        n = pii_scan(text, hits, PII_HITS_MAX);
+    }
+    buf_adds(out, text);
+    if (replaced == 0)
+        buf_clear(out);
+    return e ? e : buf_err(out);
+}
+
 static enum err take_pii(struct safety *g, struct judging *j) {
     const struct safety_request *r = j->r;
     struct pii_hit *hits = j->b->hits;

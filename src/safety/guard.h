@@ -93,6 +93,12 @@ void safety_block_undecided(const char *model, enum safety_category c, struct sa
 /* pii_scan() that knows texts again in which it found nothing a moment ago. */
 size_t safety_find_pii(struct safety *g, struct str text, struct pii_hit *ret, size_t max);
 
+/* Writes text into out, which is empty, with all that the role redacts in that direction replaced,
+ * however much it is; nothing when there is nothing of it. *vault is made when it is needed and
+ * NULL. */
+enum err safety_redact(struct safety *g, const struct policy_role *role, enum safety_direction d,
+                       struct str text, struct pii_vault **vault, struct buf *out) ERR_CHECK;
+
 /* Appends text[from, to) with the spans of findings that say redact replaced. */
 enum err safety_cut_findings(const struct safety_verdict *v, struct str text, size_t from,
                              size_t to, struct buf *out) ERR_CHECK;

@@ -39,7 +39,6 @@
 #define EMBEDDING_MS 500 /* for the embedding of the question */
 #define JSON_CAP     ((size_t)64 << 10)
 #define WITHHELD     "(withheld)"
-#define REDACT_HITS  256
 
 static bool is_refused(const struct message *m) {
     return m->safety.n &&
@@ -117,21 +116,12 @@ static struct str context_of(struct turn *t) {
 
 /* Every message of the prompt with what the policy redacts replaced: earlier ones hold it, too. */
 static enum err redact_branch(struct turn *t, const struct policy_role *role) {
-    struct pii_hit hits[REDACT_HITS];
     for (size_t i = 0; i < t->n_branch; i++) {
         struct str text = t->branch[i].content;
-        size_t n = safety_find_pii(t->t->o.safety, text, hits, REDACT_HITS), m = 0;
-        for (size_t k = 0; k < n; k++)
-            if (role->pii[hits[k].kind][SAFETY_INPUT] == SAFETY_REDACT)
-                hits[m++] = hits[k];
-        if (m == 0)
-            continue;
         struct buf b;
         buf_init(&b, text.n * 2 + 4096);
-        if (!t->guard.vault && !(t->guard.vault = pii_vault_new()))
-            return ERR_NOMEM;
-        enum err e = pii_redact(t->guard.vault, text, hits, m, &b);
-        if (!e && !(t->branch[i].content = arena_str(t->arena, buf_str(&b))).p)
+        enum err e = safety_redact(t->t->o.safety, role, SAFETY_INPUT, text, &t->guard.vault, &b);
+        if (!e && b.n && !(t->branch[i].content = arena_str(t->arena, buf_str(&b))).p)
             e = ERR_NOMEM;
         buf_deinit(&b);
         if (e)

@@ -38,6 +38,7 @@ struct script {
     pthread_mutex_t lock;
     char last_chat[1 << 16]; /* the newest body of /chat/completions */
     char last_embeddings[1 << 14];
+    char last_judged[1 << 16];            /* of the guard model */
     atomic_int chats;                     /* how many came */
     atomic_int cancelled;                 /* how many were broken off by us */
     int status;                           /* of the next chats; 200 */
@@ -134,6 +135,7 @@ static void script_judge_gone(void *arg) {
 
 /* The guard model waits for script_judge_says(). */
 static void script_judge(struct http_request *r) {
+    keep(fx.script.last_judged, sizeof fx.script.last_judged, http_body(r));
     atomic_fetch_add(&fx.script.judged, 1);
     if (fx.script.judge_dead) {
         http_reply(r, 500, "application/json", str_from(fx.script.error_body));

@@ -9,7 +9,7 @@
 
 static const char policy_text[] =
     "{\"uncertain\":{\"from\":0.5,\"to\":0.8},\"categories\":{\"illicit\":{\"block\":0.9}},"
-    "\"refusals\":{\"default\":\"No.\"},"
+    "\"refusals\":{\"default\":\"No.\"},\"pii\":{\"email\":\"redact\"},"
     "\"rules\":[{\"id\":\"zebra\",\"category\":\"illicit\",\"score\":1,"
     "\"match\":[\"paint * zebra purple\"],\"on\":[\"output\"]}]}";
 
@@ -517,6 +517,45 @@ static void manyUncertainChoices_deadGuardModel_allFallBack(void **state) {
     assert_int_equal(cases(), 9);
 }
 
+/* More addresses than are found at once. */
+static const char *addresses(void) {
+    static char text[8192];
+    text[0] = 0;
+    for (int i = 0; i < 300; i++)
+        snprintf(text + strlen(text), 32, " a%d@b%d.org", i, i);
+    return text;
+}
+
+static void guardModel_readsNoPersonalData(void **state) {
+    static char safe[] = "safe", body[16384];
+    (void)state;
+    restart_with_model(false);
+    snprintf(body, sizeof body, USER("Well, maybe: %s"), addresses());
+    struct asking a = ask_messages(body, true);
+    script_embed_freely();
+    until(&fx.script.judged, 1);
+    assert_non_null(strstr(fx.script.last_judged, "[EMAIL_1] [EMAIL_2]"));
+    assert_null(strchr(fx.script.last_judged, '@'));
+    script_judge_says(safe);
+    struct reply r = client_read(a.fd);
+    expect(r, 200);
+    reply_free(&r);
+    assert_null(strchr(fx.script.last_chat, '@'));
+    restart_with_model(false);
+    snprintf(body, sizeof body, WHOLE(CHOICE("0", "It is perhaps: %s")), addresses());
+    fx.script.whole = body;
+    a = ask("Hello?", false);
+    script_embed_freely();
+    until(&fx.script.judged, 1);
+    assert_non_null(strstr(fx.script.last_judged, "perhaps:"));
+    assert_non_null(strstr(fx.script.last_judged, "[EMAIL_1] [EMAIL_2]"));
+    assert_null(strchr(fx.script.last_judged, '@'));
+    script_judge_says(safe);
+    r = client_read(a.fd);
+    expect(r, 200);
+    reply_free(&r);
+}
+
 static void blockedChoices_haveACaseEach(void **state) {
     (void)state;
     struct reply r = answer_to_hello(WHOLE(
@@ -597,6 +636,7 @@ int main(void) {
         T(clientLeaves_whileTheGuardModelThinks_caseIsWritten),
         T(newestMessage_behindManyDoubts_isAskedAbout),
         T(manyUncertainChoices_deadGuardModel_allFallBack),
+        T(guardModel_readsNoPersonalData),
         T(blockedChoices_haveACaseEach),
         T(blockedChoice_leavesNothingOfItself),
         T(serverEnds_whileTheGuardModelThinks),

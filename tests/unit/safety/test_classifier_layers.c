@@ -120,6 +120,24 @@ static void damaged_sections_are_refused(void **state) {
     buf_deinit(&b);
 }
 
+/* Its numbers are finite, what comes of them is not. */
+static void factors_beyond_sense_are_refused(void **state) {
+    (void)state;
+    const size_t scale = 2 * sizeof(uint32_t) + sizeof(float);
+    static const float values[] = {1e30f, -1e30f, INFINITY, NAN};
+    struct buf b;
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        write_section(&b, NUMBERS, 0.5f);
+        for (size_t k = 0; k < UNITS + INPUTS; k++)
+            memcpy(b.p + scale + k * sizeof(float), &values[i], sizeof(float));
+        assert_null(parse(buf_str(&b)));
+        buf_deinit(&b);
+        write_section(&b, NUMBERS, values[i]);
+        assert_null(parse(buf_str(&b)));
+        buf_deinit(&b);
+    }
+}
+
 static void rows_hold_the_layers_behind_each_embedding(void **state) {
     (void)state;
     const struct safety_scorer s = {.embedding_dims = 2, .layer_numbers = 1};
@@ -140,6 +158,7 @@ int main(void) {
         cmocka_unit_test(mix_on_any_processor_gives_the_same_bits),
         cmocka_unit_test(layers_of_zeros_were_not_had),
         cmocka_unit_test(damaged_sections_are_refused),
+        cmocka_unit_test(factors_beyond_sense_are_refused),
         cmocka_unit_test(rows_hold_the_layers_behind_each_embedding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
