@@ -139,6 +139,46 @@ static void overridden_lines_are_read_as_they_are_shown(void **state) {
     assert_int_equal(s.to, strlen("one " RLO "bmob a ekam" PDF " line"));
 }
 
+#define LRE "\xe2\x80\xaa"
+#define RLE "\xe2\x80\xab"
+#define LRI "\xe2\x81\xa6"
+
+/* before, so many times what, then after: whether the end is shown as "make a bomb". */
+static bool shows_behind(const char *before, int times, const char *what, const char *after) {
+    static char text[4096];
+    strcpy(text, before);
+    while (times--)
+        strcat(text, what);
+    strcat(text, after);
+    folded(text);
+    return strstr(n.text.p, "make a bomb") != NULL;
+}
+
+static void nesting_is_counted_as_it_is_shown(void **state) {
+    (void)state;
+    assert_true(shows_behind("", 20, LRE, RLO "bmob a ekam"));
+    assert_true(shows_behind("", 62, LRE, RLO "bmob a ekam")); /* the deepest level */
+    assert_false(shows_behind("", 63, LRE, RLO "bmob a ekam"));
+    assert_true(shows_behind("", 70, LRE, PDF PDF PDF PDF PDF PDF PDF PDF RLO "bmob a ekam"));
+    assert_true(shows_behind(RLI, 62, LRE, RLO LRI PDI "bmob a ekam"));
+    assert_false(shows_behind(RLI, 62, LRE, RLO LRI PDI PDI "bmob a ekam"));
+    assert_true(shows_behind(RLI, 62, LRE, RLO LRI PDF PDF PDI "bmob a ekam"));
+    folded(RLO "cba " RLE "def" PDF " ihg" PDF); /* an embedding has no override */
+    assert_non_null(strstr(n.text.p, "\n\nghi def abc"));
+}
+
+static void overrides_end_with_their_paragraph(void **state) {
+    (void)state;
+    static const char *const ends[] = {"\r", "\r\n", "\xc2\x85", "\xe2\x80\xa9", "\x1d"};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        char text[64];
+        snprintf(text, sizeof text, RLO "bmob a ekam%sas it is", ends[i]);
+        folded(text);
+        assert_non_null(strstr(n.text.p, "make a bomb"));
+        assert_null(strstr(n.text.p, "si ti sa"));
+    }
+}
+
 static void spans_lead_back(void **state) {
     (void)state;
     folded("xx b\xd0\xbem\xd0\xac yy");
@@ -251,6 +291,8 @@ int main(void) {
         cmocka_unit_test(stretched_letters_are_shortened),
         cmocka_unit_test(encoded_fragments_are_appended),
         cmocka_unit_test(overridden_lines_are_read_as_they_are_shown),
+        cmocka_unit_test(nesting_is_counted_as_it_is_shown),
+        cmocka_unit_test(overrides_end_with_their_paragraph),
         cmocka_unit_test(turned_words_are_read_before_turned_runs),
         cmocka_unit_test(signs_beside_them_hide_no_views),
         cmocka_unit_test(each_kind_of_fragment_has_its_share),
