@@ -161,12 +161,28 @@ static void tell_rules(struct safety_flow *f, struct safety_verdict *v) {
 struct whole {
     struct safety_flow *f;
     size_t from, to; /* the window */
+    size_t mark;     /* bytes that were put before it */
 };
 
 static void whole_hit(void *ctx, uint32_t id, size_t from, size_t to) {
     struct whole *w = ctx;
     struct normal_source s = safety_normal_span(&w->f->b->normal, from, to);
-    note_hit(w->f, id, w->from + s.from, w->from + s.to);
+    note_hit(w->f, id, w->from + (s.from > w->mark ? s.from - w->mark : 0),
+             w->from + (s.to > w->mark ? s.to - w->mark : 0));
+}
+
+/* The window; behind the override under which it stands, where that is before it. */
+static struct str window_text(struct safety_flow *f, struct whole *w) {
+    static const struct str override = {"\xe2\x80\xae", 3}; /* RLO */
+    struct buf *marked = &f->b->context;
+    struct str text = str_sub(buf_str(&f->raw), w->from - f->base, w->to - w->from);
+    if (!f->overrides || f->override_at >= w->from)
+        return text;
+    buf_clear(marked);
+    buf_adds(marked, override);
+    buf_adds(marked, text);
+    w->mark = override.n;
+    return buf_str(marked);
 }
 
 static size_t window_from(const struct safety_flow *f) {
@@ -210,14 +226,16 @@ static enum err judge_whole(struct safety_flow *f, bool last, float best[SAFETY_
     const unsigned disguises =
         NORMAL_LEET | NORMAL_SPACED | NORMAL_BASE64 | NORMAL_HEX | NORMAL_ROT13 | NORMAL_REVERSED;
     struct safety_normal *n = &f->b->normal;
-    struct whole w = {f, window_from(f), safety_flow_end(f)};
+    struct whole w = {f, window_from(f), safety_flow_end(f), 0};
     size_t open = open_word(f);
     if (!last && w.to - open <= WORD_HELD) { /* with its rest it may read otherwise */
         f->hold_word = open < w.to;
         f->hold_from = open;
         w.to = open > w.from ? open : w.from;
     }
-    enum err e = safety_normalise(n, str_sub(buf_str(&f->raw), w.from - f->base, w.to - w.from));
+    enum err e = safety_normalise(n, window_text(f, &w));
+    if (!e)
+        e = buf_err(&f->b->context);
     if (e)
         return e;
     struct str text = buf_str(&n->text);

@@ -58,6 +58,7 @@ struct safety_flow {
     size_t turned_from, turned_n, turned_hits; /* words in a row that are no English */
     int turned_before;                         /* of the last one (decode_is_turned) */
     bool reversed;                             /* the line is shown in another order */
+    size_t override_at, overrides;             /* RLO, and how many are open from it on */
 
     struct candidate pii_now;
     size_t pii_done; /* up to where hits were told */

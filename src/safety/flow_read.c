@@ -310,11 +310,28 @@ static void take_ascii(struct safety_flow *f, char c, size_t from, size_t to) {
     take_folded(f, c, from, to);
 }
 
+/* Whether the letters that come are under RLO. */
+static void watch_override(struct safety_flow *f, int32_t c, size_t at) {
+    bool opens = (c >= 0x202A && c <= 0x202E && c != 0x202C) || (c >= 0x2066 && c <= 0x2068);
+    f->reversed = f->reversed || c == 0x202E;
+    if (c == 0x85 || c == 0x2029) {
+        f->overrides = 0;
+    } else if (f->overrides) {
+        if (opens)
+            f->overrides++;
+        else if (c == 0x202C || c == 0x2069)
+            f->overrides--;
+    } else if (c == 0x202E) {
+        f->overrides = 1;
+        f->override_at = at;
+    }
+}
+
 static void take_other(struct safety_flow *f, struct str seq, int32_t c, size_t from) {
     char out[UNICODE_FOLD_MAX];
     unsigned found = 0;
     size_t n = c < 0 ? 0 : unicode_fold(c, out, &found);
-    f->reversed = f->reversed || c == 0x202E;
+    watch_override(f, c, from);
     f->differs = f->differs || n != seq.n || memcmp(out, seq.p, n) != 0;
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)out[i] < 128)
@@ -335,6 +352,8 @@ void flow_read(struct safety_flow *f, struct str text) {
         if (f->reversed)
             flow_set_dirty(f, at + i > FLOW_WINDOW / 2 ? at + i - FLOW_WINDOW / 2 : 0);
         f->reversed = f->reversed && c != '\n';
+        if (c == '\n' || c == '\r')
+            f->overrides = 0;
         if (f->pii)
             watch_data(f, c, at + i);
         if ((unsigned char)c < 128) {

@@ -425,6 +425,32 @@ static void flow_goes_on_behind_what_was_said(void **state) {
     safety_free(g);
 }
 
+/* The override stands further back than the window reaches. */
+static void long_reversed_lines_are_read_as_they_are_shown(void **state) {
+    (void)state;
+    struct safety *g = guard_new(policy_text, NULL);
+    for (int closed = 0; closed < 2; closed++) {
+        struct found got = {.n = 0};
+        struct safety_flow *f = flow_new(g);
+        struct buf text, out;
+        buf_init(&text, 4096);
+        buf_init(&out, 4096);
+        buf_addz(&text, "\xe2\x80\xae");
+        for (int i = 0; i < 60; i++)
+            buf_addz(&text, "eht revir sesir ");
+        if (closed)
+            buf_addz(&text, "\xe2\x80\xac"); /* what follows is shown as it is written */
+        buf_addz(&text, "elprup arbez eht tniap won.");
+        seed = 1;
+        (void)stream(f, buf_str(&text), 8, &got, &out);
+        assert_int_equal(has(&got, "rule:zebra"), !closed);
+        safety_flow_free(f);
+        buf_deinit(&text);
+        buf_deinit(&out);
+    }
+    safety_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flow_finds_what_the_whole_has),
@@ -432,6 +458,7 @@ int main(void) {
         cmocka_unit_test(flow_scores_as_the_whole),
         cmocka_unit_test(an_unfinished_word_is_held_not_blocked),
         cmocka_unit_test(flow_goes_on_behind_what_was_said),
+        cmocka_unit_test(long_reversed_lines_are_read_as_they_are_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
