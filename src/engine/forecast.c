@@ -8,6 +8,7 @@
 #define HOLD        0.05 /* how strongly what no step has told about stays as it was */
 #define ANSWERS_OF  8.0  /* scale of tokens with logits in the fit, so that all three are alike */
 #define PROMPTS_OF  64.0 /* the same for tokens of prompts */
+#define LEAST_OF    0.3  /* of what was measured a prompt's token takes at least */
 #define OUTLIER     4    /* a step is never taken for slower than so many times its prediction */
 #define SETTLED     16   /* steps after which outliers are told from news */
 #define MARGIN_MIN  1.05
@@ -33,6 +34,10 @@ void forecast_init(struct forecast *f, double base_ns, double answer_ns, double 
 
 double forecast_step_ns(const struct forecast *f, int with_logits, int without) {
     return f->base_ns + f->answer_ns * with_logits + f->prompt_ns * without;
+}
+
+double forecast_token_ns(const struct forecast *f) {
+    return fmax(f->prompt_ns, f->told_ns);
 }
 
 /* Solves a·x = b by elimination with pivots; a is positive definite. */
@@ -88,7 +93,7 @@ void forecast_learn(struct forecast *f, int with_logits, int without, double too
     solve(a, b, change);
     f->base_ns = fmax(theta[0] + change[0], 1e3);
     f->answer_ns = fmax((theta[1] + change[1]) / ANSWERS_OF, 1e2);
-    f->prompt_ns = fmax((theta[2] + change[2]) / PROMPTS_OF, 1e2);
+    f->prompt_ns = fmax((theta[2] + change[2]) / PROMPTS_OF, fmax(1e2, f->told_ns * LEAST_OF));
     f->seen++;
 }
 

@@ -20,6 +20,7 @@
 struct forecast {
     double base_ns, answer_ns, prompt_ns; /* of a step, of a token with logits, of one without */
     double xx[3][3], xy[3];               /* the fit's sums */
+    double told_ns;                       /* what prompt_ns began with if it was measured, or 0 */
     int seen;                             /* steps learnt from */
     bool
         known; /* the costs it began with were measured: outliers are told from the first step on */
@@ -42,6 +43,10 @@ struct forecast {
 void forecast_init(struct forecast *f, double base_ns, double answer_ns, double prompt_ns);
 void forecast_learn(struct forecast *f, int with_logits, int without, double took_ns);
 double forecast_step_ns(const struct forecast *f, int with_logits, int without);
+/* What a token of a prompt takes, where much hangs on it that it is not taken for too little: no
+ * less than was measured. Steps of answers beside prompts are dearer than undisturbed ones; after
+ * many of those the fit takes a short piece's tokens to be all but free. */
+double forecast_token_ns(const struct forecast *f);
 /* A step of so many answers took so long; calm: the one before it was one of as many. */
 void forecast_answers(struct forecast *f, int answers, bool calm, double took_ns);
 /* What a piece of a long prompt may take between two steps of so many answers: with the step that

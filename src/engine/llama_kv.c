@@ -17,15 +17,25 @@ static int held(const struct llama_kv *kv, int seq) {
     return llama_memory_seq_pos_max(memory(kv), seq) + 1;
 }
 
+/* The row gives up its tokens from n on: what is still to be copied of them must be before others
+ * take their place. */
+static void give_up(struct llama_kv *kv, int seq, int n) {
+    if (seq < LLAMA_KV_ROWS_MAX && kv->reading[seq] > n)
+        kv->unsettled[seq] = true;
+}
+
+static void clear_row(struct llama_kv *kv, int seq) {
+    give_up(kv, seq, 0);
+    llama_memory_seq_rm(memory(kv), seq, -1, -1);
+}
+
 /* Between these two the library's copies of a row's bytes are only begun, or made at once, after
  * those that were begun before. */
-static void begin_copies(struct llama_kv *kv, int seq) {
-    if (!kv->deferring) {
+static void begin_copies(struct llama_kv *kv) {
+    if (kv->deferring)
+        lazy_buffers_collect(&kv->copies);
+    else
         (void)llama_kv_settle(kv, INT64_MAX);
-        return;
-    }
-    kv->unsettled[seq] = true;
-    lazy_buffers_collect(&kv->copies);
 }
 
 static void end_copies(void) {
@@ -33,14 +43,19 @@ static void end_copies(void) {
 }
 
 void llama_kv_defer(struct llama_kv *kv, bool on) {
-    kv->deferring = on && kv->rows && kv->slots <= LLAMA_KV_ROWS_MAX;
+    kv->deferring = on && kv->rows && kv->partial && kv->slots <= LLAMA_KV_ROWS_MAX;
 }
 
 bool llama_kv_settle(struct llama_kv *kv, int64_t until_ns) {
     if (!copies_until(&kv->copies, until_ns))
         return false;
     memset(kv->unsettled, 0, sizeof(kv->unsettled));
+    memset(kv->reading, 0, sizeof(kv->reading));
     return true;
+}
+
+bool llama_kv_moves(const struct llama_kv *kv) {
+    return copies_left(&kv->copies);
 }
 
 void llama_kv_need(struct llama_kv *kv, int seq) {
@@ -78,9 +93,10 @@ bool llama_kv_trim(struct llama_kv *kv, int seq, int n) {
         drop(kv, s);
         return n == 0;
     }
+    give_up(kv, seq, n);
     if (n > 0 && (kv->partial || held(kv, seq) <= n) && llama_memory_seq_rm(memory(kv), seq, n, -1))
         return true;
-    llama_memory_seq_rm(memory(kv), seq, -1, -1);
+    clear_row(kv, seq);
     return n == 0;
 }
 
@@ -99,9 +115,9 @@ static bool take(struct llama_kv *kv, int seq, struct llama_kv_state *ret) {
 
 /* The row becomes the first n tokens of the state; false: it is empty. */
 static bool put(struct llama_kv *kv, const struct llama_kv_state *s, int seq, int n) {
-    llama_memory_seq_rm(memory(kv), seq, -1, -1);
+    clear_row(kv, seq);
     if (n > s->n || !llama_kv_load(kv, seq, s->bytes, s->size)) {
-        llama_memory_seq_rm(memory(kv), seq, -1, -1);
+        clear_row(kv, seq);
         return false;
     }
     return n == s->held || llama_kv_trim(kv, seq, n);
@@ -147,13 +163,13 @@ bool llama_kv_swap(struct llama_kv *kv, int a, int b) {
     struct llama_kv_state of_a = {0}, of_b = {0};
     bool good =
         (held(kv, a) == 0 || take(kv, a, &of_a)) && (held(kv, b) == 0 || take(kv, b, &of_b));
-    llama_memory_seq_rm(memory(kv), a, -1, -1);
-    llama_memory_seq_rm(memory(kv), b, -1, -1);
+    clear_row(kv, a);
+    clear_row(kv, b);
     good = good && (!of_a.bytes || put(kv, &of_a, b, of_a.n)) &&
            (!of_b.bytes || put(kv, &of_b, a, of_b.n));
     if (!good) {
-        llama_memory_seq_rm(memory(kv), a, -1, -1);
-        llama_memory_seq_rm(memory(kv), b, -1, -1);
+        clear_row(kv, a);
+        clear_row(kv, b);
     }
     drop(kv, &of_a);
     drop(kv, &of_b);
@@ -165,14 +181,18 @@ size_t llama_kv_size(struct llama_kv *kv, int seq) {
 }
 
 size_t llama_kv_save(struct llama_kv *kv, int seq, void *to, size_t size) {
-    begin_copies(kv, seq);
+    begin_copies(kv);
     size_t n = llama_state_seq_get_data_ext(kv->context, to, size, seq, 0);
     end_copies();
+    if (kv->deferring && held(kv, seq) > kv->reading[seq])
+        kv->reading[seq] = held(kv, seq);
     return n;
 }
 
 bool llama_kv_load(struct llama_kv *kv, int seq, const void *from, size_t size) {
-    begin_copies(kv, seq);
+    begin_copies(kv);
+    if (kv->deferring)
+        kv->unsettled[seq] = true;
     bool good = llama_state_seq_set_data_ext(kv->context, from, size, seq, 0) > 0;
     end_copies();
     return good;

@@ -8,8 +8,9 @@
  *          memory, and each token of a step looks at the mask of every cell in use.
  *
  * With rows, copies may be begun only (llama_kv_defer): the library writes down at once which cells
- * are held, and the bytes follow in llama_kv_settle(). In a pool a cell that is given up may be
- * another's in the next step, so there they are made at once.
+ * are held, and the bytes follow in llama_kv_settle(). Where cells are shared, in a
+ * pool or by models with recurrent parts, one that is given up may be another's in the next step:
+ * there they are made at once.
  *
  * Sequence numbers and results are model.h's (seq_…). Compute thread only. */
 #pragma once
@@ -39,7 +40,8 @@ struct llama_kv {
     } kept[LLAMA_KV_KEPT_MAX];
     bool deferring;
     struct copies copies;              /* begun */
-    bool unsettled[LLAMA_KV_ROWS_MAX]; /* rows that these copy from or to */
+    bool unsettled[LLAMA_KV_ROWS_MAX]; /* rows that are not to be computed on before these */
+    int reading[LLAMA_KV_ROWS_MAX];    /* tokens of rows that are copied from: more may follow */
 };
 
 void llama_kv_deinit(struct llama_kv *kv);
@@ -51,6 +53,7 @@ size_t llama_kv_save(struct llama_kv *kv, int seq, void *to, size_t size);
 bool llama_kv_load(struct llama_kv *kv, int seq, const void *from, size_t size);
 void llama_kv_defer(struct llama_kv *kv, bool on);
 bool llama_kv_settle(struct llama_kv *kv, int64_t until_ns);
+bool llama_kv_moves(const struct llama_kv *kv); /* something was begun */
 /* Before the row is computed on: what was begun with it is made, and all before it. */
 void llama_kv_need(struct llama_kv *kv, int seq);
 void llama_kv_free(struct llama_kv *kv, void *bytes);

@@ -331,6 +331,11 @@ static bool settle(struct model *m, int64_t until_ns) {
     return llama_kv_settle(&weights(m)->kv, until_ns);
 }
 
+static bool moves(const struct model *m) {
+    const struct llama_weights *w = (const struct llama_weights *)m;
+    return llama_kv_moves(&w->kv);
+}
+
 static void seq_free(struct model *m, void *bytes) {
     llama_kv_free(&weights(m)->kv, bytes);
 }
@@ -599,6 +604,7 @@ static const struct model_ops llama_ops = {
     .seq_load = seq_load,
     .defer = defer,
     .settle = settle,
+    .moves = moves,
     .seq_free = seq_free,
     .tokenize = tokenize,
     .piece = piece,

@@ -88,12 +88,13 @@ struct model_ops {
     size_t (*seq_save)(struct model *m, int seq, void *to, size_t size); /* bytes, 0 = failed */
     bool (*seq_load)(struct model *m, int seq, const void *from, size_t size);
     /* What seq_copy, seq_save and seq_load do between defer(true) and defer(false) counts at once,
-     * but the bytes may follow in settle(), in order. Until then a step that takes such a sequence,
-     * and whatever is not deferred and copies, settles all first; the bytes given to seq_save and
-     * seq_load stay where they are. */
+     * but the bytes may follow in settle(), in order. Until then a step of such a sequence (but one
+     * that goes on behind what is copied from it), and whatever is not deferred and copies, settles
+     * all first; the bytes given to seq_save and seq_load stay where they are. */
     void (*defer)(struct model *m, bool on);
     /* Goes on until then by clock_mono_ns(), INT64_MAX = to the end; true: nothing is left. */
     bool (*settle)(struct model *m, int64_t until_ns);
+    bool (*moves)(const struct model *m); /* something was begun and not settled */
     /* free(), when nothing that was begun with them is left; of bytes for seq_save and seq_load. */
     void (*seq_free)(struct model *m, void *bytes);
 

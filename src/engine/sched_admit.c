@@ -477,7 +477,10 @@ static bool give_slot(struct sched *s, struct job *j) {
     struct tokens *p = &j->chat.prompt;
     for (int i = p->n > SAMPLER_RECENT ? p->n - SAMPLER_RECENT : 0; !j->started_ns && i < p->n; i++)
         sampler_see(j->sampler, model_token_plain(p->p[i]), i >= p->n - j->chat.partial);
+    int64_t begin = clock_mono_ns();
     struct slot *slot = slots_acquire(s->slots, p, most, j->chat.conversation, &source);
+    s->moved_ns += (double)(clock_mono_ns() - begin);
+    s->unsettled = slots_moves(s->slots);
     if (!slot) {
         struct errinfo ei;
         err_set(&ei, ERR_NOMEM, NULL);
@@ -487,10 +490,10 @@ static bool give_slot(struct sched *s, struct job *j) {
     sched_unlink(&s->waiting, j);
     LIST_APPEND(s->running, j, struct job);
     j->slot = slot;
-    j->unsettled = s->unsettled = true;
+    j->unsettled = s->unsettled;
     if (!j->started_ns) {
         j->started_ns = clock_mono_ns();
-        j->read_ns = s->forecast.prompt_ns;
+        j->read_ns = forecast_token_ns(&s->forecast);
         j->cached_tokens = slot->computed;
         metric_observe(M_ENGINE_QUEUE_SECONDS, (double)(j->started_ns - j->submitted_ns) / 1e9);
     }
@@ -500,20 +503,29 @@ static bool give_slot(struct sched *s, struct job *j) {
     return true;
 }
 
-void sched_settle(struct sched *s) {
+static int people_answered(const struct sched *s) {
     int answers = 0;
+    for (const struct job *j = s->running; j; j = j->next)
+        answers += !j->chat.background && !j->unsettled && job_generating(j);
+    return answers;
+}
+
+void sched_settle(struct sched *s) {
     if (!s->unsettled)
         return;
-    for (const struct job *j = s->running; j; j = j->next)
-        answers += !j->chat.background && job_generating(j);
+    int answers = people_answered(s);
     int64_t begin = clock_mono_ns(), until = INT64_MAX;
     if (answers > 0)
-        until = begin + (int64_t)(forecast_piece_ns(&s->forecast, answers) - s->moved_ns);
+        until = begin +
+                (int64_t)(forecast_piece_ns(&s->forecast, answers) - s->moved_ns - s->prefill_ns);
+    if (until <= begin)
+        return; /* the answers are next */
     s->step_ends_ns = answers > 0 ? until : 0;
     s->unsettled = !slots_settle(s->slots, until);
     s->step_ends_ns = 0;
+    s->calm = -1;
     double took = (double)(clock_mono_ns() - begin);
-    s->moved_ns += answers > 0 ? took : 0;
+    s->moved_ns += took;
     metric_observe(M_ENGINE_MOVE_SECONDS, took / 1e9);
     if (s->unsettled)
         return;
@@ -521,9 +533,15 @@ void sched_settle(struct sched *s) {
         j->unsettled = false;
 }
 
+/* After much was moved the answers are next, and what waits for nothing to move. */
+static bool moved_much(const struct sched *s) {
+    int answers = people_answered(s);
+    return answers > 0 && sched_moved_share(s, answers) > SCHED_MOVED_MUCH;
+}
+
 void sched_admit(struct sched *s) {
     /* Nobody overtakes one that does not fit yet: it fits when others end. */
-    while (s->waiting && !s->unsettled && give_slot(s, next_waiting(s)))
+    while (s->waiting && !s->unsettled && !moved_much(s) && give_slot(s, next_waiting(s)))
         sched_settle(s);
 }
 

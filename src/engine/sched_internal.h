@@ -113,11 +113,12 @@ struct sched {
     int64_t hold_ns;        /* until then background embeddings wait for a question */
     int64_t background_ns;  /* when they last had a batch, and how long it took */
     int64_t background_took_ns;
-    int64_t rest_ns;   /* nothing is to be done until then but for news; 0 = nothing at all */
-    bool unsettled;    /* bytes still move for newcomers; nobody else gets a slot */
-    double moved_ns;   /* that took so long since running answers last had a step */
-    double between_ns; /* computed since running answers last had a step */
-    int calm;          /* answers in the last step, of only them, if nothing came since; else 0 */
+    int64_t rest_ns;      /* nothing is to be done until then but for news; 0 = nothing at all */
+    bool unsettled;       /* bytes still move; nobody else gets a slot */
+    double moved_ns;      /* that took so long since running answers last had a step */
+    double between_ns;    /* computed since running answers last had a step */
+    int calm;             /* answers in the last step, of only them, if nothing came since; else 0;
+                          -1 = bytes were moved */
     int background_steps; /* steps in which background answers stood back */
     int64_t keep_ns;      /* until then nothing is kept */
     double keep_token_ns; /* keeping took so long for each token, smoothed; 0 = not known */
@@ -175,6 +176,10 @@ void sched_admit(struct sched *s); /* gives waiting requests a slot */
 /* Goes on moving what their slots are to hold, and what was in them; unlocks meanwhile. Beside
  * running answers no longer than a piece of a long prompt may take. */
 void sched_settle(struct sched *s);
+/* How much of a piece's time beside so many answers went into moving since they had a step, and how
+ * much of it is so much that they are next. */
+double sched_moved_share(const struct sched *s, int answers);
+#define SCHED_MOVED_MUCH 0.5
 void sched_tell_positions(struct sched *s);
 
 /* ---- sched_step.c; with the state locked ---- */

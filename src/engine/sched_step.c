@@ -14,7 +14,6 @@
 #define DEARER                                                                                     \
     1.5 /* times as long as before a token is taken to need at most: what is more was chance */
 #define CHEAPER    0.5  /* how fast less is believed */
-#define MOVED      0.5  /* of a piece's time: when moving took more, the answers are next */
 #define STAND_BACK 8    /* the background takes part in every so many-th step beside people */
 #define WORTH      1.15 /* guesses must pay by so much by the forecast */
 
@@ -107,7 +106,7 @@ int sched_chunk(const struct sched *s, int answers, bool quick) {
     double ns = forecast_piece_ns(f, answers);
     if (quick && ns < QUICK_PIECE_NS)
         ns = QUICK_PIECE_NS;
-    double n = (ns - (s->model->info.rows ? f->base_ns : 0)) / f->prompt_ns;
+    double n = (ns - (s->model->info.rows ? f->base_ns : 0)) / forecast_token_ns(f);
     if (answers == 0 || n > s->model->info.step_tokens)
         return s->model->info.step_tokens;
     return n < CHUNK_MIN ? CHUNK_MIN : (int)n;
@@ -124,18 +123,20 @@ static bool people_run(struct sched *s) {
     return people && background ? ++s->background_steps % STAND_BACK != 0 : people;
 }
 
-/* What others computed meanwhile is not computed again. */
+/* What others computed meanwhile is not computed again. What that moves may have to come first:
+ * then the job is unsettled. */
 static void catch_up(struct sched *s, struct job *j) {
-    int saved = s->model->info.cuts && !s->unsettled ? slots_catch_up(s->slots, j->slot) : 0;
+    int saved = s->model->info.cuts ? slots_catch_up(s->slots, j->slot) : 0;
     j->computed_after = j->slot->computed;
     if (saved > 0) {
+        j->unsettled = s->unsettled = slots_moves(s->slots);
+        sched_settle(s);
         j->cached_tokens += j->answer_tokens ? 0 : saved;
         metric_add(M_ENGINE_REUSED_TOKENS, saved);
     }
 }
 
-/* How much of a piece's time went into moving what newcomers' slots hold. */
-static double moved_share(const struct sched *s, int answers) {
+double sched_moved_share(const struct sched *s, int answers) {
     return s->moved_ns / forecast_piece_ns(&s->forecast, answers);
 }
 
@@ -152,7 +153,7 @@ static int piece_of(const struct sched *s, const struct job *j, int answers) {
         most = fit < CHUNK_LEAST ? CHUNK_LEAST : (int)fit;
     }
     if (answers > 0 && !is_quick(j)) {
-        most = (int)(most * (1 - moved_share(s, answers)));
+        most = (int)(most * (1 - sched_moved_share(s, answers)));
         most = most < CHUNK_LEAST ? CHUNK_LEAST : most;
     }
     int parts = (want + most - 1) / most;
@@ -187,6 +188,7 @@ static int add_prefill(struct sched *s, int n, int decodes, bool people) {
 static bool goes_on(const struct sched *s, const struct job *j, double ns, int decodes) {
     double step = forecast_step_ns(&s->forecast, decodes, 0), all = s->prefill_ns + ns;
     int waiting = 0;
+    all += is_quick(j) ? 0 : s->moved_ns;
     if (decodes == 0 || s->prefill_ns <= 0)
         return true;
     if (all <= (is_quick(j) ? PACE * step : forecast_piece_ns(&s->forecast, decodes)))
@@ -201,11 +203,14 @@ static bool goes_on(const struct sched *s, const struct job *j, double ns, int d
  * many more as goes_on() says. Returns how many items there are, 0: it is the answers' turn. */
 static int add_own_prefill(struct sched *s, int decodes, bool people) {
     struct job *j = next_prefill(s, people);
-    if (!j || (decodes > 0 && !is_quick(j) && moved_share(s, decodes) > MOVED))
+    if (!j || (decodes > 0 && !is_quick(j) && sched_moved_share(s, decodes) > SCHED_MOVED_MUCH))
         return 0;
     catch_up(s, j);
+    if (j->unsettled)
+        return 0;
     int take = piece_of(s, j, decodes);
-    double token_ns = j->depth_ns > 0 && !is_quick(j) ? j->depth_ns : s->forecast.prompt_ns;
+    double token_ns =
+        j->depth_ns > 0 && !is_quick(j) ? j->depth_ns : forecast_token_ns(&s->forecast);
     double ns = s->forecast.base_ns + take * token_ns;
     if (!goes_on(s, j, ns, decodes))
         return 0;
@@ -423,7 +428,7 @@ static void sample_all(struct sched *s, struct job *j) {
  * tokens take longer the later in a prompt they are. */
 static void learn_piece(const struct sched *s, struct job *j, int tokens, double took_ns) {
     double base = fmin(s->forecast.base_ns, 0.9 * took_ns);
-    double before = j->depth_ns > 0 ? j->depth_ns : s->forecast.prompt_ns;
+    double before = j->depth_ns > 0 ? j->depth_ns : forecast_token_ns(&s->forecast);
     double token = fmin((took_ns - base) / tokens, before * DEARER);
     j->depth_ns = token > before ? token : before + (token - before) * CHEAPER;
 }
@@ -437,8 +442,9 @@ static void after_step(struct sched *s, double took_ns) {
         if (j->piece_ns > 0 && tokens > 0)
             learn_piece(s, j, tokens, took_ns);
         j->slot->computed = j->computed_after;
-        if (!s->unsettled && !j->prefix_kept && j->slot->computed >= j->chat.prefix) {
+        if (!j->prefix_kept && j->slot->computed >= j->chat.prefix) {
             slots_keep_prefix(s->slots, j->slot, j->chat.prefix);
+            s->unsettled = slots_moves(s->slots);
             j->prefix_kept = true;
         }
         if (j->item >= 0)
@@ -486,7 +492,7 @@ static void learn_pace(struct sched *s, const struct step *step, double took) {
 /* What a step of answers takes when nothing else was computed just before it, and when it was. */
 static void learn_answers(struct sched *s, const struct step *step, double took) {
     bool answers = step->prefill == 0 && step->items == step->decodes;
-    if (answers)
+    if (answers && s->calm >= 0)
         forecast_answers(&s->forecast, step->items, s->calm == step->items, took);
     s->calm = answers ? step->items : 0;
 }
@@ -520,6 +526,8 @@ void sched_chat_step(struct sched *s) {
     struct errinfo ei = {0};
     struct step step = build_step(s);
     double took;
+    if (step.items == 0)
+        return; /* all of them wait for what moves */
     enum err e = compute(s, &step, &took, &ei);
     while (e == ERR_OVERLOADED && slots_evict(s->slots))
         e = compute(s, &step, &took, &ei);

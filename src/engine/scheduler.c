@@ -36,6 +36,7 @@ enum err sched_new(struct model *chat, struct model *embedding, const struct sch
                   o->answer_ns > 0 ? o->answer_ns : ANSWER_NS,
                   o->prompt_ns > 0 ? o->prompt_ns : PROMPT_NS);
     s->forecast.known = o->base_ns > 0;
+    s->forecast.told_ns = s->forecast.known ? s->forecast.prompt_ns : 0;
     s->request_ns = REQUEST_NS;
     s->embed_ns = EMBED_NS;
     pthread_mutex_init(&s->state, NULL);

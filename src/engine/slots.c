@@ -78,6 +78,14 @@ static bool copy(struct slots *s, const struct slot *from, const struct slot *to
     return copied;
 }
 
+/* The bytes may follow in slots_settle(). */
+static bool copy_later(struct slots *s, const struct slot *from, const struct slot *to, int n) {
+    s->model->ops->defer(s->model, true);
+    bool copied = copy(s, from, to, n);
+    s->model->ops->defer(s->model, false);
+    return copied;
+}
+
 /* ---- what there is ---- */
 
 bool slots_fit(const struct slots *s, int n) {
@@ -420,6 +428,10 @@ bool slots_settle(struct slots *s, int64_t until_ns) {
     return all;
 }
 
+bool slots_moves(const struct slots *s) {
+    return s->model->ops->moves(s->model);
+}
+
 int slots_catch_up(struct slots *s, struct slot *slot) {
     struct slot *from = NULL;
     int before = slot->computed, most = before + CATCH_UP - 1;
@@ -434,7 +446,7 @@ int slots_catch_up(struct slots *s, struct slot *slot) {
     }
     if (!from)
         return 0;
-    bool copied = copy(s, from, slot, most);
+    bool copied = copy_later(s, from, slot, most);
     slot->computed = copied ? most : 0;
     return slot->computed - before;
 }
@@ -542,7 +554,7 @@ void slots_keep_prefix(struct slots *s, const struct slot *from, int n) {
     if (!to)
         return;
     slots_clear(s, to);
-    if (tokens_add(&to->tokens, from->tokens.p, n) == ERR_OK && copy(s, from, to, n))
+    if (tokens_add(&to->tokens, from->tokens.p, n) == ERR_OK && copy_later(s, from, to, n))
         to->computed = n;
     else
         slots_clear(s, to);

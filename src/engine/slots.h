@@ -57,12 +57,13 @@ bool slots_fit(const struct slots *s, int n);
  * fewer than all. NULL: none is idle, or no memory.
  *
  * The bytes that move for it, its own and those of whom it pushes out, may come later, in
- * slots_settle(): until that says true the slot is not to be computed on, nor copied from, or all
- * of them are moved first. */
+ * slots_settle(): while slots_moves() the slot is not to be computed on, or all of them are moved
+ * first. The same with slots_catch_up() and slots_keep_prefix(). */
 struct slot *slots_acquire(struct slots *s, struct tokens *prompt, int reserve,
                            uint64_t conversation, enum slots_source *ret_source);
 /* Goes on moving until then by clock_mono_ns(), INT64_MAX = to the end; true: all is there. */
 bool slots_settle(struct slots *s, int64_t until_ns);
+bool slots_moves(const struct slots *s);
 /* Takes over what others have come to hold of the slot's tokens since it was acquired: requests of
  * the same role that come together then compute its prompt once. Returns how many tokens that
  * saves. */

@@ -116,9 +116,15 @@ static bool settle(struct model *base, int64_t until_ns) {
         if (m->bytes_per_ms)
             clock_test_advance(1);
     }
-    if (all)
+    if (all) {
         memset(m->unsettled, 0, sizeof(m->unsettled));
+        memset(m->reading, 0, sizeof(m->reading));
+    }
     return all;
+}
+
+static bool moves(const struct model *m) {
+    return copies_left(&((const struct scripted_model *)m)->begun);
 }
 
 static void force(struct scripted_model *m) {
@@ -136,26 +142,42 @@ static void scripted_free_bytes(struct model *m, void *bytes) {
     copies_free(&scripted(m)->begun, bytes);
 }
 
+static bool later(const struct scripted_model *m) {
+    return m->deferring && m->base.info.rows && !m->uncut;
+}
+
 /* Rows do not move: what is begun knows their addresses. */
-static void copy_later(struct scripted_model *m, int seq, void *to, const void *from, size_t n) {
-    bool later = m->deferring && m->base.info.rows;
-    if (!later)
+static void copy_later(struct scripted_model *m, void *to, const void *from, size_t n) {
+    if (!later(m))
         force(m);
-    m->unsettled[seq] |= later;
     copies_add(&m->begun, to, from, n);
-    if (!later)
+    if (!later(m))
         settle(&m->base, INT64_MAX);
+}
+
+/* More may follow in the row, but nothing else may take the place of what is read. */
+static void read_later(struct scripted_model *m, int seq, void *to, size_t n) {
+    if (later(m) && m->seqs[seq].n > m->reading[seq])
+        m->reading[seq] = m->seqs[seq].n;
+    copy_later(m, to, m->seqs[seq].p, n);
+}
+
+static void give_up(struct scripted_model *m, int seq, int n) {
+    if (m->reading[seq] > n)
+        m->unsettled[seq] = true;
 }
 
 /* n of the sequence's tokens are overwritten by what comes. */
 static void fill(struct scripted_model *m, int seq, const int32_t *from, int n) {
     CHECK(n <= m->seqs[seq].size);
     m->seqs[seq].n = n;
-    copy_later(m, seq, m->seqs[seq].p, from, (size_t)n * sizeof(int32_t));
+    m->unsettled[seq] |= later(m);
+    copy_later(m, m->seqs[seq].p, from, (size_t)n * sizeof(int32_t));
 }
 
 static bool scripted_trim(struct model *base, int seq, int n) {
     struct scripted_model *m = scripted(base);
+    give_up(m, seq, m->uncut ? 0 : n);
     if (n < m->seqs[seq].n)
         m->seqs[seq].n = m->uncut ? 0 : n;
     return m->seqs[seq].n == n;
@@ -169,7 +191,8 @@ static bool scripted_copy(struct model *base, int from, int to, int n) {
     CHECK(n <= m->seqs[from].n);
     m->copies++;
     m->copied_from = from;
-    m->unsettled[from] |= m->deferring;
+    if (later(m) && m->seqs[from].n > m->reading[from])
+        m->reading[from] = m->seqs[from].n;
     fill(m, to, m->seqs[from].p, n);
     return true;
 }
@@ -193,7 +216,7 @@ static size_t scripted_size(struct model *m, int seq) {
 static size_t scripted_save(struct model *base, int seq, void *to, size_t size) {
     struct scripted_model *m = scripted(base);
     m->saves++;
-    copy_later(m, seq, to, m->seqs[seq].p, size);
+    read_later(m, seq, to, size);
     return size;
 }
 
@@ -269,6 +292,7 @@ static const struct model_ops scripted_ops = {
     .seq_load = scripted_load,
     .defer = scripted_defer,
     .settle = settle,
+    .moves = moves,
     .seq_free = scripted_free_bytes,
     .tokenize = scripted_tokenize,
     .piece = scripted_piece,

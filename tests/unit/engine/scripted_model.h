@@ -40,6 +40,7 @@ struct scripted_model {
     /* Copies that are deferred, and how many bytes of them are made in a millisecond of the test's
      * clock; 0 = any number. */
     bool deferring, unsettled[SCRIPTED_SEQUENCES];
+    int reading[SCRIPTED_SEQUENCES];
     struct copies begun;
     int bytes_per_ms;
     int forced; /* how often all were made at once as something needed them */

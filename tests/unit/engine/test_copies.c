@@ -55,7 +55,7 @@ static void bytes_are_freed_after_what_reads_them(void **state) {
     assert_false(copies_left(&c));
 }
 
-static void time_is_kept_to_but_for_one_piece(void **state) {
+static void nothing_is_copied_once_it_is_time(void **state) {
     (void)state;
     struct copies c = {0};
     size_t n = (size_t)1 << 20;
@@ -82,7 +82,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copies_are_made_in_their_order_however_few_bytes_at_a_time),
         cmocka_unit_test(bytes_are_freed_after_what_reads_them),
-        cmocka_unit_test(time_is_kept_to_but_for_one_piece),
+        cmocka_unit_test(nothing_is_copied_once_it_is_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -422,6 +422,64 @@ static void long_prompt_makes_no_gap_of_four_undisturbed_steps(void **state) {
     fixture_deinit(&f);
 }
 
+/* As before, but somebody whose slot must be taken from a conversation comes just after a piece of
+ * the long prompt: moving that takes so many ms. */
+static void come_after_a_piece(int ms) {
+    static struct model_ops ops;
+    struct fixture f;
+    struct caller c[4] = {0}, first = {0}, second = {0}, big = {0}, late = {0};
+    struct errinfo ei;
+    char text[LONG + 1], other[LONG + 1];
+    uint64_t id;
+    fixture_init(&f, 6);
+    sched_free(f.s);
+    ops = *f.m.base.ops;
+    plain_step = ops.step;
+    ops.step = deep_step;
+    f.m.base.ops = &ops;
+    f.m.base.info.rows = true;
+    f.m.base.info.window = 4096;
+    const struct sched_options o = {.slots = 6,
+                                    .cells = 6 * 4096,
+                                    .max_queued = 10,
+                                    .no_guesses = true,
+                                    .shelf_bytes = 1 << 20,
+                                    .base_ns = 7e6,
+                                    .answer_ns = 1.75e6,
+                                    .prompt_ns = 1e6};
+    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
+    for (int i = 0; i < 4; i++)
+        ask(&f, &c[i], "hi>", 4000);
+    while (c[3].n < 10)
+        sched_round(f.s);
+    ask(&f, &first, letters(text, LONG, 'x'), 3);
+    ask(&f, &second, letters(other, LONG, 'w'), 3);
+    while (!first.dones || !second.dones)
+        sched_round(f.s);
+    f.m.bytes_per_ms = (LONG + 2) * (int)sizeof(int32_t) / ms;
+    n_pieces = 0;
+    ask(&f, &big, letters(text, LONG, 'z'), 3);
+    while (n_pieces < 10 || !after_piece)
+        sched_round(f.s);
+    longest_ns = 0;
+    struct sched_chat chat = request(&f, &late, letters(other, LONG, 'y'), 3);
+    chat.wait = true;
+    assert_int_equal(submit(&f, &chat, &id, &ei), ERR_OK);
+    for (int i = 0; i < 2000 && (big.n == 0 || late.n == 0); i++)
+        sched_round(f.s);
+    assert_true(big.n > 0 && late.n > 0);
+    assert_int_equal(f.m.saves, 2);
+    assert_int_equal(f.m.forced, 0);
+    assert_in_range(longest_ns / MS, 2 * CALM, 4 * CALM);
+    fixture_deinit(&f);
+}
+
+static void who_comes_after_a_piece_makes_no_gap_of_four_undisturbed_steps(void **state) {
+    (void)state;
+    for (int ms = 5; ms < 120; ms += 7)
+        come_after_a_piece(ms);
+}
+
 /* Longest gaps of four answers while a long prompt is read for which a conversation of as many
  * tokens, which began alike, has to leave its slot: moving its bytes takes so many ms. Then the
  * first conversation goes on. With gone the newcomer leaves while the bytes move. */
@@ -663,6 +721,7 @@ int main(void) {
         cmocka_unit_test(pieces_of_a_long_prompt_shrink_when_they_take_longer),
         cmocka_unit_test(long_prompt_makes_no_gap_of_four_undisturbed_steps),
         cmocka_unit_test(taking_a_slot_makes_no_gap_of_four_undisturbed_steps),
+        cmocka_unit_test(who_comes_after_a_piece_makes_no_gap_of_four_undisturbed_steps),
         cmocka_unit_test(question_that_follows_its_text_is_waited_for),
         cmocka_unit_test(quick_steps_are_not_held_back),
         cmocka_unit_test(exact_continuation_goes_along_with_running_answers),

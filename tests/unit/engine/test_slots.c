@@ -237,6 +237,92 @@ static void what_is_pushed_out_is_whole_though_its_slot_is_used_too_early(void *
     clock_test_end();
 }
 
+static struct slot *acquire_later(struct fixture *f, const char *text) {
+    struct tokens prompt = {0};
+    enum slots_source source;
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, str_from(text), true, &prompt), ERR_OK);
+    f->m.bytes_per_ms = 8;
+    struct slot *slot = slots_acquire(f->slots, &prompt, prompt.n + 10, 0, &source);
+    assert_non_null(slot);
+    assert_int_equal(source, SLOTS_COPY);
+    assert_true(slots_moves(f->slots));
+    return slot;
+}
+
+static enum err step_of(struct fixture *f, struct slot *slot) {
+    struct errinfo ei;
+    const struct model_item item = {
+        .sequence = slot->sequence, .position = f->m.seqs[slot->sequence].n, .token = 'n'};
+    return f->m.base.ops->step(&f->m.base, &item, 1, &ei);
+}
+
+/* Who answers goes on while his beginning is copied; but nothing takes its place before it is. */
+static void running_answer_goes_on_while_it_is_copied_from(void **state) {
+    struct fixture *f = *state;
+    clock_test_set(1000000000000, 1000);
+    for (int cut = 0; cut < 2; cut++) {
+        struct slot *busy = begin(f, TEXT_A);
+        f->m.forced = 0;
+        struct slot *other = acquire_later(f, TEXT_B);
+        if (cut)
+            assert_true(f->m.base.ops->seq_trim(&f->m.base, busy->sequence, 3));
+        assert_int_equal(step_of(f, busy), ERR_OK);
+        assert_int_equal(f->m.forced, cut);
+        assert_true(slots_settle(f->slots, INT64_MAX));
+        finish(f, other);
+        assert_holds(f, other, TEXT_B);
+        slots_clear(f->slots, busy);
+        slots_clear(f->slots, other);
+        slots_release(f->slots, busy);
+        slots_release(f->slots, other);
+    }
+    clock_test_end();
+}
+
+/* A cell that such models give up may be another's in the next step. */
+static void models_whose_cells_are_shared_defer_nothing(void **state) {
+    struct fixture *f = *state;
+    char old[202], older[202];
+    f->m.uncut = true;
+    f->m.base.info.cuts = false;
+    const struct slots_options o = {
+        .slots = 1, .cells = 2 * SCRIPTED_WINDOW, .shelf_bytes = 4000 * sizeof(int32_t)};
+    slots_free(f->slots);
+    assert_int_equal(slots_new(&f->m.base, &o, &f->slots), ERR_OK);
+    memset(old, 'p', 201);
+    memset(older, 'o', 201);
+    old[201] = older[201] = 0;
+    slots_release(f->slots, begin(f, old));
+    slots_release(f->slots, begin(f, older));
+    assert_int_equal(f->m.saves, 1);
+    assert_int_equal(f->m.forced, 0);
+    assert_false(slots_moves(f->slots));
+}
+
+static void prefix_and_what_catches_up_with_it_are_copied_later(void **state) {
+    struct fixture *f = *state;
+    clock_test_set(1000000000000, 1000);
+    struct slot *one = begin(f, TEXT_A);
+    struct tokens prompt = {0};
+    enum slots_source source;
+    assert_int_equal(f->m.base.ops->tokenize(&f->m.base, STR(TEXT_B), true, &prompt), ERR_OK);
+    f->m.bytes_per_ms = 8;
+    f->m.forced = 0;
+    slots_keep_prefix(f->slots, one, 40);
+    assert_true(slots_moves(f->slots));
+    slots_clear(f->slots, one); /* only the prefix has it now */
+    slots_release(f->slots, one);
+    struct slot *two = slots_acquire(f->slots, &prompt, prompt.n + 10, 0, &source);
+    assert_non_null(two);
+    if (two->computed < 40)
+        assert_int_equal(slots_catch_up(f->slots, two), 40 - two->computed);
+    assert_int_equal(f->m.forced, 0);
+    assert_true(slots_settle(f->slots, INT64_MAX));
+    finish(f, two);
+    assert_holds(f, two, TEXT_B);
+    clock_test_end();
+}
+
 /* He leaves, and the next one pushes out the other conversation, for which the shelf drops the
  * state that is not yet whole. */
 static void state_is_dropped_while_it_moves(void **state) {
@@ -360,6 +446,12 @@ int main(void) {
         cmocka_unit_test_setup_teardown(
             what_is_pushed_out_is_whole_though_its_slot_is_used_too_early, set_up, tear_down),
         cmocka_unit_test_setup_teardown(state_is_dropped_while_it_moves, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(running_answer_goes_on_while_it_is_copied_from, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(models_whose_cells_are_shared_defer_nothing, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(prefix_and_what_catches_up_with_it_are_copied_later, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(pool_needs_no_moves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(others_may_ask_while_states_are_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(newcomer_takes_a_slot_that_was_put_away_before, set_up,
