@@ -112,8 +112,13 @@ class HardParley(SeededParley):
         return False
 
     def kill_supervisor(self):
-        os.kill(self.process.child.pid, signal.SIGKILL)
+        """Whether there was one: another fault may just have ended it."""
+        try:
+            os.kill(self.process.child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
         self.process.child.wait()
+        return True
 
     async def keep_up(self, until):
         """Starts it again whenever it has ended."""
@@ -222,13 +227,17 @@ class Chaos:
         os.kill(m.process.child.pid, signal.SIGCONT)
 
     async def kill_supervisor(self):
-        self.one().kill_supervisor()
+        return self.one().kill_supervisor()
 
     async def stop_supervisor(self):
         pid = self.one().process.child.pid
-        os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(1)
-        os.kill(pid, signal.SIGCONT)
+        try:
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(1)
+            os.kill(pid, signal.SIGCONT)
+        except ProcessLookupError:  # another fault has ended it
+            return False
+        return True
 
     async def cut_connections(self):
         for p in self.parleys:

@@ -23,6 +23,7 @@ struct openai_doubt {
     enum safety_direction direction;
     struct str text;  /* in the call's arena, like shown */
     struct str shown; /* what the guard model reads: without what the policy redacts */
+    bool part;        /* text is only the beginning */
     bool newest;      /* of the person's messages */
     size_t choice;    /* of an answer */
     struct safety_verdict verdict;

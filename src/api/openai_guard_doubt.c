@@ -71,6 +71,7 @@ static bool ask(struct call *c, struct openai_guard *g, struct openai_doubt *d, 
                                   .direction = d->direction,
                                   .text = answer ? g->shown : d->shown,
                                   .answer = answer ? d->shown : STR(""),
+                                  .part = d->part,
                                   .until_ns = until_ns,
                                   .v = &d->verdict};
     d->call = c;

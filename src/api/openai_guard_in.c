@@ -218,16 +218,17 @@ static enum err note_doubt(struct judging *j, const struct safety_request *r,
     struct openai_guard *g = j->g;
     if (!g->doubts || !v->uncertain)
         return ERR_OK;
-    if (g->n_doubts == OPENAI_DOUBTS_MAX || r->text.n > GUARD_TEXT_MAX) {
+    if (g->n_doubts == OPENAI_DOUBTS_MAX) {
         fall_back(j->c, g, r->direction, v);
         return ERR_OK;
     }
-    struct str text = arena_str(j->c->arena, r->text);
-    if (!text.p)
+    struct str text = str_sub(r->text, 0, utf8_cut(r->text, GUARD_TEXT_MAX));
+    if (!(text = arena_str(j->c->arena, text)).p)
         return ERR_NOMEM;
     (void)openai_doubt_add(g, &(struct openai_doubt){.direction = r->direction,
                                                      .text = text,
                                                      .shown = text,
+                                                     .part = text.n < r->text.n,
                                                      .newest = newest,
                                                      .choice = j->at,
                                                      .verdict = *v});

@@ -157,9 +157,6 @@ SCHEMA(embedding_request, "EmbeddingRequest", true, "As OpenAI has it.",
 /* ---- queries ---- */
 
 QUERY(page, PAGE_FIELDS);
-/* Clients go through every list alike. */
-#define WHOLE_FIELD                                                                                \
-    { "limit", INT, .min = 1, .max = 200, .about = "makes no difference: this list comes whole" }
 QUERY(whole, WHOLE_FIELD);
 QUERY(roles, WHOLE_FIELD,
       {"retired", BOOL, .about = "adds the retired ones; needs an administrator"});

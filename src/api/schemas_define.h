@@ -25,6 +25,9 @@
 #define LIMIT_FIELD                                                                                \
     { "limit", INT, .min = 1, .max = 200, .about = "items of a page, 50 if absent" }
 #define AFTER_ABOUT "`next` of the page before"
+/* Clients go through every list alike. */
+#define WHOLE_FIELD                                                                                \
+    { "limit", INT, .min = 1, .max = 200, .about = "makes no difference: this list comes whole" }
 #define PAGE_FIELDS                                                                                \
     LIMIT_FIELD, {                                                                                 \
         "after", ID, .about = AFTER_ABOUT                                                          \

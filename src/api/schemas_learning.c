@@ -57,21 +57,22 @@ SCHEMA(flag_request, "FlagRequest", false, "Flagged people's ratings count for n
 /* ---- queries ---- */
 
 QUERY(answers, PAGE_FIELDS, {"state", TEXT, .values = answer_states});
-QUERY(variants, {"role_id", ID});
+QUERY(variants, WHOLE_FIELD, {"role_id", ID});
 QUERY(training_export, {"form", TEXT, .values = export_forms, .about = "sft if absent"},
       {"after", ID,
        .about = "header X-Parley-Next of the answer before: it is there when more lines follow"});
 #define SINCE                                                                                      \
     { "days", INT, .min = 1, .max = 3650, .about = "how far back, 30 if absent" }
-QUERY(analytics, {"by", TEXT, .values = analytics_keys, .about = "role if absent"}, SINCE,
-      {"of", TEXT, .values = day_keys, .about = "with by=day: the days of one of these"},
+QUERY(analytics, WHOLE_FIELD, {"by", TEXT, .values = analytics_keys, .about = "role if absent"},
+      SINCE, {"of", TEXT, .values = day_keys, .about = "with by=day: the days of one of these"},
       {"key", TEXT, .max = 300, .about = "of which one, as the list by that has it"},
       {"format", TEXT, .values = formats});
 QUERY(analytics_turns, {"which", TEXT, .values = turn_kinds, .about = "worst if absent"}, SINCE,
       {"limit", INT, .min = 1, .max = 200}, {"format", TEXT, .values = formats});
-QUERY(analytics_documents, {"which", TEXT, .values = document_kinds, .about = "unused if absent"},
-      SINCE, {"format", TEXT, .values = formats});
-QUERY(complaints, SINCE);
+QUERY(analytics_documents, WHOLE_FIELD,
+      {"which", TEXT, .values = document_kinds, .about = "unused if absent"}, SINCE,
+      {"format", TEXT, .values = formats});
+QUERY(complaints, WHOLE_FIELD, SINCE);
 
 /* ---- answers ---- */
 

@@ -550,10 +550,12 @@ static enum err run_loops(struct server *s, struct errinfo *ei) {
 
 /* ---- making the parts ---- */
 
-/* What is there is served; look_at_store() makes up for what a start writes. Other failures stay.
- */
+/* What is there is served; look_at_store() makes up for what a start writes. Other failures stay,
+ * also those of other files than the database. */
 static enum err put_off_if_full(struct server *s, enum err e, const struct errinfo *ei) {
-    if (e != ERR_DISK_FULL && e != ERR_READ_ONLY && e != ERR_IO)
+    struct errinfo why;
+    bool store = e == ERR_IO && store_health(s->store, &why) != ERR_OK;
+    if (e != ERR_DISK_FULL && e != ERR_READ_ONLY && !store)
         return e;
     log_event(LOG_ERROR, "server.reads_only", LF_ERR(ei));
     s->catching_up = true;

@@ -46,6 +46,7 @@ struct guard_ask {
     struct buf said;
     unsigned char hash[16];
     bool keyed;
+    bool part; /* it reads only the beginning: that this is harmless says nothing of the rest */
     loop_fn done;
     void *ctx;
 };
@@ -163,7 +164,8 @@ static void end(struct guard_ask *a, bool answered) {
         .policy = a->policy, .role = str_from(a->role), .direction = a->direction, .v = a->v};
     enum safety_category c = suspected(&r);
     if (answered)
-        answered = guard_answer_read(t->o.guard_format, buf_str(&a->said), c, &harmful, &c);
+        answered = guard_answer_read(t->o.guard_format, buf_str(&a->said), c, &harmful, &c) &&
+                   (harmful || !a->part);
     if (answered) {
         add(t, &r, c, harmful ? GUARD_MODEL_YES : 0);
         if (a->keyed)
@@ -262,8 +264,7 @@ bool turns_guard_ask(struct turns *t, struct loop *l, const struct guard_ask_req
     }
     int64_t until = r->until_ns ? r->until_ns : turns_guard_until(t);
     int64_t left_ms = (until - clock_mono_ns() + MS - 1) / MS;
-    bool whole = r->text.n <= GUARD_TEXT_MAX && r->answer.n <= GUARD_TEXT_MAX;
-    struct guard_ask *a = tl && whole && left_ms > 0 ? ask_new(tl, r, done, ctx) : NULL;
+    struct guard_ask *a = tl && left_ms > 0 ? ask_new(tl, r, done, ctx) : NULL;
     if (!a || !a->patience || send(a, r)) {
         if (a)
             ask_free(a);
@@ -271,6 +272,7 @@ bool turns_guard_ask(struct turns *t, struct loop *l, const struct guard_ask_req
         return false;
     }
     a->keyed = keyed;
+    a->part = r->part || r->text.n > GUARD_TEXT_MAX || r->answer.n > GUARD_TEXT_MAX;
     if (keyed)
         memcpy(a->hash, hash, sizeof a->hash);
     timer_start(a->patience, left_ms, false);

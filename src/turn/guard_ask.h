@@ -16,6 +16,7 @@ struct guard_ask_request {           /* all but verdict borrowed for the call on
     struct str role;                 /* its slug; "" = the base policy */
     enum safety_direction direction; /* of what is uncertain: INPUT the text, OUTPUT the answer */
     struct str text, answer;  /* as for guard_question_make(); what a policy redacts is not in it */
+    bool part;                /* of one of them it is the beginning only */
     int64_t until_ns;         /* clock_mono_ns(); 0 = guard_timeout_ms from now */
     struct safety_verdict *v; /* what comes of it is added; lives until done() or the end */
 };
@@ -27,8 +28,7 @@ int64_t turns_guard_until(const struct turns *t);
 
 /* True: done(ctx) is called once, later, on l; until then *ret may be given to guard_ask_stop().
  * False: r->v is what it is going to be (it was not uncertain, there is no guard model, what it
- * says is known, or it cannot be asked, or not about all of the text, and the fallback is in r->v).
- */
+ * says is known, or it cannot be asked, and the fallback is in r->v). */
 bool turns_guard_ask(struct turns *t, struct loop *l, const struct guard_ask_request *r,
                      loop_fn done, void *ctx, struct guard_ask **ret);
 /* What is uncertain and will not be asked about goes by the fallback; of r the policy, role,

@@ -184,6 +184,17 @@ def test_silence_about_a_whole_answer_leaves_it_to_the_fallback(unanswered, judg
     assert shown == (("That is refused.", True) if unanswered.fallback == "block" else (answer, False))
 
 
+@pytest.mark.parametrize("fallback,verdict,refused", [("allow", "unsafe\nS9", True), ("allow", "safe", False), ("block", "safe", True)])
+def test_long_text_is_read_in_part(mock, judge, policy, fallback, verdict, refused):
+    """That its beginning is harmless says nothing of the rest."""
+    with serve(mock, policy, judge.url, "--guard-timeout-ms", "60000", "--guard-fallback", fallback) as p:
+        p.admin, judge.reply = p.setup(), verdict
+        text = f"{question()} {'and so on ' * 14000}"
+        shown, filtered = completion(p, text)
+    assert filtered == refused and shown.startswith("That is refused." if refused else "You said: is juggling")
+    assert len(read_by(judge, text[:100])) == 1
+
+
 def test_earlier_messages_of_a_client_are_asked_about_once(asked, judge):
     judge.reply = "safe"
     first, last = question(), question()

@@ -104,6 +104,18 @@ def test_damaged_database_ends_the_program_with_what_to_do(tmp_path):
     assert "parley.db" in done.stderr
 
 
+def test_link_that_cannot_be_written_is_named(tmp_path):
+    """The disk is not full: nobody is told that it is, and nothing is served without a first account."""
+    os.makedirs(tmp_path / "setup-link.new")
+    argv = [BINARY, "serve", "--data-dir", str(tmp_path), "--listen", f"127.0.0.1:{free_port()}", "--upstream", "http://127.0.0.1:9/v1"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as p:
+        try:
+            said = next(line for line in p.stderr if "setup-link" in line or "reads_only" in line)
+        finally:
+            p.terminate()
+    assert "cannot run" in said and "setup-link cannot be written: Is a directory" in said
+
+
 @pytest.mark.parametrize("setting,word", [(("--slots", "many"), "--slots"), (("--listen", "nowhere"), "listen"),
                                           (("--upstream", "ftp://x"), "upstream")])
 def test_wrong_settings_end_the_program_before_it_starts(tmp_path, setting, word):
