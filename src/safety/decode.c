@@ -2,6 +2,7 @@
  * shown in another order than they are written in (bidi.c). A fragment counts only when what comes
  * out reads as text; so a hash, a key or an image stays what it is. */
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "safety/normalise_internal.h"
 
@@ -125,40 +126,53 @@ static char rot13(char c) {
 }
 
 /* Up to seven letters as a number; in the order of the alphabet. */
-static uint64_t pack(const char *p, size_t n, bool turned) {
+static uint64_t pack(const char *p, size_t n) {
     uint64_t v = 0;
     for (size_t i = 0; i < COMMON_MAX; i++)
-        v = v << 8 | (i < n ? (unsigned char)((turned ? rot13(p[i]) : p[i]) | 0x20) : 0);
+        v = v << 8 | (i < n ? (unsigned char)(p[i] | 0x20) : 0);
     return v;
 }
 
-static uint64_t packed[sizeof common / sizeof *common];
+#define COMMON (sizeof common / sizeof *common)
+static uint64_t standing[COMMON], turning[COMMON]; /* each in ascending order */
 static pthread_once_t packed_once = PTHREAD_ONCE_INIT;
 
-static void pack_common(void) {
-    for (size_t i = 0; i < sizeof common / sizeof *common; i++)
-        packed[i] = pack(common[i], strlen(common[i]), false);
+static int by_number(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
 }
 
-static bool is_common(struct str w, bool turned) {
-    if (w.n == 0 || w.n > COMMON_MAX)
-        return false;
-    pthread_once(&packed_once, pack_common);
-    uint64_t v = pack(w.p, w.n, turned);
-    for (size_t lo = 0, hi = sizeof packed / sizeof *packed; lo < hi;) {
+static void pack_common(void) {
+    for (size_t i = 0; i < COMMON; i++) {
+        char other[COMMON_MAX];
+        size_t n = strlen(common[i]);
+        for (size_t k = 0; k < n; k++)
+            other[k] = rot13(common[i][k]);
+        standing[i] = pack(common[i], n);
+        turning[i] = pack(other, n);
+    }
+    qsort(standing, COMMON, sizeof *standing, by_number);
+    qsort(turning, COMMON, sizeof *turning, by_number);
+}
+
+static bool has(const uint64_t list[COMMON], uint64_t v) {
+    size_t lo = 0;
+    for (size_t hi = COMMON; lo < hi;) {
         size_t mid = (lo + hi) / 2;
-        if (packed[mid] == v)
-            return true;
-        if (packed[mid] < v)
+        if (list[mid] < v)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return false;
+    return lo < COMMON && list[lo] == v;
 }
 
 unsigned decode_word(struct str word) {
-    return (is_common(word, false) ? 1u : 0) | (is_common(word, true) ? 2u : 0);
+    if (word.n == 0 || word.n > COMMON_MAX)
+        return 0;
+    pthread_once(&packed_once, pack_common);
+    uint64_t v = pack(word.p, word.n);
+    return (has(standing, v) ? DECODE_STANDS : 0) | (has(turning, v) ? DECODE_TURNED : 0);
 }
 
 static void decode_rot13(struct str s, struct buf *out) {
@@ -175,12 +189,13 @@ static void find_rot13(struct str s, struct buf *out, struct found *f) {
             i++;
         struct str w = {s.p + from, i - from};
         bool ends = i >= s.n;
-        bool breaks = w.n > 0 && is_common(w, false) && !is_common(w, true);
+        unsigned known = decode_word(w);
+        bool breaks = known == DECODE_STANDS;
         if (w.n > 0 && !breaks) {
             if (words++ == 0)
                 run_from = from;
             run_to = i;
-            hits += is_common(w, true);
+            hits += (known & DECODE_TURNED) != 0;
         }
         if (breaks || ends) {
             if (words >= ROT13_WORDS && hits >= 2 && hits * 5 >= words &&
@@ -227,19 +242,27 @@ static bool is_one_case(struct str w) {
     return w.n < 2 || (w.p[0] & 0x20) == 0 || (w.p[1] & 0x20);
 }
 
+static signed char gains[32][32]; /* of pairs of letters, by their last five bits */
+static pthread_once_t gains_once = PTHREAD_ONCE_INIT;
+
+static void count_gains(void) {
+    for (int a = 0; a < 26; a++)
+        for (int b = 0; b < 26; b++)
+            gains[a + 1][b + 1] = (signed char)(pairs[(a + 13) % 26][(b + 13) % 26] - pairs[a][b]);
+}
+
 /* By how much likelier the word is when it is turned. */
 static int turned_gain(struct str w) {
     int gain = 0;
-    for (size_t i = 0; i + 1 < w.n; i++) {
-        int a = (w.p[i] | 0x20) - 'a', b = (w.p[i + 1] | 0x20) - 'a';
-        gain += pairs[(a + 13) % 26][(b + 13) % 26] - pairs[a][b];
-    }
+    pthread_once(&gains_once, count_gains);
+    for (size_t i = 0; i + 1 < w.n; i++)
+        gain += gains[w.p[i] & 31][w.p[i + 1] & 31];
     return gain;
 }
 
 bool decode_is_turned(struct str word, int *before) {
     int gain = turned_gain(word);
-    if (gain >= TURNED_EACH && (is_common(word, false) || !is_one_case(word)))
+    if (gain >= TURNED_EACH && ((decode_word(word) & DECODE_STANDS) || !is_one_case(word)))
         gain = 0;
     bool is = (word.n >= TURNED_MIN && gain >= TURNED_WORD) ||
               (gain >= TURNED_EACH && *before >= TURNED_EACH && gain + *before >= TURNED_PAIR);
@@ -253,8 +276,9 @@ static void turn_words(struct str s, struct buf *out) {
         while (i < s.n && is_letter(s.p[i]))
             i++;
         struct str w = {s.p + from, i - from};
-        bool turn = w.n > 0 && !is_common(w, false) &&
-                    (is_common(w, true) || turned_gain(w) >= TURNED_EACH);
+        unsigned known = decode_word(w);
+        bool turn = w.n > 0 && !(known & DECODE_STANDS) &&
+                    ((known & DECODE_TURNED) || turned_gain(w) >= TURNED_EACH);
         for (size_t k = 0; k < w.n; k++)
             buf_addc(out, turn ? rot13(w.p[k]) : w.p[k]);
         if (i < s.n)

@@ -113,13 +113,13 @@ static void end_latin(struct safety_flow *f) {
     if (!decode_is_of_code(buf_str(&f->raw), w_from, w_from + w.n) &&
         decode_is_turned(w, &f->turned_before))
         flow_set_dirty(f, f->latin_from);
-    if (common == 1) { /* plainly English */
+    if (common == DECODE_STANDS) { /* plainly English */
         f->turned_n = f->turned_hits = 0;
         return;
     }
     if (f->turned_n++ == 0)
         f->turned_from = f->latin_from;
-    f->turned_hits += common >> 1;
+    f->turned_hits += (common & DECODE_TURNED) != 0;
     if (f->turned_n >= 3 && f->turned_hits >= 2 && f->turned_hits * 5 >= f->turned_n)
         flow_set_dirty(f, f->turned_from);
 }

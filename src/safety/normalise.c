@@ -100,14 +100,13 @@ static bool is_small_word(struct str w) {
  * do not count. */
 static bool is_leet(struct str w, bool text_is_leet) {
     size_t letters = 0, inside = 0, edge = 0, digits = 0;
-    const char *dot = memrchr(w.p, '.', w.n);
     for (size_t i = 0; i < w.n; i++) {
         char c = w.p[i];
         digits = is_digit(c) ? digits + 1 : 0;
         if (is_letter(c)) {
             letters++;
         } else if (!leet(c) || (digits > 2 && !text_is_leet) ||
-                   (c == '@' && i > 0 && dot && dot > w.p + i)) {
+                   (c == '@' && i > 0 && memchr(w.p + i, '.', w.n - i))) {
             return false;
         } else if (i > 0 && i + 1 < w.n && w.p[i - 1] != c) {
             inside += letters > 0 || !is_digit(c);
@@ -149,7 +148,20 @@ struct spelling {
 };
 
 static bool is_sign(char c) {
-    return c && strchr(".-_*|/,+~", c);
+    switch (c) {
+    case '.':
+    case '-':
+    case '_':
+    case '*':
+    case '|':
+    case '/':
+    case ',':
+    case '+':
+    case '~':
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* "m4-k3", "b0.mb", in a text of leetspeak: the end of a word in pieces of up to three letters with
@@ -289,7 +301,9 @@ static void undisguise(const struct folded *in, struct folded *out, struct safet
     bool have = next_word(s, 0, &w);
     for (size_t i = 0; i < s.n;) {
         size_t end = i;
-        size_t letters = is_letter(s.p[i]) || leet(s.p[i]) ? spelled(s, i, leety, &k, &end) : 0;
+        bool inside = i > 0 && (is_letter(s.p[i - 1]) || is_digit(s.p[i - 1])); /* of a word */
+        size_t letters =
+            !inside && (is_letter(s.p[i]) || leet(s.p[i])) ? spelled(s, i, leety, &k, &end) : 0;
         bool dotted = letters == 2 && (*found & NORMAL_SPACED) && s.p[i + 1] != ' ';
         if (letters >= LETTERS_MIN || dotted || (letters == 2 && is_apart(s, i, end))) {
             *found |= NORMAL_SPACED;

@@ -47,6 +47,7 @@ bool decode_is_of_code(struct str s, size_t from, size_t to);
  * characters; nothing where that is as it is written. */
 void bidi_shown(struct str line, struct buf *out);
 
-/* Whether a word (ASCII letters) is one that nearly every English sentence has: as it stands (bit
- * 0), or turned by ROT13 (bit 1). */
+/* Whether a word (ASCII letters) is one that nearly every English sentence has: as it stands, or
+ * turned by ROT13. */
+enum { DECODE_STANDS = 1, DECODE_TURNED = 2 };
 unsigned decode_word(struct str word);
