@@ -384,34 +384,43 @@ static enum err deep_step(struct model *m, const struct model_item *items, int n
     return plain_step(m, items, n, ei);
 }
 
+/* Rows, so many slots of which four answer, and their pace is known; c is of these four. */
+static void four_answers(struct fixture *f, int slots, size_t shelf_bytes, int prefixes,
+                         struct caller *c) {
+    static struct model_ops ops;
+    fixture_init(f, slots);
+    sched_free(f->s);
+    ops = *f->m.base.ops;
+    plain_step = ops.step;
+    ops.step = deep_step;
+    f->m.base.ops = &ops;
+    f->m.base.info.rows = true;
+    f->m.base.info.window = 4096;
+    const struct sched_options o = {.slots = slots,
+                                    .cells = slots * 4096,
+                                    .max_queued = 10,
+                                    .no_guesses = true,
+                                    .shelf_bytes = shelf_bytes,
+                                    .prefixes = prefixes,
+                                    .prefix_tokens = 100,
+                                    .base_ns = 7e6,
+                                    .answer_ns = 1.75e6,
+                                    .prompt_ns = 1e6};
+    assert_int_equal(sched_new(&f->m.base, NULL, &o, &f->s), ERR_OK);
+    for (int i = 0; i < 4; i++)
+        ask(f, &c[i], "hi>", 4000);
+    while (c[3].n < 10)
+        sched_round(f->s);
+}
+
 /* The pace is that of undisturbed steps, however long steps are beside the prompt, and however long
  * its last tokens take. */
 static void long_prompt_makes_no_gap_of_four_undisturbed_steps(void **state) {
     (void)state;
-    static struct model_ops ops;
     struct fixture f;
     struct caller c[4] = {0}, big = {0};
     char text[LONG + 1];
-    fixture_init(&f, 5);
-    sched_free(f.s);
-    ops = *f.m.base.ops;
-    plain_step = ops.step;
-    ops.step = deep_step;
-    f.m.base.ops = &ops;
-    f.m.base.info.rows = true;
-    f.m.base.info.window = 4096;
-    const struct sched_options o = {.slots = 5,
-                                    .cells = 5 * 4096,
-                                    .max_queued = 10,
-                                    .no_guesses = true,
-                                    .base_ns = 7e6,
-                                    .answer_ns = 1.75e6,
-                                    .prompt_ns = 1e6};
-    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
-    for (int i = 0; i < 4; i++)
-        ask(&f, &c[i], "hi>", 4000);
-    while (c[3].n < 10)
-        sched_round(f.s);
+    four_answers(&f, 5, 0, 0, c);
     answers_ns = longest_ns = 0;
     n_pieces = 0;
     ask(&f, &big, letters(text, LONG, 'x'), 3);
@@ -425,33 +434,12 @@ static void long_prompt_makes_no_gap_of_four_undisturbed_steps(void **state) {
 /* As before, but somebody whose slot must be taken from a conversation comes just after a piece of
  * the long prompt: moving that takes so many ms. */
 static void come_after_a_piece(int ms) {
-    static struct model_ops ops;
     struct fixture f;
     struct caller c[4] = {0}, first = {0}, second = {0}, big = {0}, late = {0};
     struct errinfo ei;
     char text[LONG + 1], other[LONG + 1];
     uint64_t id;
-    fixture_init(&f, 6);
-    sched_free(f.s);
-    ops = *f.m.base.ops;
-    plain_step = ops.step;
-    ops.step = deep_step;
-    f.m.base.ops = &ops;
-    f.m.base.info.rows = true;
-    f.m.base.info.window = 4096;
-    const struct sched_options o = {.slots = 6,
-                                    .cells = 6 * 4096,
-                                    .max_queued = 10,
-                                    .no_guesses = true,
-                                    .shelf_bytes = 1 << 20,
-                                    .base_ns = 7e6,
-                                    .answer_ns = 1.75e6,
-                                    .prompt_ns = 1e6};
-    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
-    for (int i = 0; i < 4; i++)
-        ask(&f, &c[i], "hi>", 4000);
-    while (c[3].n < 10)
-        sched_round(f.s);
+    four_answers(&f, 6, 1 << 20, 0, c);
     ask(&f, &first, letters(text, LONG, 'x'), 3);
     ask(&f, &second, letters(other, LONG, 'w'), 3);
     while (!first.dones || !second.dones)
@@ -484,35 +472,12 @@ static void who_comes_after_a_piece_makes_no_gap_of_four_undisturbed_steps(void 
  * tokens, which began alike, has to leave its slot: moving its bytes takes so many ms. Then the
  * first conversation goes on. With gone the newcomer leaves while the bytes move. */
 static void read_in_a_slot_that_was_taken(int ms, bool gone, struct caller *ret_back) {
-    static struct model_ops ops;
     struct fixture f;
     struct caller c[4] = {0}, first = {0}, big = {0};
     struct errinfo ei;
     char text[LONG + 1], other[LONG + 1];
     uint64_t id;
-    fixture_init(&f, 5);
-    sched_free(f.s);
-    ops = *f.m.base.ops;
-    plain_step = ops.step;
-    ops.step = deep_step;
-    f.m.base.ops = &ops;
-    f.m.base.info.rows = true;
-    f.m.base.info.window = 4096;
-    const struct sched_options o = {.slots = 5,
-                                    .cells = 5 * 4096,
-                                    .max_queued = 10,
-                                    .no_guesses = true,
-                                    .shelf_bytes = 1 << 20,
-                                    .prefixes = 1,
-                                    .prefix_tokens = 100,
-                                    .base_ns = 7e6,
-                                    .answer_ns = 1.75e6,
-                                    .prompt_ns = 1e6};
-    assert_int_equal(sched_new(&f.m.base, NULL, &o, &f.s), ERR_OK);
-    for (int i = 0; i < 4; i++)
-        ask(&f, &c[i], "hi>", 4000);
-    while (c[3].n < 10) /* their pace is known */
-        sched_round(f.s);
+    four_answers(&f, 5, 1 << 20, 1, c);
     ask(&f, &first, letters(text, LONG, 'x'), 3);
     while (!first.dones)
         sched_round(f.s);
