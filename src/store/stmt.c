@@ -162,3 +162,10 @@ void *rows_add(struct rows *r, struct arena *a, size_t item, struct query *q) {
 enum err page_check(const struct page *p) {
     return p->limit < 1 || p->limit > 200 ? ERR_INVALID : ERR_OK;
 }
+
+enum err conn_step(struct conn *c, const char *sql) {
+    struct store_tx tx = {.conn = c};
+    struct query q;
+    query_begin(&q, &tx, sql);
+    return query_run(&q);
+}

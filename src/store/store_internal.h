@@ -97,7 +97,8 @@ enum err query_end(struct query *q) ERR_CHECK; /* always called; closes the stat
 /* The same for one row that was asked for; ERR_NOT_FOUND when there was none. */
 enum err query_end_one(struct query *q, bool found) ERR_CHECK;
 enum err query_run(struct query *q) ERR_CHECK; /* next and end of a statement without rows */
-/* The same; ERR_NOT_FOUND when no row was changed. */
+enum err conn_step(struct conn *c, const char *sql) ERR_CHECK; /* one without parameters, cached */
+/* The same as query_run(); ERR_NOT_FOUND when no row was changed. */
 enum err query_run_one(struct query *q) ERR_CHECK;
 
 int64_t query_int(struct query *q, int col);
