@@ -732,8 +732,13 @@ static enum err judge_choice(struct judging *j, size_t i, struct str text) {
         block_choice(j, i, &v, text);
         return ERR_OK;
     }
+    struct buf cuts;
     buf_init(&b, TEXT_CAP);
-    e = safety_cut_findings(&v, text, 0, text.n, &b);
+    buf_init(&cuts, TEXT_CAP * sizeof(struct safety_span));
+    e = safety_find_cuts(&v, j->role, SAFETY_OUTPUT, text, &cuts);
+    if (!e)
+        e = safety_cut(&cuts, text, 0, text.n, &b);
+    buf_deinit(&cuts);
     if (!e && restores) {
         struct buf with;
         buf_init(&with, TEXT_CAP);

@@ -6,7 +6,6 @@
 #include "base/json.h"
 #include "safety/pii.h"
 
-#define HITS_MAX 256
 #define TEXT_MAX ((size_t)4 << 20)
 
 int export_form_from_name(struct str s) {
@@ -25,12 +24,12 @@ struct line {
 };
 
 static enum err add_message(struct line *l, const char *role, struct str text) {
-    static _Thread_local struct pii_hit hits[HITS_MAX];
-    size_t n = pii_scan(text, hits, HITS_MAX);
+    bool kinds[PII_KINDS];
+    size_t n;
+    for (int k = 0; k < PII_KINDS; k++)
+        kinds[k] = true;
     buf_clear(&l->text);
-    if (n > HITS_MAX)
-        n = HITS_MAX;
-    enum err e = pii_redact(l->vault, text, hits, n, &l->text);
+    enum err e = pii_redact_all(l->vault, text, kinds, &l->text, &n);
     if (e)
         return e;
     if (l->comma)

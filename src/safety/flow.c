@@ -257,33 +257,88 @@ static enum err judge_whole(struct safety_flow *f, bool last, float best[SAFETY_
 
 /* ---- personal data ---- */
 
+/* In order; what was found again with more around it is one. */
+static void add_cut(struct safety_flow *f, struct safety_span s) {
+    struct safety_span *cuts = (struct safety_span *)f->cuts.p;
+    size_t n = f->cuts.n / sizeof s;
+    for (; n > 0 && cuts[n - 1].to > s.from; n--) {
+        s.from = cuts[n - 1].from < s.from ? cuts[n - 1].from : s.from;
+        s.to = cuts[n - 1].to > s.to ? cuts[n - 1].to : s.to;
+    }
+    f->cuts.n = n * sizeof s;
+    buf_add(&f->cuts, &s, sizeof s);
+}
+
 static void tell_hit(struct safety_flow *f, const struct pii_hit *h, size_t from,
                      struct safety_verdict *v) {
-    struct span s = {from + h->from, from + h->to};
+    struct safety_span s = {from + h->from, from + h->to};
     if (s.to <= f->pii_done || s.to <= f->known)
         return;
     verdict_add_pii(v, h, f->role, f->direction, s.from, s.to);
     if (f->role->pii[h->kind][f->direction] == SAFETY_REDACT)
-        buf_add(&f->cuts, &s, sizeof s);
+        add_cut(f, s);
 }
 
-static void scan_data(struct safety_flow *f, struct safety_verdict *v) {
+/* Of a candidate that goes on beyond what may be held, where its scanned part ends: the word that
+ * is coming belongs to the rest, and so do the words before it that it may belong to. A word longer
+ * than all that is cut where it stands. */
+static size_t end_of_part(const struct safety_flow *f, size_t *ret_keep_from) {
+    const struct candidate *p = &f->pii_now;
+    size_t until = safety_flow_end(f);
+    bool in_word = p->word_n && p->in_word;
+    if (in_word && p->word_from <= p->from)
+        return *ret_keep_from = until;
+    until = in_word ? p->word_from : until;
+    size_t keep = until > p->from + 2 * AROUND ? until - AROUND : until;
+    while (keep < until && (unsigned char)f->raw.p[keep - f->base - 1] > ' ')
+        keep++;
+    *ret_keep_from = keep;
+    return until;
+}
+
+/* Tells what stands in the text before *keep_from; one that goes on behind that belongs to the
+ * rest. Returns the end of the last. */
+static size_t tell_hits(struct safety_flow *f, struct str text, size_t from, size_t *keep_from,
+                        struct safety_verdict *v) {
+    struct pii_hit *hits = f->b->hits;
+    size_t done = 0;
+    for (size_t at = 0, n; at < text.n; at = pii_next(text, hits, n, PII_HITS_MAX)) {
+        n = pii_scan_from(text, at, hits, PII_HITS_MAX);
+        for (size_t i = 0; i < n; i++) {
+            if (hits[i].to + from <= f->pii_now.from || hits[i].from + from >= *keep_from)
+                continue;
+            if (hits[i].to + from > *keep_from && hits[i].from + from > f->pii_now.from) {
+                *keep_from = hits[i].from + from;
+                continue;
+            }
+            tell_hit(f, &hits[i], from, v);
+            done = hits[i].to + from;
+        }
+    }
+    return done;
+}
+
+static void scan_data(struct safety_flow *f, bool is_long, struct safety_verdict *v) {
     struct candidate *p = &f->pii_now;
     size_t end = safety_flow_end(f), from = p->from > AROUND ? p->from - AROUND : 0;
+    size_t until = end, keep = end;
+    if (is_long)
+        until = end_of_part(f, &keep);
     if (from <= f->base)
         from = f->base;
     else /* where a word begins */
         while (from < p->from && (unsigned char)f->raw.p[from - f->base - 1] > ' ')
             from++;
-    struct str text = str_sub(buf_str(&f->raw), from - f->base, end - from);
-    size_t n = pii_scan(text, f->b->hits, PII_HITS_MAX), done = p->end;
-    for (size_t i = 0; i < n; i++) {
-        if (f->b->hits[i].to + from <= p->from)
-            continue;
-        tell_hit(f, &f->b->hits[i], from, v);
-        done = f->b->hits[i].to + from > done ? f->b->hits[i].to + from : done;
-    }
+    struct str text = str_sub(buf_str(&f->raw), from - f->base, until - from);
+    size_t told = tell_hits(f, text, from, &keep, v);
+    size_t done = keep < end ? keep : p->end;
+    done = told > done ? told : done;
     f->pii_done = done > f->pii_done ? done : f->pii_done;
+    if (keep < end) {
+        p->from = done;
+        p->key = p->key_ending = false;
+        return;
+    }
     bool goes_on = p->word_n && !p->in_word;
     *p = (struct candidate){.from = NOWHERE,
                             .end = p->end,
@@ -422,7 +477,7 @@ static void lower_to(size_t *safe, bool when, size_t to) {
 
 static void find_safe(struct safety_flow *f, bool last) {
     const struct candidate *p = &f->pii_now;
-    const struct span *cuts = (const struct span *)f->cuts.p;
+    const struct safety_span *cuts = (const struct safety_span *)f->cuts.p;
     size_t end = safety_flow_end(f), safe = end;
     if (!last) {
         lower_to(&safe, f->hold_word, f->hold_from);
@@ -466,8 +521,9 @@ static enum err judge(struct safety_flow *f, struct str text, bool last, struct 
     if (e)
         return e;
     tell_rules(f, v);
-    if (flow_candidate_is_over(f, last))
-        scan_data(f, v);
+    enum candidate_state data = flow_candidate_state(f, last);
+    if (data != CANDIDATE_OPEN)
+        scan_data(f, data == CANDIDATE_LONG, v);
     if (f->canary[0])
         find_canary(f, text.n, v);
     read_sums(f, text);
@@ -525,23 +581,13 @@ struct str safety_flow_tail(const struct safety_flow *f, size_t from) {
     return s;
 }
 
-/* Of the cuts the first that ends behind `at`. They do not overlap. */
-static const struct span *next_cut(const struct safety_flow *f, size_t at) {
-    const struct span *cuts = (const struct span *)f->cuts.p, *best = NULL;
-    for (size_t i = 0; i < f->cuts.n / sizeof *cuts; i++)
-        if (cuts[i].to > at && (!best || cuts[i].from < best->from))
-            best = &cuts[i];
-    return best;
-}
-
 static void forget(struct safety_flow *f, size_t up_to) {
     size_t keep = FLOW_WINDOW + AROUND;
-    while (f->cuts.n) {
-        const struct span *first = (const struct span *)f->cuts.p;
-        if (first->to > up_to)
-            break;
-        buf_drop(&f->cuts, sizeof *first);
-    }
+    const struct safety_span *cuts = (const struct safety_span *)f->cuts.p;
+    size_t over = 0;
+    while (over < f->cuts.n / sizeof *cuts && cuts[over].to <= up_to)
+        over++;
+    buf_drop(&f->cuts, over * sizeof *cuts);
     if (up_to < f->base + 2 * keep) /* not each time */
         return;
     size_t drop = up_to - keep - f->base;
@@ -552,12 +598,15 @@ static void forget(struct safety_flow *f, size_t up_to) {
 }
 
 enum err safety_flow_take(struct safety_flow *f, size_t from, size_t to, struct buf *out) {
-    size_t at = from > f->base ? from : f->base;
-    for (const struct span *c; (c = next_cut(f, at)) && c->from < to;) {
-        if (c->from > at)
-            buf_add(out, f->raw.p + (at - f->base), c->from - at);
+    const struct safety_span *cuts = (const struct safety_span *)f->cuts.p;
+    size_t at = from > f->base ? from : f->base, n = f->cuts.n / sizeof *cuts;
+    for (size_t i = 0; i < n && cuts[i].from < to; i++) {
+        if (cuts[i].to <= at)
+            continue;
+        if (cuts[i].from > at)
+            buf_add(out, f->raw.p + (at - f->base), cuts[i].from - at);
         buf_addz(out, "[removed]");
-        at = c->to < to ? c->to : to;
+        at = cuts[i].to < to ? cuts[i].to : to;
     }
     if (to > at)
         buf_add(out, f->raw.p + (at - f->base), to - at);

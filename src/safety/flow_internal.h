@@ -62,7 +62,7 @@ struct safety_flow {
 
     struct candidate pii_now;
     size_t pii_done; /* up to where hits were told */
-    struct buf cuts; /* struct span; what is redacted and was not taken yet */
+    struct buf cuts; /* struct safety_span, in order: what is redacted and was not taken yet */
 
     /* rules */
     struct words_live live;
@@ -88,8 +88,9 @@ void flow_read(struct safety_flow *f, struct str text); /* it stands at the end 
 void flow_read_end(struct safety_flow *f, bool last);   /* the open word, tried or ended */
 /* Something that normalising may undo, no further back than `from`. */
 void flow_set_dirty(struct safety_flow *f, size_t from);
-/* The candidate has ended, or is as long as it may get. */
-bool flow_candidate_is_over(const struct safety_flow *f, bool last);
+/* The candidate has ended, or goes on and is as long as may be held. */
+enum candidate_state { CANDIDATE_OPEN, CANDIDATE_OVER, CANDIDATE_LONG };
+enum candidate_state flow_candidate_state(const struct safety_flow *f, bool last);
 
 /* ---- flow.c ---- */
 void flow_hit(void *ctx, uint32_t id, size_t from, size_t to);       /* of a whole word */

@@ -221,19 +221,18 @@ static void watch_data(struct safety_flow *f, char c, size_t at) {
     p->end = at + 1;
 }
 
-bool flow_candidate_is_over(const struct safety_flow *f, bool last) {
+enum candidate_state flow_candidate_state(const struct safety_flow *f, bool last) {
     const struct candidate *p = &f->pii_now;
     size_t end = f->base + f->raw.n;
+    bool is_long = p->from != NOWHERE && end - p->from > (p->key ? FLOW_KEY_MAX : FLOW_HELD_MAX);
     if (p->from == NOWHERE)
-        return false;
-    if (last || end - p->from > (p->key ? FLOW_KEY_MAX : FLOW_HELD_MAX))
-        return true;
-    if (p->key)
-        return false;
-    if (p->word_n && p->in_word)
-        return false;
+        return CANDIDATE_OPEN;
+    if (last)
+        return CANDIDATE_OVER;
+    if (p->key || (p->word_n && p->in_word))
+        return is_long ? CANDIDATE_LONG : CANDIDATE_OPEN;
     size_t behind = !f->numbers_held ? 1 : p->digits >= NUMBER_MIN ? BEHIND : 2;
-    return end - p->end >= behind;
+    return end - p->end >= behind ? CANDIDATE_OVER : is_long ? CANDIDATE_LONG : CANDIDATE_OPEN;
 }
 
 /* ---- words for the rules ---- */

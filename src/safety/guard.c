@@ -362,45 +362,38 @@ size_t safety_find_pii(struct safety *g, struct str text, struct pii_hit *ret, s
 
 enum err safety_redact(struct safety *g, const struct policy_role *role, enum safety_direction d,
                        struct str text, struct pii_vault **vault, struct buf *out) {
-    struct pii_hit hits[PII_HITS_MAX];
-    size_t n = safety_find_pii(g, text, hits, PII_HITS_MAX), replaced = 0;
-    enum err e = ERR_OK;
-    while (n > 0 && !e) {
-        size_t end = n < PII_HITS_MAX ? text.n : hits[n - 1].to, m = 0;
-        for (size_t i = 0; i < n; i++)
-            if (role->pii[hits[i].kind][d] == SAFETY_REDACT)
-                hits[m++] = hits[i];
-        if (m > 0 && !*vault && !(*vault = pii_vault_new()))
-            return ERR_NOMEM;
-        if (m > 0)
-            e = pii_redact(*vault, str_sub(text, 0, end), hits, m, out);
-        else
-            buf_adds(out, str_sub(text, 0, end));
-        replaced += m;
-        text = str_sub(text, end, text.n);
-        n = pii_scan(text, hits, PII_HITS_MAX);
-    }
-    buf_adds(out, text);
-    if (replaced == 0)
+    struct pii_hit first;
+    struct pii_vault *v = *vault;
+    bool kinds[PII_KINDS];
+    size_t n = 0;
+    if (safety_find_pii(g, text, &first, 1) == 0)
+        return ERR_OK;
+    if (!v && !(v = pii_vault_new()))
+        return ERR_NOMEM;
+    for (int k = 0; k < PII_KINDS; k++)
+        kinds[k] = role->pii[k][d] == SAFETY_REDACT;
+    enum err e = pii_redact_all(v, text, kinds, out, &n);
+    if (n == 0) /* the text as it is */
         buf_clear(out);
-    return e ? e : buf_err(out);
+    if (n == 0 && !*vault)
+        pii_vault_free(v);
+    else
+        *vault = v;
+    return e;
 }
 
-static enum err take_pii(struct safety *g, struct judging *j) {
+static void take_pii(struct safety *g, struct judging *j) {
     const struct safety_request *r = j->r;
     struct pii_hit *hits = j->b->hits;
-    size_t n = safety_find_pii(g, r->text, hits, PII_HITS_MAX), redact = 0;
-    for (size_t i = 0; i < n; i++) {
-        enum safety_action a = j->role->pii[hits[i].kind][r->direction];
-        if (hits[i].to <= r->fresh_from)
-            continue;
-        verdict_add_pii(j->v, &hits[i], j->role, r->direction, hits[i].from, hits[i].to);
-        if (a == SAFETY_REDACT)
-            hits[redact++] = hits[i];
+    size_t n = safety_find_pii(g, r->text, hits, PII_HITS_MAX);
+    for (size_t at;; n = pii_scan_from(r->text, at, hits, PII_HITS_MAX)) {
+        for (size_t i = 0; i < n; i++)
+            if (hits[i].to > r->fresh_from)
+                verdict_add_pii(j->v, &hits[i], j->role, r->direction, hits[i].from, hits[i].to);
+        at = pii_next(r->text, hits, n, PII_HITS_MAX);
+        if (at == r->text.n)
+            break;
     }
-    if (redact == 0 || !r->vault || !r->redacted)
-        return ERR_OK;
-    return pii_redact(r->vault, r->text, hits, redact, r->redacted);
 }
 
 /* ---- the classifier ---- */
@@ -527,10 +520,9 @@ static enum err judge(struct safety *g, struct judging *j) {
     scan_rules(j, &j->b->normal, 0);
     e = scan_joined(j);
     take_rules(j);
-    if (!e)
-        e = take_pii(g, j);
     if (e)
         return e;
+    take_pii(g, j);
     take_canary(j);
     e = take_scores(g, j);
     verdict_find_band(j->v, j->p, j->role, j->r->direction);
@@ -594,23 +586,51 @@ void safety_block_undecided(const char *model, enum safety_category c, struct sa
     v->uncertain = false;
 }
 
-enum err safety_cut_findings(const struct safety_verdict *v, struct str text, size_t from,
-                             size_t to, struct buf *out) {
-    size_t at = from;
-    for (;;) { /* findings are in order of strength: look for the next by place */
-        const struct safety_finding *next = NULL;
-        for (size_t i = 0; i < v->n; i++) {
-            const struct safety_finding *f = &v->findings[i];
-            if (f->action == SAFETY_REDACT && f->to > at && f->from < to &&
-                (!next || f->from < next->from))
-                next = f;
+static bool speaks_of_cuts(const struct safety_verdict *v) {
+    for (size_t i = 0; i < v->n; i++)
+        if (v->findings[i].action == SAFETY_REDACT)
+            return true;
+    return v->n == SAFETY_FINDINGS_MAX; /* stronger ones may have taken their places */
+}
+
+enum err safety_find_cuts(const struct safety_verdict *v, const struct policy_role *role,
+                          enum safety_direction d, struct str text, struct buf *ret) {
+    struct pii_hit hits[PII_HITS_MAX];
+    if (!speaks_of_cuts(v))
+        return ERR_OK;
+    for (size_t at = 0, n; at < text.n; at = pii_next(text, hits, n, PII_HITS_MAX)) {
+        n = pii_scan_from(text, at, hits, PII_HITS_MAX);
+        for (size_t i = 0; i < n; i++) {
+            struct safety_span s = {hits[i].from, hits[i].to};
+            if (role->pii[hits[i].kind][d] == SAFETY_REDACT)
+                buf_add(ret, &s, sizeof s);
         }
-        if (!next)
-            break;
-        if (next->from > at)
-            buf_add(out, text.p + at, next->from - at);
+    }
+    return buf_err(ret);
+}
+
+/* The first that ends behind `at`. */
+static size_t first_cut(const struct safety_span *cuts, size_t n, size_t at) {
+    size_t low = 0, high = n;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (cuts[middle].to > at)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+enum err safety_cut(const struct buf *cuts, struct str text, size_t from, size_t to,
+                    struct buf *out) {
+    const struct safety_span *list = (const struct safety_span *)cuts->p;
+    size_t at = from, n = cuts->n / sizeof *list;
+    for (size_t i = first_cut(list, n, from); i < n && list[i].from < to; i++) {
+        if (list[i].from > at)
+            buf_add(out, text.p + at, list[i].from - at);
         buf_addz(out, "[removed]");
-        at = next->to < to ? next->to : to;
+        at = list[i].to < to ? list[i].to : to;
     }
     if (to > at)
         buf_add(out, text.p + at, to - at);

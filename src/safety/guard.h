@@ -58,10 +58,6 @@ struct safety_request {
     size_t
         fresh_from; /* what ends at or before this byte was judged already and is not found again */
     struct str canary; /* SAFETY_OUTPUT: what only the system prompt holds; "" = nothing */
-    /* Where a finding says redact and both are given, the text with the spans replaced is appended
-     * to *redacted (and only then). */
-    struct pii_vault *vault;
-    struct buf *redacted;
 };
 
 /* Fills *ret. An error (ERR_NOMEM, ERR_TOO_LARGE) is no verdict: whoever asked must not let the
@@ -99,9 +95,17 @@ size_t safety_find_pii(struct safety *g, struct str text, struct pii_hit *ret, s
 enum err safety_redact(struct safety *g, const struct policy_role *role, enum safety_direction d,
                        struct str text, struct pii_vault **vault, struct buf *out) ERR_CHECK;
 
-/* Appends text[from, to) with the spans of findings that say redact replaced. */
-enum err safety_cut_findings(const struct safety_verdict *v, struct str text, size_t from,
-                             size_t to, struct buf *out) ERR_CHECK;
+/* What the role redacts in that direction, in order, however much it is: a verdict keeps the
+ * strongest findings only. v: of this text; where it speaks of none, it is not looked for. Appends
+ * to *ret, a list of struct safety_span. */
+struct safety_span {
+    size_t from, to; /* bytes */
+};
+enum err safety_find_cuts(const struct safety_verdict *v, const struct policy_role *role,
+                          enum safety_direction d, struct str text, struct buf *ret) ERR_CHECK;
+/* Appends text[from, to) with these replaced, also where only a part of one is in it. */
+enum err safety_cut(const struct buf *cuts, struct str text, size_t from, size_t to,
+                    struct buf *out) ERR_CHECK;
 
 /* Appends the verdict as the JSON that is stored with a message, sent in events and shown by the
  * API: {"action","category","scores":{…},"findings":[{"category","action","score","source","from",

@@ -289,36 +289,43 @@ static size_t next_cut(struct str text, const struct safety_verdict *v, size_t a
     return best;
 }
 
+/* The passage without its orders and with what is to be replaced. */
+static enum err cut_passage(struct str text, const struct buf *cuts, struct safety_passage *p) {
+    enum err e = ERR_OK;
+    size_t at = 0, to = 0;
+    for (size_t cut; !e && (cut = next_cut(text, &p->verdict, at, &to)) != SIZE_MAX; at = to) {
+        e = safety_cut(cuts, text, at, cut, &p->kept);
+        p->removed++;
+    }
+    p->replaced = cuts->n / sizeof(struct safety_span);
+    return e ? e : safety_cut(cuts, text, at, text.n, &p->kept);
+}
+
 enum err safety_scan_passage(struct safety *g, struct str text, struct str role,
                              struct safety_passage *ret) {
     struct safety_passage p = {.removed = 0};
+    struct buf cuts;
     struct policy *policy = safety_get_policy(g);
     struct safety_request r = {
         .text = text, .direction = SAFETY_PASSAGE, .role = role, .policy = policy};
+    buf_init(&cuts, text.n * sizeof(struct safety_span) + 1);
     enum err e = safety_judge(g, &r, &p.verdict);
+    if (!e)
+        e = safety_find_cuts(&p.verdict, policy_for(policy, role), SAFETY_PASSAGE, text, &cuts);
     if (!e)
         e = find_orders(g, &r, &p.verdict);
     policy_unref(policy);
-    if (e)
-        return e;
-    buf_init(&p.kept, text.n + SAFETY_FINDINGS_MAX * MARK_MAX);
+    buf_init(&p.kept, text.n * 2 + MARK_MAX);
     bool whole = false; /* the model's score says no place */
     for (size_t i = 0; i < p.verdict.n; i++)
         whole = whole || (p.verdict.findings[i].action == SAFETY_BLOCK &&
                           (!gives_orders(&p.verdict.findings[i]) || p.verdict.findings[i].to == 0));
-    size_t at = 0, to = 0;
-    for (size_t cut; !e && !whole && (cut = next_cut(text, &p.verdict, at, &to)) != SIZE_MAX;
-         at = to) {
-        e = safety_cut_findings(&p.verdict, text, at, cut, &p.kept);
-        p.removed++;
-    }
-    if (whole)
+    if (!e && whole)
         p.removed++;
     else if (!e)
-        e = safety_cut_findings(&p.verdict, text, at, text.n, &p.kept);
-    for (size_t i = 0; !whole && i < p.verdict.n; i++)
-        p.replaced += p.verdict.findings[i].action == SAFETY_REDACT;
-    if (e || (e = buf_err(&p.kept)))
+        e = cut_passage(text, &cuts, &p);
+    buf_deinit(&cuts);
+    if (e)
         buf_deinit(&p.kept);
     else
         *ret = p;

@@ -457,8 +457,12 @@ static bool find_token(struct str text, size_t at, struct pii_hit *h) {
 }
 
 size_t pii_scan(struct str text, struct pii_hit *ret, size_t max) {
-    size_t n = 0, last = 0; /* last: where the hit before ended */
-    for (size_t i = 0; i < text.n && n < max;) {
+    return pii_scan_from(text, 0, ret, max);
+}
+
+size_t pii_scan_from(struct str text, size_t from, struct pii_hit *ret, size_t max) {
+    size_t n = 0, last = from; /* last: where the hit before ended */
+    for (size_t i = from; i < text.n && n < max;) {
         char c = text.p[i];
         bool starts = i == 0 || !(is_alnum(text.p[i - 1]) || text.p[i - 1] == '_');
         struct pii_hit h;

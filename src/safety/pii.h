@@ -40,6 +40,13 @@ struct pii_hit {
 
 /* Writes up to max hits, in order, none overlapping, and returns how many there are. */
 size_t pii_scan(struct str text, struct pii_hit *ret, size_t max);
+/* The hits behind one that ends at `from`: a text that holds more than fit is looked through in
+ * parts, each with all that stands before it in sight. pii_next() is where the next part begins;
+ * text.n: there is none. */
+size_t pii_scan_from(struct str text, size_t from, struct pii_hit *ret, size_t max);
+static inline size_t pii_next(struct str text, const struct pii_hit *hits, size_t n, size_t max) {
+    return n < max ? text.n : hits[n - 1].to;
+}
 
 /* ---- redaction ----
  * A vault numbers what it replaces, so that the same value has the same placeholder in all the
@@ -53,6 +60,10 @@ void pii_vault_free(struct pii_vault *v);             /* the last one wipes the 
 /* Appends text with the hits' spans replaced. hits are in order. */
 enum err pii_redact(struct pii_vault *v, struct str text, const struct pii_hit *hits, size_t n,
                     struct buf *out) ERR_CHECK;
+/* The same with all that is found of the kinds that are true, however much it is. *ret_n: how many.
+ */
+enum err pii_redact_all(struct pii_vault *v, struct str text, const bool kinds[PII_KINDS],
+                        struct buf *out, size_t *ret_n) ERR_CHECK;
 /* Appends text with placeholders of the vault replaced by their values. */
 enum err pii_restore(const struct pii_vault *v, struct str text, struct buf *out) ERR_CHECK;
 size_t pii_vault_count(const struct pii_vault *v);

@@ -5,6 +5,8 @@
 
 #include "safety/pii.h"
 
+#define HITS 256 /* that are looked for at once */
+
 struct kept {
     enum pii_kind kind;
     int number; /* within its kind, from 1 */
@@ -87,17 +89,47 @@ enum err pii_redact(struct pii_vault *v, struct str text, const struct pii_hit *
     return buf_err(out);
 }
 
-/* The value whose placeholder stands at the start of s, and the placeholder's length. */
-static const struct kept *placeholder(const struct pii_vault *v, struct str s, size_t *ret_n) {
-    for (size_t i = 0; i < v->n; i++) {
-        char mark[PII_PLACEHOLDER_MAX];
-        int n =
-            snprintf(mark, sizeof mark, "[%s_%d]", pii_label(v->list[i].kind), v->list[i].number);
-        if (str_starts(s, (struct str){mark, (size_t)n})) {
-            *ret_n = (size_t)n;
-            return &v->list[i];
-        }
+enum err pii_redact_all(struct pii_vault *v, struct str text, const bool kinds[PII_KINDS],
+                        struct buf *out, size_t *ret_n) {
+    struct pii_hit hits[HITS];
+    size_t total = 0;
+    for (size_t at = 0, end; at < text.n; at = end) {
+        size_t n = pii_scan_from(text, at, hits, HITS), m = 0;
+        end = pii_next(text, hits, n, HITS);
+        for (size_t i = 0; i < n; i++)
+            if (kinds[hits[i].kind])
+                hits[m++] = (struct pii_hit){hits[i].kind, hits[i].detail, hits[i].from - at,
+                                             hits[i].to - at};
+        enum err e = pii_redact(v, str_sub(text, at, end - at), hits, m, out);
+        if (e)
+            return e;
+        total += m;
     }
+    *ret_n = total;
+    return buf_err(out);
+}
+
+/* The value whose placeholder, "[LABEL_N]", stands at the start of s, and the placeholder's length.
+ */
+static const struct kept *placeholder(const struct pii_vault *v, struct str s, size_t *ret_n) {
+    size_t i = 1, label = 0;
+    int number = 0;
+    while (i < s.n && i < PII_PLACEHOLDER_MAX && s.p[i] >= 'A' && s.p[i] <= 'Z')
+        i++;
+    label = i - 1;
+    if (i == s.n || s.p[i++] != '_')
+        return NULL;
+    size_t digits = i;
+    for (; i < s.n && i < digits + 6 && s.p[i] >= '0' && s.p[i] <= '9'; i++)
+        number = number * 10 + s.p[i] - '0';
+    if (i == digits || i == s.n || s.p[i] != ']' || s.p[digits] == '0')
+        return NULL;
+    *ret_n = i + 1;
+    for (size_t k = 0; k < v->n; k++)
+        if (v->list[k].number == number &&
+            str_eq(str_from(pii_label(v->list[k].kind)), str_sub(s, 1, label)))
+            return &v->list[k];
+    *ret_n = 1;
     return NULL;
 }
 

@@ -256,6 +256,18 @@ static bool some_window_has(struct safety *g, struct str text, const char *sourc
     return false;
 }
 
+static void cut(struct safety *g, const struct safety_verdict *v, struct str text,
+                struct buf *out) {
+    struct policy *p = safety_get_policy(g);
+    struct buf cuts;
+    buf_init(&cuts, 1 << 20);
+    assert_int_equal(safety_find_cuts(v, policy_for(p, STR("")), SAFETY_OUTPUT, text, &cuts),
+                     ERR_OK);
+    assert_int_equal(safety_cut(&cuts, text, 0, text.n, out), ERR_OK);
+    buf_deinit(&cuts);
+    policy_unref(p);
+}
+
 static void compare(const char *policy) {
     struct safety *g = guard_new(policy, NULL);
     for (int round = 0; round < ROUNDS; round++) {
@@ -282,7 +294,7 @@ static void compare(const char *policy) {
         for (size_t i = 0; i < got.n; i++)
             if (!has(&some, got.source[i]) && !some_window_has(g, text, got.source[i]))
                 show("made up", got.source[i], text);
-        assert_int_equal(safety_cut_findings(&v, text, 0, text.n, &expected), ERR_OK);
+        cut(g, &v, text, &expected);
         if (out.n != expected.n || memcmp(out.p ? out.p : "", expected.p ? expected.p : "", out.n))
             fail_msg("went out: |%.*s|\nof: |%.*s|", (int)out.n, out.p, STR_ARG(text));
         safety_flow_free(f);
@@ -300,6 +312,66 @@ static void flow_finds_what_the_whole_has(void **state) {
 static void flow_finds_secrets_where_nothing_else_is_held(void **state) {
     (void)state;
     compare(secrets_text);
+}
+
+/* However many there are, in one piece or token by token, and in what looks like a private key:
+ * that is held as a whole. */
+static void flow_redacts_all_there_is(void **state) {
+    (void)state;
+    struct safety *g = guard_new(policy_text, NULL);
+    for (int round = 0; round < 4; round++) {
+        struct safety_flow *f = flow_new(g);
+        struct found got;
+        struct buf text, out;
+        int n = round < 2 ? 10000 : 3000;
+        size_t marks = 0;
+        got.n = 0;
+        buf_init(&text, 1 << 20);
+        buf_init(&out, 1 << 20);
+        buf_addz(&text, round < 2 ? "" : "-----BEGIN RSA PRIVATE KEY-----\n");
+        for (int i = 0; i < n; i++)
+            buf_addf(&text, "a%d@b.org ", i);
+        stream(f, buf_str(&text), round % 2 ? text.n : 60, &got, &out);
+        for (const char *at = out.p; (at = strstr(at, "[removed]")); at++)
+            marks++;
+        assert_null(strchr(out.p, '@'));
+        if (round < 2)
+            assert_int_equal(marks, n);
+        safety_flow_free(f);
+        buf_deinit(&text);
+        buf_deinit(&out);
+    }
+    safety_free(g);
+}
+
+/* Numbers of several words, wherever the part that is held ends. */
+static void flow_redacts_long_lists_of_numbers(void **state) {
+    (void)state;
+    struct safety *g = guard_new(policy_text, NULL);
+    for (int round = 0; round < 40; round++) {
+        struct safety_flow *f = flow_new(g);
+        struct found got;
+        struct buf text, out, expected;
+        got.n = 0;
+        seed = (unsigned)round;
+        buf_init(&text, 1 << 20);
+        buf_init(&out, 1 << 20);
+        buf_init(&expected, 1 << 20);
+        for (int i = 0; i < 200; i++)
+            buf_addz(&text, i % 3 == 0   ? "4111 1111 1111 1111, "
+                            : i % 3 == 1 ? "DE89 3704 0044 0532 0130 00; "
+                                         : "ada@lovelace.org ");
+        stream(f, buf_str(&text), round % 2 ? 4 : 30, &got, &out);
+        struct safety_verdict v = whole(g, buf_str(&text));
+        cut(g, &v, buf_str(&text), &expected);
+        assert_null(strstr(expected.p, "1111"));
+        assert_string_equal(out.p, expected.p);
+        safety_flow_free(f);
+        buf_deinit(&text);
+        buf_deinit(&out);
+        buf_deinit(&expected);
+    }
+    safety_free(g);
 }
 
 /* The higher of the scores of a text as it is written and as it is folded, each by itself. */
@@ -455,6 +527,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flow_finds_what_the_whole_has),
         cmocka_unit_test(flow_finds_secrets_where_nothing_else_is_held),
+        cmocka_unit_test(flow_redacts_all_there_is),
+        cmocka_unit_test(flow_redacts_long_lists_of_numbers),
         cmocka_unit_test(flow_scores_as_the_whole),
         cmocka_unit_test(an_unfinished_word_is_held_not_blocked),
         cmocka_unit_test(flow_goes_on_behind_what_was_said),

@@ -167,19 +167,115 @@ static void scores_are_judged_by_the_role(void **state) {
     safety_free(g);
 }
 
+static const struct policy_role *role_of(struct safety *g, struct policy **ret) {
+    *ret = safety_get_policy(g);
+    return policy_for(*ret, STR(""));
+}
+
 static void personal_data_is_redacted(void **state) {
     (void)state;
     struct safety *g = guard_of(NULL);
-    struct safety_verdict v;
+    struct policy *p;
+    const struct policy_role *role = role_of(g, &p);
+    struct pii_vault *vault = NULL;
+    struct str text = STR("My card is 4111 1111 1111 1111.");
     struct buf out;
     buf_init(&out, 1000);
-    struct safety_request r = {
-        .text = STR("My card is 4111 1111 1111 1111."), .vault = pii_vault_new(), .redacted = &out};
-    assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
-    assert_int_equal(v.action, SAFETY_REDACT);
+    assert_int_equal(judge(g, SAFETY_INPUT, text.p).action, SAFETY_REDACT);
+    assert_int_equal(safety_redact(g, role, SAFETY_INPUT, text, &vault, &out), ERR_OK);
     assert_string_equal(out.p, "My card is [CARD_1].");
     buf_deinit(&out);
-    pii_vault_free(r.vault);
+    pii_vault_free(vault);
+    policy_unref(p);
+    safety_free(g);
+}
+
+static size_t count_of(const struct buf *b, const char *what) {
+    size_t n = 0;
+    for (const char *at = b->n ? b->p : ""; (at = strstr(at, what)); at++)
+        n++;
+    return n;
+}
+
+/* Many findings of one kind, and a secret behind them all, whose kind is blocked. */
+static void make_cards(struct buf *b, int n) {
+    buf_init(b, 4 << 20);
+    for (int i = 0; i < n; i++)
+        buf_addf(b, "No. %d is 4111 1111 1111 1111.\n", i);
+}
+
+/* However many there are: in a message, an answer, a document. */
+static void personal_data_is_redacted_all_of_it(void **state) {
+    static const int numbers[] = {1, 25, 100, 10000};
+    (void)state;
+    struct safety *g =
+        guard_of("{\"categories\":{},\"refusals\":{\"default\":\"No.\"},\"pii\":{"
+                 "\"credit_card\":\"redact\",\"secret\":\"block\",\"domain\":\"allow\"}}");
+    struct policy *p;
+    const struct policy_role *role = role_of(g, &p);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct buf text, out, cuts;
+        struct pii_vault *vault = NULL;
+        struct safety_passage passage;
+        struct safety_verdict v;
+        size_t n = (size_t)numbers[i];
+        make_cards(&text, numbers[i]);
+        buf_init(&out, 4 << 20);
+        buf_init(&cuts, 4 << 20);
+        assert_int_equal(safety_redact(g, role, SAFETY_INPUT, buf_str(&text), &vault, &out), 0);
+        assert_int_equal(count_of(&out, "[CARD_1]"), n);
+        assert_int_equal(count_of(&out, "1111 1111"), 0);
+        struct safety_request r = {.text = buf_str(&text), .direction = SAFETY_OUTPUT};
+        assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+        assert_int_equal(v.action, SAFETY_REDACT);
+        buf_clear(&out);
+        assert_int_equal(safety_find_cuts(&v, role, SAFETY_OUTPUT, r.text, &cuts), ERR_OK);
+        assert_int_equal(safety_cut(&cuts, r.text, 0, text.n, &out), ERR_OK);
+        assert_int_equal(count_of(&out, "[removed]"), n);
+        assert_int_equal(count_of(&out, "1111 1111"), 0);
+        assert_int_equal(safety_scan_passage(g, buf_str(&text), STR(""), &passage), ERR_OK);
+        assert_int_equal(passage.replaced, n);
+        assert_int_equal(count_of(&passage.kept, "[removed]"), n);
+        assert_int_equal(count_of(&passage.kept, "1111 1111"), 0);
+        buf_addz(&text, "password: hunter2-and-more-99\n"); /* what is stronger is found behind */
+        r.text = buf_str(&text);
+        assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+        assert_int_equal(v.action, SAFETY_BLOCK);
+        buf_deinit(&passage.kept);
+        buf_deinit(&text);
+        buf_deinit(&out);
+        buf_deinit(&cuts);
+        pii_vault_free(vault);
+    }
+    policy_unref(p);
+    safety_free(g);
+}
+
+/* A cut that stands in both parts leaves its mark in both, and nothing of itself. */
+static void cuts_may_be_taken_in_parts(void **state) {
+    (void)state;
+    struct safety *g = guard_of("{\"categories\":{},\"refusals\":{\"default\":\"No.\"},"
+                                "\"pii\":{\"credit_card\":\"redact\"}}");
+    struct policy *p;
+    const struct policy_role *role = role_of(g, &p);
+    struct str text = STR("Is 4111 1111 1111 1111 or 4111 1111 1111 1111 right?");
+    struct safety_request r = {.text = text, .direction = SAFETY_OUTPUT};
+    struct safety_verdict v;
+    struct buf cuts;
+    buf_init(&cuts, 4096);
+    assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+    assert_int_equal(safety_find_cuts(&v, role, SAFETY_OUTPUT, text, &cuts), ERR_OK);
+    for (size_t at = 0; at <= text.n; at++) {
+        struct buf out;
+        buf_init(&out, 4096);
+        assert_int_equal(safety_cut(&cuts, text, 0, at, &out), ERR_OK);
+        assert_int_equal(safety_cut(&cuts, text, at, text.n, &out), ERR_OK);
+        assert_null(strpbrk(out.p, "14"));
+        assert_non_null(strstr(out.p, "right?"));
+        buf_deinit(&out);
+    }
+    buf_deinit(&cuts);
+    policy_unref(p);
     safety_free(g);
 }
 
@@ -437,6 +533,8 @@ int main(void) {
         cmocka_unit_test(request_in_a_frame_is_scored_by_itself),
         cmocka_unit_test(scores_are_judged_by_the_role),
         cmocka_unit_test(personal_data_is_redacted),
+        cmocka_unit_test(personal_data_is_redacted_all_of_it),
+        cmocka_unit_test(cuts_may_be_taken_in_parts),
         cmocka_unit_test(what_was_judged_is_not_found_again),
         cmocka_unit_test(canary_is_found_in_answers_only),
         cmocka_unit_test(passages_lose_sentences_that_give_orders),

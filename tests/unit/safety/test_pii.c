@@ -127,6 +127,10 @@ static void redaction_goes_there_and_back(void **state) {
     buf_clear(&back);
     assert_int_equal(pii_restore(v, STR("[EMAIL_3] [EMAIL_"), &back), ERR_OK);
     assert_string_equal(back.p, "[EMAIL_3] [EMAIL_");
+    buf_clear(&back);
+    assert_int_equal(
+        pii_restore(v, STR("[[EMAIL_2]] [EMAIL_02] [EMAIL] [PHONE_1] [EMAIL_1"), &back), ERR_OK);
+    assert_string_equal(back.p, "[b@x.org] [EMAIL_02] [EMAIL] [PHONE_1] [EMAIL_1");
     buf_deinit(&out);
     buf_deinit(&back);
     pii_vault_free(v);
@@ -142,11 +146,24 @@ static void any_bytes_are_taken(void **state) {
             x = x * 1664525 + 1013904223;
             text[i] = (x >> 24) % 3 ? "0123456789-. @+(A:x="[(x >> 16) % 20] : (char)(x >> 20);
         }
-        size_t n = pii_scan((struct str){text, sizeof text}, h, 64);
+        struct str s = {text, sizeof text};
+        size_t n = pii_scan(s, h, 64);
         for (size_t i = 0; i < n; i++) {
             assert_true(h[i].from < h[i].to && h[i].to <= sizeof text);
             assert_true(i == 0 || h[i].from >= h[i - 1].to);
         }
+        struct pii_hit part[3];
+        size_t seen = 0;
+        for (size_t at = 0, m; at < sizeof text; at = pii_next(s, part, m, 3)) {
+            m = pii_scan_from(s, at, part, 3);
+            for (size_t i = 0; i < m; i++, seen++) {
+                assert_true(seen < n);
+                assert_int_equal(part[i].from, h[seen].from);
+                assert_int_equal(part[i].to, h[seen].to);
+                assert_int_equal(part[i].kind, h[seen].kind);
+            }
+        }
+        assert_int_equal(seen, n);
     }
 }
 
