@@ -1,5 +1,5 @@
-/* See stream.h. While a judgement runs on the pool, the job owns s->flow, s->text, s->piece and
- * what it found, and nothing else; the loop keeps its hands off them. */
+/* See stream.h. While a judgement runs on the pool, the job owns s->flow, s->json, s->text,
+ * s->piece and what it found, and nothing else; the loop keeps its hands off them. */
 #include "safety/stream.h"
 
 #include <stdlib.h>
@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "safety/flow.h"
+#include "safety/json_text.h"
 
 #define RETRY_MS 5 /* the job pool was full */
 
@@ -24,6 +25,8 @@ struct safety_stream {
     struct safety_verdict worst;
 
     struct buf text, piece; /* what is judged; what of it may go on */
+    struct json_text json;  /* with o.json */
+    struct buf strings;     /* the text of what came as JSON */
     bool last;
     struct safety_verdict verdict;
     size_t to, keep; /* handed on up to here; of a block: what of it all stays */
@@ -39,22 +42,30 @@ static void destroy(struct safety_stream *s) {
     buf_deinit(&s->waiting);
     buf_deinit(&s->text);
     buf_deinit(&s->piece);
+    buf_deinit(&s->strings);
+    json_text_deinit(&s->json);
     free(s);
 }
 
 /* ---- judging: on the loop when it is little, else in the job ---- */
 
-static enum err make_piece(struct safety_stream *s, size_t to) {
+static enum err take(void *ctx, size_t from, size_t to, struct buf *out) {
+    const struct safety_stream *s = ctx;
     struct buf cut;
-    enum err e;
     if (!s->o.vault)
-        return safety_flow_take(s->flow, s->taken, to, &s->piece);
+        return safety_flow_take(s->flow, from, to, out);
     buf_init(&cut, FLOW_INPUT_MAX);
-    e = safety_flow_take(s->flow, s->taken, to, &cut);
+    enum err e = safety_flow_take(s->flow, from, to, &cut);
     if (!e)
-        e = pii_restore(s->o.vault, buf_str(&cut), &s->piece);
+        e = pii_restore(s->o.vault, buf_str(&cut), out);
     buf_deinit(&cut);
     return e;
+}
+
+static enum err make_piece(struct safety_stream *s, size_t to, bool last) {
+    if (s->o.json)
+        return json_text_write(&s->json, to, last, take, s, &s->piece);
+    return take(s, s->taken, to, &s->piece);
 }
 
 /* Of a text that is blocked the sentence with the first finding goes, as far as it is remembered.
@@ -69,10 +80,26 @@ static size_t cut_at(const struct safety_stream *s) {
     return safety_flow_sentence(s->flow, at);
 }
 
+/* What is judged of what came. */
+static enum err read_text(struct safety_stream *s, struct str *ret) {
+    *ret = buf_str(&s->text);
+    if (!s->o.json)
+        return ERR_OK;
+    buf_clear(&s->strings);
+    enum err e = json_text_read(&s->json, *ret, s->last, &s->strings);
+    *ret = buf_str(&s->strings);
+    return e;
+}
+
 static void judge(void *arg) {
     struct safety_stream *s = arg;
+    struct str text;
     buf_clear(&s->piece);
-    s->error = safety_flow_add(s->flow, buf_str(&s->text), s->last, &s->verdict);
+    s->error = read_text(s, &text);
+    if (!s->error && s->o.json && !text.n && !s->last) /* structure alone */
+        s->verdict = (struct safety_verdict){.policy_version = s->o.policy->version};
+    else if (!s->error)
+        s->error = safety_flow_add(s->flow, text, s->last, &s->verdict);
     if (s->error)
         return;
     size_t safe = safety_flow_safe(s->flow), to = safe, cut = safe;
@@ -81,7 +108,7 @@ static void judge(void *arg) {
         cut = cut_at(s);
     if (cut < to)
         to = cut > s->taken ? cut : s->taken;
-    s->error = make_piece(s, to);
+    s->error = make_piece(s, to, s->last && !blocked);
     s->to = to;
     size_t back = cut < s->taken ? s->taken - cut : 0, out = s->released + s->piece.n;
     s->keep = back < out ? out - back : 0;
@@ -133,7 +160,6 @@ static void tell(struct safety_stream *s) {
         s->over = true;
         s->cb->on_block(s->ctx, &s->verdict, s->keep, safety_flow_tail(s->flow, cut));
     } else if (s->last) {
-        s->over = true;
         s->cb->on_end(s->ctx, &s->worst);
     }
 }
@@ -218,6 +244,8 @@ enum err safety_stream_new(const struct safety_stream_options *o,
     buf_init(&s->waiting, FLOW_INPUT_MAX);
     buf_init(&s->text, FLOW_INPUT_MAX);
     buf_init(&s->piece, FLOW_INPUT_MAX * 2);
+    buf_init(&s->strings, FLOW_INPUT_MAX);
+    json_text_init(&s->json, FLOW_INPUT_MAX);
     enum err e = safety_flow_new(&fo, &s->flow);
     if (e) {
         destroy(s);
@@ -230,6 +258,8 @@ enum err safety_stream_new(const struct safety_stream_options *o,
 enum err safety_stream_feed(struct safety_stream *s, struct str text) {
     if (s->over)
         return ERR_OK;
+    if (s->told && !s->judging) /* it goes on */
+        s->ended = s->told = false;
     if (!s->waiting.n && !s->judging && safety_flow_end(s->flow) == s->taken)
         s->since_ns = clock_mono_ns();
     buf_adds(&s->waiting, text);
@@ -240,6 +270,8 @@ enum err safety_stream_feed(struct safety_stream *s, struct str text) {
 }
 
 void safety_stream_end(struct safety_stream *s) {
+    if (s->over)
+        return;
     s->ended = true;
     look(s);
 }

@@ -25,11 +25,12 @@ struct safety_stream_options {
     struct policy *policy;   /* a reference is taken */
     struct str role, canary; /* copied */
     struct str before;       /* what of the answer went out already; copied */
+    bool json;               /* the text is JSON, of which the strings are judged (json_text.h) */
     struct pii_vault *vault; /* a reference is taken; unchanged while the stream lives; NULL:
                                 nothing to restore */
 };
-/* They run inside safety_stream_feed() and safety_stream_end(), too. After on_block, on_end or
- * on_fail nothing more comes. */
+/* They run inside safety_stream_feed() and safety_stream_end(), too. After on_block or on_fail
+ * nothing more comes; after on_end only when the stream is fed again. */
 struct safety_stream_callbacks {
     void (*on_text)(void *ctx, struct str text);
     /* keep: of the text that was handed on, the bytes before the sentence with the finding.
@@ -45,6 +46,7 @@ enum err safety_stream_new(const struct safety_stream_options *o,
 /* Whole characters. An error: it was not taken, and no callback was called for it. The stream may
  * be gone afterwards when a callback frees it. */
 enum err safety_stream_feed(struct safety_stream *s, struct str text) ERR_CHECK;
-void safety_stream_end(struct safety_stream *s); /* no more comes; on_end follows */
+/* No more comes, or not for a while: all that is held is judged as it is, and on_end follows. */
+void safety_stream_end(struct safety_stream *s);
 /* At any time, also from a callback; a judgement that runs is let go of. NULL is fine. */
 void safety_stream_free(struct safety_stream *s);

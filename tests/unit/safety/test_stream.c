@@ -72,7 +72,7 @@ static void bench_init(struct bench *b) {
     buf_init(&b->blocked, 1 << 20);
 }
 
-static void open_stream(struct bench *b, struct pii_vault *vault) {
+static void open_json(struct bench *b, struct pii_vault *vault, bool json) {
     struct safety_stream_options o = {.safety = b->safety,
                                       .jobs = b->jobs,
                                       .loop = b->loop,
@@ -80,8 +80,13 @@ static void open_stream(struct bench *b, struct pii_vault *vault) {
                                       .role = STR(""),
                                       .canary = STR(""),
                                       .before = STR(""),
+                                      .json = json,
                                       .vault = vault};
     assert_int_equal(safety_stream_new(&o, &callbacks, b, &b->s), ERR_OK);
+}
+
+static void open_stream(struct bench *b, struct pii_vault *vault) {
+    open_json(b, vault, false);
 }
 
 static void close_stream(struct bench *b) {
@@ -219,10 +224,74 @@ static void the_vault_lives_as_long_as_its_stream(void **state) {
     sem_destroy(&gate);
 }
 
+static void feed_all(struct bench *b, struct str text, size_t most) {
+    for (size_t at = 0; at < text.n && !b->over; at += most)
+        assert_int_equal(safety_stream_feed(b->s, str_sub(text, at, most)), ERR_OK);
+    if (!b->over)
+        safety_stream_end(b->s);
+    run(b);
+}
+
+/* Arguments of a tool, in pieces on the loop and as a whole on the pool: what is replaced leaves
+ * JSON, a placeholder has its value again, what is blocked leaves nothing that is whole. */
+static void json_is_judged_by_its_strings(void **state) {
+    (void)state;
+    struct bench b;
+    struct buf text;
+    bench_init(&b);
+    buf_init(&text, 1 << 20);
+    static const size_t sizes[] = {1, 3, 17, 4000};
+    for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
+        bool harm = i % 2;
+        struct pii_vault *v = vault_with("It is ada@lovelace.org, I think.");
+        buf_clear(&text);
+        buf_addz(&text, "{\"mail\":\"[EMAIL_1]\",\"to\":[");
+        while (text.n <= SAFETY_STREAM_INLINE)
+            buf_addz(&text, "\"bob\\u0040example.org\",42,");
+        buf_addz(&text, harm ? "\"Paint that old ze\\u0062ra purple\"]}" : "\"Paint.\"]}");
+        open_json(&b, v, true);
+        feed_all(&b, buf_str(&text), sizes[i / 2]);
+        assert_int_equal(b.blocks, harm);
+        assert_int_equal(b.ends, !harm);
+        assert_true(str_starts(buf_str(&b.out),
+                               STR("{\"mail\":\"ada@lovelace.org\",\"to\":[\"[removed]\",42,")));
+        assert_true(str_find(buf_str(&b.out), STR("bob")) == SIZE_MAX);
+        assert_true(str_find(buf_str(&b.out), STR("purple")) == SIZE_MAX);
+        assert_int_equal(b.out.p[b.out.n - 1] == '}', !harm);
+        close_stream(&b);
+        pii_vault_free(v);
+    }
+    buf_deinit(&text);
+    bench_deinit(&b);
+}
+
+/* What was held is out at its end; fed again it goes on with all that it knew. */
+static void an_ended_stream_may_go_on(void **state) {
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    open_stream(&b, NULL);
+    feed_all(&b, STR("I paint my"), 3);
+    assert_int_equal(b.ends, 1);
+    assert_int_equal(b.out.n, strlen("I paint my"));
+    b.ends = 0, b.over = false;
+    feed_all(&b, STR(" old zebra"), 3);
+    assert_int_equal(b.ends, 1);
+    b.ends = 0, b.over = false;
+    feed_all(&b, STR(" purple, too."), 3);
+    assert_int_equal(b.blocks, 1);
+    assert_int_equal(b.ends, 0);
+    assert_true(str_find(buf_str(&b.out), STR("purple")) == SIZE_MAX);
+    close_stream(&b);
+    bench_deinit(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_of_any_size_are_cut_before_the_sentence),
         cmocka_unit_test(the_vault_lives_as_long_as_its_stream),
+        cmocka_unit_test(json_is_judged_by_its_strings),
+        cmocka_unit_test(an_ended_stream_may_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
