@@ -6,9 +6,9 @@
 
 #include "safety/normalise_internal.h"
 
-#define ENCODED_MIN 12 /* characters of base64 or hex: shorter ones carry no request */
-#define ROT13_WORDS 3  /* words in a row */
-#define COMMON_MAX  7  /* letters of a common word at most */
+#define ROT13_WORDS 3 /* words in a row … */
+#define ROT13_HITS  2 /* … of which so many are common English when turned */
+#define COMMON_MAX  7 /* letters of a common word at most */
 
 struct run {
     size_t from, to;
@@ -98,7 +98,7 @@ static void find_encoded(struct str s, bool hexes, struct buf *out, struct found
         }
         struct str run = {s.p + from, i - from};
         hex = hex && run.n % 2 == 0;
-        if (run.n >= ENCODED_MIN && hex == hexes)
+        if (run.n >= NORMAL_ENCODED_MIN && hex == hexes)
             (void)offer(f, run, from, hexes ? decode_hex : decode_base64, out,
                         hexes ? NORMAL_HEX : NORMAL_BASE64, false);
         while (i < s.n && base64_value(s.p[i]) < 0)
@@ -125,21 +125,33 @@ static char rot13(char c) {
     return c;
 }
 
-/* Up to seven letters as a number; in the order of the alphabet. */
+/* Up to seven letters as a number. */
 static uint64_t pack(const char *p, size_t n) {
     uint64_t v = 0;
-    for (size_t i = 0; i < COMMON_MAX; i++)
-        v = v << 8 | (i < n ? (unsigned char)(p[i] | 0x20) : 0);
+    for (size_t i = 0; i < n; i++)
+        v = v << 8 | (unsigned char)(p[i] | 0x20);
     return v;
 }
 
 #define COMMON (sizeof common / sizeof *common)
-static uint64_t standing[COMMON], turning[COMMON]; /* each in ascending order */
+#define SLOTS  512 /* a power of two, four times the words and their turned forms */
+static struct {
+    uint64_t word; /* 0 = free */
+    unsigned known;
+} slots[SLOTS];
 static pthread_once_t packed_once = PTHREAD_ONCE_INIT;
 
-static int by_number(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
+static size_t slot_of(uint64_t word) {
+    size_t at = (word * 0x9e3779b97f4a7c15u) >> 55;
+    while (slots[at].word && slots[at].word != word)
+        at = (at + 1) % SLOTS;
+    return at;
+}
+
+static void note_word(uint64_t word, unsigned known) {
+    size_t at = slot_of(word);
+    slots[at].word = word;
+    slots[at].known |= known;
 }
 
 static void pack_common(void) {
@@ -148,31 +160,20 @@ static void pack_common(void) {
         size_t n = strlen(common[i]);
         for (size_t k = 0; k < n; k++)
             other[k] = rot13(common[i][k]);
-        standing[i] = pack(common[i], n);
-        turning[i] = pack(other, n);
+        note_word(pack(common[i], n), DECODE_STANDS);
+        note_word(pack(other, n), DECODE_TURNED);
     }
-    qsort(standing, COMMON, sizeof *standing, by_number);
-    qsort(turning, COMMON, sizeof *turning, by_number);
 }
 
-static bool has(const uint64_t list[COMMON], uint64_t v) {
-    size_t lo = 0;
-    for (size_t hi = COMMON; lo < hi;) {
-        size_t mid = (lo + hi) / 2;
-        if (list[mid] < v)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < COMMON && list[lo] == v;
+static unsigned known_of(uint64_t word) {
+    return slots[slot_of(word)].known;
 }
 
 unsigned decode_word(struct str word) {
     if (word.n == 0 || word.n > COMMON_MAX)
         return 0;
     pthread_once(&packed_once, pack_common);
-    uint64_t v = pack(word.p, word.n);
-    return (has(standing, v) ? DECODE_STANDS : 0) | (has(turning, v) ? DECODE_TURNED : 0);
+    return known_of(pack(word.p, word.n));
 }
 
 static void decode_rot13(struct str s, struct buf *out) {
@@ -198,7 +199,7 @@ static void find_rot13(struct str s, struct buf *out, struct found *f) {
             hits += (known & DECODE_TURNED) != 0;
         }
         if (breaks || ends) {
-            if (words >= ROT13_WORDS && hits >= 2 && hits * 5 >= words &&
+            if (words >= ROT13_WORDS && hits >= ROT13_HITS && hits * 5 >= words &&
                 offer(f, (struct str){s.p + run_from, run_to - run_from}, run_from, decode_rot13,
                       out, NORMAL_ROT13, false))
                 f->turned[f->n_turned++] = (struct run){run_from, run_to};
@@ -329,6 +330,32 @@ static void find_turned(struct str s, struct buf *out, struct found *f) {
     }
 }
 
+/* Which of these two may be in s at all: of the first it takes two words that are English when
+ * turned, of the second one that gains half of a pair's. */
+static void look_for_turned(struct str s, bool *ret_rot13, bool *ret_turned) {
+    size_t hits = 0;
+    int most = 0;
+    pthread_once(&packed_once, pack_common);
+    pthread_once(&gains_once, count_gains);
+    for (size_t i = 0; i < s.n;) {
+        uint64_t word = 0;
+        size_t from = i;
+        int gain = 0;
+        for (; i < s.n && is_letter(s.p[i]); i++) {
+            if (i > from)
+                gain += gains[s.p[i - 1] & 31][s.p[i] & 31];
+            word = word << 8 | (unsigned char)(s.p[i] | 0x20);
+        }
+        if (i - from <= COMMON_MAX)
+            hits += (known_of(word) & DECODE_TURNED) != 0;
+        most = gain > most ? gain : most;
+        while (i < s.n && !is_letter(s.p[i]))
+            i++;
+    }
+    *ret_rot13 = hits >= ROT13_HITS;
+    *ret_turned = 2 * most >= TURNED_PAIR;
+}
+
 /* ---- lines that are shown in another order ---- */
 
 static void find_reversed(struct str s, struct buf *out, struct found *f) {
@@ -347,15 +374,21 @@ static void find_reversed(struct str s, struct buf *out, struct found *f) {
     }
 }
 
-void decode_fragments(struct str original, struct buf *out, decode_fn take, void *ctx) {
+void decode_fragments(struct str original, bool runs, struct buf *out, decode_fn take, void *ctx) {
     struct found f = {.take = take, .ctx = ctx, .left = NORMAL_FRAGMENTS};
-    find_encoded(original, false, out, &f);
+    bool rot13ed, turned;
+    if (runs)
+        find_encoded(original, false, out, &f);
     f.left = NORMAL_FRAGMENTS;
-    find_encoded(original, true, out, &f);
+    if (runs)
+        find_encoded(original, true, out, &f);
+    look_for_turned(original, &rot13ed, &turned);
     f.left = NORMAL_FRAGMENTS;
-    find_rot13(original, out, &f);
+    if (rot13ed)
+        find_rot13(original, out, &f);
     f.left = NORMAL_FRAGMENTS;
-    find_turned(original, out, &f);
+    if (turned)
+        find_turned(original, out, &f);
     f.left = NORMAL_FRAGMENTS;
     find_reversed(original, out, &f);
 }

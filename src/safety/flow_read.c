@@ -88,7 +88,7 @@ static void try_run(struct safety_flow *f) {
     bool found = false;
     struct str run = str_sub(buf_str(&f->raw), f->run_from - f->base, f->run_n);
     if (f->run_from >= f->base)
-        decode_fragments(run, &f->b->normal.piece, on_decoded, &found);
+        decode_fragments(run, true, &f->b->normal.piece, on_decoded, &found);
     if (found)
         flow_set_dirty(f, f->run_from);
 }
@@ -281,7 +281,7 @@ static void take_letter(struct safety_flow *f, char c, size_t from, size_t to) {
     }
     if (f->word_n)
         end_word(f);
-    f->stop = c == '.' || c == '!' || c == '?' || c == ';';
+    f->stop = words_ends_sentence(c);
 }
 
 /* ---- characters ---- */

@@ -189,7 +189,9 @@ struct judging {
     struct bench *b;
     struct safety_verdict *v;
     const struct safety_normal *normal; /* being scanned */
+    size_t at;                          /* where in it the scan began */
     size_t skip;                        /* bytes before the judged text in what is scanned */
+    bool any, excepted;                 /* a rule matched; an exception did */
 };
 
 static bool stronger(const struct safety_finding *a, const struct safety_finding *b) {
@@ -292,16 +294,18 @@ static void on_hit(void *ctx, uint32_t id, size_t from, size_t to) {
     size_t rule = id / 2;
     if (id % 2) {
         j->b->matched[rule] |= 2;
+        j->excepted = true;
         return;
     }
     if (!j->p->rules[rule].on[j->r->direction])
         return;
-    struct normal_source s = safety_normal_span(j->normal, from, to);
+    struct normal_source s = safety_normal_span(j->normal, j->at + from, j->at + to);
     if (s.to <= j->skip + j->r->fresh_from)
         return; /* in an earlier message, or judged before */
     if (j->b->matched[rule] & 1)
         return;
     j->b->matched[rule] |= 1;
+    j->any = true;
     j->b->spans[rule].from = s.from > j->skip ? s.from - j->skip : 0;
     j->b->spans[rule].to = s.to - j->skip;
 }
@@ -310,11 +314,30 @@ static void scan_rules(struct judging *j, const struct safety_normal *n, size_t 
     struct str text = buf_str(&n->text);
     j->normal = n;
     j->skip = skip;
+    j->at = 0;
     words_scan(j->b->scanner, text, on_hit, j);
     literals_scan(j->p->literals, text, on_hit, j);
 }
 
+/* The same of what ends in the judged text alone: nothing of a pattern's words stands in another
+ * sentence. Of exceptions, which may stand anywhere, those further back are not found. The text is
+ * plain. */
+static void scan_end(struct judging *j, const struct safety_normal *n, size_t skip) {
+    struct str text = buf_str(&n->text);
+    size_t at = skip;
+    while (at > 0 && !(text.p[at] == ' ' && words_ends_sentence(text.p[at - 1])))
+        at--;
+    j->normal = n;
+    j->skip = skip;
+    j->at = at;
+    words_scan(j->b->scanner, str_sub(text, at, text.n), on_hit, j);
+    j->at = skip > LITERAL_LENGTH_MAX ? skip - LITERAL_LENGTH_MAX : 0;
+    literals_scan(j->p->literals, str_sub(text, j->at, text.n), on_hit, j);
+}
+
 static void take_rules(struct judging *j) {
+    if (!j->any && !j->excepted)
+        return;
     for (size_t i = 0; i < j->p->n_rules; i++) {
         const struct policy_rule *rule = &j->p->rules[i];
         unsigned char matched = j->b->matched[i];
@@ -342,7 +365,9 @@ static enum err scan_joined(struct judging *j) {
     enum err e = buf_err(all);
     if (!e)
         e = safety_normalise(&j->b->joined, buf_str(all));
-    if (!e)
+    if (!e && j->b->joined.itself)
+        scan_end(j, &j->b->joined, skip);
+    if (!e && (j->any || !j->b->joined.itself))
         scan_rules(j, &j->b->joined, skip);
     return e;
 }

@@ -21,6 +21,7 @@ struct literals {
     struct literal list[LITERALS_MAX];
     size_t n;
     uint8_t class_of[256];
+    bool begins[256]; /* a string begins with that byte */
     size_t classes;
     struct node *nodes;
     uint16_t *next; /* nodes × classes */
@@ -63,6 +64,7 @@ static enum err insert(struct literals *l, const struct literal *s) {
     }
     l->nodes[at].id = s->id;
     l->nodes[at].length = s->n;
+    l->begins[(unsigned char)s->text[0]] = true;
     return ERR_OK;
 }
 
@@ -120,6 +122,8 @@ void literals_scan(const struct literals *l, struct str text,
     if (!l->n)
         return;
     for (size_t i = 0; i < text.n; i++) {
+        if (!at && !l->begins[(unsigned char)text.p[i]])
+            continue;
         at = l->next[at * l->classes + l->class_of[(unsigned char)text.p[i]]];
         for (uint16_t r = l->nodes[at].length ? at : l->nodes[at].report; r; r = l->nodes[r].report)
             hit(ctx, l->nodes[r].id, i + 1 - l->nodes[r].length, i + 1);
@@ -128,7 +132,7 @@ void literals_scan(const struct literals *l, struct str text,
 
 size_t literals_step(const struct literals *l, uint16_t *node, char c, size_t to,
                      void (*hit)(void *ctx, uint32_t id, size_t from, size_t to), void *ctx) {
-    if (!l->n)
+    if (!l->n || (!*node && !l->begins[(unsigned char)c]))
         return 0;
     uint16_t at = l->next[*node * l->classes + l->class_of[(unsigned char)c]];
     for (uint16_t r = l->nodes[at].length ? at : l->nodes[at].report; r; r = l->nodes[r].report)

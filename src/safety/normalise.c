@@ -340,11 +340,21 @@ struct decoding {
     struct folded all;
 };
 
+/* Until now each byte stood for itself; from now on the map says so. */
+static void write_map(struct safety_normal *n) {
+    for (size_t i = 0; n->itself && i < n->text.n; i++) {
+        struct normal_source s = {(uint32_t)i, (uint32_t)i + 1};
+        buf_add(&n->map, &s, sizeof s);
+    }
+    n->itself = false;
+}
+
 static void take_decoded(void *ctx, struct str decoded, size_t from, size_t to, unsigned how) {
     struct decoding *d = ctx;
     struct normal_source whole = {(uint32_t)from, (uint32_t)to};
     struct folded step = {&d->n->step, &d->n->step_map};
     d->n->found |= how;
+    write_map(d->n);
     buf_clear(step.text);
     buf_clear(step.map);
     fold(decoded, &whole, &step, &d->n->found);
@@ -371,6 +381,16 @@ void safety_normal_deinit(struct safety_normal *n) {
     buf_deinit(&n->step_map);
 }
 
+/* True: the text is plain and stands in n->text. *ret_runs: see normal_is_plain(). */
+static bool take_plain(struct safety_normal *n, struct str original, bool *ret_runs) {
+    buf_adds(&n->text, original);
+    if (!buf_err(&n->text) && normal_is_plain(&n->text, ret_runs))
+        return true;
+    buf_clear(&n->text);
+    *ret_runs = true;
+    return false;
+}
+
 enum err safety_normalise(struct safety_normal *n, struct str original) {
     struct folded step = {&n->step, &n->step_map}, all = {&n->text, &n->map};
     struct decoding d = {n, all};
@@ -382,10 +402,14 @@ enum err safety_normalise(struct safety_normal *n, struct str original) {
     buf_clear(&n->step_map);
     n->found = 0;
     n->looked = 0;
-    fold(original, NULL, &step, &n->found);
-    undisguise(&step, &all, n);
+    bool runs = true;
+    n->itself = take_plain(n, original, &runs);
+    if (!n->itself) {
+        fold(original, NULL, &step, &n->found);
+        undisguise(&step, &all, n);
+    }
     n->decoded_from = n->text.n;
-    decode_fragments(original, &n->piece, take_decoded, &d);
+    decode_fragments(original, runs, &n->piece, take_decoded, &d);
     enum err e = buf_err(&n->text);
     if (!e)
         e = buf_err(&n->map);
@@ -397,6 +421,8 @@ enum err safety_normalise(struct safety_normal *n, struct str original) {
 struct normal_source safety_normal_span(const struct safety_normal *n, size_t from, size_t to) {
     const struct normal_source *map = (const struct normal_source *)n->map.p;
     struct normal_source s = {0, 0};
+    if (n->itself && from < n->text.n && from < to)
+        return (struct normal_source){(uint32_t)from, (uint32_t)(to < n->text.n ? to : n->text.n)};
     for (size_t i = from; i < to && i < n->text.n; i++) {
         if (i == from || map[i].from < s.from)
             s.from = map[i].from;

@@ -22,6 +22,13 @@ static inline void folded_add(struct folded *f, char c, struct normal_source s) 
     m->p[m->n] = 0;
 }
 
+/* ---- plain.c ---- */
+/* True: nothing in the text is disguised but for what may be encoded, and it stands there now as it
+ * is read, each byte in its place. Otherwise it is damaged. *ret_runs: there may be base64 or hex
+ * in it. */
+bool normal_is_plain(struct buf *text, bool *ret_runs);
+#define NORMAL_ENCODED_MIN 12 /* characters of base64 or hex: shorter ones carry no request */
+
 /* ---- unicode.c ---- */
 /* Decodes the sequence at p (n > 0 bytes): its length, and the character or -1 for one byte that is
  * no UTF-8. */
@@ -33,9 +40,9 @@ bool unicode_is_letter(int32_t c);
 
 /* ---- decode.c ---- */
 /* Finds fragments of `original` that are encoded, and calls take(ctx, decoded, from, to, how) for
- * each. out is for their bytes. */
+ * each. out is for their bytes. runs: there may be base64 or hex. */
 typedef void (*decode_fn)(void *ctx, struct str decoded, size_t from, size_t to, unsigned how);
-void decode_fragments(struct str original, struct buf *out, decode_fn take, void *ctx);
+void decode_fragments(struct str original, bool runs, struct buf *out, decode_fn take, void *ctx);
 /* Whether a word (ASCII letters) is far likelier English when turned by ROT13, by itself or with
  * the one before it. *before: what is known of that; 0 at a sentence's beginning. */
 bool decode_is_turned(struct str word, int *before);

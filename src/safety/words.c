@@ -19,6 +19,11 @@ struct entry { /* a word of the patterns; prefix: all words that begin so */
     uint32_t first, count; /* postings */
 };
 
+struct slot {
+    uint32_t hash;  /* told apart by it, most words need no look at an entry */
+    uint32_t entry; /* its number + 1; 0 = free */
+};
+
 struct position {
     uint32_t id, word;
     uint32_t first_edge, n_edges;
@@ -33,7 +38,7 @@ struct edge {
 struct words {
     struct entry *entries;
     size_t n_entries, size_entries;
-    uint32_t *table; /* of entry + 1, open addressing */
+    struct slot *table; /* open addressing */
     size_t slots;
     struct position *positions;
     size_t n_positions, size_positions;
@@ -85,9 +90,10 @@ static uint32_t hash_end(uint32_t h, bool prefix) {
 
 static size_t slot_of(const struct words *w, struct str s, bool prefix, uint32_t h) {
     size_t at = h & (w->slots - 1);
-    while (w->table[at]) {
-        const struct entry *e = &w->entries[w->table[at] - 1];
-        if (e->n == s.n && e->prefix == prefix && memcmp(e->text, s.p, s.n) == 0)
+    while (w->table[at].entry) {
+        const struct entry *e = &w->entries[w->table[at].entry - 1];
+        if (w->table[at].hash == h && e->n == s.n && e->prefix == prefix &&
+            memcmp(e->text, s.p, s.n) == 0)
             break;
         at = (at + 1) & (w->slots - 1);
     }
@@ -105,7 +111,7 @@ static bool rehash(struct words *w) {
     if (w->n_entries * 2 < w->slots)
         return true;
     size_t slots = w->slots ? w->slots * 2 : 1024;
-    uint32_t *table = calloc(slots, sizeof *table);
+    struct slot *table = calloc(slots, sizeof *table);
     if (!table)
         return false;
     free(w->table);
@@ -114,7 +120,8 @@ static bool rehash(struct words *w) {
     for (size_t i = 0; i < w->n_entries; i++) {
         const struct entry *e = &w->entries[i];
         struct str s = {e->text, e->n};
-        w->table[slot_of(w, s, e->prefix, hash_of(s, e->prefix))] = (uint32_t)i + 1;
+        uint32_t h = hash_of(s, e->prefix);
+        w->table[slot_of(w, s, e->prefix, h)] = (struct slot){h, (uint32_t)i + 1};
     }
     return true;
 }
@@ -123,14 +130,15 @@ static enum err intern(struct words *w, struct str s, bool prefix, uint32_t *ret
     if (!rehash(w) ||
         !grow((void **)&w->entries, &w->size_entries, w->n_entries, sizeof *w->entries))
         return ERR_NOMEM;
-    size_t at = slot_of(w, s, prefix, hash_of(s, prefix));
-    if (!w->table[at]) {
+    uint32_t h = hash_of(s, prefix);
+    size_t at = slot_of(w, s, prefix, h);
+    if (!w->table[at].entry) {
         struct entry *e = &w->entries[w->n_entries++];
         *e = (struct entry){.n = (uint8_t)s.n, .prefix = prefix};
         memcpy(e->text, s.p, s.n);
-        w->table[at] = (uint32_t)w->n_entries;
+        w->table[at] = (struct slot){h, (uint32_t)w->n_entries};
     }
-    *ret = w->table[at] - 1;
+    *ret = w->table[at].entry - 1;
     return ERR_OK;
 }
 
@@ -145,7 +153,7 @@ bool words_next(struct str text, size_t *at, struct str *ret, bool *ret_new_sent
     bool line = false; /* blanks since a line's end */
     while (i < text.n && !is_word_byte(text.p[i])) {
         char c = text.p[i];
-        bool stop = (c == '.' || c == '!' || c == '?' || c == ';') &&
+        bool stop = words_ends_sentence(c) &&
                     (i + 1 >= text.n || text.p[i + 1] == ' ' || text.p[i + 1] == '\n');
         if (stop || (line && words_ends_line(c)))
             *ret_new_sentence = true;
@@ -502,9 +510,9 @@ static size_t try_word(struct words_scanner *s, struct str word, uint32_t at) {
             if (prefix ? i + 1 < PREFIX_MIN : !whole)
                 continue;
             struct str part = {word.p, i + 1};
-            uint32_t slot = w->table[slot_of(w, part, prefix, hash_end(h, prefix))];
-            if (slot)
-                n = try_entry(s, &w->entries[slot - 1], at, n);
+            uint32_t entry = w->table[slot_of(w, part, prefix, hash_end(h, prefix))].entry;
+            if (entry)
+                n = try_entry(s, &w->entries[entry - 1], at, n);
         }
     }
     return n;

@@ -64,6 +64,11 @@ static inline bool words_ends_line(char c) {
     return c == '\n' || c == '-' || c == '*' || c == '#' || c == '>' || c == '|' || c == '+';
 }
 
+/* Before a blank, a line's end or the text's. */
+static inline bool words_ends_sentence(char c) {
+    return c == '.' || c == '!' || c == '?' || c == ';';
+}
+
 /* The next word of a text from *at on: its bytes; *ret_gap is raised past 0 where a sentence ended
  * before it. False at the end. */
 bool words_next(struct str text, size_t *at, struct str *ret, bool *ret_new_sentence);

@@ -21,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct str text = {(const char *)data, size};
     if (safety_normalise(&n, text))
         return 0;
-    CHECK(n.map.n == n.text.n * sizeof(struct normal_source));
+    CHECK(n.map.n == (n.itself ? 0 : n.text.n * sizeof(struct normal_source)));
+    CHECK(!n.itself || n.text.n == size);
     CHECK(n.decoded_from <= n.text.n);
     for (size_t i = 0; i < n.text.n; i++) {
         struct normal_source s = safety_normal_span(&n, i, i + 1);

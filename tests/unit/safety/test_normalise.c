@@ -7,7 +7,7 @@ static struct safety_normal n;
 
 static const char *folded(const char *text) {
     assert_int_equal(safety_normalise(&n, str_from(text)), ERR_OK);
-    assert_int_equal(n.map.n, n.text.n * sizeof(struct normal_source));
+    assert_int_equal(n.map.n, n.itself ? 0 : n.text.n * sizeof(struct normal_source));
     return n.text.n ? n.text.p : "";
 }
 
@@ -281,8 +281,52 @@ static void words_behind_lists_are_joined(void **state) {
     assert_non_null(strstr(n.text.p, "bomb"));
 }
 
+/* A control character at the end is dropped, and has the text go through all passes. */
+static void read_alike(const char *text, size_t size, size_t *plain) {
+    char all[64], read[64];
+    memcpy(all, text, size);
+    all[size] = '\1';
+    assert_int_equal(safety_normalise(&n, (struct str){all, size}), ERR_OK);
+    if (!n.itself)
+        return;
+    (*plain)++;
+    assert_int_equal(n.text.n, size);
+    assert_int_equal(n.decoded_from, size);
+    memcpy(read, n.text.p, size);
+    for (size_t i = 0; i < size; i++) {
+        struct normal_source one = safety_normal_span(&n, i, i + 1);
+        assert_true(one.from == i && one.to == i + 1);
+    }
+    assert_int_equal(safety_normalise(&n, (struct str){all, size + 1}), ERR_OK);
+    assert_false(n.itself);
+    assert_int_equal(n.decoded_from, size);
+    assert_memory_equal(n.text.p, read, size);
+    assert_int_equal(n.found, 0);
+}
+
+static void what_is_plain_is_read_as_by_all_passes(void **state) {
+    static const char *const signs[] = {"ab 1",    "aB1 .-",      "ak i! 4", "a@$ +7",
+                                        "Ab  \n.", "bomb 0.-",    "ab, 2!",  "a_b/c |~*",
+                                        "k1 l'\"", "abcdefgh 9+-"};
+    uint32_t x = 1;
+    size_t plain = 0;
+    (void)state;
+    for (int i = 0; i < 60000; i++) {
+        const char *from = signs[i % (int)(sizeof signs / sizeof *signs)];
+        char text[32];
+        size_t size = 1 + (size_t)i / 2000;
+        for (size_t k = 0; k < size; k++) {
+            x = x * 1664525u + 1013904223u;
+            text[k] = from[(x >> 16) % strlen(from)];
+        }
+        read_alike(text, size, &plain);
+    }
+    assert_true(plain > 6000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_plain_is_read_as_by_all_passes),
         cmocka_unit_test(plain_text_stays),
         cmocka_unit_test(lookalikes_and_forms_become_letters),
         cmocka_unit_test(invisible_characters_go),
