@@ -81,6 +81,7 @@ void upgrade_checked(struct supervisor *s, int status) {
     setenv(HANDOVER_ENV, text, 1);
     setenv(HANDOVER_ENV_OWN, s->upgrade->own, 1);
     keep_open(s, true);
+    hurry_end(&s->hurry); /* the next program knows nothing of it */
     log_event(LOG_INFO, "supervisor.upgrade", LF_Z("program", s->upgrade->program));
     execv(s->upgrade->program, (char *const *)(uintptr_t)s->upgrade->argv);
     log_event(LOG_ERROR, "supervisor.upgrade_refused", LF_Z("error", strerror(errno)));

@@ -94,6 +94,8 @@ static void child_ended(struct supervisor *s, struct child *c, int status) {
         log_event(LOG_WARN, "supervisor.child_ended", LF_Z("child", c->what->name),
                   LF_INT("child_pid", c->pid), why, LF_INT("restart_in_ms", child_wait_again(c)));
         note_failure(c);
+        if (c->failures < LOOP_FAILURES)
+            hurry_begin(&s->hurry, clock_mono_ns());
     }
 }
 
@@ -178,7 +180,7 @@ static void read_status(struct supervisor *s, struct child *c) {
         c->status_fd = -1;
         return;
     }
-    c->beat_ns = clock_mono_ns();
+    watch_beat(c, clock_mono_ns());
     if (c->ready || !memchr(bytes, 'R', (size_t)n))
         return;
     c->ready = true;
@@ -283,6 +285,7 @@ enum err supervisor_run(const struct supervisor_child *children, size_t n,
     enum err e = setup(&s, children, n, ei);
     if (e == ERR_OK) {
         loop(&s);
+        hurry_end(&s.hurry);
         *ret_end = s.end;
     }
     if (s.signal_fd >= 0)

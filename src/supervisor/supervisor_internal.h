@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "supervisor/backoff.h"
+#include "supervisor/hurry.h"
 #include "supervisor/supervisor.h"
 
 #define NS_PER_MS 1000000
@@ -26,6 +27,9 @@ struct child {
     bool asked_to_stop; /* RUNNING: SIGTERM was sent, or SIGABRT by the watchdog */
     int64_t asked_ns;   /* when */
     int64_t beat_ns;    /* RUNNING: when it gave its last sign; 0 = none yet */
+    struct cpu_seen {   /* of its main thread, which gives the signs; as of the last one */
+        int64_t ran_ns, waited_ns;
+    } cpu;
     struct backoff backoff;
     int64_t failures_since_ns; /* of the failures that are counted for a crash loop */
     int failures;
@@ -46,6 +50,7 @@ struct supervisor {
     int64_t stopping_since_ns;
     int64_t memory_looked_ns, systemd_told_ns, looked_ns;
     int64_t systemd_ns; /* how often systemd's watchdog wants a sign, 0 = never */
+    struct hurry hurry;
     pid_t checking; /* the program that an upgrade would run, looking whether it can; 0 = none */
     struct supervisor_end end;
 };
@@ -56,6 +61,10 @@ int64_t child_wait_again(struct child *c); /* milliseconds until the next start 
 
 /* ---- watch.c: who gives no sign, who grew too large, systemd's own watchdog ---- */
 void watch_children(struct supervisor *s, int64_t now);
+void watch_beat(struct child *c, int64_t now); /* it gave a sign */
+/* Whether a thread was silent for want of a processor: of that time it ran and waited so long;
+ * runnable: it waits now, or runs. */
+bool watch_starved(int64_t silent_ns, int64_t ran_ns, int64_t waited_ns, bool runnable);
 int64_t watch_due_ms(const struct supervisor *s,
                      int64_t now); /* until it is to be called; -1 = never */
 void child_ask_to_stop(struct child *c);

@@ -99,6 +99,7 @@ static struct run supervise(const char *const *kinds, size_t n, int listener, in
     r.supervisor = fork();
     if (r.supervisor == 0) {
         close(fds[0]);
+        setsid(); /* whose share of the processors is its own */
         log_init("test", log_level_of_supervisor);
         struct supervisor_child children[4] = {0};
         const char *argv[4][5];
@@ -164,6 +165,46 @@ static void killed_child_is_started_again(void **state) {
     for (int start = 1; start <= 3; start++)
         kill(expect(&r, "started", start), SIGKILL);
     expect(&r, "started", 4);
+    kill(r.supervisor, SIGTERM);
+    expect(&r, "term", 0);
+    assert_int_equal(finish(&r), 0);
+}
+
+/* The session's niceness among sessions; false: the kernel has no such thing. */
+static bool session_nice(pid_t pid, int *ret) {
+    char path[64], text[128] = "";
+    snprintf(path, sizeof path, "/proc/%d/autogroup", (int)pid);
+    FILE *f = fopen(path, "r");
+    const char *nice = f && fgets(text, sizeof text, f) ? strstr(text, " nice ") : NULL;
+    if (f)
+        fclose(f);
+    *ret = nice ? atoi(nice + 6) : 0;
+    return nice != NULL;
+}
+
+static bool may_hurry(void) {
+    int status = 1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        setsid();
+        FILE *f = fopen("/proc/self/autogroup", "w");
+        _exit(f && fprintf(f, "-10") > 0 && fclose(f) == 0 ? 0 : 1);
+    }
+    waitpid(pid, &status, 0);
+    return status == 0;
+}
+
+static void session_goes_before_others_once_a_child_was_killed(void **state) {
+    (void)state;
+    int nice;
+    struct run r = supervise(one, 1, -1, 60000);
+    pid_t child = expect(&r, "started", 1);
+    bool there = session_nice(r.supervisor, &nice) && may_hurry();
+    assert_int_equal(nice, 0);
+    kill(child, SIGKILL);
+    expect(&r, "started", 2);
+    if (there && session_nice(r.supervisor, &nice))
+        assert_int_equal(nice, -10);
     kill(r.supervisor, SIGTERM);
     expect(&r, "term", 0);
     assert_int_equal(finish(&r), 0);
@@ -367,6 +408,7 @@ int main(int argc, char **argv) {
         return child_main(argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_child_is_started_again),
+        cmocka_unit_test(session_goes_before_others_once_a_child_was_killed),
         cmocka_unit_test(stopped_child_is_told_to_go_on),
         cmocka_unit_test(child_that_fails_is_started_again),
         cmocka_unit_test(child_without_signs_of_life_is_replaced),

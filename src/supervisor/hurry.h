@@ -1,0 +1,25 @@
+/* A child that ended without being asked to has left people waiting: until its successor is back,
+ * the session that the supervisor belongs to goes before others. A niceness counts only within the
+ * session where the kernel shares the processors among sessions (sched(7), "The autogroup
+ * feature"): there, what takes a fifth of a second alone takes several beside four builds. In a
+ * control group of its own, as systemd and containers give one, there is no such share, and this
+ * changes nothing.
+ *
+ * Bounded: HURRY_MS after the newest death, in which a successor loads, takes up what was being
+ * answered and reads prompts again. Where it is not permitted (CAP_SYS_NICE) nothing happens. */
+#pragma once
+
+#include <stdint.h>
+
+#define HURRY_NICE (-10)
+#define HURRY_MS   10000
+
+struct hurry {
+    const char *path; /* borrowed; NULL = "/proc/self/autogroup" */
+    int64_t until_ns; /* 0 = nobody hurries */
+    int usual;        /* the niceness that is given back */
+};
+
+void hurry_begin(struct hurry *h, int64_t now_ns);
+void hurry_look(struct hurry *h, int64_t now_ns); /* ends it when it is time */
+void hurry_end(struct hurry *h);
