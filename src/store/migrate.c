@@ -4,7 +4,12 @@
  * min_compatible is the lowest schema number that a program may know and still work beside this
  * one: a migration that only adds (a table, a column with a default, an index) keeps its
  * predecessor's, so that N-1 runs on N's database during an upgrade; one that breaks older programs
- * sets its own number. */
+ * sets its own number.
+ *
+ * readable_without: what this program reads is there without the migration as well, because tables
+ * and views have the columns that they had (an index, a constraint, another way to store the same).
+ * On a disk that takes nothing a database that lacks only such ones is read as it is, and brought
+ * up to date when the disk takes writing. */
 #include "store/migrations.h"
 #include "store/store_internal.h"
 
@@ -14,6 +19,7 @@
 struct migration {
     int version;
     int min_compatible;
+    bool readable_without;
     const char *name;
     const char *sql[4]; /* run in order; parts only because a literal's length is limited */
 };
@@ -202,27 +208,33 @@ static const char sql_search[] =
 static const struct migration migrations[] = {
     {1,
      1,
+     false,
      "the six entities, accounts and search",
      {sql_accounts, sql_roles, sql_conversations, sql_search}},
     {2,
      1,
+     false,
      "collections, chunks and vectors",
      {sql_documents, sql_chunks, sql_index_changes, sql_sources}},
-    {3, 1, "the guard's verdicts, policies, cases and audit log", {sql_safety, sql_audit}},
-    {4, 1, "records of turns and what is learnt from them", {sql_turn_records, sql_learning}},
-    {5, 1, "answers and requests outlive their process", {sql_durability}},
-    {6, 1, "when a candidate was made", {sql_candidates_made}},
-    {7, 1, "texts that an embedding model refuses", {sql_refusals}},
-    {8, 1, "the shared collections are found without looking at everybody's", {sql_scope}},
-    {9, 1, "what of a rating is unlearnt", {sql_feedback_changed}},
-    {10, 1, "which turns had approved answers as examples", {sql_examples}},
-    {11, 1, "what the guard finds in documents", {sql_judged}},
-    {12, 1, "messages enter the search index a moment later", {sql_index_later}},
-    {13, 1, "why an approved answer is not served any more", {sql_answers_why}},
-    {14, 1, "indexes that each turn paid for and nobody asked for", {sql_fewer_indexes}},
-    {15, 1, "messages enter the search index by their place", {sql_index_by_place}},
-    {16, 1, "documents that came with a message", {sql_attachments}},
-    {17, 1, "a message's status is checked without a list", {sql_checks}},
+    {3, 1, false, "the guard's verdicts, policies, cases and audit log", {sql_safety, sql_audit}},
+    {4,
+     1,
+     false,
+     "records of turns and what is learnt from them",
+     {sql_turn_records, sql_learning}},
+    {5, 1, false, "answers and requests outlive their process", {sql_durability}},
+    {6, 1, false, "when a candidate was made", {sql_candidates_made}},
+    {7, 1, false, "texts that an embedding model refuses", {sql_refusals}},
+    {8, 1, false, "the shared collections are found without looking at everybody's", {sql_scope}},
+    {9, 1, false, "what of a rating is unlearnt", {sql_feedback_changed}},
+    {10, 1, false, "which turns had approved answers as examples", {sql_examples}},
+    {11, 1, false, "what the guard finds in documents", {sql_judged}},
+    {12, 1, false, "messages enter the search index a moment later", {sql_index_later}},
+    {13, 1, false, "why an approved answer is not served any more", {sql_answers_why}},
+    {14, 1, true, "indexes that each turn paid for and nobody asked for", {sql_fewer_indexes}},
+    {15, 1, false, "messages enter the search index by their place", {sql_index_by_place}},
+    {16, 1, false, "documents that came with a message", {sql_attachments}},
+    {17, 1, true, "a message's status is checked without a list", {sql_checks}},
 };
 #define N_MIGRATIONS (sizeof migrations / sizeof *migrations)
 
@@ -232,6 +244,14 @@ int migrate_count(void) {
 
 int migrate_newest(void) {
     return migrations[N_MIGRATIONS - 1].version;
+}
+
+/* The oldest schema that can be read as it is. */
+int migrate_readable_from(void) {
+    size_t i = N_MIGRATIONS - 1;
+    while (i > 0 && migrations[i].readable_without)
+        i--;
+    return migrations[i].version;
 }
 
 /* 0 for a file without any table. */
@@ -270,15 +290,18 @@ enum err migrate_check(struct conn *c, const char *path, struct errinfo *ei) {
                    : err_set(ei, ERR_CORRUPT, "%s is no Parley database: it has no tables", path);
 }
 
-enum err migrate_is_newest(struct conn *c, const char *path, struct errinfo *ei) {
+enum err migrate_is_readable(struct conn *c, const char *path, int *ret_version,
+                             struct errinfo *ei) {
     int64_t version = 0;
     enum err e = schema_version(c, path, &version, ei);
-    if (e || version >= migrate_newest())
-        return e;
-    return err_set(ei, ERR_CONFLICT,
-                   "%s was written by an older Parley and must be brought up to date first, which "
-                   "needs a disk that can be written",
-                   path);
+    if (!e && version < migrate_readable_from())
+        e = err_set(ei, ERR_CONFLICT,
+                    "%s was written by an older Parley and must be brought up to date first, which "
+                    "needs a disk that can be written",
+                    path);
+    if (!e)
+        *ret_version = (int)version;
+    return e;
 }
 
 static enum err note_migration(struct conn *c, const struct migration *m) {
@@ -311,7 +334,8 @@ static enum err apply(struct conn *c, const struct migration *m, bool first) {
 
 /* One step: looks under the write lock, so that two programs that start at once do not both apply
  * it. */
-static enum err migrate_one(struct conn *c, const char *path, bool *ret_more, struct errinfo *ei) {
+static enum err migrate_one(struct conn *c, const char *path, int until, bool *ret_more,
+                            struct errinfo *ei) {
     int64_t version = 0;
     enum err e = conn_exec(c, "BEGIN IMMEDIATE");
     if (e)
@@ -320,7 +344,7 @@ static enum err migrate_one(struct conn *c, const char *path, bool *ret_more, st
         goto fail;
     const struct migration *m = NULL;
     for (size_t i = 0; !m && i < N_MIGRATIONS; i++)
-        if (migrations[i].version > version)
+        if (migrations[i].version > version && migrations[i].version <= until)
             m = &migrations[i];
     if (m && (e = apply(c, m, version == 0))) {
         conn_explain(c, path, e, ei);
@@ -330,19 +354,23 @@ static enum err migrate_one(struct conn *c, const char *path, bool *ret_more, st
         conn_explain(c, path, e, ei);
         goto fail;
     }
-    *ret_more = m && m->version < migrate_newest();
+    *ret_more = m && m->version < until;
     return ERR_OK;
 fail:
     (void)!conn_exec(c, "ROLLBACK");
     return e;
 }
 
-enum err migrate(struct conn *c, const char *path, struct errinfo *ei) {
+enum err migrate_until(struct conn *c, const char *path, int until, struct errinfo *ei) {
     int64_t version = 0;
     enum err e = schema_version(c, path, &version, ei);
     /* Nothing to do is found without the write lock: a start beside a long write does not wait. */
-    bool more = !e && version < migrate_newest();
+    bool more = !e && version < until;
     while (!e && more)
-        e = migrate_one(c, path, &more, ei);
+        e = migrate_one(c, path, until, &more, ei);
     return e;
+}
+
+enum err migrate(struct conn *c, const char *path, struct errinfo *ei) {
+    return migrate_until(c, path, migrate_newest(), ei);
 }

@@ -73,9 +73,9 @@ static enum err open_writable(struct store *s, struct errinfo *ei) {
     return e;
 }
 
-static enum err open_views(struct store *s, struct errinfo *ei) {
+static enum err open_views(struct store *s, int *ret_version, struct errinfo *ei) {
     enum err e = open_readers(s, CONN_VIEW, ei);
-    if (!e && (e = migrate_is_newest(s->readers[0], s->path, ei)))
+    if (!e && (e = migrate_is_readable(s->readers[0], s->path, ret_version, ei)))
         close_readers(s);
     return e;
 }
@@ -84,6 +84,7 @@ static enum err open_views(struct store *s, struct errinfo *ei) {
  * index, and what they see of a file that changes under them is nothing to rely on. */
 void store_become_writable(struct store *s) {
     struct errinfo ei = {0};
+    int version;
     enum err e = path_check(s->path, &ei);
     if (!e && access(s->path, F_OK) != 0) /* its disk is away, and must not be written beneath */
         e = err_set(&ei, ERR_IO, "%s is gone", s->path);
@@ -91,7 +92,7 @@ void store_become_writable(struct store *s) {
         pthread_rwlock_wrlock(&s->conns);
         close_readers(s);
         e = open_writable(s, &ei);
-        if (e && open_views(s, NULL) != ERR_OK)
+        if (e && open_views(s, &version, NULL) != ERR_OK)
             log_event(LOG_ERROR, "store.not_readable",
                       LF_ERR(&ei)); /* the next probe tries again */
         pthread_rwlock_unlock(&s->conns);
@@ -166,11 +167,15 @@ static enum err open_conns(struct store *s, struct errinfo *ei) {
     if ((e != ERR_READ_ONLY && e != ERR_DISK_FULL) || access(s->path, F_OK) != 0)
         return e;
     struct errinfo why = {0};
-    if (open_views(s, &why) != ERR_OK) {
+    int version = 0;
+    if (open_views(s, &version, &why) != ERR_OK) {
         if (e == ERR_READ_ONLY && ei)
             *ei = why;
         return e == ERR_READ_ONLY ? why.code : e;
     }
+    if (version < migrate_newest())
+        log_event(LOG_WARN, "store.update_put_off", LF_INT("schema", version),
+                  LF_INT("newest", migrate_newest()));
     writer_note_health(s, e);
     atomic_store(&s->read_only, true);
     return ERR_OK;

@@ -73,8 +73,13 @@ enum err path_check(const char *path, struct errinfo *ei) ERR_CHECK;
 enum err migrate(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK;
 /* ERR_CORRUPT: no Parley database. ERR_CONFLICT: its schema is too new for this program. */
 enum err migrate_check(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK;
-/* Whether this program can read it as it is: no migration is due. ERR_CONFLICT otherwise. */
-enum err migrate_is_newest(struct conn *c, const char *path, struct errinfo *ei) ERR_CHECK;
+/* The same as far as that schema, for tests. */
+enum err migrate_until(struct conn *c, const char *path, int until, struct errinfo *ei) ERR_CHECK;
+/* Whether this program can read it as it is, which has that schema: no migration is due that
+ * changes what is read. ERR_CONFLICT otherwise. */
+enum err migrate_is_readable(struct conn *c, const char *path, int *ret_version,
+                             struct errinfo *ei) ERR_CHECK;
+int migrate_readable_from(void); /* the oldest such schema */
 int migrate_newest(void);
 int migrate_count(void); /* numbers may have gaps */
 

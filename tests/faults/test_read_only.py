@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 
 import pytest
@@ -126,6 +127,48 @@ def test_a_database_that_was_closed_is_served_from_a_full_disk(mock, tmp_path):
         disk.empty()
         wait_for(lambda: not reasons(c), "room again")
         assert c.say(conversation, "[say: room again]")[1]["content"] == "room again"
+
+
+def make_older(path):
+    """The database as the Parley before migration 17 left it."""
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA writable_schema = ON")
+    names = ("complete", "streaming", "stopped", "failed", "interrupted")
+    new = "CHECK (" + " OR ".join(f"status = '{n}'" for n in names) + ")"
+    old = "CHECK (status IN (" + ", ".join(f"'{n}'" for n in names) + "))"
+    done = db.execute("UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE name = 'messages' AND instr(sql, ?)", (new, old, new))
+    assert done.rowcount == 1
+    db.execute("DELETE FROM schema_migrations WHERE version >= 17")
+    db.commit()
+    db.close()
+
+
+def schema(path):
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    found = db.execute("SELECT max(version) FROM schema_migrations").fetchone()[0]
+    db.close()
+    return found
+
+
+def test_a_database_of_an_older_program_is_served_from_a_full_disk_and_brought_up_to_date_later(mock, tmp_path):
+    with SmallDisk(tmp_path) as disk, Program(upstream=mock.url, data=disk.path) as p:
+        database = os.path.join(disk.path, "parley.db")
+        c = p.setup()
+        conversation = c.conversation()
+        c.say(conversation, "before [say: kept]")
+        p.stop()
+        newest = schema(database)
+        make_older(database)
+        assert schema(database) == 16
+        disk.fill()
+        p.start()
+        assert "disk is full" in reasons(c)[0]
+        assert contents(c, conversation) == ["before [say: kept]", "kept"]
+        assert "store.update_put_off" in p.log()
+        disk.empty()
+        wait_for(lambda: not reasons(c), "room again")
+        assert c.say(conversation, "[say: room again]")[1]["content"] == "room again"
+        assert schema(database) == newest
 
 
 def test_an_index_of_the_log_that_is_gone_is_said(mock, tmp_path):

@@ -22,7 +22,9 @@ static void view_reads_a_closed_database_and_makes_no_files(void **state) {
     f->conn = NULL;
     assert_false(is_there(f, "-wal"));
     assert_ok(conn_open(f->path, CONN_VIEW, 0, &view, &f->ei));
-    assert_ok(migrate_is_newest(view, f->path, &f->ei));
+    int version;
+    assert_ok(migrate_is_readable(view, f->path, &version, &f->ei));
+    assert_int_equal(version, migrate_newest());
     assert_int_equal(count(view, "SELECT count(*) FROM users"), 1);
     assert_err(conn_exec(view, "DELETE FROM users"), ERR_READ_ONLY);
     assert_false(is_there(f, "-wal") || is_there(f, "-shm"));
@@ -65,7 +67,8 @@ static void view_takes_names_that_are_no_plain_addresses(void **state) {
     f->conn = NULL;
     assert_int_equal(rename(f->path, odd), 0);
     assert_ok(conn_open(odd, CONN_VIEW, 0, &view, &f->ei));
-    assert_ok(migrate_is_newest(view, odd, &f->ei));
+    int version;
+    assert_ok(migrate_is_readable(view, odd, &version, &f->ei));
     conn_close(view);
 }
 
@@ -140,19 +143,84 @@ static void store_opens_for_reading_and_writes_when_a_probe_can(void **state) {
     assert_ok(store_check(f->path, &f->ei));
 }
 
-static void store_that_is_older_is_not_opened_for_reading(void **state) {
+/* A database of that schema, with one user. */
+static void make_older(struct fixture *f, int version) {
+    conn_close(f->conn);
+    f->conn = NULL;
+    assert_int_equal(unlink(f->path), 0);
+    assert_ok(conn_open(f->path, CONN_WRITE, 0, &f->conn, &f->ei));
+    assert_ok(migrate_until(f->conn, f->path, version, &f->ei));
+    f->tx->conn = f->conn;
+    make_user(f->tx, "ada", false);
+    conn_close(f->conn);
+    f->conn = NULL;
+}
+
+static void store_that_lacks_what_is_read_is_not_opened_for_reading(void **state) {
     struct fixture *f = *state;
     struct store_options o = {.path = f->path};
     struct store *s;
-    char forget[100];
-    snprintf(forget, sizeof forget, "DELETE FROM schema_migrations WHERE version = %d",
-             migrate_newest());
-    assert_ok(conn_exec(f->conn, forget));
-    conn_close(f->conn);
-    f->conn = NULL;
+    make_older(f, migrate_readable_from() - 1);
     fault_set(FAULT_OPEN, 2, SQLITE_FULL, true);
     assert_err(store_open(&o, &s, &f->ei), ERR_DISK_FULL);
     fault_set(FAULT_NONE, 0, 0, true);
+}
+
+static enum err read_schema(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)ei;
+    return conn_int(tx->conn, "SELECT max(version) FROM schema_migrations", arg);
+}
+
+static enum err read_user(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct user u;
+    (void)ei;
+    return user_find(tx, STR("ada"), arg, &u);
+}
+
+static void
+store_that_lacks_no_more_than_constraints_and_indexes_is_read_and_migrated_later(void **state) {
+    struct fixture *f = *state;
+    struct store_options o = {.path = f->path};
+    struct store *s;
+    int64_t version = 0;
+    make_older(f, migrate_readable_from());
+    fault_set(FAULT_OPEN, 2, SQLITE_FULL, true);
+    assert_ok(store_open(&o, &s, &f->ei));
+    assert_true(store_is_read_only(s));
+    assert_ok(store_read_wait(s, read_schema, &version, &f->ei));
+    assert_int_equal(version, migrate_readable_from());
+    assert_ok(store_read_wait(s, read_user, f->arena, &f->ei));
+    assert_err(store_write_wait(s, put, "1", &f->ei), ERR_DISK_FULL);
+
+    assert_ok(store_probe(s));
+    (void)!store_write_wait(s, put, "1", &f->ei); /* answered behind the probe */
+    assert_false(store_is_read_only(s));
+    assert_ok(store_read_wait(s, read_schema, &version, &f->ei));
+    assert_int_equal(version, migrate_newest());
+    assert_ok(store_write_wait(s, put, "2", &f->ei));
+    expect(s, f->arena, "2");
+    store_close(s);
+    assert_ok(store_check(f->path, &f->ei));
+}
+
+/* Opened for writing; then the disk takes nothing of the migration itself. */
+static void migration_that_finds_no_room_is_put_off(void **state) {
+    struct fixture *f = *state;
+    struct store_options o = {.path = f->path};
+    struct store *s;
+    int64_t version = 0;
+    make_older(f, migrate_readable_from());
+    fault_set(FAULT_WRITE, 1, SQLITE_FULL, true);
+    assert_ok(store_open(&o, &s, &f->ei));
+    assert_true(store_is_read_only(s));
+    assert_ok(store_read_wait(s, read_schema, &version, &f->ei));
+    assert_int_equal(version, migrate_readable_from());
+    fault_set(FAULT_NONE, 0, 0, true);
+    assert_ok(store_probe(s));
+    (void)!store_write_wait(s, put, "1", &f->ei);
+    assert_ok(store_read_wait(s, read_schema, &version, &f->ei));
+    assert_int_equal(version, migrate_newest());
+    store_close(s);
 }
 
 /* Whoever asks over the network hears that the disk takes nothing; a terminal hears why. */
@@ -179,7 +247,9 @@ int main(void) {
         TEST(view_of_a_log_without_its_index_is_refused),
         TEST(view_takes_names_that_are_no_plain_addresses),
         TEST(store_opens_for_reading_and_writes_when_a_probe_can),
-        TEST(store_that_is_older_is_not_opened_for_reading),
+        TEST(store_that_lacks_what_is_read_is_not_opened_for_reading),
+        TEST(store_that_lacks_no_more_than_constraints_and_indexes_is_read_and_migrated_later),
+        TEST(migration_that_finds_no_room_is_put_off),
         TEST(failing_disk_is_read_only_for_the_network),
     };
     fault_install();
