@@ -21,11 +21,13 @@ enum openai_guard_state { GUARD_WHOLE, GUARD_FIRST, GUARD_BESIDE, GUARD_SETTLED 
 #define OPENAI_DOUBTS_MAX 8
 struct openai_doubt {
     enum safety_direction direction;
-    struct str text;  /* in the call's arena, like shown */
+    struct str text;  /* in the call's arena, like shown and turns */
     struct str shown; /* what the guard model reads: without what the policy redacts */
-    bool part;        /* text is only the beginning */
-    bool newest;      /* of the person's messages */
-    size_t choice;    /* of an answer */
+    const struct guard_turn *turns; /* the n_turns messages before it, as shown is */
+    size_t n_turns;
+    bool part;   /* text is only the beginning */
+    bool newest; /* of the person's messages */
+    size_t at;   /* number of the message, or of the choice */
     struct safety_verdict verdict;
     struct call *call;
     struct guard_ask *asking; /* NULL: not asked, or said */
@@ -55,6 +57,8 @@ struct openai_guard { /* of one call, in its arena; what it holds goes with the 
     bool vectors_there;
     struct str asked; /* the person's newest message; "" = there is none, or it is long */
     struct str shown; /* the same as the guard model reads it */
+    const struct guard_turn *turns; /* the n_turns messages before it, as the guard model does */
+    size_t n_turns;
     struct openai_doubt *doubts; /* OPENAI_DOUBTS_MAX; NULL = there is no guard model */
     size_t n_doubts;
     loop_fn cleared; /* once what they are is known */
@@ -99,7 +103,15 @@ void answer_guard_end(struct answer_guard *a); /* no more events; on_end follows
 bool answer_guard_is_over(const struct answer_guard *a);
 void answer_guard_free(struct answer_guard *a); /* NULL is fine */
 
+/* Appends the text of a message: its content, or the parts of it that are text. */
+enum err openai_message_text(json_val *message, struct buf *b) ERR_CHECK;
+
 /* ---- openai_guard_doubt.c ---- */
+/* Makes shown and turns of the newest message and of all doubts about messages of the list, of what
+ * they are as they are judged. Nothing without a guard model. On the guard's job, like judging. */
+enum err openai_doubts_read(struct call *c, struct openai_guard *g, json_val *list) ERR_CHECK;
+/* The same of the doubts about the answer's choices: shown. */
+enum err openai_doubts_read_answer(struct call *c, struct openai_guard *g) ERR_CHECK;
 /* Nothing where v is certain, or no guard model is there. text and shown live as long as the call.
  * False: there is no room; the fallback has to say. */
 bool openai_doubt_add(struct openai_guard *g, const struct openai_doubt *d);

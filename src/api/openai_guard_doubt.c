@@ -8,6 +8,8 @@
 #include "api/openai_guard.h"
 #include "store/safety.h"
 
+#define TEXT_CAP ((size_t)16 << 20)
+
 static struct openai_guard *guard_of(struct call *c) {
     return ((struct openai_state *)c->state)->guard;
 }
@@ -35,6 +37,93 @@ void openai_doubts_stop(struct openai_guard *g) {
         g->doubts[i].asking = NULL;
     }
 }
+
+/* ---- what the guard model reads ---- */
+
+/* Without what the policy redacts. */
+static enum err show(struct call *c, struct openai_guard *g, enum safety_direction d,
+                     struct str text, struct str *ret) {
+    struct buf b;
+    if (!text.n) {
+        *ret = STR("");
+        return ERR_OK;
+    }
+    buf_init(&b, TEXT_CAP);
+    enum err e = safety_redact(c->api->o.safety, policy_for(g->policy, g->role), d, text, &g->vault,
+                               &b); /* of an answer's values nothing is put back */
+    *ret = !e && b.n ? arena_str(c->arena, buf_str(&b)) : text;
+    buf_deinit(&b);
+    return e ? e : ret->p ? ERR_OK : ERR_NOMEM;
+}
+
+static bool has_role(json_val *m, const char *name) {
+    return str_eqz(json_get_str(m, "role"), name);
+}
+
+static enum err read_turn(struct call *c, struct openai_guard *g, json_val *m,
+                          struct guard_turn *ret) {
+    struct buf b;
+    buf_init(&b, TEXT_CAP);
+    ret->of_model = has_role(m, "assistant");
+    enum err e = openai_message_text(m, &b);
+    if (!e)
+        e = show(c, g, ret->of_model ? SAFETY_OUTPUT : SAFETY_INPUT, buf_str(&b), &ret->text);
+    if (!e && b.n && ret->text.p == b.p) /* nothing was redacted */
+        ret->text = arena_str(c->arena, buf_str(&b));
+    buf_deinit(&b);
+    return e ? e : ret->text.p ? ERR_OK : ERR_NOMEM;
+}
+
+/* The messages of both sides before number `at`, as many as the policy lets be judged with it. */
+static enum err read_turns(struct call *c, struct openai_guard *g, json_val *list, size_t at,
+                           const struct guard_turn **ret, size_t *ret_n) {
+    size_t from = at, n = 0;
+    int left = g->policy->context_turns;
+    enum err e = ERR_OK;
+    struct guard_turn *turns = arena_array(c->arena, GUARD_TALK_TURNS, sizeof *turns);
+    for (; from > 0 && left > 0 && n < GUARD_TALK_TURNS; from--) {
+        json_val *m = yyjson_arr_get(list, from - 1);
+        n += has_role(m, "user") || has_role(m, "assistant");
+        left -= has_role(m, "user");
+    }
+    *ret = turns;
+    *ret_n = n;
+    for (n = 0; from < at && turns && !e; from++) {
+        json_val *m = yyjson_arr_get(list, from);
+        if (has_role(m, "user") || has_role(m, "assistant"))
+            e = read_turn(c, g, m, &turns[n++]);
+    }
+    return turns ? e : ERR_NOMEM;
+}
+
+enum err openai_doubts_read(struct call *c, struct openai_guard *g, json_val *list) {
+    size_t at = g->doubts && g->asked.n ? yyjson_arr_size(list) : 0;
+    enum err e = ERR_OK;
+    if (!g->doubts)
+        return ERR_OK;
+    while (at > 0 && !has_role(yyjson_arr_get(list, at - 1), "user"))
+        at--;
+    if (at > 0)
+        e = show(c, g, SAFETY_INPUT, g->asked, &g->shown);
+    if (at > 0 && !e)
+        e = read_turns(c, g, list, at - 1, &g->turns, &g->n_turns);
+    for (size_t i = 0; i < g->n_doubts && !e; i++) {
+        struct openai_doubt *d = &g->doubts[i];
+        e = show(c, g, SAFETY_INPUT, d->text, &d->shown);
+        if (!e)
+            e = read_turns(c, g, list, d->at, &d->turns, &d->n_turns);
+    }
+    return e;
+}
+
+enum err openai_doubts_read_answer(struct call *c, struct openai_guard *g) {
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < g->n_doubts && !e; i++)
+        e = show(c, g, SAFETY_OUTPUT, g->doubts[i].text, &g->doubts[i].shown);
+    return e;
+}
+
+/* ---- asking ---- */
 
 /* What was said of one is there. False: that is enough. */
 static bool take(struct openai_guard *g, const struct openai_doubt *d) {
@@ -69,6 +158,9 @@ static bool ask(struct call *c, struct openai_guard *g, struct openai_doubt *d, 
     struct guard_ask_request r = {.policy = g->policy,
                                   .role = g->role,
                                   .direction = d->direction,
+                                  .user = &c->user.user_id,
+                                  .talk = answer ? g->turns : d->turns,
+                                  .n_talk = answer ? g->n_turns : d->n_turns,
                                   .text = answer ? g->shown : d->shown,
                                   .answer = answer ? d->shown : STR(""),
                                   .part = d->part,

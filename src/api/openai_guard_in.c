@@ -92,6 +92,10 @@ static enum err add_text(void *ctx, size_t part, struct str text) {
     return buf_err(b);
 }
 
+enum err openai_message_text(json_val *message, struct buf *b) {
+    return each_text(message, add_text, b);
+}
+
 struct judging {
     struct call *c;
     struct openai_guard *g;
@@ -136,27 +140,6 @@ static enum err redact_text(void *ctx, size_t part, struct str given) {
     if (!e && b.n)
         put_text(j, part, buf_str(&b));
     buf_deinit(&b);
-    return e;
-}
-
-/* As the guard model reads it. */
-static enum err show(struct judging *j, enum safety_direction d, struct str text, struct str *ret) {
-    struct buf b;
-    buf_init(&b, TEXT_CAP);
-    enum err e = redact(j, text, d, &b);
-    *ret = !e && b.n ? arena_str(j->c->arena, buf_str(&b)) : text;
-    buf_deinit(&b);
-    return e ? e : ret->p ? ERR_OK : ERR_NOMEM;
-}
-
-/* d: whether they are of a request or of its answer. */
-static enum err show_doubts(struct judging *j, enum safety_direction d) {
-    struct openai_guard *g = j->g;
-    enum err e = ERR_OK;
-    if (g->doubts && d == SAFETY_INPUT)
-        e = show(j, d, g->asked, &g->shown);
-    for (size_t i = 0; i < g->n_doubts && !e; i++)
-        e = show(j, d, g->doubts[i].text, &g->doubts[i].shown);
     return e;
 }
 
@@ -209,12 +192,13 @@ static void fall_back(struct call *c, struct openai_guard *g, enum safety_direct
                       struct safety_verdict *v) {
     turns_guard_fall_back(
         c->api->o.turns,
-        &(struct guard_ask_request){.policy = g->policy, .role = g->role, .direction = d, .v = v});
+        &(struct guard_ask_request){.policy = g->policy, .role = g->role, .direction = d, .v = v},
+        "over");
 }
 
 /* Kept until it is asked about; what cannot be goes by the fallback, which is in *v then. */
 static enum err note_doubt(struct judging *j, const struct safety_request *r,
-                           struct safety_verdict *v, bool newest) {
+                           struct safety_verdict *v, bool newest, size_t at) {
     struct openai_guard *g = j->g;
     if (!g->doubts || !v->uncertain)
         return ERR_OK;
@@ -230,7 +214,7 @@ static enum err note_doubt(struct judging *j, const struct safety_request *r,
                                                      .shown = text,
                                                      .part = text.n < r->text.n,
                                                      .newest = newest,
-                                                     .choice = j->at,
+                                                     .at = at,
                                                      .verdict = *v});
     return ERR_OK;
 }
@@ -261,7 +245,7 @@ static enum err judge_message(struct judging *j, json_val *list, size_t at) {
     if (!e && text.n)
         e = safety_judge(j->c->api->o.safety, &r, &v);
     if (!e && text.n)
-        e = note_doubt(j, &r, &v, newest);
+        e = note_doubt(j, &r, &v, newest, at);
     if (!e && text.n && v.action > j->g->verdict.action) {
         j->g->verdict = v;
         j->g->text = arena_str(j->c->arena, str_sub(r.text, 0, CASE_TEXT_MAX));
@@ -338,7 +322,7 @@ static enum err judge_body(struct call *c, struct openai_state *s) {
             e = each_text(m, redact_text, &j);
     }
     if (!e && g->verdict.action < SAFETY_BLOCK)
-        e = show_doubts(&j, SAFETY_INPUT);
+        e = openai_doubts_read(c, g, list);
     if (!e && g->verdict.action < SAFETY_BLOCK)
         add_canary(&j, list);
     if (!e && (json.changed || json.failed)) {
@@ -434,8 +418,8 @@ static void judge_beside(struct call *c, struct openai_guard *g) {
     if (g->error)
         return;
     openai_doubts_forget(g, true);
-    if (!openai_doubt_add(g, &(struct openai_doubt){SAFETY_INPUT, r.text, g->shown, .newest = true,
-                                                    .verdict = v}))
+    if (!openai_doubt_add(g, &(struct openai_doubt){SAFETY_INPUT, r.text, g->shown, g->turns,
+                                                    g->n_turns, .newest = true, .verdict = v}))
         fall_back(c, g, SAFETY_INPUT, &v);
     if (v.action <= g->verdict.action)
         return;
@@ -723,9 +707,8 @@ static enum err judge_choice(struct judging *j, size_t i, struct str text) {
                                .canary = str_from(g->canary)};
     enum err e = safety_judge(j->c->api->o.safety, &r, &v);
     bool restores = g->vault && j->role->restore;
-    j->at = i;
     if (!e)
-        e = note_doubt(j, &r, &v, false);
+        e = note_doubt(j, &r, &v, false, i);
     if (e || (v.n == 0 && !restores))
         return e;
     if (v.action == SAFETY_BLOCK) {
@@ -777,7 +760,7 @@ static enum err judge_choices(struct judging *j) {
         if (!e && yyjson_is_str(content))
             e = judge_choice(j, i, json_str(content));
     }
-    return e ? e : show_doubts(j, SAFETY_OUTPUT); /* its values are put back nowhere */
+    return e ? e : openai_doubts_read_answer(j->c, j->g);
 }
 
 static void answer_job(void *arg) {
@@ -793,7 +776,7 @@ static enum err block_doubted(struct judging *j) {
     for (size_t i = 0; i < j->g->n_doubts; i++) {
         const struct openai_doubt *d = &j->g->doubts[i];
         if (d->verdict.action == SAFETY_BLOCK)
-            block_choice(j, d->choice, &d->verdict, d->text);
+            block_choice(j, d->at, &d->verdict, d->text);
     }
     return ERR_OK;
 }

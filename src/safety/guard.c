@@ -584,6 +584,8 @@ void safety_add_guard(const struct policy *p, struct str role, enum safety_direc
                       struct safety_verdict *v) {
     struct safety_finding f = {
         .category = c, .action = policy_action(policy_for(p, role), c, d, score), .score = score};
+    if (f.action == SAFETY_ALLOW) /* it is not lost where the policy does nothing */
+        f.action = SAFETY_ANNOTATE;
     snprintf(f.source, sizeof f.source, "guard:%s", model);
     verdict_raise(v, c, score);
     verdict_add(v, &f);
@@ -604,10 +606,13 @@ enum safety_category safety_suspected(const struct policy *p, struct str role,
     return (enum safety_category)best;
 }
 
-void safety_block_undecided(const char *model, enum safety_category c, struct safety_verdict *v) {
-    struct safety_finding f = {.category = c, .action = SAFETY_BLOCK, .score = v->scores[c]};
-    snprintf(f.source, sizeof f.source, "guard:%s", model);
+void safety_add_fallback(const char *why, bool block, enum safety_category c,
+                         struct safety_verdict *v) {
+    struct safety_finding f = {
+        .category = c, .action = block ? SAFETY_BLOCK : SAFETY_ANNOTATE, .score = v->scores[c]};
+    snprintf(f.source, sizeof f.source, "fallback:%s", why);
     verdict_add(v, &f);
+    v->degraded = true;
     v->uncertain = false;
 }
 

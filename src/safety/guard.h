@@ -75,7 +75,8 @@ enum err safety_join_talk(const struct safety_request *r, struct buf *out) ERR_C
 enum err safety_join_suspect_talk(struct safety *g, const struct safety_request *r,
                                   struct buf *out) ERR_CHECK;
 
-/* Adds what a guard model on an upstream found (guard_model.h) to a verdict that was uncertain. */
+/* Adds what a guard model on an upstream found (guard_model.h) to a verdict that was uncertain.
+ * Harm in a category that the policy does nothing about is annotated. */
 void safety_add_guard(const struct policy *p, struct str role, enum safety_direction d,
                       const char *model, enum safety_category c, float score,
                       struct safety_verdict *v);
@@ -83,8 +84,9 @@ void safety_add_guard(const struct policy *p, struct str role, enum safety_direc
  * blocked at some score in that direction. */
 enum safety_category safety_suspected(const struct policy *p, struct str role,
                                       enum safety_direction d, const struct safety_verdict *v);
-/* Blocks what was uncertain and stays so, as category c; it is no score. */
-void safety_block_undecided(const char *model, enum safety_category c, struct safety_verdict *v);
+/* What was uncertain and stays so, and why: blocked as category c, or noted only. */
+void safety_add_fallback(const char *why, bool block, enum safety_category c,
+                         struct safety_verdict *v);
 
 /* pii_scan() that knows texts again in which it found nothing a moment ago. */
 size_t safety_find_pii(struct safety *g, struct str text, struct pii_hit *ret, size_t max);

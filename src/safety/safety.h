@@ -57,7 +57,8 @@ struct safety_finding {
     enum safety_action action;
     float score;     /* 0 to 1, calibrated where a model gave it */
     size_t from, to; /* bytes of the judged (original) text; both 0 = the whole */
-    char source[64]; /* "rule:<id>", "pii:<detector>", "model:<name>", "guard:<model>", "canary" */
+    char source[64]; /* "rule:<id>", "pii:<detector>", "model:<name>", "guard:<model>",
+                         "fallback:<why>" (guard_ask.h), "canary" */
 };
 
 #define SAFETY_FINDINGS_MAX 24 /* the strongest are kept */

@@ -1,8 +1,9 @@
 /* See guard_ask.h.
  *
- *   uncertain ─┬→ said of this text before ──────────────────┐
- *              └→ asked ─┬→ harmful, harmless (is kept) ─────┼─→ into the verdict ─→ done
- *                        └→ late, dead, unreadable ─→ fallback┘ */
+ *   uncertain ─┬→ said of this text before ──────────────────────┐
+ *              ├→ asked ─┬→ harmful, harmless (is kept) ─────────┼─→ into the verdict ─→ done
+ *              │         └→ late, failed, unread, part ─→ fallback┤
+ *              └→ over, left_alone, not_sent ─→ fallback ─────────┘ */
 #include "turn/guard_ask.h"
 
 #include <stdio.h>
@@ -18,14 +19,14 @@
 #define MAX_TOKENS   24
 #define TIMEOUT_MS   1500
 #define KNOWN_PLACES 4096
-#define KNOWN_TEXT   8192 /* bytes of a text that is known again */
+#define KNOWN_BYTES  12288 /* of a question that is known again */
 
 /* What was said: a table in which each text has one place; a newer one takes it. Of texts only
  * their keyed hash is there. */
 struct known_place {
     unsigned char hash[16];
-    bool used, harmful;
-    unsigned char category;
+    bool used;
+    unsigned categories; /* of guard_answer_read() */
 };
 
 struct guard_known {
@@ -44,6 +45,7 @@ struct guard_ask {
     struct upstream_call *call;
     struct timer *patience;
     struct buf said;
+    struct uuid user;
     unsigned char hash[16];
     bool keyed;
     bool part; /* it reads only the beginning: that this is harmless says nothing of the rest */
@@ -70,19 +72,14 @@ void guard_known_free(struct guard_known *k) {
 }
 
 /* The model's answer follows from what it is asked; the category may be the suspected one. */
-static bool key_of(const struct guard_known *k, const struct guard_ask_request *r,
+static bool key_of(const struct guard_known *k, const struct guard_question *q,
                    enum safety_category suspected, unsigned char ret[16]) {
-    char all[KNOWN_TEXT + 16];
-    uint64_t n = r->text.n, c = suspected;
-    if (r->text.n > KNOWN_TEXT || r->answer.n > KNOWN_TEXT - r->text.n)
+    char all[KNOWN_BYTES + 1];
+    if (q->bytes.n > KNOWN_BYTES)
         return false;
-    memcpy(all, &n, sizeof n);
-    memcpy(all + 8, &c, sizeof c);
-    if (r->text.n)
-        memcpy(all + 16, r->text.p, r->text.n);
-    if (r->answer.n)
-        memcpy(all + 16 + r->text.n, r->answer.p, r->answer.n);
-    crypto_short_hash(k->secret, (struct str){all, 16 + r->text.n + r->answer.n}, ret);
+    all[0] = (char)suspected;
+    memcpy(all + 1, q->bytes.p, q->bytes.n);
+    crypto_short_hash(k->secret, (struct str){all, 1 + q->bytes.n}, ret);
     return true;
 }
 
@@ -92,27 +89,23 @@ static struct known_place *place_of(struct guard_known *k, const unsigned char h
     return &k->places[at % KNOWN_PLACES];
 }
 
-static bool known_find(struct guard_known *k, const unsigned char hash[16], bool *ret_harmful,
-                       enum safety_category *ret_category) {
+static bool known_find(struct guard_known *k, const unsigned char hash[16],
+                       unsigned *ret_categories) {
     pthread_mutex_lock(&k->lock);
     const struct known_place *at = place_of(k, hash);
     bool found = at->used && memcmp(at->hash, hash, sizeof at->hash) == 0;
-    if (found) {
-        *ret_harmful = at->harmful;
-        *ret_category = (enum safety_category)at->category;
-    }
+    if (found)
+        *ret_categories = at->categories;
     pthread_mutex_unlock(&k->lock);
     return found;
 }
 
-static void known_put(struct guard_known *k, const unsigned char hash[16], bool harmful,
-                      enum safety_category c) {
+static void known_put(struct guard_known *k, const unsigned char hash[16], unsigned categories) {
     pthread_mutex_lock(&k->lock);
     struct known_place *at = place_of(k, hash);
     memcpy(at->hash, hash, sizeof at->hash);
     at->used = true;
-    at->harmful = harmful;
-    at->category = (unsigned char)c;
+    at->categories = categories;
     pthread_mutex_unlock(&k->lock);
 }
 
@@ -126,21 +119,25 @@ static const char *model_of(const struct turns *t) {
     return t->o.guard_model ? t->o.guard_model : "model";
 }
 
-static void add(const struct turns *t, const struct guard_ask_request *r, enum safety_category c,
-                float score) {
-    safety_add_guard(r->policy, r->role, r->direction, model_of(t), c, score, r->v);
-}
-
-void turns_guard_fall_back(const struct turns *t, const struct guard_ask_request *r) {
-    metric_add(M_GUARD_FALLBACKS, 1);
-    log_event(LOG_WARN, "guard.fallback", LF_Z("to", t->o.guard_blocks ? "block" : "allow"));
-    r->v->degraded = true;
+/* What it said: each category that it names. */
+static void add(const struct turns *t, const struct guard_ask_request *r, unsigned categories) {
     r->v->uncertain = false;
-    if (t->o.guard_blocks)
-        safety_block_undecided(model_of(t), suspected(r), r->v);
+    for (int c = 0; c < SAFETY_CATEGORIES; c++)
+        if (categories & 1u << c)
+            safety_add_guard(r->policy, r->role, r->direction, model_of(t), (enum safety_category)c,
+                             GUARD_MODEL_YES, r->v);
 }
 
-static void ask_free(struct guard_ask *a) {
+void turns_guard_fall_back(const struct turns *t, const struct guard_ask_request *r,
+                           const char *why) {
+    metric_add(M_GUARD_FALLBACKS, 1);
+    log_event(LOG_WARN, "guard.fallback", LF_Z("to", t->o.guard_blocks ? "block" : "allow"),
+              LF_Z("why", why));
+    safety_add_fallback(why, t->o.guard_blocks, suspected(r), r->v);
+}
+
+static void ask_free(struct guard_ask *a, enum gate_outcome o) {
+    guard_gate_leave(a->tl->t->guard_gate, &a->user, o, clock_mono_ns());
     if (a->prev)
         a->prev->next = a->next;
     else if (a->tl->asks == a)
@@ -154,26 +151,27 @@ static void ask_free(struct guard_ask *a) {
     free(a);
 }
 
-/* What comes of it is in the verdict, then who asked is told. */
-static void end(struct guard_ask *a, bool answered) {
+/* What comes of it is in the verdict, then who asked is told. why: it was not answered; else NULL.
+ */
+static void end(struct guard_ask *a, const char *why, enum gate_outcome o) {
     struct turns *t = a->tl->t;
     loop_fn done = a->done;
     void *ctx = a->ctx;
-    bool harmful = false;
+    unsigned categories = 0;
     struct guard_ask_request r = {
         .policy = a->policy, .role = str_from(a->role), .direction = a->direction, .v = a->v};
-    enum safety_category c = suspected(&r);
-    if (answered)
-        answered = guard_answer_read(t->o.guard_format, buf_str(&a->said), c, &harmful, &c) &&
-                   (harmful || !a->part);
-    if (answered) {
-        add(t, &r, c, harmful ? GUARD_MODEL_YES : 0);
-        if (a->keyed)
-            known_put(t->guard_known, a->hash, harmful, c);
-    } else {
-        turns_guard_fall_back(t, &r);
-    }
-    ask_free(a);
+    if (!why &&
+        !guard_answer_read(t->o.guard_format, buf_str(&a->said), suspected(&r), &categories))
+        why = "unread";
+    else if (!why && !categories && a->part)
+        why = "part";
+    if (!why && a->keyed)
+        known_put(t->guard_known, a->hash, categories);
+    if (why)
+        turns_guard_fall_back(t, &r, why);
+    else
+        add(t, &r, categories);
+    ask_free(a, o);
     done(ctx);
 }
 
@@ -182,41 +180,47 @@ static void on_token(void *ctx, struct str text) {
     buf_adds(&a->said, text);
 }
 
+/* Only what any server answers that is up, and in time, tells whether this one is: that a long text
+ * takes it long, or that it refuses a request, may be somebody's doing. */
+static enum gate_outcome outcome_of(const struct guard_ask *a, enum err e) {
+    bool down = e == ERR_TIMEOUT || e == ERR_UPSTREAM || e == ERR_UNAVAILABLE || e == ERR_LOADING ||
+                e == ERR_OVERLOADED || e == ERR_RATE;
+    return e == ERR_OK ? GATE_ANSWERED : down && a->keyed ? GATE_FAILED : GATE_NEITHER;
+}
+
 static void on_done(void *ctx, const struct chat_result *r) {
     struct guard_ask *a = ctx;
     a->call = NULL;
-    end(a, r->err == ERR_OK);
+    end(a, r->err ? "failed" : NULL, outcome_of(a, r->err));
 }
 
 static void on_late(void *arg) {
-    end(arg, false);
+    end(arg, "late", outcome_of(arg, ERR_TIMEOUT));
 }
 
-static enum err send(struct guard_ask *a, const struct guard_ask_request *r) {
+static enum err send(struct guard_ask *a, const struct guard_question *q) {
     static const struct chat_callbacks callbacks = {.on_token = on_token, .on_done = on_done};
+    static const enum chat_sender senders[] = {
+        [GUARD_SYSTEM] = CHAT_SYSTEM, [GUARD_USER] = CHAT_USER, [GUARD_ASSISTANT] = CHAT_ASSISTANT};
     const struct turns *t = a->tl->t;
-    struct guard_question q;
     struct errinfo ei;
-    struct chat_message m[3];
-    size_t n = 0;
-    enum err e = guard_question_make(t->o.guard_format, r->text, r->answer, &q);
-    if (q.system.n)
-        m[n++] = (struct chat_message){CHAT_SYSTEM, buf_str(&q.system)};
-    m[n++] = (struct chat_message){CHAT_USER, buf_str(&q.user)};
-    if (q.assistant.n)
-        m[n++] = (struct chat_message){CHAT_ASSISTANT, buf_str(&q.assistant)};
+    struct chat_message m[sizeof q->m / sizeof *q->m];
+    for (size_t i = 0; i < q->n; i++)
+        m[i] = (struct chat_message){senders[q->m[i].role], guard_question_text(q, i)};
     struct chat_request request = {
         .model = t->o.guard_model ? str_from(t->o.guard_model) : STR_NULL,
         .messages = m,
-        .n_messages = n,
+        .n_messages = q->n,
         .temperature = 0,
         .top_p = -1,
         .max_tokens = MAX_TOKENS,
     };
-    if (!e)
-        e = upstream_chat(a->tl->guard_client, &request, &callbacks, a, &a->call, &ei);
-    guard_question_deinit(&q);
-    return e;
+    return upstream_chat(a->tl->guard_client, &request, &callbacks, a, &a->call, &ei);
+}
+
+static const struct uuid *who(const struct guard_ask_request *r) {
+    static const struct uuid nobody;
+    return r->user ? r->user : &nobody;
 }
 
 static struct guard_ask *ask_new(struct turn_loop *tl, const struct guard_ask_request *r,
@@ -228,6 +232,7 @@ static struct guard_ask *ask_new(struct turn_loop *tl, const struct guard_ask_re
                             .policy = policy_ref(r->policy),
                             .v = r->v,
                             .direction = r->direction,
+                            .user = *who(r),
                             .done = done,
                             .ctx = ctx,
                             .next = tl->asks};
@@ -249,45 +254,65 @@ int64_t turns_guard_until(const struct turns *t) {
     return clock_mono_ns() + ms * MS;
 }
 
+/* NULL: it is on its way. Else why not. */
+static const char *begin(struct turn_loop *tl, const struct guard_ask_request *r,
+                         const struct guard_question *q, loop_fn done, void *ctx,
+                         struct guard_ask **ret) {
+    int64_t now = clock_mono_ns(), until = r->until_ns ? r->until_ns : turns_guard_until(tl->t);
+    int64_t left_ms = (until - now + MS - 1) / MS;
+    if (left_ms <= 0)
+        return "late";
+    enum gate_answer gate = guard_gate_enter(tl->t->guard_gate, who(r), now);
+    if (gate != GATE_GO)
+        return gate == GATE_BUSY ? "over" : "left_alone";
+    struct guard_ask *a = ask_new(tl, r, done, ctx);
+    if (!a) {
+        guard_gate_leave(tl->t->guard_gate, who(r), GATE_NEITHER, now);
+        return "not_sent";
+    }
+    if (!a->patience || send(a, q)) {
+        ask_free(a, GATE_NEITHER);
+        return "not_sent";
+    }
+    a->part = r->part || r->text.n > GUARD_TEXT_MAX || r->answer.n > GUARD_TEXT_MAX;
+    timer_start(a->patience, left_ms, false);
+    *ret = a;
+    return NULL;
+}
+
 bool turns_guard_ask(struct turns *t, struct loop *l, const struct guard_ask_request *r,
                      loop_fn done, void *ctx, struct guard_ask **ret) {
     struct turn_loop *tl = turn_loop_of(t, l);
+    struct guard_question q;
     unsigned char hash[16];
-    bool harmful;
+    unsigned categories;
     if (!r->v->uncertain || !t->o.guard_upstream)
         return false;
-    enum safety_category c = suspected(r);
-    bool keyed = t->guard_known && key_of(t->guard_known, r, c, hash);
-    if (keyed && known_find(t->guard_known, hash, &harmful, &c)) {
-        add(t, r, c, harmful ? GUARD_MODEL_YES : 0);
+    enum err e = guard_question_make(t->o.guard_format, r->talk, r->n_talk, r->text, r->answer, &q);
+    bool keyed = !e && key_of(t->guard_known, &q, suspected(r), hash);
+    bool known = keyed && known_find(t->guard_known, hash, &categories);
+    const char *why = known ? NULL : e || !tl ? "not_sent" : begin(tl, r, &q, done, ctx, ret);
+    guard_question_deinit(&q);
+    if (known)
+        add(t, r, categories);
+    else if (why)
+        turns_guard_fall_back(t, r, why);
+    if (known || why)
         return false;
-    }
-    int64_t until = r->until_ns ? r->until_ns : turns_guard_until(t);
-    int64_t left_ms = (until - clock_mono_ns() + MS - 1) / MS;
-    struct guard_ask *a = tl && left_ms > 0 ? ask_new(tl, r, done, ctx) : NULL;
-    if (!a || !a->patience || send(a, r)) {
-        if (a)
-            ask_free(a);
-        turns_guard_fall_back(t, r);
-        return false;
-    }
-    a->keyed = keyed;
-    a->part = r->part || r->text.n > GUARD_TEXT_MAX || r->answer.n > GUARD_TEXT_MAX;
+    (*ret)->keyed = keyed;
     if (keyed)
-        memcpy(a->hash, hash, sizeof a->hash);
-    timer_start(a->patience, left_ms, false);
-    *ret = a;
+        memcpy((*ret)->hash, hash, sizeof hash);
     return true;
 }
 
 void guard_ask_stop(struct guard_ask *a) {
     if (a)
-        ask_free(a);
+        ask_free(a, GATE_NEITHER);
 }
 
 void guard_asks_end(struct turn_loop *tl) {
     while (tl->asks)
-        end(tl->asks, false);
+        end(tl->asks, "stopped", GATE_NEITHER);
 }
 
 /* ---- the question of a turn ---- */
@@ -298,12 +323,28 @@ static void on_asked(void *arg) {
     turn_guard_settled(t);
 }
 
+/* The messages before the question, as the model would read them; returns how many of ret. */
+static size_t talk_of(const struct turn *t, struct guard_turn ret[GUARD_TALK_TURNS]) {
+    size_t last = t->n_branch - 1, from = last, n = 0;
+    for (int left = t->guard.policy->context_turns;
+         from > 0 && left > 0 && last - from < GUARD_TALK_TURNS;)
+        left -= t->branch[--from].sender == SENDER_USER;
+    for (; from < last; from++)
+        ret[n++] = (struct guard_turn){.of_model = t->branch[from].sender != SENDER_USER,
+                                       .text = t->branch[from].content};
+    return n;
+}
+
 bool turn_guard_ask(struct turn *t) {
     struct str slug;
+    struct guard_turn talk[GUARD_TALK_TURNS];
     (void)turn_guard_role(t, &slug);
     struct guard_ask_request r = {.policy = t->guard.policy,
                                   .role = slug,
                                   .direction = SAFETY_INPUT,
+                                  .user = &t->in.user_id,
+                                  .talk = talk,
+                                  .n_talk = talk_of(t, talk),
                                   .text = t->branch[t->n_branch - 1].content,
                                   .v = &t->guard.in};
     return turns_guard_ask(t->t, t->tl->loop, &r, on_asked, t, &t->guard.asking);

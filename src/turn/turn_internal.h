@@ -15,6 +15,7 @@
 #include "retrieval/support.h"
 #include "safety/stream.h"
 #include "turn/guard_ask.h"
+#include "turn/guard_gate.h"
 #include "turn/pace.h"
 #include "turn/tails.h"
 #include "turn/trace.h"
@@ -191,7 +192,8 @@ struct turns {
     struct degrade degrade;
     struct count_cache *counts;
     struct tails *tails;             /* owned; NULL = none */
-    struct guard_known *guard_known; /* owned; NULL = nothing is known again */
+    struct guard_known *guard_known; /* owned, like the gate; NULL = there is no guard model */
+    struct guard_gate *guard_gate;
     struct hub hub;
     pthread_mutex_t lock; /* of loops and n_loops */
     struct turn_loop *loops[TURN_LOOPS_MAX];

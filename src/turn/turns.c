@@ -21,6 +21,13 @@ enum err turns_new(const struct turns_options *o, struct turns **ret, struct err
         free(t);
         return err_set(ei, ERR_NOMEM, NULL);
     }
+    if (o->guard_upstream &&
+        !((t->guard_known = guard_known_new()) && (t->guard_gate = guard_gate_new()))) {
+        guard_known_free(t->guard_known);
+        count_cache_free(t->counts);
+        free(t);
+        return err_set(ei, ERR_NOMEM, NULL);
+    }
     t->o = *o;
     t->o.max_running = int_or(o->max_running, 10000);
     t->o.max_running_per_user = int_or(o->max_running_per_user, 8);
@@ -30,8 +37,6 @@ enum err turns_new(const struct turns_options *o, struct turns **ret, struct err
     pthread_mutex_init(&t->lock, NULL);
     pthread_mutex_init(&t->degrade.lock, NULL);
     hub_init(&t->hub);
-    if (o->guard_upstream)
-        t->guard_known = guard_known_new();
     if (o->data_dir)
         t->tails = tails_open(o->data_dir);
     if (o->data_dir && !t->tails) /* a kill takes answers back to their last checkpoint */
@@ -54,6 +59,7 @@ void turns_free(struct turns *t) {
     recover_free(t);
     hub_deinit(&t->hub);
     guard_known_free(t->guard_known);
+    guard_gate_free(t->guard_gate);
     tails_close(t->tails);
     count_cache_free(t->counts);
     pthread_mutex_destroy(&t->degrade.lock);

@@ -205,11 +205,90 @@ def test_earlier_messages_of_a_client_are_asked_about_once(asked, judge):
         return answer["choices"][0]["finish_reason"]
 
     assert answered(first) == answered(first, last) == answered(first, last, "thanks") == "stop"
-    assert len(read_by(judge, first)) == len(read_by(judge, last)) == 1
+    assert [[m["content"] for m in r] for r in read_by(judge, first)] == [[first], [first, "Well.", last]]
     judge.reply = "unsafe\nS9"
     hidden = question()
     assert answered(hidden, "and how?") == "content_filter"  # before the newest one, too
     assert answered(first, last, "thanks") == "stop"
+
+
+def chat(p, *messages):
+    """The roles of the messages take turns; the last one is the person's."""
+    roles = ["assistant", "user"]
+    turns = [{"role": roles[(len(messages) - i) % 2], "content": m} for i, m in enumerate(messages)]
+    return p.admin.post("/v1/chat/completions", {"model": "mock-chat", "messages": turns})["choices"][0]
+
+
+@pytest.mark.parametrize("native_path", [True, False])
+def test_the_talk_is_read_before_the_question(asked, judge, native_path):
+    judge.reply = "safe"
+    n, text = next(numbers), question()
+    first, said = f"my card {n} is 4111 1111 1111 1111", f"Well {n}."
+    if native_path:
+        conversation = asked.admin.conversation()
+        asked.admin.say(conversation, f"[say: {said}] {first}")
+        asked.admin.say(conversation, text)
+    else:
+        chat(asked, first, said, text)
+    read = read_by(judge, text)
+    assert len(read) == 1 and [m["role"] for m in read[0]] == ["user", "assistant", "user"]
+    assert f"my card {n} is [CARD_1]" in read[0][0]["content"] and "4111" not in json.dumps(read)
+    assert [m["content"] for m in read[0][1:]] == [said, text]
+
+
+def test_what_was_said_of_a_text_is_of_its_talk(asked, judge):
+    text, judge.reply = question(), "safe"
+    assert chat(asked, "hello", "Well.", text)["finish_reason"] == "stop"
+    assert chat(asked, "hello", "Well.", text)["finish_reason"] == "stop"
+    assert len(read_by(judge, text)) == 1
+    judge.reply = "unsafe\nS9"
+    assert chat(asked, "another talk", "Well.", text)["finish_reason"] == "content_filter"
+    assert len(read_by(judge, text)) == 2
+
+
+def test_the_talk_is_read_before_a_whole_answer(asked, judge):
+    judge.reply = "safe"
+    answer = f"the heron whispers {next(numbers)}"
+    ask = f"[say: {answer}]"
+    assert chat(asked, "hello", "Well.", ask)["message"]["content"] == answer
+    assert [[m["content"] for m in r] for r in read_by(judge, answer)] == [["hello", "Well.", ask, answer]]
+
+
+def verdict_of(p, text):
+    _, answer = p.admin.say(p.admin.conversation(), text)
+    return p.admin.get(f"/api/v1/conversations/{answer['conversation_id']}/messages")["data"][0]["safety"]
+
+
+def test_harm_of_a_kind_that_the_policy_never_blocks_is_recorded(asked, judge):
+    judge.reply = "unsafe\nS10"
+    verdict = verdict_of(asked, question())
+    found = [f for f in verdict["findings"] if f["source"].startswith("guard:")]
+    assert verdict["action"] == "annotate" and [(f["category"], f["action"]) for f in found] == [("hate", "annotate")]
+    judge.reply = "unsafe\nS10,S9"  # the worst of all that are named
+    verdict = verdict_of(asked, question())
+    assert verdict["action"] == "block" and verdict["category"] == "illicit"
+
+
+def metric(p, name):
+    lines = p.admin.raw("GET", "/metrics")[2].decode().splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
+
+
+def test_guard_model_that_does_not_answer_is_left_alone(mock, judge, policy):
+    with serve(mock, policy, judge.url, "--guard-timeout-ms", "50") as p:
+        p.admin, judge.silent = p.setup(), True
+        try:
+            for _ in range(4):
+                assert verdict_of(p, question())["findings"][0]["source"] in ("fallback:late", "fallback:failed")
+            assert metric(p, "parley_guard_circuit_open") == 1
+            text = question()
+            verdict = verdict_of(p, text)
+        finally:
+            judge.silent = False
+        assert verdict["degraded"] and verdict["findings"][0]["source"] == "fallback:left_alone"
+        assert not read_by(judge, text)
+        assert metric(p, "parley_guard_asked_total") == 4 and metric(p, "parley_guard_fallbacks_total") == 5
+        assert metric(p, "parley_guard_circuit_opened_total") == 1 and metric(p, "parley_guard_asks") == 0
 
 
 @pytest.mark.parametrize("path", [native, completion, streamed_completion])

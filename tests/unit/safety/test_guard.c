@@ -513,8 +513,14 @@ static void doubts_are_of_what_is_blocked(void **state) {
     struct safety_verdict v = judge(g, SAFETY_INPUT, "two");
     assert_true(v.uncertain);
     assert_int_equal(safety_suspected(p, STR(""), SAFETY_INPUT, &v), SAFETY_ILLICIT);
-    safety_block_undecided("m", SAFETY_ILLICIT, &v);
+    struct safety_verdict let = v;
+    safety_add_fallback("late", false, SAFETY_ILLICIT, &let);
+    assert_int_equal(let.action, SAFETY_ANNOTATE);
+    assert_string_equal(let.findings[0].source, "fallback:late");
+    assert_true(let.degraded && !let.uncertain);
+    safety_add_fallback("late", true, SAFETY_ILLICIT, &v);
     assert_int_equal(v.action, SAFETY_BLOCK);
+    assert_true(v.degraded);
     assert_int_equal(v.category, SAFETY_ILLICIT);
     assert_false(v.uncertain);
     assert_true(v.scores[SAFETY_ILLICIT] < 0.7f);
@@ -522,8 +528,34 @@ static void doubts_are_of_what_is_blocked(void **state) {
     safety_free(g);
 }
 
+/* Also where the policy does nothing about that category. */
+static void what_a_guard_model_says_is_recorded(void **state) {
+    (void)state;
+    struct safety *g =
+        guard_of("{\"categories\":{\"illicit\":{\"block\":0.9},\"sexual\":{\"warn\":0.5}},"
+                 "\"refusals\":{\"default\":\"No.\"}}");
+    struct policy *p = safety_get_policy(g);
+    static const struct {
+        enum safety_category c;
+        enum safety_action a;
+    } rows[] = {{SAFETY_ILLICIT, SAFETY_BLOCK},
+                {SAFETY_SEXUAL, SAFETY_WARN},
+                {SAFETY_HATE, SAFETY_ANNOTATE}};
+    for (size_t i = 0; i < 3; i++) {
+        struct safety_verdict v = {.uncertain = true};
+        safety_add_guard(p, STR(""), SAFETY_INPUT, "m", rows[i].c, 0.95f, &v);
+        assert_int_equal(v.action, rows[i].a);
+        assert_int_equal(v.category, rows[i].c);
+        assert_string_equal(v.findings[0].source, "guard:m");
+        assert_false(v.uncertain);
+    }
+    policy_unref(p);
+    safety_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_guard_model_says_is_recorded),
         cmocka_unit_test(doubts_are_of_what_is_blocked),
         cmocka_unit_test(answers_are_no_attempts),
         cmocka_unit_test(lookalikes_pass_the_rules),

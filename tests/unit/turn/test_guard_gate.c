@@ -1,0 +1,136 @@
+/* How many may ask the guard model at once, and when it is left alone; on a clock of the test's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/metrics.h"
+#include "turn/guard_gate.h"
+
+#define S INT64_C(1000000000)
+
+static const struct uuid nobody;
+
+static struct uuid person(char c) {
+    struct uuid u = {.s = "00000000-0000-7000-8000-000000000000"};
+    u.s[0] = c;
+    return u;
+}
+
+static void asks_at_once_are_bounded_for_one_and_for_all(void **state) {
+    (void)state;
+    struct guard_gate *g = guard_gate_new();
+    const struct uuid a = person('a'), b = person('b');
+    int64_t over = metric_get(M_GUARD_ASKS_OVER);
+    assert_non_null(g);
+    for (int i = 0; i < GATE_ASKS_USER_MAX; i++)
+        assert_int_equal(guard_gate_enter(g, &a, S), GATE_GO);
+    assert_int_equal(guard_gate_enter(g, &a, S), GATE_BUSY);
+    assert_int_equal(guard_gate_enter(g, &b, S), GATE_GO); /* others have their own */
+    for (int i = GATE_ASKS_USER_MAX + 1; i < GATE_ASKS_MAX; i++)
+        assert_int_equal(guard_gate_enter(g, &nobody, S), GATE_GO);
+    assert_int_equal(guard_gate_enter(g, &b, S), GATE_BUSY);
+    assert_int_equal(guard_gate_enter(g, &nobody, S), GATE_BUSY);
+    assert_int_equal(metric_get(M_GUARD_ASKS_OVER) - over, 3);
+    assert_int_equal(metric_get(M_GUARD_ASKS), GATE_ASKS_MAX);
+    guard_gate_leave(g, &a, GATE_ANSWERED, S);
+    assert_int_equal(guard_gate_enter(g, &a, S), GATE_GO);
+    assert_int_equal(guard_gate_enter(g, &a, S), GATE_BUSY);
+    for (int i = 0; i < GATE_ASKS_USER_MAX; i++)
+        guard_gate_leave(g, &a, GATE_NEITHER, S);
+    guard_gate_leave(g, &b, GATE_NEITHER, S);
+    for (int i = GATE_ASKS_USER_MAX + 1; i < GATE_ASKS_MAX; i++)
+        guard_gate_leave(g, &nobody, GATE_NEITHER, S);
+    assert_int_equal(metric_get(M_GUARD_ASKS), 0);
+    guard_gate_free(g);
+}
+
+static void ask(struct guard_gate *g, enum gate_outcome o, int64_t now) {
+    assert_int_equal(guard_gate_enter(g, &nobody, now), GATE_GO);
+    guard_gate_leave(g, &nobody, o, now);
+}
+
+static void breaks(struct guard_gate *g, int n, int64_t now) {
+    for (int i = 0; i < n; i++)
+        ask(g, GATE_FAILED, now);
+}
+
+static void failures_in_a_row_leave_it_alone_for_a_while(void **state) {
+    (void)state;
+    struct guard_gate *g = guard_gate_new();
+    const int64_t wait = GATE_OPEN_MS * INT64_C(1000000);
+    assert_non_null(g);
+    breaks(g, GATE_FAILURES - 1, S);
+    ask(g, GATE_ANSWERED, S); /* begins anew */
+    breaks(g, GATE_FAILURES - 1, S);
+    ask(g, GATE_NEITHER, S); /* says nothing */
+    assert_int_equal(metric_get(M_GUARD_CIRCUIT), 0);
+    breaks(g, 1, S);
+    assert_int_equal(metric_get(M_GUARD_CIRCUIT), 1);
+    assert_int_equal(guard_gate_enter(g, &nobody, S), GATE_CLOSED);
+    assert_int_equal(guard_gate_enter(g, &nobody, S + wait - 1), GATE_CLOSED);
+    assert_int_equal(guard_gate_enter(g, &nobody, S + wait), GATE_GO); /* one tries … */
+    assert_int_equal(guard_gate_enter(g, &nobody, S + wait), GATE_CLOSED);
+    guard_gate_leave(g, &nobody, GATE_FAILED, S + wait); /* … and twice as long */
+    assert_int_equal(guard_gate_enter(g, &nobody, S + 3 * wait - 1), GATE_CLOSED);
+    assert_int_equal(guard_gate_enter(g, &nobody, S + 3 * wait), GATE_GO);
+    guard_gate_leave(g, &nobody, GATE_ANSWERED, S + 3 * wait);
+    assert_int_equal(metric_get(M_GUARD_CIRCUIT), 0);
+    assert_int_equal(guard_gate_enter(g, &nobody, S + 3 * wait), GATE_GO);
+    guard_gate_leave(g, &nobody, GATE_NEITHER, S + 3 * wait);
+    guard_gate_free(g);
+}
+
+static void a_try_that_is_called_off_is_made_again(void **state) {
+    (void)state;
+    struct guard_gate *g = guard_gate_new();
+    const int64_t later = S + GATE_OPEN_MS * INT64_C(1000000);
+    assert_non_null(g);
+    breaks(g, GATE_FAILURES, S);
+    ask(g, GATE_NEITHER, later);
+    assert_int_equal(guard_gate_enter(g, &nobody, later), GATE_GO);
+    assert_int_equal(guard_gate_enter(g, &nobody, later), GATE_CLOSED);
+    guard_gate_leave(g, &nobody, GATE_ANSWERED, later);
+    guard_gate_free(g);
+}
+
+static void it_is_tried_once_a_minute_at_least(void **state) {
+    (void)state;
+    struct guard_gate *g = guard_gate_new();
+    int64_t now = S;
+    assert_non_null(g);
+    breaks(g, GATE_FAILURES, now);
+    for (int i = 0; i < 20; i++) {
+        now += GATE_OPEN_MAX_MS * INT64_C(1000000);
+        ask(g, GATE_FAILED, now);
+    }
+    ask(g, GATE_ANSWERED, now + GATE_OPEN_MAX_MS * INT64_C(1000000));
+    guard_gate_free(g);
+}
+
+/* Those that were under way when it was left alone come back one by one. */
+static void late_failures_do_not_put_it_off(void **state) {
+    (void)state;
+    struct guard_gate *g = guard_gate_new();
+    const int64_t wait = GATE_OPEN_MS * INT64_C(1000000);
+    assert_non_null(g);
+    for (int i = 0; i < GATE_FAILURES + 4; i++)
+        assert_int_equal(guard_gate_enter(g, &nobody, S), GATE_GO);
+    for (int i = 0; i < GATE_FAILURES + 4; i++)
+        guard_gate_leave(g, &nobody, GATE_FAILED, S + i);
+    ask(g, GATE_ANSWERED, S + GATE_FAILURES - 1 + wait);
+    guard_gate_free(g);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(asks_at_once_are_bounded_for_one_and_for_all),
+        cmocka_unit_test(failures_in_a_row_leave_it_alone_for_a_while),
+        cmocka_unit_test(a_try_that_is_called_off_is_made_again),
+        cmocka_unit_test(it_is_tried_once_a_minute_at_least),
+        cmocka_unit_test(late_failures_do_not_put_it_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
