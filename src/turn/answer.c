@@ -10,26 +10,13 @@
 
 /* ---- append, open ---- */
 
-/* All of the answer is there before the store has its question: then both are stored at once, and
- * for good. What was begun before, broke off, was cut off or has passages to be checked goes the
- * long way. Its latencies are those of now, without the time of this write. */
-static void make_whole(struct turn *t) {
-    enum append_state queued = APPEND_QUEUED;
-    bool plain = t->in.kind != TURN_RESUME && !t->failure.code && !t->stopping &&
-                 !t->guard.refused && !t->guard.cut_off && !t->answer.retrieved_docs.n &&
-                 t->answer.model.n && t->stream->text.n;
-    if (!plain || atomic_load(&t->append) != APPEND_QUEUED)
-        return;
-    turn_describe_answer(t, MESSAGE_COMPLETE, &t->whole);
-    t->whole.ttft_ms = t->whole.response_latency_ms;
-    (void)atomic_compare_exchange_strong(&t->append, &queued, APPEND_WHOLE); /* else it is taken */
-}
-
 enum step_result turn_step_append(struct turn *t, struct errinfo *ei) {
+    if (turn_whole_wait(t))
+        return STEP_WAIT;
     t->begun = t->answer;
     atomic_store(&t->append, APPEND_QUEUED);
     if (t->answered)
-        make_whole(t);
+        turn_whole_make(t);
     enum err e = store_write_again(t->t->o.store, turn_append_fn, t, t->tl->loop, turn_on_stored);
     if (e) {
         *ei = turn_explain(e, NULL);
@@ -197,7 +184,7 @@ void turn_end_answer(struct turn *t) {
     if (turn_is_at(t, turn_step_answer))
         turn_continue(t);
     else if (turn_is_at(t, turn_step_append))
-        make_whole(t);
+        turn_whole_make(t);
 }
 
 void turn_stop_now(struct turn *t) {

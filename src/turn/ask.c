@@ -69,6 +69,8 @@ static void on_done(void *ctx, const struct chat_result *r) {
         return;
     if (r->err)
         t->failure = turn_explain(r->err, r->ei);
+    else
+        turn_whole_note(t);
     snprintf(t->finish_reason, sizeof t->finish_reason, "%.*s", STR_ARG(r->finish_reason));
     t->prompt_tokens = r->prompt_tokens;
     t->completion_tokens = r->completion_tokens;

@@ -168,6 +168,7 @@ struct turn_loop {
     double flush_us;                     /* CPU time of the loop for a piece, all in all */
     struct turn *held;                   /* new turns that wait for it, oldest first */
     struct turn *held_last;
+    int64_t answer_ns; /* whole.c: how long answers took of late; 0 = none came yet */
     /* checkpoint.c */
     struct timer *tick;
     bool ticking;
@@ -282,8 +283,10 @@ struct turn {
     struct message question, answer; /* question.message_id not set: regenerating */
     char title[TITLE_SIZE];          /* of a conversation that has none yet, else "" */
     _Atomic enum append_state append;
-    struct message begun; /* the answer's row as it is appended otherwise */
-    struct message whole; /* the answer's final row, from WHOLE on */
+    struct message begun;   /* the answer's row as it is appended otherwise */
+    struct message whole;   /* the answer's final row, from WHOLE on */
+    int64_t whole_until_ns; /* until then `append` waits for all of the answer (whole.c); 0 = not */
+    bool whole_waits;       /* it does */
 
     struct trace trace;
     int64_t asked_ns, told_ns; /* when the model was asked, and had said all; 0 = not yet */
@@ -492,6 +495,15 @@ void turn_publish_json(struct turn *t, enum stream_kind kind,
 void turn_queued(struct turn *t, int position);
 void turn_end_answer(struct turn *t); /* nothing more comes from the model */
 void turn_stop_now(struct turn *t);
+
+/* ---- whole.c: answers that are over at once ---- */
+/* The average of late, with one more that took so long. 0: there was none yet. */
+int64_t whole_average_ns(int64_t average_ns, int64_t took_ns);
+void turn_whole_note(struct turn *t); /* the model has said all */
+bool turn_whole_wait(struct turn *t); /* true: `append` waits, and is run again */
+/* At `append`, all of the answer is there: it is stored with its question if it still can be. The
+ * turn may be gone afterwards. */
+void turn_whole_make(struct turn *t);
 
 /* ---- checkpoint.c ---- */
 void turn_checkpoint_begin(struct turn *t); /* its text is stored now and then from here on … */
