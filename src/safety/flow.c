@@ -185,10 +185,12 @@ static struct str window_text(struct safety_flow *f, struct whole *w) {
     return buf_str(marked);
 }
 
-static size_t window_from(const struct safety_flow *f) {
+/* FLOW_WINDOW before each byte of what was added: what ends anywhere in it is seen as it would be
+ * seen had it come byte by byte. */
+static size_t window_from(const struct safety_flow *f, size_t added) {
     size_t end = safety_flow_end(f), from = f->dirty_from;
-    if (end > FLOW_WINDOW && from < end - FLOW_WINDOW)
-        from = end - FLOW_WINDOW;
+    if (end - added > FLOW_WINDOW && from < end - added - FLOW_WINDOW)
+        from = end - added - FLOW_WINDOW;
     if (from < f->base)
         from = f->base;
     for (int i = 0; i < AROUND && from > f->base; i++, from--) /* where a word begins */
@@ -222,11 +224,12 @@ static size_t open_word(const struct safety_flow *f) {
     return p->word_n && p->word_from < open ? p->word_from : open;
 }
 
-static enum err judge_whole(struct safety_flow *f, bool last, float best[SAFETY_CATEGORIES]) {
+static enum err judge_whole(struct safety_flow *f, size_t added, bool last,
+                            float best[SAFETY_CATEGORIES]) {
     const unsigned disguises =
         NORMAL_LEET | NORMAL_SPACED | NORMAL_BASE64 | NORMAL_HEX | NORMAL_ROT13 | NORMAL_REVERSED;
     struct safety_normal *n = &f->b->normal;
-    struct whole w = {f, window_from(f), safety_flow_end(f), 0};
+    struct whole w = {f, window_from(f, added), safety_flow_end(f), 0};
     size_t open = open_word(f);
     if (!last && w.to - open <= WORD_HELD) { /* with its rest it may read otherwise */
         f->hold_word = open < w.to;
@@ -517,7 +520,7 @@ static enum err judge(struct safety_flow *f, struct str text, bool last, struct 
     flow_read_end(f, last);
     e = words_suspend(f->b->stepper, &f->live);
     if (!e && f->dirty)
-        e = judge_whole(f, last, best);
+        e = judge_whole(f, text.n, last, best);
     if (e)
         return e;
     tell_rules(f, v);

@@ -1,17 +1,18 @@
 /* A text that grows, judged as it grows. Each byte is read once:
  *
  *   added ─→ folded ─┬→ words ─→ the rules' automaton goes on where it stopped
- *                    ├→ signs of a disguise ─→ while there are some: the last FLOW_WINDOW bytes are
- *                    │                         normalised and scanned as a whole (guard.h)
+ *                    ├→ signs of a disguise ─→ while there are some: what is new, behind the
+ *                    │                         FLOW_WINDOW bytes before it, is normalised and
+ *                    │                         scanned as a whole (guard.h)
  *                    ├→ the classifier's sums go on; a score costs the network alone
  *                    └→ where personal data may stand ─→ scanned once, when it has ended
  *
  * The verdict after each piece is that of safety_judge() on the text so far, but for this: an
  * exception of a rule holds when it came before the rule's match; the classifier sees the last 160
  * to 640 bytes, as a window that begins anew at 640; what disguises is undone within FLOW_WINDOW
- * bytes. What might still become something is not yet safe to hand on: the last word when it would
- * complete a rule or has the classifier block, the beginning of a fixed string or a placeholder,
- * and personal data that the policy redacts or blocks.
+ * bytes, however much comes at once. What might still become something is not yet safe to hand on:
+ * the last word when it would complete a rule or has the classifier block, the beginning of a fixed
+ * string or a placeholder, and personal data that the policy redacts or blocks.
  *
  * CPU work of some microseconds for a token; one thread at a time. */
 #pragma once

@@ -523,8 +523,123 @@ static void long_reversed_lines_are_read_as_they_are_shown(void **state) {
     safety_free(g);
 }
 
+/* ---- much at once ---- */
+
+#define MUCH 4000
+
+static void add_filler(struct buf *b, size_t n) {
+    static const char *const fillers[] = {
+        "The river rises in the hills and flows east. ",
+        "Bread needs time, salt and a warm place. ",
+        "She wrote the letter, folded it and sent it off. ", "In spring the storks come back. ",
+        "There are a few things worth knowing about this valley, its paths and its old mill; "};
+    while (b->n < n)
+        buf_addz(b, fillers[roll(sizeof fillers / sizeof *fillers)]);
+}
+
+/* Letters by themselves; each with so many invisible ones behind it. */
+static void add_spelled(struct buf *b, const char *words, const char *between, unsigned hidden) {
+    for (const char *p = words; *p; p++) {
+        if (*p == ' ') {
+            buf_addz(b, "  ");
+            continue;
+        }
+        buf_addc(b, *p);
+        for (unsigned i = 0; i < hidden; i++)
+            buf_addz(b, "\xe2\x80\x8b");
+        if (p[1] && p[1] != ' ')
+            buf_addz(b, between);
+    }
+}
+
+static void add_base64(struct buf *b, const char *words) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t n = strlen(words);
+    for (size_t i = 0; i + 2 < n; i += 3) {
+        unsigned x = (unsigned char)words[i] << 16 | (unsigned char)words[i + 1] << 8 |
+                     (unsigned char)words[i + 2];
+        for (int k = 18; k >= 0; k -= 6)
+            buf_addc(b, digits[x >> k & 63]);
+    }
+}
+
+static void add_turned(struct buf *b, const char *words) {
+    for (const char *p = words; *p; p++)
+        buf_addc(b, *p == ' ' ? ' ' : (char)('a' + (*p - 'a' + 13) % 26));
+}
+
+/* Hides "paint … zebra purple" in up to 390 bytes; the words between make it longer. */
+static void add_disguise(struct buf *b) {
+    static const char *const long_words[] = {
+        "paint the zebra purple", "paint the uncharacteristically old zebra purple",
+        "paint incomprehensibly uncharacteristically counterrevolutionary zebra purple"};
+    unsigned which = roll(3);
+    const char *words = long_words[which];
+    size_t from = b->n;
+    switch (roll(6)) {
+    case 0:
+        add_spelled(b, words, " ", roll(which == 2 ? 2 : 3));
+        break;
+    case 1:
+        add_spelled(b, words, ".", roll(2));
+        break;
+    case 2: /* whole letters of it: three bytes give four */
+        add_base64(b,
+                   "and so they told us that we should now at last begin to paint the old zebra "
+                   "purple, as the others in the village did a while ago, and be glad about it ");
+        break;
+    case 3:
+        add_turned(b, "they told us that we should now paint the zebra purple and be glad of it");
+        break;
+    case 4:
+        buf_addz(b, "p4int th3 z3br4 purpl3");
+        break;
+    default:
+        buf_addz(b, "\xe2\x80\xae"
+                    "dalg eb dna elprup arbez eht tniap"
+                    "\xe2\x80\xac");
+    }
+    buf_addz(b, " ");
+    assert_in_range(b->n - from, 1, 390);
+}
+
+/* However much comes at once, what is hidden anywhere in it is found. */
+static void much_at_once_is_looked_through(void **state) {
+    (void)state;
+    struct safety *g = guard_new(secrets_text, NULL);
+    int looked = 0;
+    for (int round = 0; round < 400; round++) {
+        static struct found got, want;
+        struct buf text, out;
+        seed = (unsigned)round * 7919u + 5;
+        got.n = want.n = 0;
+        buf_init(&text, 2 * MUCH);
+        buf_init(&out, 2 * MUCH);
+        add_filler(&text, roll(MUCH - 1000));
+        if (round % 8)
+            add_disguise(&text);
+        add_filler(&text, text.n + 1 + roll(900));
+        struct safety_verdict v = whole(g, buf_str(&text));
+        note(&want, &v, 0);
+        looked += want.n > 0;
+        struct safety_flow *f = flow_new(g);
+        (void)stream(f, buf_str(&text), round % 2 ? MUCH : 1 + roll(MUCH), &got, &out);
+        for (size_t i = 0; i < want.n; i++)
+            if (!has(&got, want.source[i]))
+                show("missed", want.source[i], buf_str(&text));
+        for (size_t i = 0; i < got.n && round % 8 == 0; i++) /* where nothing is hidden */
+            show("made up", got.source[i], buf_str(&text));
+        safety_flow_free(f);
+        buf_deinit(&text);
+        buf_deinit(&out);
+    }
+    assert_in_range(looked, 300, 350);
+    safety_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(much_at_once_is_looked_through),
         cmocka_unit_test(flow_finds_what_the_whole_has),
         cmocka_unit_test(flow_finds_secrets_where_nothing_else_is_held),
         cmocka_unit_test(flow_redacts_all_there_is),
