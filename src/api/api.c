@@ -24,11 +24,6 @@ static bool path_matches(const char *pattern, struct str path, struct str *ret_v
                          bool *ret_rest) {
     struct str want = str_from(pattern), var = STR_NULL;
     bool rest = false;
-    size_t same = 0; /* most patterns part from the path before their first variable */
-    while (same < path.n && pattern[same] == path.p[same])
-        same++;
-    if (pattern[same] != '{' && (pattern[same] || same < path.n))
-        return false;
     while (want.p && path.p) {
         struct str w = str_cut(&want, '/');
         if (str_ends(w, STR("*}"))) { /* all but what the pattern ends in */
@@ -61,22 +56,47 @@ struct match {
     unsigned methods; /* bits of those that the address has */
 };
 
-static struct match match_find(enum http_method method, struct str path) {
+/* What a request is matched by before its path is taken apart. */
+struct route_key {
+    uint16_t n;       /* bytes of the route's path before its first variable, at least the '/' */
+    bool same_as_row; /* the row before has this path, too */
+};
+
+static struct route_key *keys_new(void) {
+    struct route_key *keys = calloc(api_routes_count, sizeof *keys);
+    for (size_t i = 0; keys && i < api_routes_count; i++) {
+        keys[i].n = (uint16_t)strcspn(api_routes[i].path, "{");
+        keys[i].same_as_row = i > 0 && !strcmp(api_routes[i].path, api_routes[i - 1].path);
+    }
+    return keys;
+}
+
+/* Routes part from each other late, often in their last byte before a variable. */
+static bool may_match(const struct route_key *k, const char *pattern, struct str path) {
+    return path.n >= k->n && path.p[k->n - 1] == pattern[k->n - 1] &&
+           memcmp(path.p, pattern, k->n) == 0;
+}
+
+static struct match match_find(const struct api *a, enum http_method method, struct str path) {
     struct match m = {0};
-    struct str var;
-    bool rest;
+    struct str var = STR_NULL;
+    bool rest = false, fits = false;
     bool head = method == HTTP_HEAD;
     if (head)
         method = HTTP_GET;
     for (size_t i = 0; i < api_routes_count; i++) {
-        if (!path_matches(api_routes[i].path, path, &var, &rest))
+        const struct route *r = &api_routes[i];
+        if (!a->keys[i].same_as_row)
+            fits =
+                may_match(&a->keys[i], r->path, path) && path_matches(r->path, path, &var, &rest);
+        if (!fits)
             continue;
-        bool no_head = api_routes[i].flags & ROUTE_NO_HEAD;
-        m.methods |= 1u << api_routes[i].method;
-        if (api_routes[i].method == HTTP_GET && !no_head)
+        bool no_head = r->flags & ROUTE_NO_HEAD;
+        m.methods |= 1u << r->method;
+        if (r->method == HTTP_GET && !no_head)
             m.methods |= 1u << HTTP_HEAD;
-        if (api_routes[i].method == method && !m.route && !(head && no_head)) {
-            m.route = &api_routes[i];
+        if (r->method == method && !m.route && !(head && no_head)) {
+            m.route = r;
             m.var = var;
             m.rest = rest;
         }
@@ -318,7 +338,7 @@ static struct call *call_new(struct api *a, struct http_request *r, const struct
 
 void api_handle(struct http_request *r, void *ctx) {
     struct errinfo ei = {0};
-    struct match m = match_find(http_method(r), http_path(r));
+    struct match m = match_find(ctx, http_method(r), http_path(r));
     if (!m.route) {
         answer_unrouted(r, m.methods);
         return;
@@ -361,6 +381,8 @@ enum err api_new(const struct api_options *o, struct api **ret, struct errinfo *
         a->o.max_body_bytes = BODY_DEFAULT;
     if (!a->o.max_document_bytes)
         a->o.max_document_bytes = DOC_DEFAULT;
+    if (!(a->keys = keys_new()))
+        goto out;
     if (o->notice && !(a->notice = strdup(o->notice)))
         goto out;
     if ((e = auth_limiter_new(NAME_ATTEMPTS, ATTEMPT_WINDOW_MS, &a->by_name)) ||
@@ -389,6 +411,7 @@ void api_free(struct api *a) {
     auth_limiter_free(a->signups);
     known_users_free(a->known);
     buf_deinit(&a->openapi);
+    free(a->keys);
     free(a->notice);
     pthread_mutex_destroy(&a->lock);
     free(a);
@@ -415,7 +438,7 @@ size_t api_body_limit(const struct http_request *r, void *ctx) {
     const struct api *a = ctx;
     struct str cookie;
     bool known = http_header(r, "Authorization").p || http_cookie(r, AUTH_COOKIE, &cookie);
-    struct match m = match_find(http_method(r), http_path(r));
+    struct match m = match_find(a, http_method(r), http_path(r));
     bool large = known && m.route && (m.route->flags & ROUTE_LARGE_BODY);
     return large ? a->o.max_document_bytes : a->o.max_body_bytes;
 }

@@ -100,6 +100,7 @@ struct key_use {
 
 struct api {
     struct api_options o;
+    struct route_key *keys;               /* owned: what is known of each route's path (api.c) */
     char *notice;                         /* owned; NULL = none */
     struct buf openapi;                   /* the text of /openapi.json */
     struct auth_limiter *by_name, *by_ip; /* attempts to sign in */

@@ -22,6 +22,8 @@ enum err buf_err(const struct buf *b);        /* ERR_OK, ERR_NOMEM or ERR_TOO_LA
 struct str buf_str(const struct buf *b);      /* borrowed until the next append */
 char *buf_take(struct buf *b, size_t *ret_n); /* transfers the bytes (free()); NULL if failed */
 
+/* Room for n more bytes at once, where it is known about how much will be appended bit by bit. */
+void buf_room(struct buf *b, size_t n);
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_adds(struct buf *b, struct str s);
 void buf_addz(struct buf *b, const char *z);

@@ -4,7 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static atomic_bool frozen;
@@ -26,17 +26,31 @@ int64_t clock_wall_ms(void) {
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static void put_digits(char *at, int n_digits, int64_t n) {
+    for (; n_digits > 0; n /= 10)
+        at[--n_digits] = (char)('0' + n % 10);
+}
+
+/* A response has several: the calendar is computed here (civil_from_days, Howard Hinnant,
+ * "chrono-Compatible Low-Level Date Algorithms"; years begin in March), without the C library's
+ * time zones. */
 void clock_format(int64_t wall_ms, char out[25]) {
     static const int64_t last =
         253402300799999; /* 9999-12-31T23:59:59.999Z: the year keeps 4 digits */
     int64_t ms = wall_ms < 0 ? 0 : wall_ms > last ? last : wall_ms;
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    gmtime_r(&s, &tm);
-    char text[64];
-    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
-             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(ms % 1000));
-    snprintf(out, 25, "%.24s", text);
+    int64_t days = ms / 86400000 + 719468, in_day = ms % 86400000; /* days since 0000-03-01 */
+    int64_t era = days / 146097, of_era = days % 146097;
+    int64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int64_t of_year = of_era - (365 * year + year / 4 - year / 100);
+    int64_t month = (5 * of_year + 2) / 153; /* 0 = March */
+    memcpy(out, "0000-00-00T00:00:00.000Z", 25);
+    put_digits(out, 4, era * 400 + year + (month >= 10));
+    put_digits(out + 5, 2, month < 10 ? month + 3 : month - 9);
+    put_digits(out + 8, 2, of_year - (153 * month + 2) / 5 + 1);
+    put_digits(out + 11, 2, in_day / 3600000);
+    put_digits(out + 14, 2, in_day / 60000 % 60);
+    put_digits(out + 17, 2, in_day / 1000 % 60);
+    put_digits(out + 20, 3, in_day % 1000);
 }
 
 void clock_cond_init(pthread_cond_t *c) {

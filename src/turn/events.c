@@ -2,6 +2,8 @@
 #include "base/clock.h"
 #include "turn/turn_internal.h"
 
+#define KEYS_BYTES 1024 /* of a message: its keys and what is short */
+
 static const char *const kind_names[] = {"created", "queued",  "token", "reset", "notice",
                                          "title",   "blocked", "done",  "error"};
 
@@ -67,6 +69,8 @@ static void add_usage(struct buf *b, const struct message *m) {
 }
 
 void message_to_json(struct buf *b, const struct message *m, const struct feedback *f) {
+    buf_room(b, KEYS_BYTES + m->content.n + m->attachments.n + m->retrieved_docs.n + m->support.n +
+                    m->safety.n);
     add_text(b, "{\"message_id\":", uuid_str(&m->message_id));
     add_text(b, ",\"conversation_id\":", uuid_str(&m->conversation_id));
     add_text_or_null(b, ",\"parent_id\":", uuid_str(&m->parent_id));

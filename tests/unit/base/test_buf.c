@@ -3,7 +3,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -102,6 +104,52 @@ static void buf_add_json_escapes_what_json_forbids(void **state) {
     buf_deinit(&b);
 }
 
+/* Each byte that a string has to escape, and its neighbours, at each place beside other bytes. */
+static void buf_add_json_finds_them_at_any_place(void **state) {
+    (void)state;
+    static const unsigned char bytes[] = {0x00, 0x01, 0x1f, 0x20, 0x21, '"',  '#', '[',
+                                          '\\', ']',  0x7f, 0x80, 0xa2, 0xdc, 0xff};
+    for (size_t len = 1; len <= 20; len++)
+        for (size_t at = 0; at < len; at++)
+            for (size_t i = 0; i < sizeof bytes; i++) {
+                char text[20], want[32] = "";
+                memset(text, at % 2 ? 0xff : 'a', sizeof text);
+                text[at] = (char)bytes[i];
+                const char *esc = bytes[i] == '"' ? "\\\"" : bytes[i] == '\\' ? "\\\\" : NULL;
+                char code[8] = "";
+                if (bytes[i] < 0x20)
+                    snprintf(code, sizeof code, "\\u%04x", bytes[i]);
+                else
+                    snprintf(code, sizeof code, "%.*s", 1, text + at);
+                int n = snprintf(want, sizeof want, "%.*s%s%.*s", (int)at, text, esc ? esc : code,
+                                 (int)(len - at - 1), text + at + 1);
+                struct buf b;
+                buf_init(&b, 100);
+                buf_add_json(&b, (struct str){text, len});
+                assert_int_equal(b.n, n);
+                assert_memory_equal(b.p, want, n);
+                buf_deinit(&b);
+            }
+}
+
+static void buf_room_is_taken_once_and_keeps_the_cap(void **state) {
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1000);
+    buf_addz(&b, "abc");
+    buf_room(&b, 900);
+    const char *p = b.p;
+    for (int i = 0; i < 900; i++)
+        buf_addc(&b, 'x');
+    assert_ptr_equal(b.p, p);
+    buf_room(&b, 98); /* more than may come: what is appended will say so */
+    assert_int_equal(buf_err(&b), ERR_OK);
+    buf_room(&b, SIZE_MAX);
+    assert_int_equal(buf_err(&b), ERR_OK);
+    assert_int_equal(b.n, 903);
+    buf_deinit(&b);
+}
+
 static void arena_memory_is_zeroed_aligned_and_capped(void **state) {
     (void)state;
     struct arena *a = arena_new(200000);
@@ -156,6 +204,8 @@ int main(void) {
         cmocka_unit_test(buf_addf_formats_short_and_long),
         cmocka_unit_test(buf_drop_removes_from_the_front),
         cmocka_unit_test(buf_add_json_escapes_what_json_forbids),
+        cmocka_unit_test(buf_add_json_finds_them_at_any_place),
+        cmocka_unit_test(buf_room_is_taken_once_and_keeps_the_cap),
         cmocka_unit_test(arena_memory_is_zeroed_aligned_and_capped),
         cmocka_unit_test(arena_allocation_that_malloc_refuses_is_null),
         cmocka_unit_test(arena_strings_are_copies),

@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -105,6 +107,21 @@ static void clock_format_is_rfc3339(void **state) {
     assert_string_equal(out, "9999-12-31T23:59:59.999Z");
 }
 
+/* 531 years: all of the calendar's cycle of 400. */
+static void clock_format_knows_each_day(void **state) {
+    (void)state;
+    int64_t last = (int64_t)531 * 365 * 86400000;
+    for (int64_t ms = 0, step = 86400000 + 1001; ms < last; ms += step) {
+        char out[25], want[40];
+        struct tm tm;
+        clock_format(ms, out);
+        gmtime_r(&(time_t){ms / 1000}, &tm);
+        size_t n = strftime(want, sizeof want, "%Y-%m-%dT%H:%M:%S.", &tm);
+        snprintf(want + n, sizeof want - n, "%03dZ", (int)(ms % 1000));
+        assert_string_equal(out, want);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(uuid_new_increases_while_the_clock_stands_or_steps_back),
@@ -113,6 +130,7 @@ int main(void) {
         cmocka_unit_test(uuid_parse_takes_only_the_canonical_form),
         cmocka_unit_test(clock_set_by_a_test_stands_still),
         cmocka_unit_test(clock_format_is_rfc3339),
+        cmocka_unit_test(clock_format_knows_each_day),
     };
     return crypto_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }
