@@ -86,7 +86,7 @@ void openai_guard_note(const struct openai_guard *g, const struct safety_verdict
 void openai_guard_answer(struct call *c);
 
 /* ---- streamed answers ---- */
-#define OPENAI_CHOICES_MAX 8
+#define OPENAI_CHOICES_MAX 128 /* of one answer; of further ones nothing passes */
 
 struct answer_guard;
 struct answer_guard_callbacks {

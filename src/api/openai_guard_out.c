@@ -1,45 +1,25 @@
 /* Streamed answers of the compatible API under the guard. See openai_guard.h.
  *
- *   event ─→ its texts into the choice's safety_stream ─→ judged ─→ chunks of our own making
- *        └─→ all else (roles, tool calls) goes out as it is; a finish_reason waits for the choice's
- *            text, what belongs to no choice (usage) for all of them
+ *   event ─→ its choices, each: its texts ─→ the channel of each (openai_guard_choice.c)
+ *        │                      └─→ what has no text (roles, the head of a call, the end)
+ *        └─→ what belongs to no choice (usage) waits for all of them
  *
- * Chunks that carry text are made anew, so logprobs of a streamed answer do not get through. */
-#include "api/openai_guard.h"
-
+ * An allowlist: members that are not known here and could hold a text do not get through, nor do
+ * logprobs, which spell what was judged otherwise. Of equal keys the first counts. */
 #include <stdlib.h>
 
 #include "api/openai.h"
+#include "api/openai_guard_stream.h"
+#include "api/openai_parts.h"
 #include "store/safety.h"
 
 #define EVENT_CAP ((size_t)4 << 20)
 #define TAIL_CAP  ((size_t)1 << 20)
-
-struct choice {
-    struct answer_guard *a;
-    struct safety_stream *stream;
-    struct buf finish; /* the event with the finish_reason, until the text is out */
-    bool any, ended, done, cut;
-};
-
-struct answer_guard {
-    struct call *c;
-    struct openai_guard *g;
-    const struct answer_guard_callbacks *cb;
-    void *ctx;
-    struct choice choices[OPENAI_CHOICES_MAX];
-    size_t n; /* choices seen */
-    struct str id;
-    int64_t created;
-    struct buf tail, out;
-    bool ended, over, inside, freed;
-};
+#define OUT_CAP   ((size_t)64 << 20) /* all that a stream holds back, and its escapes */
 
 static void destroy(struct answer_guard *a) {
-    for (size_t i = 0; i < OPENAI_CHOICES_MAX; i++) {
-        safety_stream_free(a->choices[i].stream);
-        buf_deinit(&a->choices[i].finish);
-    }
+    for (size_t i = 0; i < OPENAI_CHOICES_MAX; i++)
+        choice_free(a->choices[i]);
     buf_deinit(&a->tail);
     buf_deinit(&a->out);
     free(a);
@@ -54,12 +34,9 @@ enum err answer_guard_new(struct call *c, const struct answer_guard_callbacks *c
     a->g = ((struct openai_state *)c->state)->guard;
     a->cb = cb;
     a->ctx = ctx;
+    a->expected = (size_t)json_get_int(c->body, "n", 1);
     buf_init(&a->tail, TAIL_CAP);
-    buf_init(&a->out, EVENT_CAP);
-    for (size_t i = 0; i < OPENAI_CHOICES_MAX; i++) {
-        a->choices[i].a = a;
-        buf_init(&a->choices[i].finish, EVENT_CAP);
-    }
+    buf_init(&a->out, OUT_CAP);
     *ret = a;
     return ERR_OK;
 }
@@ -73,33 +50,8 @@ void answer_guard_free(struct answer_guard *a) {
 
 /* ---- what goes out ---- */
 
-static void add_chunk(struct answer_guard *a, size_t index, const struct str *text,
-                      const char *finish) {
-    struct buf *b = &a->out;
-    buf_clear(b);
-    out_open(b, NULL, '{');
-    out_str(b, "id", a->id);
-    out_strz(b, "object", "chat.completion.chunk");
-    out_int(b, "created", a->created);
-    out_str(b, "model", ((struct openai_state *)a->c->state)->asked);
-    out_open(b, "choices", '[');
-    out_open(b, NULL, '{');
-    out_int(b, "index", (int64_t)index);
-    out_open(b, "delta", '{');
-    if (text)
-        out_str(b, "content", *text);
-    out_close(b, '}');
-    if (finish)
-        out_strz(b, "finish_reason", finish);
-    else
-        out_null(b, "finish_reason");
-    out_close(b, '}');
-    out_close(b, ']');
-    out_close(b, '}');
-}
-
 /* False: the client is gone; the relay has forgotten us, or will. */
-static bool send(struct answer_guard *a, struct str json) {
+bool answer_guard_send(struct answer_guard *a, struct str json) {
     if (a->freed)
         return false;
     return a->cb->send(a->ctx, json);
@@ -107,23 +59,23 @@ static bool send(struct answer_guard *a, struct str json) {
 
 static bool all_done(const struct answer_guard *a) {
     for (size_t i = 0; i < a->n; i++)
-        if (!a->choices[i].done)
+        if (!a->choices[i] || !a->choices[i]->done)
             return false;
     return true;
 }
 
 bool answer_guard_is_over(const struct answer_guard *a) {
     for (size_t i = 0; i < a->n; i++)
-        if (!a->choices[i].cut)
+        if (!a->choices[i] || !a->choices[i]->cut)
             return false;
-    return a->n > 0;
+    return a->n > 0 && a->n >= a->expected;
 }
 
-static void look(struct answer_guard *a) {
+void answer_guard_look(struct answer_guard *a) {
     if (a->over || a->freed || !all_done(a))
         return;
     if (a->tail.n) {
-        bool alive = send(a, buf_str(&a->tail));
+        bool alive = answer_guard_send(a, buf_str(&a->tail));
         buf_clear(&a->tail);
         if (!alive)
             return;
@@ -134,172 +86,260 @@ static void look(struct answer_guard *a) {
     a->cb->on_end(a->ctx);
 }
 
-static void leave(struct answer_guard *a, bool was_inside) {
+void answer_guard_leave(struct answer_guard *a, bool was_inside) {
     a->inside = was_inside;
     if (!was_inside && a->freed)
         destroy(a);
 }
 
-static void on_text(void *ctx, struct str text) {
-    struct choice *ch = ctx;
-    struct answer_guard *a = ch->a;
-    bool was = a->inside;
-    a->inside = true;
-    ch->any = true;
-    add_chunk(a, (size_t)(ch - a->choices), &text, NULL);
-    (void)send(a, buf_str(&a->out));
-    leave(a, was);
-}
-
-static void finish_choice(struct choice *ch, const char *reason) {
-    struct answer_guard *a = ch->a;
-    bool was = a->inside, alive = true;
-    a->inside = true;
-    ch->done = true;
-    if (!reason && ch->finish.n)
-        alive = send(a, buf_str(&ch->finish));
-    if (reason) {
-        add_chunk(a, (size_t)(ch - a->choices), NULL, reason);
-        alive = send(a, buf_str(&a->out));
-    }
-    if (alive)
-        look(a);
-    leave(a, was);
-}
-
-static void on_block(void *ctx, const struct safety_verdict *v, size_t keep, struct str blocked) {
-    struct choice *ch = ctx;
-    struct openai_guard *g = ch->a->g;
-    if (ch->a->freed)
-        return;
-    (void)keep; /* what went out cannot be taken back on this API */
-    openai_guard_note(g, v, SAFETY_OUTPUT);
-    openai_case_write(ch->a->c, g, v, SAFETY_OUTPUT, blocked); /* before anything is sent: the
-                                                                  client may be gone */
-    ch->cut = true;
-    if (!ch->any) {
-        struct buf b;
-        buf_init(&b, 65536);
-        policy_refusal(g->policy, policy_for(g->policy, g->role), v->category, STR(""), &b);
-        struct str words = buf_str(&b);
-        add_chunk(ch->a, (size_t)(ch - ch->a->choices), &words, NULL);
-        bool was = ch->a->inside;
-        ch->a->inside = true;
-        bool alive = send(ch->a, buf_str(&ch->a->out));
-        buf_deinit(&b);
-        struct answer_guard *a = ch->a;
-        if (!alive) {
-            leave(a, was);
-            return;
-        }
-        a->inside = was;
-    }
-    finish_choice(ch, "content_filter");
-}
-
-static void on_end(void *ctx, const struct safety_verdict *worst) {
-    (void)worst;
-    finish_choice(ctx, NULL);
-}
-
-static void on_fail(void *ctx, enum err e) {
-    struct answer_guard *a = ((struct choice *)ctx)->a;
-    bool was = a->inside;
+void answer_guard_fail(struct answer_guard *a, enum err e) {
+    bool was = a->inside, told = a->over || a->freed;
     a->over = a->inside = true;
-    if (!a->freed)
+    if (!told)
         a->cb->on_fail(a->ctx, e);
-    leave(a, was);
+    answer_guard_leave(a, was);
 }
-
-static const struct safety_stream_callbacks callbacks = {on_text, on_block, on_end, on_fail};
 
 /* ---- what comes in ---- */
 
-static enum err feed(struct answer_guard *a, struct choice *ch, struct str text) {
-    if (ch->ended || ch->cut || text.n == 0)
-        return ERR_OK;
-    enum err e = ERR_OK;
-    if (!ch->stream) {
-        const struct policy_role *role = policy_for(a->g->policy, a->g->role);
-        struct safety_stream_options o = {
-            .safety = a->c->api->o.safety,
-            .jobs = a->c->api->o.safety_jobs,
-            .loop = a->c->loop,
-            .policy = a->g->policy,
-            .role = a->g->role,
-            .canary = str_from(a->g->canary),
-            .vault = role->restore ? a->g->vault : NULL,
-        };
-        e = safety_stream_new(&o, &callbacks, ch, &ch->stream);
+struct event { /* of one choice */
+    struct answer_guard *a;
+    struct choice *ch;
+    yyjson_mut_doc *d;
+    yyjson_mut_val *delta;
+    enum err error;
+};
+
+static struct str text_of(yyjson_mut_val *v) {
+    return yyjson_mut_is_str(v) ? (struct str){yyjson_mut_get_str(v), yyjson_mut_get_len(v)}
+                                : STR("");
+}
+
+static void say(struct event *e, enum channel_kind kind, size_t call, struct str text) {
+    if (!text.n || e->error)
+        return;
+    struct step s = {.channel = choice_channel(e->ch, kind, call), .text = text};
+    e->error = s.channel ? choice_take(e->ch, &s) : ERR_TOO_LARGE;
+}
+
+/* The value in the event, on its way alone. */
+static void pass(struct event *e, bool passes, bool ends) {
+    struct buf b;
+    buf_init(&b, EVENT_CAP);
+    json_write_mut(&b, e->d);
+    struct step s = {.passes = passes, .ends = ends, .text = buf_str(&b)};
+    if (!e->error)
+        e->error = buf_err(&b) ? buf_err(&b) : choice_take(e->ch, &s);
+    buf_deinit(&b);
+}
+
+/* Parts, as some servers have it: {"type":"text","text":…}, {"type":"thinking","thinking":…}. */
+static void say_parts(struct event *e, yyjson_mut_val *v, enum channel_kind kind) {
+    yyjson_mut_arr_iter it = yyjson_mut_arr_iter_with(v);
+    say(e, kind, 0, text_of(v));
+    for (yyjson_mut_val *part; (part = yyjson_mut_arr_iter_next(&it));) {
+        say_parts(e, yyjson_mut_obj_get(part, "thinking"), CHANNEL_REASONING_CONTENT);
+        say(e, kind, 0, text_of(yyjson_mut_obj_get(part, "text")));
     }
-    return e ? e : safety_stream_feed(ch->stream, text);
 }
 
-static void end_choice(struct choice *ch) {
-    if (ch->ended)
-        return;
-    ch->ended = true;
-    if (ch->cut)
-        return;
-    if (ch->stream)
-        safety_stream_end(ch->stream);
-    else
-        finish_choice(ch, NULL);
+/* The name of what is called: one that the client gave is his, any other is the model's text. */
+static bool name_passes(struct event *e, struct channel *x, struct str piece) {
+    struct answer_guard *a = e->a;
+    struct safety_verdict v;
+    buf_adds(&x->name, piece);
+    if ((e->error = buf_err(&x->name)) || openai_is_tool(a->c->body, buf_str(&x->name)))
+        return !e->error;
+    struct safety_request r = {.text = buf_str(&x->name),
+                               .direction = SAFETY_OUTPUT,
+                               .role = a->g->role,
+                               .policy = a->g->policy,
+                               .canary = str_from(a->g->canary)};
+    e->error = safety_judge(a->c->api->o.safety, &r, &v);
+    if (!e->error && (v.action == SAFETY_BLOCK || v.action == SAFETY_REDACT))
+        choice_block(e->ch, &v, r.text);
+    return !e->error && !e->ch->cut;
 }
 
-/* Takes the text out of the event's choice. Returns the choice, or NULL when the event has none. */
-static struct choice *take_choice(struct answer_guard *a, yyjson_mut_val *root,
-                                  struct str *ret_text, bool *ret_finish, bool *ret_rest) {
-    yyjson_mut_val *v = yyjson_mut_arr_get_first(yyjson_mut_obj_get(root, "choices"));
-    yyjson_mut_val *delta = yyjson_mut_obj_get(v, "delta");
-    int64_t index = yyjson_mut_get_sint(yyjson_mut_obj_get(v, "index"));
+/* What tells that a call begins, without its text. The value has been taken out of its place. */
+static void pass_head(struct event *e, yyjson_mut_val *call, bool is_function) {
+    yyjson_mut_val *v = call;
+    if (!is_function && (v = yyjson_mut_arr(e->d)))
+        yyjson_mut_arr_append(v, call);
+    if (v)
+        yyjson_mut_obj_add_val(e->d, e->delta, is_function ? "function_call" : "tool_calls", v);
+    pass(e, false, false);
+    yyjson_mut_obj_clear(e->delta);
+}
+
+/* The at-th call of a tool: {"index","id","type","function":{"name","arguments"}}, or with "custom"
+ * {"name","input"}; or what was in the place of "function" before there were tools. */
+static void take_call(struct event *e, yyjson_mut_val *call, enum channel_kind kind, size_t at) {
+    bool custom = kind == CHANNEL_INPUT, is_function = kind == CHANNEL_FUNCTION;
+    const char *key = custom ? "input" : "arguments";
+    yyjson_mut_val *index = yyjson_mut_obj_get(call, "index");
+    yyjson_mut_val *f =
+        is_function ? call : yyjson_mut_obj_get(call, custom ? "custom" : "function");
+    int64_t number = yyjson_mut_is_int(index) ? yyjson_mut_get_sint(index) : (int64_t)at;
+    bool fits = number >= 0 && number < CHANNELS_MAX;
+    struct channel *x = fits ? choice_channel(e->ch, kind, (size_t)number) : NULL;
+    struct str text = text_of(yyjson_mut_obj_get(f, key));
+    struct str name = text_of(yyjson_mut_obj_get(f, "name"));
+    if (!x)
+        e->error = ERR_TOO_LARGE;
+    if (e->error || (name.n && !name_passes(e, x, name)))
+        return;
+    bool known = openai_keep_label(call, "id");
+    (void)openai_keep_label(call, "type");
+    openai_keep_known(call, is_function ? openai_function_members : openai_call_members);
+    openai_keep_known(f, openai_function_members);
+    if (!is_function && !index)
+        yyjson_mut_obj_add_int(e->d, call, "index", number);
+    if (yyjson_mut_is_obj(f))
+        yyjson_mut_obj_put(f, yyjson_mut_str(e->d, key), yyjson_mut_str(e->d, ""));
+    if (known || name.n)
+        pass_head(e, call, is_function);
+    say(e, kind, (size_t)number, text);
+}
+
+static void take_calls(struct event *e, yyjson_mut_val *list) {
+    yyjson_mut_val *calls[CHANNELS_MAX];
+    size_t n = 0;
+    yyjson_mut_arr_iter it = yyjson_mut_arr_iter_with(list);
+    for (yyjson_mut_val *call; (call = yyjson_mut_arr_iter_next(&it)) && n < CHANNELS_MAX;)
+        calls[n++] = call; /* each is put into another list */
+    for (size_t i = 0; i < n && !e->error && !e->ch->cut; i++)
+        take_call(e, calls[i],
+                  yyjson_mut_obj_get(calls[i], "custom") ? CHANNEL_INPUT : CHANNEL_ARGUMENTS, i);
+    if (yyjson_mut_arr_size(list) > n)
+        e->error = ERR_TOO_LARGE;
+}
+
+/* The transcript is judged; the sound passes as long as that does. */
+static void take_audio(struct event *e, yyjson_mut_val *audio) {
+    say(e, CHANNEL_TRANSCRIPT, 0, text_of(yyjson_mut_obj_get(audio, "transcript")));
+    (void)openai_keep_label(audio, "id");
+    openai_keep_known(audio, openai_audio_members);
+    if (!yyjson_mut_obj_get(audio, "id") && !yyjson_mut_obj_get(audio, "data"))
+        return;
+    yyjson_mut_obj_add_val(e->d, e->delta, "audio", audio);
+    pass(e, true, false);
+    yyjson_mut_obj_clear(e->delta);
+}
+
+static void say_reasoning(struct event *e, yyjson_mut_val *delta) {
+    yyjson_mut_val *one = yyjson_mut_obj_get(delta, "reasoning_content");
+    yyjson_mut_val *other = yyjson_mut_obj_get(delta, "reasoning");
+    if (yyjson_mut_is_str(one) && str_eq(text_of(one), text_of(other))) {
+        say(e, CHANNEL_BOTH_REASONINGS, 0, text_of(one));
+        return;
+    }
+    say_parts(e, one, CHANNEL_REASONING_CONTENT);
+    say_parts(e, other, CHANNEL_REASONING);
+}
+
+/* The role first, then the texts. What is moved into an event is taken out of its place before. */
+static void take_delta(struct event *e, yyjson_mut_val *delta) {
+    yyjson_mut_val *audio = yyjson_mut_obj_remove_key(delta, "audio");
+    yyjson_mut_val *calls = yyjson_mut_obj_remove_key(delta, "tool_calls");
+    yyjson_mut_val *function = yyjson_mut_obj_remove_key(delta, "function_call");
     yyjson_mut_val *content = yyjson_mut_obj_get(delta, "content");
-    if (!v || index < 0 || index >= OPENAI_CHOICES_MAX)
+    if (openai_keep_label(delta, "role")) {
+        yyjson_mut_obj_add_val(e->d, e->delta, "role", yyjson_mut_obj_remove_key(delta, "role"));
+        if (yyjson_mut_is_str(content))
+            yyjson_mut_obj_add_str(e->d, e->delta, "content", "");
+        else
+            yyjson_mut_obj_add_null(e->d, e->delta, "content");
+        pass(e, true, false);
+        yyjson_mut_obj_clear(e->delta);
+    }
+    say_reasoning(e, delta);
+    say_parts(e, content, CHANNEL_CONTENT);
+    say(e, CHANNEL_REFUSAL, 0, text_of(yyjson_mut_obj_get(delta, "refusal")));
+    if (yyjson_mut_is_obj(audio))
+        take_audio(e, audio);
+    if (calls)
+        take_calls(e, calls);
+    if (yyjson_mut_is_obj(function))
+        take_call(e, function, CHANNEL_FUNCTION, 0);
+}
+
+/* NULL: no choice of ours; nothing of it passes. */
+static struct choice *choice_at(struct answer_guard *a, int64_t index, enum err *e) {
+    if (index < 0 || index >= OPENAI_CHOICES_MAX)
         return NULL;
+    struct choice **at = &a->choices[index];
+    if (!*at && !(*at = choice_new(a, (size_t)index)))
+        *e = ERR_NOMEM;
     if ((size_t)index >= a->n)
         a->n = (size_t)index + 1;
-    *ret_finish = yyjson_mut_is_str(yyjson_mut_obj_get(v, "finish_reason"));
-    if (yyjson_mut_is_str(content)) {
-        *ret_text = (struct str){yyjson_mut_get_str(content), yyjson_mut_get_len(content)};
-        if (ret_text->n) {
-            yyjson_mut_obj_remove_key(delta, "content");
-            yyjson_mut_obj_remove_key(v, "logprobs");
-        }
-    }
-    *ret_rest = yyjson_mut_obj_size(delta) > 0;
-    return &a->choices[index];
+    return *at;
 }
 
-static bool take_event(struct answer_guard *a, yyjson_mut_doc *d, struct str json) {
-    yyjson_mut_val *root = yyjson_mut_doc_get_root(d);
-    struct str text = STR("");
-    bool finish = false, rest = false, alive = true;
-    yyjson_mut_val *id = yyjson_mut_obj_get(root, "id");
+static void take_choice(struct event *e, yyjson_mut_val *list, yyjson_mut_val *choice) {
+    yyjson_mut_val *delta = yyjson_mut_obj_get(choice, "delta");
+    e->ch = choice_at(e->a, yyjson_mut_get_sint(yyjson_mut_obj_get(choice, "index")), &e->error);
+    if (!e->ch || e->ch->ended || e->ch->cut)
+        return;
+    bool finishes = yyjson_mut_is_str(yyjson_mut_obj_get(choice, "finish_reason")) &&
+                    openai_keep_label(choice, "finish_reason");
+    openai_keep_known(choice, openai_chunk_choice_members);
+    yyjson_mut_obj_remove_key(choice, "delta");
+    e->delta = yyjson_mut_obj(e->d);
+    if (!e->delta || !yyjson_mut_obj_add_val(e->d, choice, "delta", e->delta)) {
+        e->error = ERR_NOMEM;
+        return;
+    }
+    yyjson_mut_arr_clear(list);
+    yyjson_mut_arr_append(list, choice);
+    if (finishes) { /* for the event with the end alone */
+        yyjson_mut_val *reason = yyjson_mut_obj_remove_key(choice, "finish_reason");
+        yyjson_mut_obj_add_null(e->d, choice, "finish_reason");
+        take_delta(e, delta);
+        yyjson_mut_obj_put(choice, yyjson_mut_str(e->d, "finish_reason"), reason);
+        e->ch->ended = true;
+        pass(e, false, true);
+    } else {
+        take_delta(e, delta);
+    }
+}
+
+/* What belongs to no choice. A later one stands for an earlier. */
+static bool take_rest(struct answer_guard *a, yyjson_mut_doc *d) {
+    struct buf *b = all_done(a) ? &a->out : &a->tail;
+    buf_clear(b);
+    json_write_mut(b, d);
+    if (buf_err(b)) {
+        answer_guard_fail(a, buf_err(b));
+        return false;
+    }
+    return b == &a->tail || answer_guard_send(a, buf_str(b));
+}
+
+static bool take_event(struct answer_guard *a, yyjson_mut_doc *d) {
+    yyjson_mut_val *root = yyjson_mut_doc_get_root(d), *choices[OPENAI_CHOICES_MAX];
+    yyjson_mut_val *list = yyjson_mut_obj_get(root, "choices"), *id;
+    struct event e = {.a = a, .d = d};
+    size_t n = 0;
+    if (!yyjson_mut_is_obj(root))
+        return true;
+    openai_keep_known(root, openai_answer_members);
+    (void)openai_keep_label(root, "id");
+    id = yyjson_mut_obj_get(root, "id");
     if (!a->id.p && yyjson_mut_is_str(id)) {
         a->id = arena_str(a->c->arena, str_from(yyjson_mut_get_str(id)));
         a->created = yyjson_mut_get_sint(yyjson_mut_obj_get(root, "created"));
     }
-    struct choice *ch = take_choice(a, root, &text, &finish, &rest);
-    if (!ch) {
-        if (all_done(a))
-            return send(a, json);
-        buf_clear(&a->tail); /* the usage; a later one stands for an earlier */
-        buf_adds(&a->tail, json);
-        return buf_err(&a->tail) == ERR_OK;
-    }
-    if (feed(a, ch, text) || a->freed)
-        return false;
-    if (ch->cut)
-        return true;
-    if (finish || rest) {
-        struct buf *b = finish ? &ch->finish : &a->out;
-        buf_clear(b);
-        json_write_mut(b, d);
-        alive = buf_err(b) == ERR_OK && (finish || send(a, buf_str(b)));
-    }
-    if (finish && alive)
-        end_choice(ch);
-    return alive;
+    yyjson_mut_arr_iter it = yyjson_mut_arr_iter_with(list);
+    for (yyjson_mut_val *v; (v = yyjson_mut_arr_iter_next(&it)) && n < OPENAI_CHOICES_MAX;)
+        choices[n++] = v;
+    if (n == 0)
+        return take_rest(a, d);
+    for (size_t i = 0; i < n && !e.error && !a->freed && !a->over; i++)
+        take_choice(&e, list, choices[i]);
+    if (e.error)
+        answer_guard_fail(a, e.error);
+    return !e.error && !a->freed;
 }
 
 bool answer_guard_event(struct answer_guard *a, struct str json) {
@@ -311,10 +351,10 @@ bool answer_guard_event(struct answer_guard *a, struct str json) {
     }
     bool was = a->inside;
     a->inside = true;
-    bool alive = take_event(a, d, json);
+    bool alive = take_event(a, d);
     yyjson_mut_doc_free(d);
     yyjson_doc_free(doc);
-    leave(a, was);
+    answer_guard_leave(a, was);
     return alive;
 }
 
@@ -322,9 +362,17 @@ void answer_guard_end(struct answer_guard *a) {
     bool was = a->inside;
     a->inside = true;
     a->ended = true;
-    for (size_t i = 0; i < a->n; i++)
-        end_choice(&a->choices[i]);
-    if (!a->freed)
-        look(a);
-    leave(a, was);
+    for (size_t i = 0; i < a->n && !a->over && !a->freed; i++) {
+        struct step end = {.ends = true, .text = STR("")};
+        enum err e = ERR_OK;
+        struct choice *ch = choice_at(a, (int64_t)i, &e);
+        if (ch && !ch->ended) {
+            ch->ended = true;
+            e = choice_take(ch, &end);
+        }
+        if (e)
+            answer_guard_fail(a, e);
+    }
+    answer_guard_look(a);
+    answer_guard_leave(a, was);
 }
