@@ -47,7 +47,9 @@ static void note_calls(struct said *s, json_val *list) {
     json_val *v;
     yyjson_arr_foreach(list, i, n, v) {
         int64_t at = json_get_int(v, "index", -1);
-        assert_true(at >= 0 && at < SAID_MAX);
+        assert_true(at >= 0);
+        if (at >= SAID_MAX)
+            continue;
         json_val *f = json_get(v, "function") ? json_get(v, "function") : json_get(v, "custom");
         add(&s->names[at], f, "name");
         add(&s->arguments[at], f, "arguments");
