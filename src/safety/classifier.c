@@ -24,6 +24,7 @@
 #define PIECE_MAX     4096u /* bytes of folded text that one pass looks at; features.py: MAX_BYTES */
 #define PLACES        64    /* where pieces begin whose rows are added with one call */
 #define BATCH         192   /* such rows at most */
+#define FLOW_PIECE    512   /* bytes of a growing text that are taken at once */
 
 enum head { HEAD_HARMFUL = SAFETY_CATEGORIES, HEAD_KINDS };
 
@@ -228,17 +229,19 @@ void classifier_free(struct classifier *c) {
 
 /* ---- features ---- */
 
+static uint8_t fold_byte(uint8_t b) {
+    if (b >= 'A' && b <= 'Z')
+        return (uint8_t)(b + 32);
+    return b >= 128 || (b >= 'a' && b <= 'z') || (b >= '0' && b <= '9') ? b : ' ';
+}
+
 /* Folds from *at on into out (PIECE_MAX bytes) and moves *at past what was taken. When the text is
  * longer, a piece ends at a space if it has one. Returns the number of bytes; 1 = no word. */
 static size_t fold(struct str text, size_t *at, uint8_t out[PIECE_MAX]) {
     size_t n = 0, word_at = *at, word_n = 0, i;
     out[n++] = ' ';
     for (i = *at; i < text.n; i++) {
-        uint8_t b = (uint8_t)text.p[i];
-        if (b >= 'A' && b <= 'Z')
-            b = (uint8_t)(b + 32);
-        else if (b < 128 && !(b >= 'a' && b <= 'z') && !(b >= '0' && b <= '9'))
-            b = ' ';
+        uint8_t b = fold_byte((uint8_t)text.p[i]);
         if (b == ' ' && out[n - 1] == ' ')
             continue;
         if (n == PIECE_MAX - 1 && b != ' ') { /* room is kept for the space at the end */
@@ -271,6 +274,12 @@ struct batch {
     size_t n;
     uint32_t rows[BATCH];
 };
+
+static void begin_batch(struct batch *b, const struct classifier *c, int32_t *sum) {
+    b->c = c;
+    b->sum = sum;
+    b->n = 0; /* the rows need no zeros */
+}
 
 static void batch_add(struct batch *b) {
     b->c->sums->add_rows(b->c->table, b->c->dim, b->rows, b->n, b->sum);
@@ -306,6 +315,69 @@ static size_t add_pieces(const struct classifier *c, const uint8_t *p, size_t n,
     return all;
 }
 
+/* The pieces that begin in what was read before, and end in the n bytes at p. */
+static void add_joining(const struct classifier *c, struct classifier_flow *f, const uint8_t *p,
+                        size_t n) {
+    uint8_t all[8];
+    size_t before = f->n < 4 ? f->n : 4, size = before + (n < 4 ? n : 4);
+    struct batch b;
+    begin_batch(&b, c, f->pieces);
+    memcpy(all, f->last + 5 - before, before);
+    memcpy(all + before, p, size - before);
+    for (size_t i = 0; i < before; i++)
+        for (size_t k = before - i < 3 ? 3 : before - i + 1; k <= 5 && i + k <= size; k++) {
+            uint32_t h = SUMS_BASIS + (uint32_t)k;
+            for (size_t j = 0; j < k; j++)
+                h = (h ^ all[i + j]) * SUMS_PRIME;
+            add_row(&b, h);
+            f->n_pieces++;
+        }
+    batch_add(&b);
+}
+
+/* The words that end in the n bytes at p, and their pairs. */
+static void add_words(const struct classifier *c, struct classifier_flow *f, const uint8_t *p,
+                      size_t n) {
+    struct batch b;
+    begin_batch(&b, c, f->words);
+    uint32_t h = f->in_word ? f->word : SUMS_BASIS;
+    bool in_word = f->in_word;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != ' ') {
+            h = (h ^ p[i]) * SUMS_PRIME;
+            in_word = true;
+            continue;
+        }
+        if (!in_word)
+            continue;
+        add_row(&b, h);
+        f->n_words++;
+        if (f->any_word) {
+            add_row(&b, f->before * 0x9e3779b1u ^ h);
+            f->n_words++;
+        }
+        f->before = h;
+        f->any_word = true;
+        in_word = false;
+        h = SUMS_BASIS;
+    }
+    f->word = h;
+    f->in_word = in_word;
+    batch_add(&b);
+}
+
+/* Takes n more bytes of the folded text. */
+static void flow_take(const struct classifier *c, struct classifier_flow *f, const uint8_t *p,
+                      size_t n) {
+    add_joining(c, f, p, n);
+    f->n_pieces += (uint32_t)add_pieces(c, p, n, f->pieces);
+    add_words(c, f, p, n);
+    size_t kept = n < 5 ? 5 - n : 0;
+    memmove(f->last, f->last + 5 - kept, kept);
+    memcpy(f->last + kept, p + n - (5 - kept), 5 - kept);
+    f->n = (uint8_t)(f->n + n < 5 ? f->n + n : 5);
+}
+
 static void add_part(const struct classifier *c, const int32_t *sum, size_t n, float *z) {
     if (n == 0)
         return;
@@ -314,36 +386,21 @@ static void add_part(const struct classifier *c, const int32_t *sum, size_t n, f
         z[d] += (float)sum[d] * c->row_scale[d] * by;
 }
 
-/* z of one folded piece; dim numbers are added. */
-static void bag(const struct classifier *c, const uint8_t *p, size_t n, float *z) {
-    int32_t pieces[DIM_MAX] = {0}, words[DIM_MAX] = {0};
-    size_t n_pieces = add_pieces(c, p, n, pieces), n_words = 0;
-    struct batch b;
-    b.c = c;
-    b.sum = words;
-    b.n = 0;
-    uint32_t before = 0;
-    bool first = true;
-    for (size_t i = 1; i < n;) {
-        uint32_t h = SUMS_BASIS;
-        for (; p[i] != ' '; i++)
-            h = (h ^ p[i]) * SUMS_PRIME;
-        i++;
-        add_row(&b, h);
-        n_words++;
-        if (!first) {
-            add_row(&b, before * 0x9e3779b1u ^ h);
-            n_words++;
-        }
-        before = h;
-        first = false;
-    }
-    batch_add(&b);
-    add_part(c, pieces, n_pieces, z);
-    add_part(c, words, n_words, z);
+static void flow_z(const struct classifier *c, const struct classifier_flow *f, float *z) {
+    memset(z, 0, c->dim * sizeof *z);
+    add_part(c, f->pieces, f->n_pieces, z);
+    add_part(c, f->words, f->n_words, z);
 }
 
 /* ---- the network ---- */
+
+/* What becomes of the hidden numbers before they count, and of the outputs so far. */
+static void end_network(const struct classifier *c, float *h, float *out, float *ret) {
+    for (uint32_t i = 0; i < c->hidden; i++)
+        h[i] = h[i] > 0 ? h[i] : 0;
+    c->sums->add_heads(c->wide2, h, c->hidden, out);
+    memcpy(ret, out, c->heads * sizeof *ret);
+}
 
 /* x: the inputs from the embedding's on, or without one from z on. */
 static void run_network(const struct classifier *c, const float *x, bool embedded, float *ret) {
@@ -353,10 +410,7 @@ static void run_network(const struct classifier *c, const float *x, bool embedde
     memcpy(out, c->b2, c->heads * sizeof *out);
     c->sums->add_products(c->w1 + from * c->hidden, c->hidden, x, n, h);
     c->sums->add_heads(c->wide3 + from * SUMS_HEADS, x, n, out);
-    for (uint32_t i = 0; i < c->hidden; i++)
-        h[i] = h[i] > 0 ? h[i] : 0;
-    c->sums->add_heads(c->wide2, h, c->hidden, out);
-    memcpy(ret, out, c->heads * sizeof *ret);
+    end_network(c, h, out, ret);
 }
 
 /* flags: behind z. */
@@ -376,9 +430,9 @@ static void piece_logits(const struct classifier *c, const uint8_t *p, size_t n,
     size_t at = embedding ? c->embedding : 0;
     if (embedding)
         memcpy(x, embedding, at * sizeof *x);
-    memset(x + at, 0, c->dim * sizeof *x);
-    if (n > 2)
-        bag(c, p, n, x + at);
+    struct classifier_flow f = {0};
+    flow_take(c, &f, p, n);
+    flow_z(c, &f, x + at);
     set_flags(x + at + c->dim, embedding != NULL, direction);
     run_network(c, x, embedding != NULL, ret);
     if (has_layers(c, embedding))
@@ -441,100 +495,145 @@ static void name_strongest(float p[HEAD_KINDS]) {
     p[strongest] = p[HEAD_HARMFUL];
 }
 
-void classifier_score(const struct classifier *c, const struct safety_text *t,
-                      float ret[SAFETY_CATEGORIES], float *ret_harmful) {
-    float p[HEAD_KINDS] = {0};
+/* Pieces without embeddings on their way through the network, side by side. */
+struct abreast {
+    const struct classifier *c;
+    size_t n;
+    float x[SUMS_ABREAST][DIM_MAX + FLAGS];
+    enum safety_direction direction[SUMS_ABREAST];
+    float *p[SUMS_ABREAST]; /* by kind of head: what is raised */
+};
+
+static void abreast_run(struct abreast *a) {
+    const struct classifier *c = a->c;
+    float h[SUMS_ABREAST][HIDDEN_MAX], logits[CLASSIFIER_HEADS_MAX];
+    const float *in[SUMS_ABREAST];
+    float *out[SUMS_ABREAST];
+    const float *w1 = c->w1 + (size_t)c->embedding * c->hidden;
+    const size_t n = c->inputs - c->embedding;
+    for (size_t k = 0; k < SUMS_ABREAST; k++) {
+        in[k] = a->x[k < a->n ? k : 0];
+        out[k] = h[k];
+        memcpy(h[k], c->b1, c->hidden * sizeof **h);
+    }
+    if (a->n > 1)
+        c->sums->add_products_abreast(w1, c->hidden, in, n, out);
+    else if (a->n == 1)
+        c->sums->add_products(w1, c->hidden, in[0], n, h[0]);
+    for (size_t k = 0; k < a->n; k++) {
+        float sums[SUMS_HEADS] = {0};
+        memcpy(sums, c->b2, c->heads * sizeof *sums);
+        c->sums->add_heads(c->wide3 + (size_t)c->embedding * SUMS_HEADS, in[k], n, sums);
+        end_network(c, h[k], sums, logits);
+        raise_by_logits(c, logits, NULL, a->direction[k], a->p[k]);
+    }
+    a->n = 0;
+}
+
+static void abreast_add(struct abreast *a, const struct classifier_flow *f,
+                        enum safety_direction direction, float *p) {
+    float *x = a->x[a->n];
+    flow_z(a->c, f, x);
+    set_flags(x + a->c->dim, false, direction);
+    a->direction[a->n] = direction;
+    a->p[a->n++] = p;
+    if (a->n == SUMS_ABREAST)
+        abreast_run(a);
+}
+
+/* The text before, whose features those of one that begins so go on from. */
+struct before {
+    const char *text;
+    size_t n; /* bytes of its folded piece; 0 = it is of no use */
+    uint8_t piece[PIECE_MAX];
+    struct classifier_flow features;
+};
+
+/* The features of the first piece of t->text; they are the ones to go on from then. */
+static void take_features(const struct classifier *c, struct before *b, const struct safety_text *t,
+                          const uint8_t *piece, size_t n) {
+    size_t at = t->text.p == b->text && b->n < n && memcmp(b->piece, piece, b->n) == 0 ? b->n : 0;
+    if (at == 0)
+        memset(&b->features, 0, sizeof b->features);
+    flow_take(c, &b->features, piece + at, n - at);
+    memcpy(b->piece + at, piece + at, n - at);
+    b->text = t->text.p;
+    b->n = n;
+}
+
+static void score_one(struct abreast *a, struct before *b, const struct safety_text *t, float *p) {
     uint8_t piece[PIECE_MAX], other[PIECE_MAX];
     size_t at = 0, at_other = 0;
-    size_t n = fold(t->text, &at, piece), m = fold(t->folded, &at_other, other);
-    bool same = /* have the same features, at least in the first piece */
-        n == m && memcmp(piece, other, n) == 0 && t->text.n - at == t->folded.n - at_other;
-    score_text(c, t->text, piece, n, at, t->embedding, t->direction, p);
+    size_t n = fold(t->text, &at, piece), m = 0;
+    bool same = t->text.p == t->folded.p && t->text.n == t->folded.n;
+    if (!same) { /* still they may have the same features, at least in the first piece */
+        m = fold(t->folded, &at_other, other);
+        same = n == m && memcmp(piece, other, n) == 0 && t->text.n - at == t->folded.n - at_other;
+    }
+    if (n > 1 && !t->embedding) {
+        take_features(a->c, b, t, piece, n);
+        abreast_add(a, &b->features, t->direction, p);
+        n = 1; /* the rest alone */
+    }
+    score_text(a->c, t->text, piece, n, at, t->embedding, t->direction, p);
     if (t->folded.n && !same)
-        score_text(c, t->folded, other, m, at_other, NULL, t->direction, p);
-    name_strongest(p);
-    memcpy(ret, p, SAFETY_CATEGORIES * sizeof *ret);
-    *ret_harmful = p[HEAD_HARMFUL];
+        score_text(a->c, t->folded, other, m, at_other, NULL, t->direction, p);
+}
+
+#define TEXTS 8
+
+static void score_some(const struct classifier *c, const struct safety_text *t, size_t n,
+                       float p[TEXTS][HEAD_KINDS]) {
+    struct abreast a;
+    struct before b;
+    a.c = c;
+    b.text = NULL;
+    a.n = b.n = 0;
+    memset(p, 0, n * sizeof *p);
+    for (size_t i = 0; i < n; i++)
+        score_one(&a, &b, &t[i], p[i]);
+    abreast_run(&a);
+    for (size_t i = 0; i < n; i++)
+        name_strongest(p[i]);
+}
+
+void classifier_score(const struct classifier *c, const struct safety_text *t,
+                      float ret[SAFETY_CATEGORIES], float *ret_harmful) {
+    float p[TEXTS][HEAD_KINDS];
+    score_some(c, t, 1, p);
+    memcpy(ret, p[0], SAFETY_CATEGORIES * sizeof *ret);
+    *ret_harmful = p[0][HEAD_HARMFUL];
 }
 
 /* ---- a text that grows ---- */
 
-struct flow_batches {
-    struct batch pieces, words;
-};
-
-static void begin_batches(const struct classifier *c, struct classifier_flow *f,
-                          struct flow_batches *b) {
-    b->pieces.c = b->words.c = c;
-    b->pieces.n = b->words.n = 0;
-    b->pieces.sum = f->pieces;
-    b->words.sum = f->words;
-}
-
-/* Takes one byte of the folded text: the pieces that end there, and the word if it ends one. */
-static void flow_byte(struct flow_batches *to, struct classifier_flow *f, uint8_t b) {
-    for (int i = 0; i < 4; i++)
-        f->last[i] = f->last[i + 1];
-    f->last[4] = b;
-    if (f->n < 5)
-        f->n++;
-    for (size_t k = 3; k <= f->n; k++) {
-        uint32_t h = SUMS_BASIS + (uint32_t)k;
-        for (size_t j = 5 - k; j < 5; j++)
-            h = (h ^ f->last[j]) * SUMS_PRIME;
-        add_row(&to->pieces, h);
-        f->n_pieces++;
-    }
-    if (b != ' ') {
-        f->word = ((f->in_word ? f->word : SUMS_BASIS) ^ b) * SUMS_PRIME;
-        f->in_word = true;
-    } else if (f->in_word) {
-        add_row(&to->words, f->word);
-        f->n_words++;
-        if (f->any_word) {
-            add_row(&to->words, f->before * 0x9e3779b1u ^ f->word);
-            f->n_words++;
-        }
-        f->before = f->word;
-        f->any_word = true;
-        f->in_word = false;
-    }
-}
-
-static void end_batches(struct flow_batches *b) {
-    batch_add(&b->pieces);
-    batch_add(&b->words);
-}
-
 void classifier_flow_add(const struct classifier *c, struct classifier_flow *f, struct str text) {
-    struct flow_batches to;
-    begin_batches(c, f, &to);
+    uint8_t folded[FLOW_PIECE];
+    size_t n = 0;
+    bool in_word = f->in_word;
     if (f->n == 0)
-        flow_byte(&to, f, ' ');
+        folded[n++] = ' ';
     for (size_t i = 0; i < text.n; i++) {
-        uint8_t b = (uint8_t)text.p[i];
-        if (b >= 'A' && b <= 'Z')
-            b = (uint8_t)(b + 32);
-        else if (b < 128 && !(b >= 'a' && b <= 'z') && !(b >= '0' && b <= '9'))
-            b = ' ';
-        if (b != ' ' || f->in_word)
-            flow_byte(&to, f, b);
+        uint8_t b = fold_byte((uint8_t)text.p[i]);
+        if (b == ' ' && !in_word)
+            continue;
+        in_word = b != ' ';
+        folded[n++] = b;
+        if (n == FLOW_PIECE) {
+            flow_take(c, f, folded, n);
+            n = 0;
+        }
     }
-    end_batches(&to);
+    flow_take(c, f, folded, n);
 }
 
 void classifier_flow_score(const struct classifier *c, const struct classifier_flow *flow,
                            enum safety_direction direction, float ret[SAFETY_CATEGORIES]) {
-    float x[DIM_MAX + FLAGS] = {0}, logits[CLASSIFIER_HEADS_MAX], p[HEAD_KINDS] = {0};
+    float x[DIM_MAX + FLAGS], logits[CLASSIFIER_HEADS_MAX], p[HEAD_KINDS] = {0};
     struct classifier_flow f = *flow;
-    if (f.in_word) {
-        struct flow_batches to;
-        begin_batches(c, &f, &to);
-        flow_byte(&to, &f, ' ');
-        end_batches(&to);
-    }
-    add_part(c, f.pieces, f.n_pieces, x);
-    add_part(c, f.words, f.n_words, x);
+    if (f.in_word)
+        flow_take(c, &f, (const uint8_t *)" ", 1);
+    flow_z(c, &f, x);
     set_flags(x + c->dim, false, direction);
     run_network(c, x, false, logits);
     if (f.any_word)
@@ -559,6 +658,17 @@ static void score(const void *ctx, const struct safety_text *t, float ret[SAFETY
     classifier_score(ctx, t, ret, &harmful);
 }
 
+static void score_all(const void *ctx, const struct safety_text *t, size_t n,
+                      float (*ret)[SAFETY_CATEGORIES]) {
+    float p[TEXTS][HEAD_KINDS];
+    for (size_t at = 0, some; at < n; at += some) {
+        some = n - at < TEXTS ? n - at : TEXTS;
+        score_some(ctx, t + at, some, p);
+        for (size_t i = 0; i < some; i++)
+            memcpy(ret[at + i], p[i], sizeof *ret);
+    }
+}
+
 struct safety_scorer classifier_scorer(const struct classifier *c) {
     return (struct safety_scorer){.name = c->name,
                                   .digest = c->digest,
@@ -567,6 +677,7 @@ struct safety_scorer classifier_scorer(const struct classifier *c) {
                                       c->layers ? classifier_layers_numbers(c->layers) : 0,
                                   .embedding_model = "all-minilm-l6-v2",
                                   .score = score,
+                                  .score_all = score_all,
                                   .flow_size = sizeof(struct classifier_flow),
                                   .flow_add = flow_add,
                                   .flow_score = flow_score,

@@ -36,6 +36,13 @@ static void add_products_plain(const float *w, uint32_t width, const float *x, s
             out[j] += x[i] * w[i * width + j];
 }
 
+static void add_products_abreast_plain(const float *w, uint32_t width,
+                                       const float *const x[SUMS_ABREAST], size_t n,
+                                       float *const out[SUMS_ABREAST]) {
+    for (size_t a = 0; a < SUMS_ABREAST; a++)
+        add_products_plain(w, width, x[a], n, out[a]);
+}
+
 static void add_bytes_plain(const int8_t *w, uint32_t width, const float *x, size_t n,
                             float *restrict out) {
     for (size_t i = 0; i < n; i++)
@@ -52,9 +59,13 @@ static void add_heads_plain(const float *w, const float *x, size_t n, float *res
         out[j] += (sum[0][j] + sum[1][j]) + (sum[2][j] + sum[3][j]);
 }
 
-static const struct classifier_sums plain = {"plain",         piece_rows_plain,
-                                             add_rows_plain,  add_products_plain,
-                                             add_bytes_plain, add_heads_plain};
+static const struct classifier_sums plain = {"plain",
+                                             piece_rows_plain,
+                                             add_rows_plain,
+                                             add_products_plain,
+                                             add_products_abreast_plain,
+                                             add_bytes_plain,
+                                             add_heads_plain};
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -135,6 +146,34 @@ AVX2 static void add_products_avx2(const float *w, uint32_t width, const float *
             out[k] += x[i] * w[i * width + k];
 }
 
+AVX2 static void add_products_abreast_avx2(const float *w, uint32_t width,
+                                           const float *const x[SUMS_ABREAST], size_t n,
+                                           float *const out[SUMS_ABREAST]) {
+    uint32_t j = 0;
+    for (; j + 16 <= width; j += 16) {
+        __m256 a[SUMS_ABREAST][2];
+        for (int k = 0; k < SUMS_ABREAST; k++)
+            for (int h = 0; h < 2; h++)
+                a[k][h] = _mm256_loadu_ps(out[k] + j + 8 * h);
+        for (size_t i = 0; i < n; i++) {
+            __m256 low = _mm256_loadu_ps(w + i * width + j);
+            __m256 high = _mm256_loadu_ps(w + i * width + j + 8);
+            for (int k = 0; k < SUMS_ABREAST; k++) {
+                __m256 by = _mm256_set1_ps(x[k][i]);
+                a[k][0] = _mm256_add_ps(a[k][0], _mm256_mul_ps(by, low));
+                a[k][1] = _mm256_add_ps(a[k][1], _mm256_mul_ps(by, high));
+            }
+        }
+        for (int k = 0; k < SUMS_ABREAST; k++)
+            for (int h = 0; h < 2; h++)
+                _mm256_storeu_ps(out[k] + j + 8 * h, a[k][h]);
+    }
+    for (int k = 0; k < SUMS_ABREAST; k++)
+        for (size_t i = 0; i < n && j < width; i++)
+            for (uint32_t d = j; d < width; d++)
+                out[k][d] += x[k][i] * w[i * width + d];
+}
+
 AVX2 static void add_bytes_avx2(const int8_t *w, uint32_t width, const float *x, size_t n,
                                 float *out) {
     uint32_t j = 0;
@@ -178,7 +217,8 @@ AVX2 static void add_heads_avx2(const float *w, const float *x, size_t n, float 
 }
 
 static const struct classifier_sums avx2 = {
-    "avx2", piece_rows_avx2, add_rows_avx2, add_products_avx2, add_bytes_avx2, add_heads_avx2};
+    "avx2",         piece_rows_avx2, add_rows_avx2, add_products_avx2, add_products_abreast_avx2,
+    add_bytes_avx2, add_heads_avx2};
 
 /* ---- AVX-512 ---- */
 
@@ -215,24 +255,31 @@ AVX512 static size_t piece_rows_avx512(const uint8_t *p, size_t count, size_t n,
     return m + piece_rows_avx2(p + i, count - i, n - i, shift, ret + m);
 }
 
-/* Four registers hold a sum; what is past dim is masked and never read. */
+#define ROWS_16 250 /* rows whose sums fit 16 bits */
+
+/* Two registers hold a sum of some rows in 16 bits, from which it goes into the four of all; what
+ * is past dim is masked and never read. */
 AVX512 static void add_rows_avx512(const int8_t *table, uint32_t dim, const uint32_t *rows,
                                    size_t n, int32_t *sum) {
-    __mmask16 m[4];
-    __m512i a[4];
-    for (uint32_t k = 0; k < 4; k++) {
-        uint32_t left = dim > 16 * k ? dim - 16 * k : 0;
-        m[k] = (__mmask16)(left >= 16 ? 0xFFFFu : (1u << left) - 1);
-        a[k] = _mm512_maskz_loadu_epi32(m[k], sum + 16 * k);
+    __mmask64 bytes = dim >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << dim) - 1;
+    __mmask32 m[2] = {(__mmask32)bytes, (__mmask32)(bytes >> 32)};
+    for (size_t i = 0; i < n;) {
+        __m512i a[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+        for (size_t end = n - i > ROWS_16 ? i + ROWS_16 : n; i < end; i++) {
+            const int8_t *row = table + (size_t)rows[i] * dim;
+            for (int k = 0; k < 2; k++)
+                a[k] = _mm512_add_epi16(
+                    a[k], _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(m[k], row + 32 * k)));
+        }
+        for (int k = 0; k < 4; k++) {
+            __mmask16 mk = (__mmask16)(bytes >> (16 * k));
+            __m256i half =
+                k % 2 ? _mm512_extracti64x4_epi64(a[k / 2], 1) : _mm512_castsi512_si256(a[k / 2]);
+            __m512i all = _mm512_add_epi32(_mm512_maskz_loadu_epi32(mk, sum + 16 * k),
+                                           _mm512_cvtepi16_epi32(half));
+            _mm512_mask_storeu_epi32(sum + 16 * k, mk, all);
+        }
     }
-    for (size_t i = 0; i < n; i++) {
-        const int8_t *row = table + (size_t)rows[i] * dim;
-        for (int k = 0; k < 4; k++)
-            a[k] = _mm512_add_epi32(a[k],
-                                    _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(m[k], row + 16 * k)));
-    }
-    for (int k = 0; k < 4; k++)
-        _mm512_mask_storeu_epi32(sum + 16 * k, m[k], a[k]);
 }
 
 AVX512 static void add_products_avx512(const float *w, uint32_t width, const float *x, size_t n,
@@ -254,6 +301,36 @@ AVX512 static void add_products_avx512(const float *w, uint32_t width, const flo
     for (size_t i = 0; i < n && j < width; i++)
         for (uint32_t k = j; k < width; k++)
             out[k] += x[i] * w[i * width + k];
+}
+
+AVX512 static void add_products_abreast_avx512(const float *w, uint32_t width,
+                                               const float *const x[SUMS_ABREAST], size_t n,
+                                               float *const out[SUMS_ABREAST]) {
+    uint32_t j = 0;
+    for (; j + 64 <= width; j += 64) {
+        __m512 a[SUMS_ABREAST][4];
+        for (int k = 0; k < SUMS_ABREAST; k++)
+            for (int h = 0; h < 4; h++)
+                a[k][h] = _mm512_loadu_ps(out[k] + j + 16 * h);
+        for (size_t i = 0; i < n; i++) {
+            const float *row = w + i * width + j;
+            __m512 part[4];
+            for (int h = 0; h < 4; h++)
+                part[h] = _mm512_loadu_ps(row + 16 * h);
+            for (int k = 0; k < SUMS_ABREAST; k++) {
+                __m512 by = _mm512_set1_ps(x[k][i]);
+                for (int h = 0; h < 4; h++)
+                    a[k][h] = _mm512_add_ps(a[k][h], _mm512_mul_ps(by, part[h]));
+            }
+        }
+        for (int k = 0; k < SUMS_ABREAST; k++)
+            for (int h = 0; h < 4; h++)
+                _mm512_storeu_ps(out[k] + j + 16 * h, a[k][h]);
+    }
+    for (int k = 0; k < SUMS_ABREAST; k++)
+        for (size_t i = 0; i < n && j < width; i++)
+            for (uint32_t d = j; d < width; d++)
+                out[k][d] += x[k][i] * w[i * width + d];
 }
 
 AVX512 static void add_bytes_avx512(const int8_t *w, uint32_t width, const float *x, size_t n,
@@ -293,9 +370,13 @@ AVX512 static void add_heads_avx512(const float *w, const float *x, size_t n, fl
     _mm512_storeu_ps(out, _mm512_add_ps(_mm512_loadu_ps(out), all));
 }
 
-static const struct classifier_sums avx512 = {"avx512",         piece_rows_avx512,
-                                              add_rows_avx512,  add_products_avx512,
-                                              add_bytes_avx512, add_heads_avx512};
+static const struct classifier_sums avx512 = {"avx512",
+                                              piece_rows_avx512,
+                                              add_rows_avx512,
+                                              add_products_avx512,
+                                              add_products_abreast_avx512,
+                                              add_bytes_avx512,
+                                              add_heads_avx512};
 #endif
 
 const struct classifier_sums *classifier_sums_nth(size_t n) {

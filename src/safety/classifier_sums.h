@@ -10,6 +10,7 @@
 
 #define SUMS_HEADS   16 /* width of an output's row */
 #define SUMS_DIM_MAX 64
+#define SUMS_ABREAST 4
 #define SUMS_PRIME   16777619u /* of FNV-1a, 32 bits (Fowler, Noll, Vo) */
 #define SUMS_BASIS   2166136261u
 
@@ -39,6 +40,9 @@ struct classifier_sums {
                      int32_t *sum);
     /* out[j] += x[i] * w[i * width + j] for each i < n, in that order */
     void (*add_products)(const float *w, uint32_t width, const float *x, size_t n, float *out);
+    /* The same of SUMS_ABREAST inputs at once, as many bits: weights are read once for all. */
+    void (*add_products_abreast)(const float *w, uint32_t width, const float *const x[SUMS_ABREAST],
+                                 size_t n, float *const out[SUMS_ABREAST]);
     /* The same with weights of a byte, not aligned. */
     void (*add_bytes)(const int8_t *w, uint32_t width, const float *x, size_t n, float *out);
     /* The same for a width of SUMS_HEADS; every fourth i is added up by itself first. */

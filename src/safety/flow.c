@@ -365,6 +365,7 @@ static struct str up_to_word(struct str s) {
 
 static void add_sums(struct safety_flow *f, int which, struct str text) {
     size_t n = up_to_word(text).n;
+    f->scored = f->scored && !text.n;
     f->scorer->flow_add(f->scorer->ctx, f->sums[which], str_sub(text, 0, n));
     if (n) {
         memcpy(f->sums_then[which], f->sums[which], f->scorer->flow_size);
@@ -380,6 +381,7 @@ static void begin_segment(struct safety_flow *f, size_t end) {
         from++;
     struct str kept = str_sub(buf_str(&f->raw), from - f->base, end - from);
     f->segment_from = from;
+    f->scored = false;
     f->split = f->split && safety_normalise(&f->b->normal, kept) == ERR_OK;
     for (int i = 0; i <= f->split; i++) {
         memset(f->sums[i], 0, f->scorer->flow_size);
@@ -398,6 +400,7 @@ static void read_sums(struct safety_flow *f, struct str text) {
         memcpy(f->sums[1], f->sums[0], f->scorer->flow_size);
         memcpy(f->sums_then[1], f->sums_then[0], f->scorer->flow_size);
         f->split = true;
+        f->scored = false;
     }
     f->word_end = up_to_word(text).n ? before + up_to_word(text).n : f->word_end;
     add_sums(f, 0, text);
@@ -436,7 +439,10 @@ static void score_text(struct safety_flow *f, bool last, float best[SAFETY_CATEG
         score_whole(f, str_sub(buf_str(&f->raw), from, f->raw.n), best);
         return;
     }
-    score_sums(f, f->sums, f->split, scores);
+    if (!f->scored)
+        score_sums(f, f->sums, f->split, f->scores);
+    f->scored = true;
+    memcpy(scores, f->scores, sizeof scores);
     if (!last && f->word_end < safety_flow_end(f) && blocks(f, scores)) {
         score_sums(f, f->sums_then, f->split_then, scores);
         f->hold_model = !blocks(f, scores);

@@ -76,7 +76,9 @@ struct safety_flow {
     /* the classifier: what it has summed up, now and at the end of the last whole word */
     char *sums[2], *sums_then[2]; /* as written; folded, when it differs */
     bool split, split_then;
-    size_t segment_from, word_end; /* in the text */
+    float scores[SAFETY_CATEGORIES]; /* of sums, while … */
+    bool scored;                     /* … nothing was added since */
+    size_t segment_from, word_end;   /* in the text */
 
     struct bench *b; /* while text is added */
     enum err error;

@@ -15,6 +15,7 @@
 #define PIECE_OVERLAP  512
 #define TALK_SUSPECT   0.4f /* a score of a talk from which its embedding is asked for */
 #define EARLIER_SHARE  0.5f /* of the talk's score that the earlier messages may have alone */
+#define TOGETHER       6    /* texts that are scored together: what one message has at most */
 #define DETECTORS      2    /* raised with a change of what rules and detectors find in a passage */
 
 struct safety {
@@ -423,16 +424,44 @@ static void take_pii(struct safety *g, struct judging *j) {
 
 /* ---- the classifier ---- */
 
+/* Texts that are scored together, and where their scores go. */
+struct scoring {
+    const struct safety_scorer *scorer;
+    size_t n;
+    struct safety_text texts[TOGETHER];
+    float *best[TOGETHER];
+};
+
+static void score_now(struct scoring *s) {
+    float scores[TOGETHER][SAFETY_CATEGORIES] = {{0}};
+    if (s->scorer->score_all)
+        s->scorer->score_all(s->scorer->ctx, s->texts, s->n, scores);
+    for (size_t i = 0; i < s->n; i++) {
+        if (!s->scorer->score_all)
+            s->scorer->score(s->scorer->ctx, &s->texts[i], scores[i]);
+        for (int c = 0; c < SAFETY_CATEGORIES; c++)
+            if (scores[i][c] > s->best[i][c])
+                s->best[i][c] = scores[i][c];
+    }
+    s->n = 0;
+}
+
+static void score_soon(struct scoring *s, const struct safety_text *t, float *best) {
+    s->texts[s->n] = *t;
+    s->best[s->n++] = best;
+    if (s->n == TOGETHER)
+        score_now(s);
+}
+
 /* Scores one text, in overlapping pieces when it is long. */
-static void score_text(struct safety *g, const struct judging *j, struct str text,
+static void score_text(struct scoring *s, const struct safety_request *r, struct str text,
                        struct str folded, const float *embedding, float best[SAFETY_CATEGORIES]) {
     bool whole = text.n <= SAFETY_TEXT_MAX && folded.n <= SAFETY_TEXT_MAX;
     for (size_t at = 0; at < text.n || at == 0; at += SAFETY_TEXT_MAX - PIECE_OVERLAP) {
-        float scores[SAFETY_CATEGORIES] = {0};
         struct safety_text t = {.text = text,
                                 .folded = folded,
-                                .context = j->r->context,
-                                .direction = j->r->direction,
+                                .context = r->context,
+                                .direction = r->direction,
                                 .embedding = whole ? embedding : NULL};
         if (!whole) {
             t.text = str_sub(text, at, SAFETY_TEXT_MAX);
@@ -441,10 +470,7 @@ static void score_text(struct safety *g, const struct judging *j, struct str tex
             while (t.text.n && ((unsigned char)t.text.p[0] & 0xC0) == 0x80)
                 t.text.p++, t.text.n--;
         }
-        g->scorer->score(g->scorer->ctx, &t, scores);
-        for (int c = 0; c < SAFETY_CATEGORIES; c++)
-            if (scores[c] > best[c])
-                best[c] = scores[c];
+        score_soon(s, &t, best);
         if (whole)
             break;
     }
@@ -460,38 +486,42 @@ enum err safety_join_talk(const struct safety_request *r, struct buf *out) {
     return buf_err(out);
 }
 
-/* A message that is harmless by itself may end what the earlier ones began. It does when the talk
- * as a whole says so and the earlier messages alone do not: those were judged in their time. */
-static void score_joined(struct safety *g, const struct judging *j, struct str talk,
-                         float best[SAFETY_CATEGORIES]) {
-    float whole[SAFETY_CATEGORIES] = {0}, before[SAFETY_CATEGORIES] = {0};
-    struct str earlier = str_sub(talk, 0, talk.n - j->r->text.n - 1);
-    score_text(g, j, talk, talk, j->r->talk_embedding, whole);
-    score_text(g, j, earlier, earlier, NULL, before);
-    for (int c = 0; c < SAFETY_CATEGORIES; c++)
-        if (whole[c] > best[c] && before[c] < EARLIER_SHARE * whole[c])
-            best[c] = whole[c];
+struct talk_scores {
+    float whole[SAFETY_CATEGORIES], before[SAFETY_CATEGORIES];
+};
+
+/* The earlier messages first: the talk goes on from them. */
+static void score_joined(struct scoring *s, const struct safety_request *r, struct str talk,
+                         struct talk_scores *scores) {
+    struct str earlier = str_sub(talk, 0, talk.n - r->text.n - 1);
+    score_text(s, r, earlier, earlier, NULL, scores->before);
+    score_text(s, r, talk, talk, r->talk_embedding, scores->whole);
 }
 
-static enum err score_talk(struct safety *g, struct judging *j, float best[SAFETY_CATEGORIES]) {
-    struct buf *talk = &j->b->context;
-    buf_clear(talk);
-    enum err e = safety_join_talk(j->r, talk);
-    if (!e && talk->n && utf8_valid(buf_str(talk)))
-        score_joined(g, j, buf_str(talk), best);
-    return e;
+/* A message that is harmless by itself may end what the earlier ones began. It does when the talk
+ * as a whole says so and the earlier messages alone do not: those were judged in their time. */
+static void raise_to_talk(const struct talk_scores *s, float best[SAFETY_CATEGORIES]) {
+    for (int c = 0; c < SAFETY_CATEGORIES; c++)
+        if (s->whole[c] > best[c] && s->before[c] < EARLIER_SHARE * s->whole[c])
+            best[c] = s->whole[c];
 }
 
 enum err safety_join_suspect_talk(struct safety *g, const struct safety_request *r,
                                   struct buf *out) {
     float best[SAFETY_CATEGORIES] = {0};
-    const struct judging j = {.r = r};
+    struct talk_scores scores = {{0}, {0}};
+    struct scoring s;
     bool suspect = false;
     struct buf talk;
+    s.scorer = g->scorer;
+    s.n = 0;
     buf_init(&talk, SAFETY_TALK_BYTES + SAFETY_TALK_MESSAGE_MAX + 1);
     enum err e = safety_join_talk(r, &talk);
-    if (!e && g->scorer && talk.n && utf8_valid(buf_str(&talk)))
-        score_joined(g, &j, buf_str(&talk), best);
+    if (!e && g->scorer && talk.n && utf8_valid(buf_str(&talk))) {
+        score_joined(&s, r, buf_str(&talk), &scores);
+        score_now(&s);
+        raise_to_talk(&scores, best);
+    }
     for (int c = 0; c < SAFETY_CATEGORIES; c++)
         suspect = suspect || best[c] >= TALK_SUSPECT;
     if (suspect)
@@ -505,24 +535,35 @@ static enum err take_scores(struct safety *g, struct judging *j) {
     const struct safety_normal *n = &j->b->normal;
     struct str all = buf_str(&n->text), folded = str_sub(all, 0, n->decoded_from);
     float best[SAFETY_CATEGORIES] = {0};
-    struct str core;
+    struct talk_scores scores = {{0}, {0}};
+    struct buf *talk = &j->b->context;
+    struct scoring s;
     if (!g->scorer) {
         j->v->degraded = true;
         return ERR_OK;
     }
+    s.scorer = g->scorer;
+    s.n = 0;
+    bool valid = n->itself || utf8_valid(r->text);
+    if (n->itself) /* to the classifier they are one */
+        folded = r->text;
     /* what is no UTF-8 the classifier reads as the normaliser made it */
-    score_text(g, j, utf8_valid(r->text) ? r->text : folded, folded, r->embedding, best);
+    score_text(&s, r, valid ? r->text : folded, folded, r->embedding, best);
     if (n->decoded_from < n->text.n) { /* what was decoded, without the letters around it */
         struct str decoded = str_sub(all, n->decoded_from + 2, all.n);
-        score_text(g, j, decoded, decoded, NULL, best);
+        score_text(&s, r, decoded, decoded, NULL, best);
     }
-    core =
-        r->direction == SAFETY_INPUT && utf8_valid(r->text) ? safety_view_core(r->text) : STR_NULL;
+    struct str core = r->direction == SAFETY_INPUT && valid ? safety_view_core(r->text) : STR_NULL;
     if (core.n)
-        score_text(g, j, core, core, r->core_embedding, best);
-    enum err e = score_talk(g, j, best);
+        score_text(&s, r, core, core, r->core_embedding, best);
+    buf_clear(talk);
+    enum err e = safety_join_talk(r, talk);
     if (e)
         return e;
+    if (talk->n && utf8_valid(buf_str(talk)))
+        score_joined(&s, r, buf_str(talk), &scores);
+    score_now(&s);
+    raise_to_talk(&scores, best);
     verdict_add_scores(j->v, g->scorer, j->role, r->direction, best);
     return ERR_OK;
 }

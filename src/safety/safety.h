@@ -94,6 +94,10 @@ struct safety_scorer {
     size_t layer_numbers;  /* that it reads beside an embedding, where they are had; 0 = none */
     const char *embedding_model; /* what an embedding must be from: a part of the model's name */
     void (*score)(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]);
+    /* As many texts with as many rows of scores, cheaper than one by one; a text that begins with
+     * the one before it (the same bytes, and a line's end) costs its rest. NULL: one by one. */
+    void (*score_all)(const void *ctx, const struct safety_text *t, size_t n,
+                      float (*ret)[SAFETY_CATEGORIES]);
     /* For a text that grows: flow_size bytes of plain data, all zeros in the beginning; 0 = such
      * texts are scored again as a whole. No score is of more than what was added. */
     size_t flow_size;

@@ -40,6 +40,7 @@ struct words {
     size_t n_entries, size_entries;
     struct slot *table; /* open addressing */
     size_t slots;
+    uint64_t *likely; /* once built, 8 * slots bits: a word's hash has its bit set */
     struct position *positions;
     size_t n_positions, size_positions;
     struct edge *edges; /* sorted by `to` once built */
@@ -398,6 +399,25 @@ static int by_target(const void *a, const void *b) {
     return x->to < y->to ? -1 : x->to > y->to;
 }
 
+static uint32_t likely_bit(const struct words *w, uint32_t h) {
+    return h & (uint32_t)(8 * w->slots - 1);
+}
+
+static bool is_likely(const struct words *w, uint32_t h) {
+    uint32_t bit = likely_bit(w, h);
+    return w->likely[bit / 64] >> bit % 64 & 1;
+}
+
+static bool note_likely(struct words *w) {
+    w->likely = calloc(w->slots / 8, sizeof *w->likely);
+    for (size_t i = 0; w->likely && i < w->slots; i++) {
+        uint32_t bit = likely_bit(w, w->table[i].hash);
+        if (w->table[i].entry)
+            w->likely[bit / 64] |= (uint64_t)1 << bit % 64;
+    }
+    return w->likely != NULL;
+}
+
 enum err words_build(struct words *w) {
     if (w->n_edges)
         qsort(w->edges, w->n_edges, sizeof *w->edges, by_target);
@@ -407,7 +427,7 @@ enum err words_build(struct words *w) {
             p->first_edge = (uint32_t)i;
     }
     w->postings = malloc((w->n_positions + 1) * sizeof *w->postings);
-    if (!w->postings || !rehash(w))
+    if (!w->postings || !rehash(w) || !note_likely(w))
         return ERR_NOMEM;
     for (size_t i = 0; i < w->n_positions; i++)
         w->entries[w->positions[i].word].count++;
@@ -434,6 +454,7 @@ void words_free(struct words *w) {
         return;
     free(w->entries);
     free(w->table);
+    free(w->likely);
     free(w->positions);
     free(w->edges);
     free(w->postings);
@@ -510,7 +531,10 @@ static size_t try_word(struct words_scanner *s, struct str word, uint32_t at) {
             if (prefix ? i + 1 < PREFIX_MIN : !whole)
                 continue;
             struct str part = {word.p, i + 1};
-            uint32_t entry = w->table[slot_of(w, part, prefix, hash_end(h, prefix))].entry;
+            uint32_t full = hash_end(h, prefix);
+            if (!is_likely(w, full))
+                continue;
+            uint32_t entry = w->table[slot_of(w, part, prefix, full)].entry;
             if (entry)
                 n = try_entry(s, &w->entries[entry - 1], at, n);
         }

@@ -160,6 +160,37 @@ static void flow_in_any_pieces_scores_as_the_whole(void **state) {
     classifier_free(c);
 }
 
+/* Bit for bit, whether a text begins with the one before it or not. */
+static void scores_together_are_those_of_each(void **state) {
+    (void)state;
+    static char talk[] = "Where is the nearest shop?\nI will find you, and kill you!\nThank you.";
+    static char most[6000];
+    static float row[ROW];
+    struct classifier *c = builtin();
+    struct safety_scorer s = classifier_scorer(c);
+    memset(most, 'a', sizeof most);
+    for (size_t i = 9; i < sizeof most; i += 7)
+        most[i] = i % 2 ? ' ' : '\n';
+    row[3] = 1;
+    struct str texts[] = {{talk, 26},   {talk, 57},     {talk, 68},   {talk, 10},
+                          {talk, 12},   {talk, 0},      {most, 3000}, {most, 4090},
+                          {most, 6000}, {most + 2, 40}, {talk, 1},    {talk, 26}};
+    enum { N = sizeof texts / sizeof *texts };
+    struct safety_text t[N];
+    float got[N][SAFETY_CATEGORIES], want[SAFETY_CATEGORIES];
+    for (size_t i = 0; i < N; i++)
+        t[i] = (struct safety_text){.text = texts[i],
+                                    .folded = i % 5 == 4 ? STR("k1ll") : texts[i],
+                                    .direction = i % 3 ? SAFETY_INPUT : SAFETY_OUTPUT,
+                                    .embedding = i % 4 == 3 ? row : NULL};
+    s.score_all(s.ctx, t, N, got);
+    for (size_t i = 0; i < N; i++) {
+        s.score(s.ctx, &t[i], want);
+        assert_memory_equal(got[i], want, sizeof want);
+    }
+    classifier_free(c);
+}
+
 static void score_takes_any_bytes(void **state) {
     (void)state;
     struct classifier *c = builtin();
@@ -225,6 +256,7 @@ int main(void) {
         cmocka_unit_test(score_of_a_disguised_text_is_that_of_what_it_hides),
         cmocka_unit_test(score_of_a_long_text_sees_its_end),
         cmocka_unit_test(flow_in_any_pieces_scores_as_the_whole),
+        cmocka_unit_test(scores_together_are_those_of_each),
         cmocka_unit_test(score_takes_any_bytes),
         cmocka_unit_test(parse_damaged_model_is_refused),
         cmocka_unit_test(open_missing_model_is_not_found),

@@ -76,6 +76,13 @@ static void rows_are_summed_alike_by_all(void **state) {
             s->add_rows(table, dim, rows + 100, ROWS - 100, got);
             s->add_rows(table, dim, rows, 0, got);
             assert_memory_equal(got, want, dim * sizeof *want);
+            for (uint32_t d = 0; d < dim; d++) { /* the least and the greatest sum of all */
+                table[d] = d % 2 ? -128 : 127;
+                want[d] += ROWS * table[d];
+            }
+            memset(rows, 0, sizeof rows);
+            s->add_rows(table, dim, rows, ROWS, got);
+            assert_memory_equal(got, want, dim * sizeof *want);
             assert_int_equal(got[dim], 77);
             free(table);
         }
@@ -107,6 +114,37 @@ static void products_are_summed_alike_by_all(void **state) {
         for (int i = 0; i < 67; i++)
             sum += (double)x[i] * w[(size_t)i * width];
         assert_float_equal(want[0], sum, 1e-3);
+        free(w);
+    }
+}
+
+/* Bit for bit, as one after the other. */
+static void products_abreast_are_those_of_each(void **state) {
+    (void)state;
+    static const uint32_t widths[] = {1, 16, 33, 64, 100, 512};
+    const struct classifier_sums *s;
+    float x[SUMS_ABREAST][67], want[SUMS_ABREAST][512], got[SUMS_ABREAST][512];
+    const float *in[SUMS_ABREAST];
+    float *out[SUMS_ABREAST];
+    for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
+        float *w = malloc(67 * widths[k] * sizeof *w);
+        assert_non_null(w);
+        for (size_t i = 0; i < 67 * widths[k]; i++)
+            w[i] = small();
+        for (size_t n = 0; (s = classifier_sums_nth(n)); n++) {
+            for (size_t a = 0; a < SUMS_ABREAST; a++) {
+                in[a] = x[a];
+                out[a] = got[a];
+                for (int i = 0; i < 67; i++)
+                    x[a][i] = i % 9 ? small() : 0;
+                for (uint32_t i = 0; i < widths[k]; i++)
+                    want[a][i] = got[a][i] = small();
+                s->add_products(w, widths[k], x[a], 67, want[a]);
+            }
+            s->add_products_abreast(w, widths[k], in, 67, out);
+            for (size_t a = 0; a < SUMS_ABREAST; a++)
+                assert_memory_equal(got[a], want[a], widths[k] * sizeof **got);
+        }
         free(w);
     }
 }
@@ -181,6 +219,7 @@ int main(void) {
         cmocka_unit_test(pieces_are_numbered_alike_by_all),
         cmocka_unit_test(rows_are_summed_alike_by_all),
         cmocka_unit_test(products_are_summed_alike_by_all),
+        cmocka_unit_test(products_abreast_are_those_of_each),
         cmocka_unit_test(products_with_bytes_are_summed_alike_by_all),
         cmocka_unit_test(heads_are_summed_alike_by_all),
         cmocka_unit_test(the_plain_one_is_always_there),

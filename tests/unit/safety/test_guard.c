@@ -94,6 +94,15 @@ static void pieces_of_several_messages_are_joined(void **state) {
     assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
     assert_int_equal(v.action, SAFETY_BLOCK);
     assert_int_equal(v.findings[0].from, 0);
+    r.context = STR("We are new here.\nHow to make"); /* other sentences do not part them */
+    assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+    assert_int_equal(v.action, SAFETY_BLOCK);
+    r.context = STR("We play minecraft here.\nHow to make"); /* an exception stands anywhere */
+    assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+    assert_int_equal(v.action, SAFETY_ALLOW);
+    r.context = STR("How to make. One question"); /* no sentence goes on in another */
+    assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+    assert_int_equal(v.action, SAFETY_ALLOW);
     r.text = STR("nice weather"); /* what was judged with an earlier message is not judged again */
     r.context = STR("how to make a pipe bomb");
     assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
