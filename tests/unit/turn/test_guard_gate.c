@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "base/metrics.h"
 #include "turn/guard_gate.h"
@@ -124,6 +125,34 @@ static void late_failures_do_not_put_it_off(void **state) {
     guard_gate_free(g);
 }
 
+static void *knock(void *arg) {
+    struct guard_gate *g = arg;
+    const struct uuid a = person('a');
+    size_t through = 0;
+    for (int i = 0; i < 2000; i++)
+        if (guard_gate_enter(g, i % 2 ? &a : &nobody, S) == GATE_GO) {
+            guard_gate_leave(g, i % 2 ? &a : &nobody, i % 3 ? GATE_ANSWERED : GATE_NEITHER, S);
+            through++;
+        }
+    return (void *)through;
+}
+
+static void many_threads_pass_it(void **state) {
+    (void)state;
+    struct guard_gate *g = guard_gate_new();
+    pthread_t threads[4];
+    assert_non_null(g);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, knock, g), 0);
+    for (int i = 0; i < 4; i++) {
+        void *through;
+        pthread_join(threads[i], &through);
+        assert_int_equal((size_t)through, 2000); /* four at once are not too many */
+    }
+    assert_int_equal(metric_get(M_GUARD_ASKS), 0);
+    guard_gate_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(asks_at_once_are_bounded_for_one_and_for_all),
@@ -131,6 +160,7 @@ int main(void) {
         cmocka_unit_test(a_try_that_is_called_off_is_made_again),
         cmocka_unit_test(it_is_tried_once_a_minute_at_least),
         cmocka_unit_test(late_failures_do_not_put_it_off),
+        cmocka_unit_test(many_threads_pass_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
