@@ -20,6 +20,7 @@
     X(M_TURNS_RUNNING,            GAUGE,     "parley_turns_running",                  "turns in progress") \
     X(M_TURNS_CONTINUED,          COUNTER,   "parley_turns_continued_total",          "answers gone on with after the model server or connection broke off") \
     X(M_TURNS_RECOVERED,          COUNTER,   "parley_turns_recovered_total",          "answers of a former process taken up again") \
+    X(M_TURNS_REMEMBERED,         COUNTER,   "parley_turns_remembered_total",         "turns whose conversation was still in memory and needed no read") \
     X(M_TURNS_HELD,               COUNTER,   "parley_turns_held_total",               "new turns that waited for a busy loop's running answers") \
     X(M_TURNS_DEGRADED,           COUNTER,   "parley_turns_degraded_total",           "answers for which something was left out under load") \
     X(M_DEGRADED,                 GAUGE,     "parley_degraded_level",                 "what is left out under load: 1 background work, 2 passages, 3 the large model, 4 what nobody approved") \

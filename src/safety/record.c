@@ -84,12 +84,15 @@ enum err safety_record_block(struct store_tx *tx, const struct policy *p,
 }
 
 enum err safety_check_user(struct store_tx *tx, const struct uuid *user_id, struct errinfo *ei) {
-    int64_t until, left;
+    int64_t until;
     bool suspended;
     enum err e = safety_user_until(tx, user_id, &until, &suspended);
-    if (e)
-        return err_set(ei, e, NULL);
-    if ((left = until - clock_wall_ms()) <= 0)
+    return e ? err_set(ei, e, NULL) : safety_check_until(until, suspended, ei);
+}
+
+enum err safety_check_until(int64_t until, bool suspended, struct errinfo *ei) {
+    int64_t left = until - clock_wall_ms();
+    if (left <= 0)
         return ERR_OK;
     if (suspended)
         return err_set(

@@ -21,3 +21,5 @@ enum err safety_record_block(struct store_tx *tx, const struct policy *p,
 /* ERR_RATE (with retry_after_ms) or ERR_FORBIDDEN while the user has to wait, else ERR_OK. */
 enum err safety_check_user(struct store_tx *tx, const struct uuid *user_id,
                            struct errinfo *ei) ERR_CHECK;
+/* The same of what safety_user_until() says. */
+enum err safety_check_until(int64_t until, bool suspended, struct errinfo *ei) ERR_CHECK;

@@ -83,6 +83,7 @@ enum err conversation_create(struct store_tx *tx, const struct conversation *c,
         &q, tx,
         "INSERT INTO conversations (conversation_id, user_id, created_at, last_updated_at,"
         " assistant_role_id, status, title, title_is_users) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+    query_within(&q, &c->conversation_id);
     query_bind_id(&q, &c->conversation_id);
     query_bind_id(&q, &c->user_id);
     query_bind_int(&q, c->created_at);
@@ -137,6 +138,7 @@ enum err conversation_update(struct store_tx *tx, const struct uuid *user_id,
                 "UPDATE conversations SET title = ?, title_is_users = ?, status = ?,"
                 " assistant_role_id = ?, current_message_id = ?,"
                 " last_updated_at = max(last_updated_at, ?) WHERE conversation_id = ?");
+    query_within(&q, &c->conversation_id);
     query_bind_str(&q, c->title);
     query_bind_int(&q, c->title_is_users);
     query_bind_str(&q, str_from(conversation_status_name(c->status)));
@@ -152,6 +154,7 @@ enum err conversation_set_auto_title(struct store_tx *tx, const struct uuid *id,
     query_begin(
         &q, tx,
         "UPDATE conversations SET title = ? WHERE conversation_id = ? AND title_is_users = 0");
+    query_within(&q, id);
     query_bind_str(&q, title);
     query_bind_id(&q, id);
     return query_run(&q);
@@ -163,6 +166,7 @@ enum err conversation_set_summary(struct store_tx *tx, const struct uuid *id, st
     query_begin(
         &q, tx,
         "UPDATE conversations SET summary = ?, summary_until = ? WHERE conversation_id = ?");
+    query_within(&q, id);
     query_bind_str(&q, summary);
     query_bind_id(&q, until);
     query_bind_id(&q, id);
@@ -173,6 +177,7 @@ enum err conversation_delete(struct store_tx *tx, const struct uuid *user_id,
                              const struct uuid *id) {
     struct query q;
     query_begin(&q, tx, "DELETE FROM conversations WHERE conversation_id = ? AND user_id = ?");
+    query_within(&q, id);
     query_bind_id(&q, id);
     query_bind_id(&q, user_id);
     return query_run_one(&q);
@@ -184,6 +189,7 @@ enum err conversation_delete_unused(struct store_tx *tx, const struct uuid *user
     query_begin(&q, tx,
                 "DELETE FROM conversations WHERE conversation_id = ? AND user_id = ?"
                 " AND current_message_id IS ?");
+    query_within(&q, id);
     query_bind_id(&q, id);
     query_bind_id(&q, user_id);
     query_bind_id(&q, current);

@@ -164,6 +164,7 @@ static int note_wal(void *arg, sqlite3 *db, const char *name, int pages) {
     (void)db;
     (void)name;
     ((struct conn *)arg)->wal_pages = pages;
+    ((struct conn *)arg)->committed = true;
     return SQLITE_OK;
 }
 
@@ -197,8 +198,10 @@ static enum err set_up(struct conn *c, const char *path, enum conn_mode mode, st
     if ((e = conn_exec(c, pragmas_common)) ||
         (e = conn_exec(c, mode == CONN_WRITE ? pragmas_write : pragmas_read)))
         return conn_explain(c, path, e, ei);
-    if (mode == CONN_WRITE) /* after wal_autocheckpoint, which takes the hook for itself */
+    if (mode == CONN_WRITE) { /* after wal_autocheckpoint, which takes the hook for itself */
         sqlite3_wal_hook(c->db, note_wal, c);
+        (void)sqlite3_set_authorizer(c->db, marks_authorize, c);
+    }
     return ERR_OK;
 }
 
@@ -303,13 +306,16 @@ enum err conn_int(struct conn *c, const char *sql, int64_t *ret) {
 
 /* Open addressing on the text's address. The set of statements is fixed by the source, so the table
  * never fills; a statement that finds no slot would be a bug of ours. */
-sqlite3_stmt *conn_prepare(struct conn *c, const char *sql, enum err *ret_err) {
+const struct conn_stmt *conn_prepare(struct conn *c, const char *sql, enum err *ret_err) {
     size_t i = (size_t)(((uintptr_t)sql * 0x9e3779b97f4a7c15ull) >> 32) & (CONN_STMTS - 1);
     while (c->stmts[i].sql && c->stmts[i].sql != sql)
         i = (i + 1) & (CONN_STMTS - 1);
     if (!c->stmts[i].sql) {
         sqlite3_stmt *st = NULL;
+        c->writes = 0;
+        c->preparing = true;
         int rc = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &st, NULL);
+        c->preparing = false;
         enum err e = conn_err(c, rc);
         if (!e && c->n_stmts >= CONN_STMTS - 1) {
             snprintf(c->detail, sizeof c->detail, "the statement cache is too small");
@@ -320,8 +326,8 @@ sqlite3_stmt *conn_prepare(struct conn *c, const char *sql, enum err *ret_err) {
             *ret_err = e;
             return NULL;
         }
-        c->stmts[i] = (struct conn_stmt){sql, st};
+        c->stmts[i] = (struct conn_stmt){sql, st, c->writes};
         c->n_stmts++;
     }
-    return c->stmts[i].stmt;
+    return &c->stmts[i];
 }

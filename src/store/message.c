@@ -111,6 +111,7 @@ static enum err insert(struct store_tx *tx, const struct message *m, const struc
                 " finish_reason, error, prompt_tokens, completion_tokens, indexed, retrieved_docs,"
                 " safety, content, attachments)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    query_within(&q, &m->conversation_id);
     query_bind_id(&q, &m->message_id);
     query_bind_id(&q, &m->conversation_id);
     query_bind_id(&q, user);
@@ -140,6 +141,7 @@ static enum err set_current(struct store_tx *tx, const struct message *m) {
     query_begin(&q, tx,
                 "UPDATE conversations SET current_message_id = ?,"
                 " last_updated_at = max(last_updated_at, ?) WHERE conversation_id = ?");
+    query_within(&q, &m->conversation_id);
     query_bind_id(&q, &m->message_id);
     query_bind_int(&q, m->timestamp);
     query_bind_id(&q, &m->conversation_id);
@@ -187,6 +189,7 @@ enum err message_checkpoint(struct store_tx *tx, const struct uuid *id, struct s
     query_begin(&q, tx,
                 "UPDATE messages SET content = ?, ttft_ms = ?"
                 " WHERE message_id = ? AND status = 'streaming'");
+    query_within(&q, NULL);
     query_bind_str(&q, content);
     query_bind_int(&q, ttft_ms);
     query_bind_id(&q, id);
@@ -197,6 +200,7 @@ enum err message_extend(struct store_tx *tx, const struct uuid *id, struct str c
     struct query q;
     query_begin(&q, tx,
                 "UPDATE messages SET content = ? WHERE message_id = ? AND status = 'streaming'");
+    query_within(&q, NULL);
     query_bind_str(&q, content);
     query_bind_id(&q, id);
     return query_run_one(&q);
@@ -211,6 +215,7 @@ enum err message_extend(struct store_tx *tx, const struct uuid *id, struct str c
 static enum err finish(struct store_tx *tx, const struct message *m, const char *sql) {
     struct query q;
     query_begin(&q, tx, sql);
+    query_within(&q, &m->conversation_id);
     query_bind_str(&q, m->content);
     query_bind_str(&q, str_from(message_status_name(m->status)));
     query_bind_int(&q, m->response_latency_ms);

@@ -21,9 +21,13 @@ static void check_rc(struct query *q, int rc) {
 void query_begin(struct query *q, struct store_tx *tx, const char *sql) {
     *q = (struct query){.tx = tx};
     enum err e = ERR_OK;
-    q->stmt = conn_prepare(tx->conn, sql, &e);
-    if (!q->stmt)
+    const struct conn_stmt *s = conn_prepare(tx->conn, sql, &e);
+    if (!s) {
         query_fail(q, e);
+        return;
+    }
+    q->stmt = s->stmt;
+    q->writes = s->writes;
 }
 
 void query_bind_str(struct query *q, struct str s) {
@@ -68,6 +72,8 @@ bool query_next(struct query *q) {
     if (q->err)
         return false;
     assert(q->bound == sqlite3_bind_parameter_count(q->stmt));
+    if (q->writes)
+        marks_fall(q);
     int rc = sqlite3_step(q->stmt);
     check_rc(q, rc);
     return !q->err && rc == SQLITE_ROW;

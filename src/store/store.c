@@ -69,7 +69,7 @@ static enum err open_writable(struct store *s, struct errinfo *ei) {
     if (e)
         conn_close(c);
     else
-        s->writer = c;
+        marks_open(s->marks, s->writer = c);
     return e;
 }
 
@@ -230,7 +230,8 @@ enum err store_open(const struct store_options *o, struct store **ret, struct er
     s->busy_ms = o->busy_timeout_ms ? o->busy_timeout_ms : 2000;
     s->n_readers = readers;
     s->path = strdup(o->path ? o->path : "");
-    if (!s->path)
+    s->marks = marks_new();
+    if (!s->path || !s->marks)
         e = err_set(ei, ERR_NOMEM, NULL);
     if (!e)
         e = open_conns(s, ei);
@@ -270,7 +271,10 @@ void store_close(struct store *s) {
     if (s->writer && s->writer_started)
         (void)sqlite3_wal_checkpoint_v2(s->writer->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL,
                                         NULL);
+    if (s->writer)
+        marks_close(s->marks);
     conn_close(s->writer);
+    marks_free(s->marks);
     pthread_rwlock_destroy(&s->conns);
     pthread_cond_destroy(&s->writes_cond);
     pthread_cond_destroy(&s->reads_cond);

@@ -18,7 +18,12 @@
 struct conn_stmt {
     const char *sql; /* borrowed, static; the key */
     sqlite3_stmt *stmt;
+    unsigned char writes; /* WRITES_… */
 };
+
+/* What a statement can change, as far as somebody keeps it in memory (mark.h). */
+#define WRITES_TALK 1u /* conversations and messages */
+#define WRITES_ALL  2u /* what concerns everybody */
 
 struct conn {
     sqlite3 *db;
@@ -28,6 +33,11 @@ struct conn {
     Fts5Tokenizer *words;     /* its instance; NULL until a query was built */
     int wal_pages;            /* frames in the log after the newest commit (writer) */
     bool accounts_changed;    /* by the group that runs (writer): see store_accounts_version() */
+    struct marks *marks;      /* borrowed; the store's writer alone has some */
+    bool committed;           /* by the group that runs (writer): something was written */
+    bool preparing;           /* a statement for the cache */
+    bool schema_changed;      /* after statements were prepared (writer) */
+    unsigned char writes;     /* what the statement that is being prepared can change */
     char detail[256];         /* what SQLite said about the newest failure */
 };
 
@@ -60,7 +70,8 @@ enum err conn_err(struct conn *c,
 enum err conn_exec(struct conn *c, const char *sql) ERR_CHECK; /* any number of statements */
 enum err conn_int(struct conn *c, const char *sql,
                   int64_t *ret) ERR_CHECK; /* 0 when there is no row */
-sqlite3_stmt *conn_prepare(struct conn *c, const char *sql, enum err *ret_err); /* cached */
+/* Cached; NULL with *ret_err. Good until the next one is prepared. */
+const struct conn_stmt *conn_prepare(struct conn *c, const char *sql, enum err *ret_err);
 bool err_is_hard(enum err e);
 /* ei for a failure of the database at path: what it is and what to do. Returns e. */
 enum err conn_explain(const struct conn *c, const char *path, enum err e, struct errinfo *ei);
@@ -89,9 +100,13 @@ struct query {
     struct store_tx *tx;
     sqlite3_stmt *stmt;
     enum err err;
-    int bound; /* parameters bound so far */
+    int bound;            /* parameters bound so far */
+    unsigned char writes; /* what of it nobody has accounted for: WRITES_… */
 };
 void query_begin(struct query *q, struct store_tx *tx, const char *sql);
+/* What the statement changes of messages and conversations is in this conversation; NULL: it is of
+ * answers that are being written, which nobody keeps. Where nothing is said all marks fall. */
+void query_within(struct query *q, const struct uuid *conversation);
 void query_bind_str(struct query *q, struct str s); /* ERR_INVALID for NUL or bad UTF-8 */
 void query_bind_blob(struct query *q, struct str bytes);
 void query_bind_id(struct query *q, const struct uuid *id); /* NULL when not set */
@@ -133,6 +148,19 @@ enum err message_index_mark(struct store_tx *tx) ERR_CHECK; /* whatever is whole
 enum err message_index_finished(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
 /* Before the words of one that may be in the index change; message_index_finished() goes behind. */
 enum err message_index_take_out(struct store_tx *tx, const struct uuid *id) ERR_CHECK;
+
+/* ---- marks.c: see mark.h ---- */
+struct marks;
+struct marks *marks_new(void); /* NULL: no memory */
+void marks_free(struct marks *m);
+void marks_open(struct marks *m, struct conn *c); /* the writer's connection from now on */
+void marks_close(struct marks *m);                /* before that is closed */
+void marks_begin(struct conn *c);                 /* behind BEGIN IMMEDIATE */
+void marks_op(struct conn *c);                    /* another operation begins */
+void marks_end(struct conn *c);   /* behind COMMIT or ROLLBACK, before anybody is told */
+void marks_fall(struct query *q); /* what q->writes says is about to be changed */
+int marks_authorize(void *conn, int action, const char *table, const char *column,
+                    const char *database, const char *trigger);
 
 /* ---- shared by verbs ---- */
 enum err page_check(const struct page *p) ERR_CHECK;

@@ -55,6 +55,7 @@ struct store {
     int64_t index_look_ns; /* the writer's: when it looks whether another process finished some */
     int64_t index_due_ns;  /* the writer's: when it looks for messages to index; 0 = nothing new */
     _Atomic uint64_t accounts_version;
+    struct marks *marks; /* owned */
     struct errinfo
         failing; /* under mutex: why the last group could not be written; code 0 = it was */
 };

@@ -35,6 +35,7 @@ static enum err run_in_savepoint(struct store *s, struct op *op, struct errinfo 
     struct conn *c = s->writer;
     struct store_tx tx = {.conn = c};
     enum err e = conn_step(c, sql_savepoint);
+    marks_op(c);
     if (e)
         return conn_explain(c, s->path, e, ei);
     *ei = (struct errinfo){0};
@@ -58,7 +59,10 @@ static enum err run_in_savepoint(struct store *s, struct op *op, struct errinfo 
 
 static enum err begin_write(struct store *s, struct errinfo *ei) {
     enum err e = conn_step(s->writer, sql_begin_write);
-    return e ? conn_explain(s->writer, s->path, e, ei) : ERR_OK;
+    if (e)
+        return conn_explain(s->writer, s->path, e, ei);
+    marks_begin(s->writer);
+    return ERR_OK;
 }
 
 static enum err commit_write(struct store *s) {
@@ -93,6 +97,7 @@ static enum err run_light(struct store *s, struct op *first, struct op *op, bool
     struct conn *c = s->writer;
     struct store_tx tx = {.conn = c};
     int changes = sqlite3_total_changes(c->db);
+    marks_op(c);
     *ei = (struct errinfo){0};
     enum err failed = op->fn(&tx, op->arg, ei);
     if (tx.hard)
@@ -208,7 +213,8 @@ static bool write_group(struct store *s, struct op *first) {
         op_log_hard(e, &ei);
         fail_group(s, first, e, &ei);
     }
-    if (s->writer->accounts_changed) { /* before anybody is told: what is read next is new */
+    marks_end(s->writer); /* before anybody is told: what is read next is new */
+    if (s->writer->accounts_changed) {
         s->writer->accounts_changed = false;
         atomic_fetch_add(&s->accounts_version, 1);
     }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "turn/talks.h"
 #include "turn/turn_internal.h"
 
 #define FINISH_TRIES   5
@@ -186,6 +187,7 @@ enum step_result turn_step_close(struct turn *t, struct errinfo *ei) {
         !t->guard.vault) /* a title would be made of what was redacted */
         background_add_title(t->tl, t);
     background_start(t->tl);
+    talks_put(t);
     return STEP_DONE;
 }
 
@@ -228,7 +230,7 @@ void turn_interrupt(struct turn *t) {
     }
     if (t->open)
         err_set(&ei, ERR_UNAVAILABLE, "Parley is being restarted; the answer goes on afterwards");
-    else if (turn_is_at(t, turn_step_append))
+    else if (atomic_load(&t->append) != APPEND_NONE)
         err_set(
             &ei, ERR_UNAVAILABLE,
             "Parley is being restarted; the message may be stored: look before sending it again");

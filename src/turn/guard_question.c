@@ -61,7 +61,10 @@ enum err turn_guard_load(struct store_tx *tx, struct turn *t, struct errinfo *ei
     struct user u;
     if (!t->t->o.safety)
         return ERR_OK;
-    enum err e = safety_check_user(tx, &t->in.user_id, ei);
+    bool suspended;
+    enum err e = safety_user_until(tx, &t->in.user_id, &t->wait_until_ms, &suspended);
+    if (!e)
+        e = safety_check_until(t->wait_until_ms, suspended, ei);
     if (e || t->in.preferences.p)
         return e;
     e = user_get(tx, &t->in.user_id, t->arena, &u);

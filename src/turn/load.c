@@ -36,7 +36,8 @@ static enum err load_branch(struct store_tx *tx, struct turn *t, const struct uu
         return ERR_NOMEM;
     if (n)
         memcpy(t->branch, list, n * sizeof *list);
-    t->n_branch = n;
+    t->n_branch = t->n_loaded = n;
+    t->loaded = list;
     return ERR_OK;
 }
 
@@ -122,6 +123,7 @@ enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
         e = role_version_get(tx, &t->answer.role_id, t->answer.role_version, t->arena, &t->role);
     else if (!e)
         e = role_get(tx, &t->conversation.assistant_role_id, t->arena, &t->role);
+    t->role_loaded = t->role;
     if (!e && t->t->o.retrieval)
         e = role_retrieval_get(tx, &t->role.role_id, t->arena, &t->documents);
     if (!e && t->t->o.retrieval)
@@ -164,6 +166,7 @@ enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     if (t->in.kind == TURN_RESUME)
         return message_resumed(tx, &t->resumed);
+    store_mark_follow(tx, &t->in.conversation_id, &t->mark);
     const struct message *answer = take_answer(t);
     enum err e = note_key(tx, t, ei);
     /* Who posts without naming a parent means the message that is current: when another request
@@ -185,6 +188,7 @@ enum err turn_append_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
 enum err turn_finish_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     (void)ei;
+    store_mark_follow(tx, &t->in.conversation_id, &t->mark);
     enum err e = message_finish(tx, &t->answer);
     if (!e)
         e = turn_guard_finish(tx, t);

@@ -1,6 +1,7 @@
 /* Before the model is asked: the conversation is loaded (one read), it is found out whether and by
  * which model it may be answered, and the prompt is fitted into the model's window. Steps load,
  * check and fit; what fails here stores nothing. */
+#include "turn/talks.h"
 #include "turn/turn_internal.h"
 
 /* ---- load, check ---- */
@@ -21,6 +22,8 @@ void turn_on_stored(void *arg, enum err e, const struct errinfo *ei) {
 enum step_result turn_step_load(struct turn *t, struct errinfo *ei) {
     if (t->in.kind == TURN_MESSAGE)
         turn_guard_embed(t, t->in.content);
+    if (talks_take(t))
+        return STEP_DONE;
     enum err e = store_read(t->t->o.store, turn_load_fn, t, t->tl->loop, turn_on_stored);
     if (e) {
         *ei = turn_explain(e, NULL);

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "turn/talks.h"
 #include "turn/turn_internal.h"
 
 static const struct step {
@@ -119,6 +120,7 @@ void turn_free(struct turn *t) {
         t->next->prev = t->prev;
     stream_unref(t->stream);
     turn_guard_free(t);
+    talk_free(t->talk);
     arena_free(t->arena);
     free(t);
 }

@@ -14,6 +14,7 @@
 #include "prompt/prompt.h"
 #include "retrieval/support.h"
 #include "safety/stream.h"
+#include "store/mark.h"
 #include "turn/guard_ask.h"
 #include "turn/guard_gate.h"
 #include "turn/pace.h"
@@ -195,6 +196,7 @@ struct turns {
     struct tails *tails;             /* owned; NULL = none */
     struct guard_known *guard_known; /* owned, like the gate; NULL = there is no guard model */
     struct guard_gate *guard_gate;
+    struct talks *talks; /* owned */
     struct hub hub;
     pthread_mutex_t lock; /* of loops and n_loops */
     struct turn_loop *loops[TURN_LOOPS_MAX];
@@ -248,6 +250,15 @@ struct turn {
     struct role role;
     struct message *branch; /* the prompt's messages, the new one last */
     size_t n_branch;
+    int64_t wait_until_ms; /* the guard has the user wait; in the past: no more */
+    /* The same as the store has it, for the next turn (talks.c): the conversation, which nothing
+     * changes here, and */
+    struct role role_loaded;
+    struct message *loaded; /* the branch without the new one */
+    size_t n_loaded;
+    struct store_mark mark;
+    struct talk *talk; /* owned; what of it was kept; NULL: it was read */
+
     struct str model; /* the role's own, else the default's name; may be empty */
 
     /* What learning says (recall.c), and what the record of the turn gets (record.c); arena. */
@@ -397,6 +408,10 @@ void degrade_model(struct turn *t);                /* into the turn's role */
 enum step_result turn_step_spare(struct turn *t, struct errinfo *ei);
 void degrade_tell(struct turn *t);
 void degrade_add_json(struct buf *b, unsigned left_out); /* a list of names */
+
+/* ---- talks.h ---- */
+struct talk;
+struct talks;
 
 /* ---- prepare.c ---- */
 enum step_result turn_step_load(struct turn *t, struct errinfo *ei);

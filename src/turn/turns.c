@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "turn/talks.h"
 #include "turn/turn_internal.h"
 
 #define SWEEP_MS      2000
@@ -17,7 +18,8 @@ static int int_or(int n, int otherwise) {
 
 enum err turns_new(const struct turns_options *o, struct turns **ret, struct errinfo *ei) {
     struct turns *t = calloc(1, sizeof *t);
-    if (!t || count_cache_new(COUNT_ENTRIES, &t->counts)) {
+    if (!t || !(t->talks = talks_new()) || count_cache_new(COUNT_ENTRIES, &t->counts)) {
+        talks_free(t ? t->talks : NULL);
         free(t);
         return err_set(ei, ERR_NOMEM, NULL);
     }
@@ -61,6 +63,7 @@ void turns_free(struct turns *t) {
     guard_known_free(t->guard_known);
     guard_gate_free(t->guard_gate);
     tails_close(t->tails);
+    talks_free(t->talks);
     count_cache_free(t->counts);
     pthread_mutex_destroy(&t->degrade.lock);
     pthread_mutex_destroy(&t->lock);
@@ -101,6 +104,7 @@ struct turn_loop *turn_loop_of(struct turns *t, struct loop *l) {
 static void on_sweep(void *arg) {
     struct turn_loop *tl = arg;
     hub_sweep(&tl->t->hub, clock_mono_ns() - (int64_t)tl->t->o.keep_seconds * 1000000000);
+    talks_sweep(tl->t->talks, clock_mono_ns() - TALK_KEEP_NS);
     recover_begin(tl);
     (void)degrade_now(tl->t); /* falls also when nobody asks */
     background_start(tl);
