@@ -1,8 +1,11 @@
 /* The event loop: a libevent base without locks, and one way in from other threads.
  *
- * Posts lie in an array under a mutex. The first post into an empty array writes the eventfd, later
+ * Posts lie in an array under a mutex. The first post into an empty array wakes the loop, later
  * ones only append; the loop swaps the array for its second one and runs what it holds. So the
- * order of posting is kept, nothing is allocated for each post, and a burst costs one wake.
+ * order of posting is kept, nothing is allocated for each post, and a burst costs one wake. Other
+ * threads wake it by the eventfd, which is watched for edges: each write is one, and nobody has to
+ * read. What the loop posts to itself costs no call: it becomes active at once, or, from within a
+ * post, with a timer of no time, behind the sockets that are ready.
  *
  * Signals: libevent delivers them to one base of the process; watch them on one loop only. */
 #include "net/loop.h"
@@ -40,7 +43,7 @@ struct watch {
 struct loop {
     struct event_base *base;
     int wake_fd;
-    struct event wake;
+    struct event wake, again; /* again: what posts have posted */
     struct watch *watches;
     atomic_bool stopping;
     pthread_mutex_t lock;
@@ -63,10 +66,8 @@ struct event_base *loop_base(struct loop *l) {
 }
 
 static void run_posts(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what;
     struct loop *l = arg;
-    uint64_t count;
-    if (what & EV_READ && read((int)fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        return;
     pthread_mutex_lock(&l->lock);
     struct posts taken = l->queued;
     l->queued = l->running;
@@ -83,13 +84,12 @@ static void run_posts(evutil_socket_t fd, short what, void *arg) {
 }
 
 static void wake(struct loop *l) {
-    if (current == l && !l->posting) { /* it is awake: no need to go through the kernel */
-        event_active(&l->wake, EV_TIMEOUT, 0);
-        return;
-    }
+    static const struct timeval now = {0};
     uint64_t one = 1;
-    ssize_t n = write(l->wake_fd, &one, sizeof one);
-    (void)n; /* a full counter means that a wake is due already */
+    if (current == l && !l->posting)
+        event_active(&l->wake, EV_TIMEOUT, 0);
+    else if (current != l || event_add(&l->again, &now) != 0)
+        (void)!write(l->wake_fd, &one, sizeof one); /* the counter is never full */
 }
 
 static enum err open_loop(struct loop *l) {
@@ -97,12 +97,14 @@ static enum err open_loop(struct loop *l) {
     if (!config)
         return ERR_NOMEM;
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    event_config_require_features(config, EV_FEATURE_ET);
     l->base = event_base_new_with_config(config);
     event_config_free(config);
     l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (!l->base || l->wake_fd < 0)
         return ERR_IO;
-    event_assign(&l->wake, l->base, l->wake_fd, EV_READ | EV_PERSIST, run_posts, l);
+    event_assign(&l->again, l->base, -1, 0, run_posts, l);
+    event_assign(&l->wake, l->base, l->wake_fd, EV_READ | EV_ET | EV_PERSIST, run_posts, l);
     return event_add(&l->wake, NULL) == 0 ? ERR_OK : ERR_IO;
 }
 
@@ -130,8 +132,10 @@ void loop_free(struct loop *l) {
         event_del(&w->event);
         free(w);
     }
-    if (l->base && event_initialized(&l->wake))
+    if (l->base && event_initialized(&l->wake)) {
         event_del(&l->wake);
+        event_del(&l->again);
+    }
     if (l->base)
         event_base_free(l->base);
     if (l->wake_fd >= 0)

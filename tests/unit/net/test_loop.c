@@ -1,6 +1,8 @@
 /* net/loop and net/jobs: posts, timers, jobs, across threads. */
 #include "http_fixture.h"
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 
@@ -95,6 +97,76 @@ static void loop_post_inside_a_post_runs_after_it(void **state) {
     assert_int_equal(loop_post(loop, repost, NULL), ERR_OK);
     loop_run(loop);
     assert_int_equal(reposted, 100);
+}
+
+static int ready[2], looked, looked_before;
+static struct loop *busy;
+
+static void look(void *arg) {
+    (void)arg;
+    looked++; /* and leaves the byte where it is: readable again in the next round */
+}
+
+static void go_round(void *arg) {
+    assert_true(looked > looked_before); /* between two posts */
+    looked_before = looked;
+    if (++reposted < 100)
+        assert_int_equal(loop_post(busy, go_round, arg), ERR_OK);
+    else
+        loop_stop(busy);
+}
+
+static void begin_rounds(void *arg) {
+    looked_before = looked;
+    assert_int_equal(loop_post(busy, go_round, arg), ERR_OK);
+}
+
+static void loop_post_inside_a_post_waits_behind_what_is_ready(void **state) {
+    (void)state;
+    struct errinfo ei;
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(write(ready[1], "x", 1), 1);
+    assert_int_equal(loop_new(&busy, &ei), ERR_OK);
+    assert_int_equal(loop_on_readable(busy, ready[0], look, NULL), ERR_OK);
+    looked = reposted = 0;
+    assert_int_equal(loop_post(busy, begin_rounds, NULL), ERR_OK);
+    loop_run(busy);
+    assert_int_equal(reposted, 100);
+    loop_free(busy);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+static sem_t received;
+static int n_received;
+
+static void take_one(void *arg) {
+    n_received++;
+    if (arg)
+        loop_stop(loop);
+    sem_post(&received);
+}
+
+/* Each post finds the loop asleep, or about to be. */
+static void *post_one_by_one(void *arg) {
+    for (int i = 0; i < EACH; i++) {
+        if (loop_post(loop, take_one, i + 1 < EACH ? NULL : arg))
+            abort();
+        sem_wait(&received);
+    }
+    return NULL;
+}
+
+static void loop_that_sleeps_wakes_for_each_post(void **state) {
+    (void)state;
+    pthread_t id;
+    n_received = 0;
+    sem_init(&received, 0, 0);
+    pthread_create(&id, NULL, post_one_by_one, &id);
+    loop_run(loop);
+    pthread_join(id, NULL);
+    assert_int_equal(n_received, EACH);
+    sem_destroy(&received);
 }
 
 static void loop_stop_before_the_run_counts(void **state) {
@@ -245,6 +317,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_LOOP(loop_post_from_many_threads_keeps_each_ones_order),
         WITH_LOOP(loop_post_inside_a_post_runs_after_it),
+        cmocka_unit_test(loop_post_inside_a_post_waits_behind_what_is_ready),
+        WITH_LOOP(loop_that_sleeps_wakes_for_each_post),
         WITH_LOOP(loop_stop_before_the_run_counts),
         WITH_LOOP(timer_repeats_until_it_frees_itself),
         WITH_LOOP(loop_watches_signals_and_descriptors),
