@@ -150,16 +150,26 @@ static void of_a_long_talk_the_end_is_read(void **state) {
     guard_question_deinit(&q);
 }
 
-/* No two questions have the same bytes. */
+/* No two questions have the same bytes, also when a text looks like what parts messages. */
 static void bytes_tell_questions_apart(void **state) {
+    static const char forged[] = "a\x02\0\0\0\0\0\0\0\0"
+                                 "b\x01\0\0\0\0\0\0\0\0"
+                                 "c";
     const struct guard_turn one[] = {{false, STR("a")}, {true, STR("b")}};
     const struct guard_turn other[] = {{false, STR("a\nb")}};
     (void)state;
-    struct guard_question q[] = {
-        ask(GUARD_LLAMA, one, 2, "c", ""),   ask(GUARD_LLAMA, other, 1, "c", ""),
-        ask(GUARD_LLAMA, NULL, 0, "a", "b"), ask(GUARD_LLAMA, NULL, 0, "c", ""),
-        ask(GUARD_LLAMA, NULL, 0, "ab", ""), ask(GUARD_LLAMA, one, 2, "c", "d")};
+    struct guard_question q[] = {ask(GUARD_LLAMA, one, 2, "c", ""),
+                                 ask(GUARD_LLAMA, other, 1, "c", ""),
+                                 ask(GUARD_LLAMA, NULL, 0, "a", "b"),
+                                 ask(GUARD_LLAMA, NULL, 0, "c", ""),
+                                 ask(GUARD_LLAMA, NULL, 0, "ab", ""),
+                                 ask(GUARD_LLAMA, one, 2, "c", "d"),
+                                 {.n = 0}};
     const size_t n = sizeof q / sizeof *q;
+    assert_int_equal(guard_question_make(GUARD_LLAMA, NULL, 0,
+                                         (struct str){forged, sizeof forged - 1}, STR(""),
+                                         &q[n - 1]),
+                     ERR_OK);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < i; k++)
             assert_false(str_eq(buf_str(&q[i].bytes), buf_str(&q[k].bytes)));
