@@ -190,6 +190,7 @@ static const float *talk_vector(const struct openai_guard *g) {
 
 static void fall_back(struct call *c, struct openai_guard *g, enum safety_direction d,
                       struct safety_verdict *v) {
+    metric_add(M_GUARD_ASKS_OVER, 1);
     turns_guard_fall_back(
         c->api->o.turns,
         &(struct guard_ask_request){.policy = g->policy, .role = g->role, .direction = d, .v = v},

@@ -56,7 +56,7 @@
     X(M_GUARD_FALLBACKS,          COUNTER,   "parley_guard_fallbacks_total",          "guard model requests that failed or were too slow") \
     X(M_GUARD_ASKED,              COUNTER,   "parley_guard_asked_total",              "requests to the guard model") \
     X(M_GUARD_ASKS,               GAUGE,     "parley_guard_asks",                     "of them, those under way now") \
-    X(M_GUARD_ASKS_OVER,          COUNTER,   "parley_guard_asks_over_total",          "requests to the guard model that were not made as too many were under way; they count as fallbacks, too") \
+    X(M_GUARD_ASKS_OVER,          COUNTER,   "parley_guard_asks_over_total",          "requests to the guard model that were not made, being too many at once; they count as fallbacks, too") \
     X(M_GUARD_CIRCUIT,            GAUGE,     "parley_guard_circuit_open",             "1 while the guard model is not asked because it did not answer several times in a row") \
     X(M_GUARD_CIRCUITS,           COUNTER,   "parley_guard_circuit_opened_total",     "times that this began") \
     X(M_GUARD_INPUT_SECONDS,      HISTOGRAM, "parley_guard_input_seconds",            "time that the guard took for a message") \

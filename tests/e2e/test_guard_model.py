@@ -4,9 +4,10 @@ uncertain about made-up phrases."""
 import json
 import os
 import subprocess
+import threading
 
 import pytest
-from harness import BINARY, Program
+from harness import BINARY, Program, wait_for
 from mock_upstream import MockUpstream
 
 OFF = {"annotate": None, "warn": None, "block": None}
@@ -289,6 +290,31 @@ def test_guard_model_that_does_not_answer_is_left_alone(mock, judge, policy):
         assert not read_by(judge, text)
         assert metric(p, "parley_guard_asked_total") == 4 and metric(p, "parley_guard_fallbacks_total") == 5
         assert metric(p, "parley_guard_circuit_opened_total") == 1 and metric(p, "parley_guard_asks") == 0
+
+
+def test_of_one_person_so_many_are_asked_about_at_once(mock, policy):
+    """Two requests of eight doubtful messages each wait; the next one's go by the fallback."""
+    silent = MockUpstream()
+    silent.silent = True
+    ends = []
+    with serve(mock, policy, silent.url, "--guard-timeout-ms", "60000", "--guard-fallback", "block") as p:
+        p.admin = p.setup()
+
+        def request():
+            ends.append(chat(p, *[x for _ in range(8) for x in (question(), "Well.")][:-1])["finish_reason"])
+
+        waiting = [threading.Thread(target=request) for _ in range(2)]
+        try:
+            for t in waiting:
+                t.start()
+            wait_for(lambda: metric(p, "parley_guard_asks") == 16, "sixteen requests under way")
+            assert chat(p, question())["finish_reason"] == "content_filter" and not ends
+            assert metric(p, "parley_guard_asks_over_total") == 1 and metric(p, "parley_guard_asked_total") == 16
+        finally:
+            silent.close()
+            for t in waiting:
+                t.join()
+        assert ends == ["content_filter"] * 2 and metric(p, "parley_guard_asks") == 0
 
 
 @pytest.mark.parametrize("path", [native, completion, streamed_completion])
