@@ -26,15 +26,24 @@ static void care(struct safety_flow *f) {
     }
 }
 
-static bool make_sums(struct safety_flow *f) {
-    size_t n = f->scorer ? f->scorer->flow_size : 0;
-    for (int i = 0; i < 2 && n; i++) {
-        f->sums[i] = calloc(1, n);
-        f->sums_then[i] = calloc(1, n);
-        if (!f->sums[i] || !f->sums_then[i])
-            return false;
+/* All zeros, with its arrays behind it in one piece. */
+static struct safety_flow *flow_alloc(const struct safety_scorer *scorer, size_t rules) {
+    const size_t align = sizeof(max_align_t);
+    size_t sums = scorer ? (scorer->flow_size + align - 1) / align * align : 0;
+    size_t head = (sizeof(struct safety_flow) + align - 1) / align * align;
+    size_t spans = (rules + 1) * sizeof(struct span);
+    char *p = calloc(1, head + 4 * sums + spans + rules + 1);
+    struct safety_flow *f = (struct safety_flow *)(void *)p;
+    if (!p)
+        return NULL;
+    p += head;
+    for (int i = 0; i < 2 && sums; i++, p += 2 * sums) {
+        f->sums[i] = p;
+        f->sums_then[i] = p + sums;
     }
-    return true;
+    f->spans = (struct span *)(void *)p;
+    f->rules = (unsigned char *)p + spans;
+    return f;
 }
 
 static enum err read_before(struct safety_flow *f, struct str before) {
@@ -52,13 +61,14 @@ static enum err read_before(struct safety_flow *f, struct str before) {
 }
 
 enum err safety_flow_new(const struct safety_flow_options *o, struct safety_flow **ret) {
-    struct safety_flow *f = calloc(1, sizeof *f);
+    const struct safety_scorer *scorer = safety_get_scorer(o->safety);
+    struct safety_flow *f = flow_alloc(scorer, o->policy->n_rules);
     if (!f)
         return ERR_NOMEM;
     f->safety = o->safety;
     f->policy = policy_ref(o->policy);
     f->role = policy_for(o->policy, o->role);
-    f->scorer = safety_get_scorer(o->safety);
+    f->scorer = scorer;
     f->direction = o->direction;
     f->placeholders = o->placeholders;
     f->clean_at = f->pii_now.from = NOWHERE;
@@ -69,11 +79,7 @@ enum err safety_flow_new(const struct safety_flow_options *o, struct safety_flow
     buf_init(&f->folded, FLOW_INPUT_MAX * NORMAL_GROWTH);
     buf_init(&f->cuts, (size_t)1 << 20);
     care(f);
-    f->rules = calloc(o->policy->n_rules + 1, 1);
-    f->spans = calloc(o->policy->n_rules + 1, sizeof *f->spans);
-    enum err e = f->rules && f->spans && make_sums(f) ? ERR_OK : ERR_NOMEM;
-    if (!e)
-        e = read_before(f, o->before);
+    enum err e = read_before(f, o->before);
     if (e) {
         safety_flow_free(f);
         return e;
@@ -90,12 +96,6 @@ void safety_flow_free(struct safety_flow *f) {
     buf_deinit(&f->folded);
     buf_deinit(&f->cuts);
     words_live_deinit(&f->live);
-    for (int i = 0; i < 2; i++) {
-        free(f->sums[i]);
-        free(f->sums_then[i]);
-    }
-    free(f->rules);
-    free(f->spans);
     free(f);
 }
 
@@ -546,7 +546,8 @@ static enum err judge(struct safety_flow *f, struct str text, bool last, struct 
 
 enum err safety_flow_add(struct safety_flow *f, struct str text, bool last,
                          struct safety_verdict *ret) {
-    struct safety_verdict v = {.policy_version = f->policy->version};
+    struct safety_verdict v;
+    verdict_begin(&v, f->policy->version);
     if (!f->error && !(f->b = bench_take(f->safety, f->policy)))
         f->error = ERR_NOMEM;
     if (f->error)

@@ -339,10 +339,49 @@ static void take_other(struct safety_flow *f, struct str seq, int32_t c, size_t 
             take_folded(f, out[i], from, from + seq.n);
 }
 
+/* Small letters within a word of letters, of which no sign is watched: what the functions above do
+ * with each of them, without asking. Returns how many of them there are. */
+static size_t take_letters(struct safety_flow *f, struct str text, size_t at) {
+    struct candidate *p = &f->pii_now;
+    const char *r = f->ring + FLOW_RING - 2;
+    size_t n = 0, most = text.n;
+    if (!f->latin_n || !f->word_n || f->reversed || f->sign || f->mark || f->apostrophe ||
+        f->run_n >= RUN_MIN * 4)
+        return 0;
+    if (most > RUN_MIN * 4 - f->run_n)
+        most = RUN_MIN * 4 - f->run_n;
+    if (f->pii && (p->in_word || !p->word_n || p->dashes || p->word_n >= LONG_WORD - 1))
+        return 0;
+    if (f->pii && most > LONG_WORD - 1 - p->word_n)
+        most = LONG_WORD - 1 - p->word_n;
+    for (; n < most && is_lower(text.p[n]) && !(text.p[n] == r[0] && text.p[n] == r[1]); n++) {
+        char c = text.p[n];
+        memmove(f->ring, f->ring + 1, FLOW_RING - 1);
+        f->ring[FLOW_RING - 1] = c;
+        f->literal = literals_step(f->policy->literals, &f->node, c, at + n + 1, flow_hit, f);
+        if (f->word_n < FLOW_WORD_MAX)
+            f->word[f->word_n] = c;
+        f->word_n++;
+    }
+    buf_add(&f->folded, text.p, n);
+    f->run_n += n;
+    f->latin_n += n;
+    f->word_to = n ? at + n : f->word_to;
+    p->word_n += f->pii ? n : 0;
+    return n;
+}
+
 void flow_read(struct safety_flow *f, struct str text) {
     size_t at = f->base + f->raw.n - text.n;
     for (size_t i = 0; i < text.n;) {
         char c = text.p[i];
+        if (is_lower(c)) {
+            size_t n = take_letters(f, str_sub(text, i, text.n), at + i);
+            if (n) {
+                i += n;
+                continue;
+            }
+        }
         watch_run(f, c, at + i);
         if (is_latin(c))
             f->latin_from = f->latin_n++ ? f->latin_from : at + i;

@@ -377,6 +377,8 @@ static enum err scan_joined(struct judging *j) {
 
 size_t safety_find_pii(struct safety *g, struct str text, struct pii_hit *ret, size_t max) {
     struct memo_key key;
+    if (!pii_may_hold(text))
+        return 0;
     bool keyed = memo_text_key(g->memo, text, &key);
     if (keyed && memo_is_clean(g->memo, &key))
         return 0;
@@ -605,7 +607,8 @@ enum err safety_judge(struct safety *g, const struct safety_request *r,
         return ERR_OK;
     }
     struct bench *b = bench_take(g, p);
-    struct safety_verdict v = {.policy_version = p->version};
+    struct safety_verdict v;
+    verdict_begin(&v, p->version);
     enum err e = ERR_NOMEM;
     if (b) {
         struct judging j = {.r = r, .p = p, .role = policy_for(p, r->role), .b = b, .v = &v};

@@ -26,6 +26,13 @@ struct bench {
 struct bench *bench_take(struct safety *g, const struct policy *p); /* NULL: out of memory */
 void bench_put(struct safety *g, struct bench *b);
 
+/* Nothing was found yet. Its room for findings is left as it is. */
+static inline void verdict_begin(struct safety_verdict *v, int policy_version) {
+    memset(v, 0, offsetof(struct safety_verdict, findings));
+    v->n = 0;
+    v->policy_version = policy_version;
+    v->uncertain = v->degraded = false;
+}
 /* What there is of it: most verdicts have no finding, and room for many. */
 void verdict_copy(struct safety_verdict *to, const struct safety_verdict *v);
 /* Keeps the strongest findings, in order. */

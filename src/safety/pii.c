@@ -440,20 +440,63 @@ static bool find_number(struct str text, size_t at, struct pii_hit *h) {
     return run && !goes_on && find_phone(s, &r, &c, at, h);
 }
 
-static bool find_token(struct str text, size_t at, struct pii_hit *h) {
+#define TOKEN_NEAR 14 /* bytes from a word on in which the digits of a number with it stand */
+
+/* digits_near: there is one within TOKEN_NEAR. */
+static bool find_token(struct str text, size_t at, bool digits_near, struct pii_hit *h) {
     struct str s = str_sub(text, at, 96);
     struct context c;
     size_t n = 0, digits = 0;
     if ((s.p[0] == 'h' || s.p[0] == 'w') && find_url(text, at, h))
         return true;
-    if (secret_find(text, at, h) || find_iban(s, at, h) || find_ipv6(s, at, h))
+    if (secret_find(text, at, h) || (digits_near && find_iban(s, at, h)) || find_ipv6(s, at, h))
         return true;
-    for (; n < s.n && (is_alnum(s.p[n]) || s.p[n] == ' ') && n < 14; n++)
+    if (!digits_near)
+        return false;
+    for (; n < s.n && (is_alnum(s.p[n]) || s.p[n] == ' ') && n < TOKEN_NEAR; n++)
         digits += is_digit(s.p[n]);
     if (digits < 4) /* an ordinary word */
         return false;
     context_take(&c, text, at, at + n);
     return find_national(s, &c, at, h) || find_licence(s, &c, at, h);
+}
+
+static size_t next_digit(struct str text, size_t from, size_t known) {
+    size_t i = known > from ? known : from;
+    while (i < text.n && !is_digit(text.p[i]))
+        i++;
+    return i < text.n ? i : SIZE_MAX;
+}
+
+enum { ALPHA = 1, SECRET = 2, DOT = 4, DASH = 8, TELLS = 16 };
+
+static const unsigned char signs[256] = {['0' ... '9'] = TELLS,
+                                         ['@'] = TELLS,
+                                         [':'] = TELLS,
+                                         ['='] = TELLS,
+                                         [128 ... 255] = TELLS,
+                                         ['a' ... 'z'] = ALPHA | SECRET,
+                                         ['A' ... 'Z'] = ALPHA | SECRET,
+                                         ['-'] = SECRET | DASH,
+                                         ['_'] = SECRET,
+                                         ['+'] = SECRET,
+                                         ['/'] = SECRET,
+                                         ['.'] = DOT};
+
+/* Numbers have digits, addresses an @ or a dot before a letter, assigned values a sign that assigns
+ * (also a wide one), keys many letters in a row or dashes. */
+bool pii_may_hold(struct str text) {
+    unsigned before = 0;
+    size_t run = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned now = signs[(unsigned char)text.p[i]];
+        run = now & SECRET ? run + 1 : 0;
+        if ((now & TELLS) || run == SECRET_RUN_MIN || (before & DOT && now & ALPHA) ||
+            (before & now & DASH))
+            return true;
+        before = now;
+    }
+    return false;
 }
 
 size_t pii_scan(struct str text, struct pii_hit *ret, size_t max) {
@@ -462,6 +505,7 @@ size_t pii_scan(struct str text, struct pii_hit *ret, size_t max) {
 
 size_t pii_scan_from(struct str text, size_t from, struct pii_hit *ret, size_t max) {
     size_t n = 0, last = from; /* last: where the hit before ended */
+    size_t digit = from;       /* up to there, there are none from i on */
     for (size_t i = from; i < text.n && n < max;) {
         char c = text.p[i];
         bool starts = i == 0 || !(is_alnum(text.p[i - 1]) || text.p[i - 1] == '_');
@@ -472,7 +516,7 @@ size_t pii_scan_from(struct str text, size_t from, struct pii_hit *ret, size_t m
         else if (starts && (is_digit(c) || c == '+' || c == '('))
             found = find_number(text, i, &h);
         else if (starts && is_alpha(c))
-            found = find_token(text, i, &h);
+            found = find_token(text, i, (digit = next_digit(text, i, digit)) - i < TOKEN_NEAR, &h);
         else if (c == '-')
             found = secret_find(text, i, &h);
         if (found) {

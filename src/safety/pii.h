@@ -38,6 +38,8 @@ struct pii_hit {
     size_t from, to;    /* bytes */
 };
 
+/* False: nothing in the text can be personal data of any kind; told much faster than found. */
+bool pii_may_hold(struct str text);
 /* Writes up to max hits, in order, none overlapping, and returns how many there are. */
 size_t pii_scan(struct str text, struct pii_hit *ret, size_t max);
 /* The hits behind one that ends at `from`: a text that holds more than fit is looked through in

@@ -10,7 +10,7 @@ static const struct {
     const char *prefix;
     uint8_t n;
     enum charset set;
-    uint8_t min, max; /* of what follows the prefix */
+    uint8_t min, max; /* of what follows the prefix; min: SECRET_RUN_MIN at least */
     const char *name;
 } forms[] = {
 #define F(prefix, set, min, max, name)                                                             \

@@ -4,6 +4,8 @@
 
 #include "safety/pii.h"
 
+#define SECRET_RUN_MIN 16 /* letters, digits and -_+/= in a row that every key of a form has */
+
 /* Tries the place `at` of the text, where a word begins. */
 bool secret_find(struct str text, size_t at, struct pii_hit *ret);
 bool secret_find_telegram(struct str s, size_t at, struct pii_hit *ret); /* s begins at `at` */

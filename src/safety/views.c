@@ -61,7 +61,8 @@ static struct str longest_quote(struct str text) {
     struct str best = STR_NULL, close;
     bool goes_on = str_ends(text, STR(":")); /* a continuation is asked for */
     for (size_t i = 0; i < text.n;) {
-        size_t n = opens(str_sub(text, i, text.n), &close);
+        bool may = text.p[i] == '"' || text.p[i] == '`' || (unsigned char)text.p[i] >= 128;
+        size_t n = may ? opens(str_sub(text, i, text.n), &close) : 0;
         if (!n) {
             i++;
             continue;

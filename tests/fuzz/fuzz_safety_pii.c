@@ -13,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct pii_hit h[64];
     struct buf out, back;
     size_t n = pii_scan(text, h, 64);
+    CHECK(n == 0 || pii_may_hold(text));
     for (size_t i = 0; i < n; i++) {
         CHECK(h[i].from < h[i].to && h[i].to <= size);
         CHECK(i == 0 || h[i].from >= h[i - 1].to);

@@ -9,6 +9,7 @@ static void found(const char *text, enum pii_kind kind, const char *what) {
     size_t n = pii_scan(str_from(text), h, 8);
     if (n != 1)
         fail_msg("%zu found in: %s", n, text);
+    assert_true(pii_may_hold(str_from(text)));
     assert_int_equal(h[0].kind, kind);
     assert_int_equal(h[0].to - h[0].from, strlen(what));
     assert_memory_equal(text + h[0].from, what, strlen(what));
@@ -29,6 +30,25 @@ static void addresses_are_found(void **state) {
     found("see https://www.example.org/a?b=c, ok", PII_DOMAIN, "https://www.example.org/a?b=c");
     nothing("version 1.2.3.4 and @home and a@b");
     nothing("at 12:30:45 std::vector a::b 999.1.1.1");
+}
+
+/* A look at the signs tells most texts to hold nothing; what holds something never passes (found()
+ * asks it, too). */
+static void texts_without_signs_hold_nothing(void **state) {
+    (void)state;
+    assert_false(pii_may_hold(STR("")));
+    assert_false(
+        pii_may_hold(STR("Boil the pasta, then drain it. It's quick - and good (mostly)!")));
+    assert_false(
+        pii_may_hold(STR("A well-known and/or snake_case word.\n\"Quoted\"; [x] $ % & ^")));
+    static const char *const signs[] = {"9",        "a@",
+                                        "key:",     "key=",
+                                        "a.b",      "--",
+                                        "\xc3\xa9", "abcdefgh_-+/ABCD",
+                                        "www.ab.",  "x\xef\xbc\x9ay"};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (!pii_may_hold(str_from(signs[i])))
+            fail_msg("%s was passed over", signs[i]);
 }
 
 static void numbers_need_their_checksums(void **state) {
@@ -170,6 +190,7 @@ static void any_bytes_are_taken(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_found),
+        cmocka_unit_test(texts_without_signs_hold_nothing),
         cmocka_unit_test(numbers_need_their_checksums),
         cmocka_unit_test(phones_need_a_form_or_a_word),
         cmocka_unit_test(secrets_are_found_but_examples_are_not),
