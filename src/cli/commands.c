@@ -186,6 +186,7 @@ static const struct arg_option eval_options[] = {
     {"policy", 0, "FILE", "this policy instead of the default one"},
     {"model", 0, "FILE", "this classifier instead of the built-in one"},
     {"no-embedding", 0, NULL, "judge as when no embedding model is there"},
+    {"verdicts", 0, "FILE", "write each row's verdict there, as JSON lines without its text"},
     {0},
 };
 

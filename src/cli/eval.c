@@ -35,6 +35,7 @@ struct eval {
     size_t n_us, texts;
     int64_t embed_ns;
     bool injection;
+    FILE *verdicts; /* NULL: not wanted */
 };
 
 /* ---- opening ---- */
@@ -84,7 +85,25 @@ static enum err make_room(struct eval *v, struct errinfo *ei) {
     return ok ? ERR_OK : err_set(ei, ERR_NOMEM, NULL);
 }
 
+static enum err open_verdicts(struct eval *v, struct errinfo *ei) {
+    const char *path = args_get(v->args, "verdicts");
+    if (path && !(v->verdicts = fopen(path, "w")))
+        return err_set(ei, ERR_IO, "cannot write %s", path);
+    return ERR_OK;
+}
+
+/* False: the disk is full, or the like. */
+static bool close_verdicts(struct eval *v) {
+    FILE *f = v->verdicts;
+    v->verdicts = NULL;
+    if (!f)
+        return true;
+    bool ok = !ferror(f);
+    return fclose(f) == 0 && ok;
+}
+
 static void close_eval(struct eval *v) {
+    (void)close_verdicts(v);
     for (int c = 0; c < SAFETY_CATEGORIES; c++)
         free(v->by[c]);
     free(v->outcome);
@@ -154,9 +173,28 @@ struct places {
     size_t core, talk;
 };
 
+/* row: its number, from 1 on. */
+static enum err write_verdict(struct eval *v, size_t row, int label,
+                              const struct safety_verdict *verdict) {
+    struct buf b;
+    if (!v->verdicts)
+        return ERR_OK;
+    buf_init(&b, 1 << 16);
+    buf_addf(&b, "{\"row\":%zu,\"%s\":%d,\"verdict\":", row, v->injection ? "injection" : "harmful",
+             label);
+    safety_verdict_json(verdict, &b);
+    buf_addz(&b, "}\n");
+    enum err e = buf_err(&b);
+    if (!e)
+        fwrite(b.p, 1, b.n, v->verdicts); /* close_verdicts() tells whether that went well */
+    buf_deinit(&b);
+    return e;
+}
+
 /* vectors: a row for each reading and place; NULL = without. */
-static enum err judge_row(struct eval *v, const struct reading *r, size_t n, const float *vectors,
-                          size_t wide, struct places at, struct safety_verdict *worst) {
+static enum err judge_row(struct eval *v, size_t row, int label, const struct reading *r, size_t n,
+                          const float *vectors, size_t wide, struct places at,
+                          struct safety_verdict *worst) {
     memset(worst, 0, sizeof *worst);
     for (size_t i = 0; i < n; i++) {
         struct safety_verdict one;
@@ -173,6 +211,8 @@ static enum err judge_row(struct eval *v, const struct reading *r, size_t n, con
         if (e)
             return e;
         v->us[v->n_us++] = (double)(clock_mono_ns() - start) / 1e3;
+        if ((e = write_verdict(v, row, label, &one)))
+            return e;
         one.action = harm_action(v, &one);
         raise_to(worst, &one);
     }
@@ -297,8 +337,9 @@ static enum err judge_chunk(struct eval *v, size_t from, size_t to, struct errin
         struct safety_verdict worst;
         if (c.n[i] == 0 || label < 0)
             v->skipped++;
-        else if (!(e = judge_row(v, c.r[i], c.n[i], vectors ? vectors + c.first[i] * wide : NULL,
-                                 wide, c.at[i], &worst)))
+        else if (!(e = judge_row(v, from + i + 1, label, c.r[i], c.n[i],
+                                 vectors ? vectors + c.first[i] * wide : NULL, wide, c.at[i],
+                                 &worst)))
             note_outcome(v, row, label, &worst);
         else
             err_set(ei, e, "row %zu could not be judged: %s", from + i + 1, err_text(e));
@@ -399,7 +440,7 @@ static int run(const struct args *a, bool injection) {
     if (status != CLI_OK)
         return status;
     enum err e = eval_rows_read(a->operands[0], &v.rows, &ei);
-    if (!e && !(e = open_guard(&v, &ei)))
+    if (!e && !(e = open_guard(&v, &ei)) && !(e = open_verdicts(&v, &ei)))
         e = make_room(&v, &ei);
     for (size_t at = 0; at < v.rows.n && !e; at += CHUNK)
         e = judge_chunk(&v, at, at + CHUNK < v.rows.n ? at + CHUNK : v.rows.n, &ei);
@@ -407,6 +448,8 @@ static int run(const struct args *a, bool injection) {
         e = err_set(&ei, ERR_INVALID, "no row has %s",
                     injection ? "\"text\" and \"injection\" (0 or 1)"
                               : "\"text\" (or \"prompt\") and \"harmful\" (0 or 1)");
+    if (!close_verdicts(&v) && !e)
+        e = err_set(&ei, ERR_IO, "the verdicts could not be written");
     if (!e) {
         struct eval_measures m = eval_measure(v.outcome, v.n);
         double p50 = eval_quantile(v.us, v.n_us, 0.5), p99 = eval_quantile(v.us, v.n_us, 0.99);
