@@ -26,9 +26,9 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "cli/cli.h"
-#include "cli/first_account.h"
 #include "cli/guard_open.h"
 #include "cli/learn_open.h"
+#include "cli/start_writes.h"
 #include "cli/upstreams.h"
 #include "extract/extract.h"
 #include "ingest/ingest.h"
@@ -58,7 +58,6 @@
 #define DRAIN_LOOK_MS       50
 #define LOOK_MS             250   /* at what the upstream is known to be */
 #define REFRESH_READY_MS    10000 /* and asked again when it was well */
-#define LINK_LOOK_MS        2000  /* while the one-time link is out: whether it has done its work */
 #define IDEMPOTENCY_KEPT_MS (24 * 3600 * 1000ll)
 #define PROBE_MS            1000
 #define PURGE_MS            3600000
@@ -102,15 +101,12 @@ struct server {
     atomic_bool failed;
     atomic_bool orphaned; /* somebody waits for the lock */
     bool listening, draining, told_ready, refreshing, purging;
-    bool purge_more;                        /* the store's thread, while purging */
-    bool link_out, link_looking, link_used; /* of the first account; used: the store's thread */
-    int64_t link_looked_ns;
+    bool purge_more; /* the store's thread, while purging */
     int64_t drain_left_ms;
     int64_t refreshed_ns; /* when the upstream was asked last */
     struct care *care;
     int64_t probed_ns; /* when a store that could not be written was tried last */
-    bool caught_up;    /* the job's outcome */
-    bool catching_up;  /* it was opened for reading only: what a start writes is still to come */
+    struct start_writes writes;
     struct timer *listen_timer, *before_timer, *drain_timer, *refresh_timer, *purge_timer;
 };
 
@@ -218,41 +214,7 @@ static void on_loop_failed(void *arg) {
     drain(arg, DRAIN_ORPHANED_MS);
 }
 
-/* ---- what the former process was writing goes on ---- */
-
-static enum err recover(struct server *s, struct errinfo *ei) {
-    int64_t n = 0, given_up = 0;
-    enum err e = turns_recover(s->turns, &n, &given_up, ei);
-    if (!e && (n || given_up))
-        log_event(LOG_WARN, "server.recovered", LF_INT("answers", n), LF_INT("given_up", given_up));
-    return e;
-}
-
-static void recover_job(void *arg) {
-    struct errinfo ei = {0};
-    if (recover(arg, &ei))
-        log_event(LOG_ERROR, "server.not_recovered", LF_ERR(&ei));
-}
-
-/* What a start writes, once a store that was opened for reading only takes writing. */
-static void catch_up_job(void *arg) {
-    struct server *s = arg;
-    struct errinfo ei = {0};
-    char link[600];
-    enum err e = store_write_wait(s->store, api_seed, NULL, &ei);
-    if (!e)
-        e = first_account_link(s->store, s->config, s->address, link, sizeof link, &ei);
-    if (!e && !s->link.before_pid) /* else look_before() does */
-        e = recover(s, &ei);
-    if (e)
-        log_event(LOG_ERROR, "server.not_recovered", LF_ERR(&ei));
-    s->caught_up = !e;
-}
-
-static void on_caught_up(void *arg) {
-    struct server *s = arg;
-    s->catching_up = !s->caught_up; /* tried again at the next look */
-}
+/* ---- what recurs ---- */
 
 /* After an upgrade the former process goes on beside this one until its answers are written. What
  * it leaves behind in spite of that is taken up when it is gone. */
@@ -260,11 +222,9 @@ static void look_before(void *arg) {
     struct server *s = arg;
     if (kill(s->link.before_pid, 0) == 0 || errno != ESRCH)
         return;
-    if (jobs_submit(s->jobs, recover_job, NULL, NULL, s) == ERR_OK)
-        timer_stop(s->before_timer);
+    s->writes.answers_due = true;
+    timer_stop(s->before_timer);
 }
-
-/* ---- what recurs ---- */
 
 static void say_ready(struct server *s) {
     s->told_ready = true;
@@ -288,38 +248,8 @@ static void refreshed(void *ctx, enum err err, const struct errinfo *ei) {
         say_ready(s);
 }
 
-static enum err read_setup(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    struct server *s = arg;
-    bool required = true;
-    enum err e = auth_setup_required(tx, &required);
-    s->link_used = !required;
-    return e ? err_set(ei, e, NULL) : ERR_OK;
-}
-
-static void setup_read(void *arg, enum err err, const struct errinfo *ei) {
-    struct server *s = arg;
-    (void)ei;
-    s->link_looking = false;
-    if (err || !s->link_used)
-        return;
-    unlink(s->config->setup_link);
-    s->link_out = false;
-}
-
-/* The file with the link goes soon after the first administrator came, by whatever way. */
-static void look_at_link(struct server *s, int64_t now) {
-    if (!s->link_out || s->link_looking ||
-        now - s->link_looked_ns < (int64_t)LINK_LOOK_MS * 1000000)
-        return;
-    s->link_looked_ns = now;
-    s->link_looking = store_read(s->store, read_setup, s, s->loops[0].loop, setup_read) == ERR_OK;
-}
-
 /* A store that could not be written is tried until it can: the page says so meanwhile. */
 static void look_at_store(struct server *s, int64_t now) {
-    if (s->catching_up && store_health(s->store, NULL) == ERR_OK &&
-        jobs_submit(s->jobs, catch_up_job, s->loops[0].loop, on_caught_up, s) == ERR_OK)
-        s->catching_up = false;
     if (store_health(s->store, NULL) == ERR_OK || now - s->probed_ns < (int64_t)PROBE_MS * 1000000)
         return;
     s->probed_ns = now;
@@ -332,8 +262,8 @@ static void look_at_store(struct server *s, int64_t now) {
 static void look(void *arg) {
     struct server *s = arg;
     int64_t now = clock_mono_ns();
-    look_at_link(s, now);
     look_at_store(s, now);
+    start_writes_look(&s->writes, now);
     slo_sample();
     bool due = now - s->refreshed_ns >= (int64_t)REFRESH_READY_MS * 1000000;
     if (s->refreshing || (!due && upstream_is_ready(s->upstream, NULL)))
@@ -550,38 +480,34 @@ static enum err run_loops(struct server *s, struct errinfo *ei) {
 
 /* ---- making the parts ---- */
 
-/* What is there is served; look_at_store() makes up for what a start writes. Other failures stay,
- * also those of other files than the database. */
+/* What is there is served; start_writes_look() makes up for what a start writes. Other failures
+ * stay, also those of other files than the database. */
 static enum err put_off_if_full(struct server *s, enum err e, const struct errinfo *ei) {
     struct errinfo why;
     bool store = e == ERR_IO && store_health(s->store, &why) != ERR_OK;
     if (e != ERR_DISK_FULL && e != ERR_READ_ONLY && !store)
         return e;
     log_event(LOG_ERROR, "server.reads_only", LF_ERR(ei));
-    s->catching_up = true;
     return ERR_OK;
 }
 
 static enum err open_store(struct server *s, struct errinfo *ei) {
     struct store_options o = {.path = s->config->db_path};
-    char link[600] = "";
     enum err e = store_open(&o, &s->store, ei);
-    if (!e && store_is_read_only(s->store))
+    if (e)
+        return e;
+    s->writes = (struct start_writes){.config = s->config,
+                                      .address = s->address,
+                                      .store = s->store,
+                                      .tells = s->link.start == 1,
+                                      .accounts_due = true,
+                                      .answers_due = !s->link.before_pid}; /* else look_before() */
+    if (store_is_read_only(s->store))
         return put_off_if_full(s, store_health(s->store, ei), ei);
-    if (!e)
-        e = store_write_wait(s->store, api_seed, NULL, ei);
+    e = start_writes_accounts(&s->writes, ei);
     if (!e)
         e = store_probe(s->store); /* a disk that is full already is told of from the start on */
-    if (!e)
-        e = first_account_link(s->store, s->config, s->address, link, sizeof link, ei);
-    if (e)
-        return s->store ? put_off_if_full(s, e, ei) : e;
-    s->link_out = link[0] != 0;
-    if (link[0] && s->link.start == 1) {
-        printf("Make the first account (the administrator) with this one-time link: %s\n", link);
-        fflush(stdout);
-    }
-    return ERR_OK;
+    return e ? put_off_if_full(s, e, ei) : ERR_OK;
 }
 
 static const char *or_null(const char *s) {
@@ -684,8 +610,10 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         e = ingest_start(&in, &s->ingest, ei);
     if (!e)
         e = turns_new(&t, &s->turns, ei);
-    if (!e && !s->link.before_pid && !s->catching_up)
-        e = put_off_if_full(s, recover(s, ei), ei);
+    s->writes.turns = s->turns;
+    s->writes.jobs = s->jobs;
+    if (!e && s->writes.answers_due && !s->writes.accounts_due)
+        e = put_off_if_full(s, start_writes_answers(&s->writes, ei), ei);
     if (!e)
         e = open_care(s, ei);
     struct api_options o = {.store = s->store,
@@ -716,6 +644,7 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         s->loops[i].server = s;
         e = loop_new(&s->loops[i].loop, ei);
     }
+    s->writes.loop = s->loops[0].loop;
     return e;
 }
 

@@ -126,15 +126,41 @@ static void pid_path(const struct config *c, char out[4096]) {
     snprintf(out, 4096, "%s/serve.pid", c->run_dir);
 }
 
-void upgrade_write_pid(const struct config *c, const char *address) {
-    char path[4096], temporary[4200];
-    pid_path(c, path);
+/* Whole or not at all. */
+static bool replace_file(const char *path, const char *text, size_t n) {
+    char temporary[4200];
     snprintf(temporary, sizeof temporary, "%s.new", path);
     FILE *f = fopen(temporary, "we");
+    bool written = f && fwrite(text, 1, n, f) == n;
+    if (f && fclose(f) != 0)
+        written = false;
+    if (written && rename(temporary, path) == 0)
+        return true;
+    int saved = errno;
     if (f)
-        fprintf(f, "%d %s %lld %s\n", (int)getpid(), PARLEY_VERSION, (long long)clock_wall_ms(),
-                address);
-    if (!f || fclose(f) != 0 || rename(temporary, path) != 0)
+        unlink(temporary);
+    errno = saved;
+    return false;
+}
+
+/* A full disk still takes what a file has room for already. */
+static bool overwrite_file(const char *path, const char *text, size_t n) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool written = fd >= 0 && pwrite(fd, text, n, 0) == (ssize_t)n && ftruncate(fd, (off_t)n) == 0;
+    int saved = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = saved;
+    return written;
+}
+
+void upgrade_write_pid(const struct config *c, const char *address) {
+    char path[4096], text[512];
+    pid_path(c, path);
+    int n = snprintf(text, sizeof text, "%d %s %lld %s\n", (int)getpid(), PARLEY_VERSION,
+                     (long long)clock_wall_ms(), address);
+    size_t size = n > 0 && (size_t)n < sizeof text ? (size_t)n : 0;
+    if (!replace_file(path, text, size) && !overwrite_file(path, text, size))
         log_event(LOG_WARN, "serve.no_pid_file", LF_Z("error", strerror(errno)));
 }
 

@@ -78,6 +78,8 @@ bool store_is_read_only(struct store *s);
 /* A write of no meaning: shows whether the store works again. On a store that is read-only it tries
  * to open the database for writing, bringing the schema up to date. */
 enum err store_probe(struct store *s) ERR_CHECK;
+/* In a write: fails where nothing can be written, also when the rest of it changes nothing. */
+enum err store_touch(struct store_tx *tx) ERR_CHECK;
 
 /* A consistent copy while the store is in use, synced and renamed into place (SQLite's online
  * backup). Blocking. */

@@ -37,6 +37,8 @@ static enum err find(struct store_tx *tx, void *arg, struct errinfo *ei) {
     (void)ei;
     enum err e = message_unfinished(tx, clock_wall_ms() - AGE_MAX_MS, GENERATIONS_MAX, RESUMES_MAX,
                                     f->arena, &f->list, &f->n, &f->given_up);
+    if (!e && f->n)
+        e = store_touch(tx);
     for (size_t i = 0; !e && i < f->n; i++) {
         struct unfinished *u = &f->list[i];
         size_t stored = u->content.n;
@@ -47,18 +49,14 @@ static enum err find(struct store_tx *tx, void *arg, struct errinfo *ei) {
     return e;
 }
 
-/* What readers saw is written into the answers; a store that cannot write does without, so that the
- * rest is served: their files are kept for a later start. */
+/* What readers saw is written into the answers. Nothing goes on before the store takes writing: an
+ * answer notes that it was taken up, and one without what readers saw would be taken back. */
 static enum err find_with_tails(struct turns *t, struct found *f, struct errinfo *ei) {
     struct former_tails *tails = t->o.data_dir ? former_tails_open(t->o.data_dir) : NULL;
     f->tails = tails;
     enum err e = store_write_wait(t->o.store, find, f, ei);
     former_tails_close(tails, e == ERR_OK);
     f->tails = NULL;
-    if (tails && (e == ERR_DISK_FULL || e == ERR_READ_ONLY || e == ERR_IO)) {
-        log_event(LOG_WARN, "turn.tails_not_stored", LF_ERR(ei));
-        e = store_write_wait(t->o.store, find, f, ei);
-    }
     return e;
 }
 

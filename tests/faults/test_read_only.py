@@ -129,6 +129,22 @@ def test_a_database_that_was_closed_is_served_from_a_full_disk(mock, tmp_path):
         assert c.say(conversation, "[say: room again]")[1]["content"] == "room again"
 
 
+def test_the_first_accounts_link_is_there_once_a_full_disk_has_room(mock, tmp_path):
+    with SmallDisk(tmp_path) as disk, Program(upstream=mock.url, data=disk.path) as p:
+        link = os.path.join(disk.path, "setup-link")
+        wait_for(lambda: os.path.exists(link), "the link")
+        p.stop()
+        os.unlink(link)
+        disk.fill()
+        p.start()
+        assert "disk is full" in reasons(Client(p.port))[0] and not os.path.exists(link)
+        disk.empty()
+        c = p.setup()  # waits for the link
+        assert c.get("/api/v1/users/me")["is_admin"]
+        wait_for(lambda: not os.path.exists(link), "its end once it was used")
+        assert p.log().count("one-time link") == 2  # said at each start, though late at the second
+
+
 def make_older(path):
     """The database as the Parley before migration 17 left it."""
     db = sqlite3.connect(path)

@@ -10,6 +10,7 @@ import threading
 
 import harness
 import pytest
+from disk import SmallDisk
 from harness import Client, Program, wait_for
 from mock_upstream import MockUpstream
 
@@ -81,6 +82,27 @@ def test_upgrade_refuses_nobody_and_breaks_no_stream(upstream):
         p.child.terminate()  # the new one ends in order, too: it is not killed for not having heard
         assert p.child.wait(300) == 0
         assert '"supervisor.kill"' not in p.log()
+
+
+def test_what_the_old_program_left_goes_on_when_a_full_disk_has_room_again(upstream, tmp_path):
+    with SmallDisk(tmp_path) as disk, Installed(upstream=upstream.url, data=disk.path) as p:
+        admin = p.setup()
+        stream = admin.stream("POST", f"/api/v1/conversations/{admin.conversation()}/messages", {"content": "[words: 20] [hold]"})
+        answer = next(iter(stream))["data"]["message"]["message_id"]
+        assert upstream.held.wait(300)
+        before = p.processes()["server"]
+        disk.fill()
+        p.install(harness.BINARY)
+        done = p.upgrade()
+        assert done.returncode == 0, done.stderr
+        wait_for(lambda: p.log().count('"server.listening"') == 2, "the new server")
+        os.kill(before, signal.SIGKILL)  # while it waits for its answer's end
+        wait_for(lambda: '"server.not_recovered"' in p.log(), "the first try")
+        assert admin.get(f"/api/v1/messages/{answer}")["status"] == "streaming"
+        upstream.released.set()
+        disk.empty()
+        wait_for(lambda: admin.get(f"/api/v1/messages/{answer}")["status"] == "complete", "the rest of the answer")
+        assert admin.get(f"/api/v1/messages/{answer}")["content"] == " ".join(f"word{i}" for i in range(20))
 
 
 def test_upgrade_to_a_program_that_cannot_run_changes_nothing(upstream):

@@ -223,6 +223,30 @@ static void migration_that_finds_no_room_is_put_off(void **state) {
     store_close(s);
 }
 
+static enum err change_nothing(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)tx, (void)arg, (void)ei;
+    return ERR_OK;
+}
+
+static void full_disk_stays_known_until_something_is_written(void **state) {
+    struct fixture *f = *state;
+    struct store *s = open_store(f);
+    assert_ok(store_probe(s));
+    assert_ok(store_write_wait(s, put, "1", &f->ei));
+    fault_set(FAULT_WRITE, 1, SQLITE_FULL, false);
+    assert_err(store_write_wait(s, put, "2", &f->ei), ERR_DISK_FULL);
+    for (int i = 0; i < 3; i++) {
+        assert_ok(store_probe(s));
+        (void)!store_write_wait(s, change_nothing, NULL, &f->ei); /* behind the probe, or with it */
+        assert_err(store_health(s, NULL), ERR_DISK_FULL);
+    }
+    fault_set(FAULT_NONE, 0, 0, false);
+    assert_ok(store_probe(s));
+    assert_ok(store_write_wait(s, put, "3", &f->ei));
+    assert_ok(store_health(s, NULL));
+    store_close(s);
+}
+
 /* Whoever asks over the network hears that the disk takes nothing; a terminal hears why. */
 static void failing_disk_is_read_only_for_the_network(void **state) {
     struct fixture *f = *state;
@@ -250,6 +274,7 @@ int main(void) {
         TEST(store_that_lacks_what_is_read_is_not_opened_for_reading),
         TEST(store_that_lacks_no_more_than_constraints_and_indexes_is_read_and_migrated_later),
         TEST(migration_that_finds_no_room_is_put_off),
+        TEST(full_disk_stays_known_until_something_is_written),
         TEST(failing_disk_is_read_only_for_the_network),
     };
     fault_install();
