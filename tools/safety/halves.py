@@ -91,7 +91,7 @@ def read(a):
         verdicts = [json.loads(line) for line in f]
     if [v["row"] for v in verdicts] != list(range(1, len(rows) + 1)):
         raise SystemExit("the verdicts are not of these rows")
-    j, limits, everything = Judged(rows, verdicts), bounds.policy_bounds(POLICY), np.ones(len(rows), bool)
+    j, limits, everything = Judged(rows, verdicts), bounds.policy_bounds(a.policy), np.ones(len(rows), bool)
     look = ~j.harmful
     print("blocked:", told(j, j.blocked, everything))
     print(f"look-alikes by a rule alone: {(j.rule & ~j.model & look).sum()}, by the classifier: {(j.model & look).sum()}")
@@ -115,6 +115,7 @@ def main():
     f = sub.add_parser("read")
     f.add_argument("rows")
     f.add_argument("verdicts")
+    f.add_argument("--policy", default=POLICY, help="whose bounds the choice begins with")
     a = p.parse_args()
     {"write": write, "read": read}[a.command](a)
 
