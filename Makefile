@@ -26,8 +26,9 @@ build: packages web ## Build the program (build/parley) and what it needs
 web: packages ## Build the page (web/dist), when its sources changed
 	@scripts/build-web
 
-deps: packages ## Build the third-party libraries (yyjson, llama.cpp) into the cache
+deps: packages ## Build the third-party libraries (yyjson, llama.cpp, SQLite) into the cache
 	@scripts/deps
+	@scripts/build-sqlite
 
 models: build ## Get this machine's models ready (see also build/parley model list)
 	@scripts/models

@@ -72,6 +72,31 @@ fetch_sdist() {
     echo "$target"
 }
 
+# fetch_npm NAME VERSION SHA256: the same with a package of npm's.
+fetch_npm() {
+    local name=$1 version=$2 sha256=$3
+    local file="$name-$version.tgz" target work
+    target="$cache/downloads/$file"
+    if [ -f "$target" ] && [ "$(sha256_of "$target")" = "$sha256" ]; then
+        echo "$target"
+        return
+    fi
+    mkdir -p "$cache/downloads"
+    work=$(mktemp -d "$cache/downloads/.fetch-XXXXXX")
+    say "fetching $name $version (npm package, SHA-256 checked)"
+    if ! (cd "$work" && npm pack --silent --ignore-scripts "$name@$version" >&2) || [ ! -f "$work/$file" ]; then
+        rm -rf "$work"
+        die "npm could not fetch $name $version. Check the network and proxy settings, then run this again."
+    fi
+    if [ "$(sha256_of "$work/$file")" != "$sha256" ]; then
+        rm -rf "$work"
+        die "$file does not have the expected SHA-256 $sha256; it was thrown away"
+    fi
+    mv "$work/$file" "$target"
+    rm -rf "$work"
+    echo "$target"
+}
+
 # python_environment NAME FILE: a private Python with the packages that FILE pins by hash, made when it is
 # missing or out of date. Prints its python3.
 python_environment() {

@@ -192,6 +192,8 @@ static enum err set_up(struct conn *c, const char *path, enum conn_mode mode, st
     if (mode == CONN_PLAIN)
         return ERR_OK;
     (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    /* Else SQLite plans a statement again when what its LIMIT is bound to may have changed. */
+    (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_ENABLE_QPSG, 1, NULL);
     enum err e = mode == CONN_WRITE ? set_wal(c, path, ei) : ERR_OK;
     if (e)
         return e;
