@@ -33,13 +33,6 @@ struct openai_doubt {
     struct guard_ask *asking; /* NULL: not asked, or said */
 };
 
-/* A choice of a whole answer that was blocked; in the call's arena. */
-struct openai_blocked {
-    const struct openai_blocked *next;
-    struct str text;
-    struct safety_verdict verdict;
-};
-
 struct openai_guard { /* of one call, in its arena; what it holds goes with the call */
     struct policy *policy;
     struct pii_vault *vault;
@@ -61,9 +54,9 @@ struct openai_guard { /* of one call, in its arena; what it holds goes with the 
     size_t n_turns;
     struct openai_doubt *doubts; /* OPENAI_DOUBTS_MAX; NULL = there is no guard model */
     size_t n_doubts;
-    loop_fn cleared; /* once what they are is known */
-    loop_fn settled; /* who waits for the last verdict; NULL = nobody */
-    const struct openai_blocked *blocked;
+    loop_fn cleared;           /* once what they are is known */
+    loop_fn settled;           /* who waits for the last verdict; NULL = nobody */
+    bool blocked;              /* a choice of a whole answer: verdict and text are of the worst */
     struct openai_case *cases; /* that are being written (openai_guard_case.c) */
     loop_fn then;              /* once they are; NULL = nobody waits */
     void *relay;               /* of then */

@@ -37,7 +37,7 @@ bool openai_keep_known(yyjson_mut_val *obj, const char *const *names) {
     return removed;
 }
 
-static bool is_label(yyjson_mut_val *v) {
+bool openai_is_label(yyjson_mut_val *v) {
     const char *s = yyjson_mut_get_str(v);
     size_t n = yyjson_mut_get_len(v);
     for (size_t i = 0; s && i < n; i++)
@@ -48,9 +48,9 @@ static bool is_label(yyjson_mut_val *v) {
 
 bool openai_keep_label(yyjson_mut_val *obj, const char *key) {
     yyjson_mut_val *v = yyjson_mut_obj_get(obj, key);
-    if (v && !is_label(v))
+    if (v && !openai_is_label(v))
         yyjson_mut_obj_remove_key(obj, key);
-    return v && is_label(v);
+    return v && openai_is_label(v);
 }
 
 static bool names_it(json_val *list, const char *inner, struct str name) {

@@ -15,7 +15,9 @@ extern const char *const openai_audio_members[];        /* without its transcrip
 /* Removes what is not among the names and could hold a text, and what is there twice. Returns
  * whether anything was removed. obj may be NULL. */
 bool openai_keep_known(yyjson_mut_val *obj, const char *const *names);
-/* Whether the member is a word of the protocol ("assistant", "call_1"); else it is removed. */
+/* Whether it is a word of the protocol ("assistant", "call_1"), and no text. */
+bool openai_is_label(yyjson_mut_val *v);
+/* Whether the member is one; else it is removed. */
 bool openai_keep_label(yyjson_mut_val *obj, const char *key);
 /* Whether the client gave a tool or function of that name. body may be NULL. */
 bool openai_is_tool(const json_val *body, struct str name);

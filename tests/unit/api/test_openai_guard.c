@@ -516,7 +516,7 @@ static void manyUncertainChoices_deadGuardModel_allFallBack(void **state) {
     assert_null(strstr(r.body, "erhaps"));
     reply_free(&r);
     assert_int_equal(atomic_load(&fx.script.judged), OPENAI_DOUBTS_MAX);
-    assert_int_equal(cases(), 9);
+    assert_int_equal(cases(), 1);
 }
 
 /* More addresses than are found at once. */
@@ -558,13 +558,13 @@ static void guardModel_readsNoPersonalData(void **state) {
     reply_free(&r);
 }
 
-static void blockedChoices_haveACaseEach(void **state) {
+static void blockedChoices_areOneCase(void **state) {
     (void)state;
     struct reply r = answer_to_hello(WHOLE(
         CHOICE("0", "You paint the zebra purple.") "," CHOICE("1", "A river rises.") "," CHOICE(
             "2", "Now paint it, the zebra, purple.") "," CHOICE("3", "I paint a zebra purple.")));
-    assert_int_equal(count(r.body, "\"content_filter\""), cases());
-    assert_true(cases() >= 2);
+    assert_true(count(r.body, "\"content_filter\"") >= 2);
+    assert_int_equal(cases(), 1);
     reply_free(&r);
 }
 
@@ -639,7 +639,7 @@ int main(void) {
         T(newestMessage_behindManyDoubts_isAskedAbout),
         T(manyUncertainChoices_deadGuardModel_allFallBack),
         T(guardModel_readsNoPersonalData),
-        T(blockedChoices_haveACaseEach),
+        T(blockedChoices_areOneCase),
         T(blockedChoice_leavesNothingOfItself),
         T(serverEnds_whileTheGuardModelThinks),
     };
