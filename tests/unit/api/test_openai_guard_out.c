@@ -148,6 +148,30 @@ static void start(void) {
     fx_start(&(struct fx_options){.safety = safety});
 }
 
+static enum err count_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)ei;
+    return case_count(tx, CASE_OPEN, arg);
+}
+
+static enum err nothing_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)tx, (void)arg, (void)ei;
+    return ERR_OK;
+}
+
+/* What was queued before is written, and the loop was told. */
+static void wait_for_writes(void) {
+    struct errinfo ei;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(store_write_wait(fx.store, nothing_fn, NULL, &ei), ERR_OK);
+}
+
+static int64_t cases(void) {
+    int64_t n = 0;
+    struct errinfo ei;
+    assert_int_equal(store_read_wait(fx.store, count_fn, &n, &ei), ERR_OK);
+    return n;
+}
+
 static struct answer *answer(const char *body, const char *const *events, size_t n) {
     struct answer *t = calloc(1, sizeof *t);
     if (!uuid_is_set(&admin)) {
@@ -173,6 +197,7 @@ static struct answer *answer(const char *body, const char *const *events, size_t
     sem_init(&t->done, 0, 0);
     assert_int_equal(loop_post(fx.loop, answer_now, t), ERR_OK);
     sem_wait(&t->done);
+    wait_for_writes();
     return t;
 }
 
@@ -191,24 +216,6 @@ static void answer_free(struct answer *t) {
     buf_deinit(&t->all);
     sem_destroy(&t->done);
     free(t);
-}
-
-static enum err count_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)ei;
-    return case_count(tx, CASE_OPEN, arg);
-}
-
-static enum err nothing_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)tx, (void)arg, (void)ei;
-    return ERR_OK;
-}
-
-static int64_t cases(void) {
-    int64_t n = 0;
-    struct errinfo ei;
-    assert_int_equal(store_write_wait(fx.store, nothing_fn, NULL, &ei), ERR_OK);
-    assert_int_equal(store_read_wait(fx.store, count_fn, &n, &ei), ERR_OK);
-    return n;
 }
 
 static bool went_out(const struct answer *t, const char *text) {
