@@ -16,7 +16,7 @@ POLICY = {
     "context_turns": 4,
     "uncertain": {"from": 0.5, "to": 0.8},
     "categories": {**{c: OFF for c in CATEGORIES}, "illicit": {"block": 0.9}},
-    "pii": {"credit_card": "redact"},
+    "pii": {"credit_card": {"input": "redact", "output": "annotate", "passage": "annotate"}},
     "refusals": {"default": "That is refused."},
     "restore": True,
     "rules": [
@@ -230,7 +230,8 @@ def test_the_talk_is_read_before_the_question(asked, judge, native_path):
         asked.admin.say(conversation, f"[say: {said}] {first}")
         asked.admin.say(conversation, text)
     else:
-        chat(asked, first, said, text)
+        chat(asked, first, f"{said} 4111 1111 1111 1111", text)
+        said += " [CARD_1]"  # the model reads no value of theirs either
     read = read_by(judge, text)
     assert len(read) == 1 and [m["role"] for m in read[0]] == ["user", "assistant", "user"]
     assert f"my card {n} is [CARD_1]" in read[0][0]["content"] and "4111" not in json.dumps(read)
