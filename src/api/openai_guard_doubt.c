@@ -68,7 +68,7 @@ static enum err read_turn(struct call *c, struct openai_guard *g, json_val *m,
     enum err e = openai_message_text(m, &b);
     if (!e)
         e = show(c, g, SAFETY_INPUT, buf_str(&b), &ret->text); /* as the model reads all of them */
-    if (!e && b.n && ret->text.p == b.p) /* nothing was redacted */
+    if (!e && b.n && ret->text.p == b.p)                       /* nothing was redacted */
         ret->text = arena_str(c->arena, buf_str(&b));
     buf_deinit(&b);
     return e ? e : ret->text.p ? ERR_OK : ERR_NOMEM;
