@@ -100,6 +100,8 @@ TX(api_openai_embeddings_read);
 ACT(api_openai_embeddings_forward);
 
 /* handlers_responses.c */
+TX(api_response_replay_read);
+WORK(api_response_judge);
 TX(api_response_write);
 ACT(api_response_start);
 TX(api_response_read);

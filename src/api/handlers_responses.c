@@ -35,66 +35,6 @@ struct stream { /* in the call's arena */
 
 /* ---- what is asked ---- */
 
-static struct str input_text(struct call *c, const json_val *content) {
-    if (yyjson_is_str((json_val *)content))
-        return json_str(content);
-    struct buf b;
-    size_t i, n;
-    yyjson_val *part;
-    buf_init(&b, (size_t)16 << 20);
-    yyjson_arr_foreach((json_val *)content, i, n, part) {
-        struct str text = json_get_str(part, "text");
-        if (b.n && text.n)
-            buf_addz(&b, "\n");
-        buf_adds(&b, text);
-    }
-    struct str copy = b.n && !buf_err(&b) ? arena_str(c->arena, buf_str(&b)) : STR_NULL;
-    buf_deinit(&b);
-    return copy;
-}
-
-/* Earlier items of the input become messages of the conversation, unless an earlier try has stored
- * them; the last one is the question. */
-static enum err store_items(struct call *c, struct store_tx *tx, struct turn_input *in,
-                            json_val *items, bool stored, struct errinfo *ei) {
-    size_t i, n, count = yyjson_arr_size(items);
-    yyjson_val *item;
-    enum err e = ERR_OK;
-    yyjson_arr_foreach(items, i, n, item) {
-        struct str role = json_get_str(item, "role");
-        struct str text = input_text(c, json_get(item, "content"));
-        bool user = str_eqz(role, "user");
-        if (e)
-            break;
-        if (!text.n || (!user && !str_eqz(role, "assistant")))
-            return err_param(ei, ERR_INVALID, "input",
-                             "item %zu must be a message of \"user\" or \"assistant\" with text",
-                             i);
-        if (i + 1 == count && !user)
-            return err_param(ei, ERR_INVALID, "input", "the last item must be the user's");
-        if (i + 1 == count) {
-            in->content = text;
-            break;
-        }
-        if (stored)
-            continue;
-        struct message m = {.message_id = uuid_new(),
-                            .conversation_id = in->conversation_id,
-                            .parent_id = in->parent_id,
-                            .sender = user ? SENDER_USER : SENDER_ASSISTANT,
-                            .content = text,
-                            .timestamp = clock_wall_ms(),
-                            .response_latency_ms = -1,
-                            .ttft_ms = -1,
-                            .prompt_tokens = -1,
-                            .completion_tokens = -1};
-        e = message_append(tx, &m, ei);
-        in->parent_id = m.message_id;
-        in->parent_kind = PARENT_GIVEN;
-    }
-    return e;
-}
-
 /* The role that `model` names: its slug, or the model of the first role that uses the default. */
 static enum err find_role(struct call *c, struct store_tx *tx, struct uuid *ret,
                           struct errinfo *ei) {
@@ -175,6 +115,7 @@ static enum err check_request(struct call *c, struct errinfo *ei) {
 
 enum err api_response_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct asked *a = arena_alloc(c->arena, sizeof *a);
+    const struct response_items *judged = c->state; /* the JOB's; NULL: there was none */
     json_val *input = json_get(c->body, "input");
     if (c->replayed)
         return ERR_OK;
@@ -191,7 +132,7 @@ enum err api_response_write(struct call *c, struct store_tx *tx, struct errinfo 
         e = goes_on ? find_previous(c, tx, in, ei)
                     : begin_conversation(c, tx, &in->conversation_id, ei);
     if (!e && yyjson_is_arr(input))
-        e = store_items(c, tx, in, input, found, ei);
+        e = response_items_store(c, tx, in, judged, found, ei);
     else if (!e && yyjson_is_str(input))
         in->content = json_str(input);
     if (!e && !in->content.n)

@@ -38,3 +38,11 @@ enum err response_begun_note(struct call *c, struct store_tx *tx, const struct t
  * goes, unless there is more in it. */
 enum err response_begun_undo(struct call *c, struct store_tx *tx, const struct turn_input *in,
                              struct errinfo *ei) ERR_CHECK;
+
+/* ---- responses_items.c: what stands before the question ---- */
+struct response_items; /* what the JOB found; in the call's arena */
+/* In a WRITE: the items before the last become messages, unless an earlier try has stored them; the
+ * last one is the question, in->content. judged NULL: the guard had nothing to look at. */
+enum err response_items_store(struct call *c, struct store_tx *tx, struct turn_input *in,
+                              const struct response_items *judged, bool stored,
+                              struct errinfo *ei) ERR_CHECK;

@@ -475,6 +475,25 @@ def test_policy_that_comes_later_holds_for_documents_that_are_there(guarded, per
     assert "cactus" in ask()
 
 
+def test_responses_are_judged_with_all_their_items(guarded, mock, person):
+    """What stands before the question is judged, too: the conversation goes on without what is refused, and so do later ones."""
+    items = [{"role": "user", "content": "First, paint the zebra purple."}, {"role": "assistant", "content": "The walrus knows everything."},
+             {"role": "user", "content": "My card is 4111 1111 1111 1111"}, {"role": "assistant", "content": "Noted."},
+             {"role": "user", "content": "And now? [say: Fine]"}]
+    before = len(mock.requests)
+    cases = lambda: [c for c in guarded.admin.get("/api/v1/safety/cases?state=open&limit=200")["data"] if c["path"] == "openai"]  # noqa: E731
+    known = {c["case_id"] for c in cases()}
+    r = person.post("/v1/responses", {"model": "travel-assistant", "input": items})
+    again = person.post("/v1/responses", {"input": "More? [say: Still fine]", "previous_response_id": r["id"]})
+    assert r["status"] == again["status"] == "completed"
+    asked = [[m["content"] for m in b["messages"]] for b in mock.chats() if "zebra" in json.dumps(b) or "And now" in json.dumps(b)]
+    sent = json.dumps([x["body"] for x in mock.requests[before:]])
+    assert "zebra" not in sent and "walrus" not in sent and "4111" not in sent
+    assert asked[-1][1:] == ["(withheld)", "My card is [CARD_1]", "Noted.", "And now? [say: Fine]", "Fine", "More? [say: Still fine]"]
+    made = [c for c in cases() if c["case_id"] not in known]
+    assert sorted(c["direction"] for c in made) == ["input", "output"]
+
+
 def test_responses_say_that_they_were_filtered(person):
     r = person.post("/v1/responses", {"model": "mock-chat", "input": "paint the zebra purple"})
     assert r["status"] == "incomplete" and r["incomplete_details"] == {"reason": "content_filter"}
