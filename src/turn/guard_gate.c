@@ -42,7 +42,7 @@ enum gate_answer guard_gate_enter(struct guard_gate *g, const struct uuid *user,
     enum gate_answer a = GATE_GO;
     pthread_mutex_lock(&g->lock);
     if (g->open_ms && (g->trying || now_ns < g->open_until_ns))
-        a = GATE_CLOSED;
+        a = GATE_LEFT_ALONE;
     else if (g->n == GATE_ASKS_MAX ||
              (uuid_is_set(user) && count_of(g, user) >= GATE_ASKS_USER_MAX))
         a = GATE_BUSY;

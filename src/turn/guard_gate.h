@@ -1,11 +1,10 @@
 /* What stands before the guard model: how many may be asked at once, by everybody and by one
- * person, and whether it is asked at all.
+ * person, and whether it is asked at all (a circuit breaker).
  *
- *   CLOSED ─→ GATE_FAILURES in a row ─→ OPEN: nobody asks, for GATE_OPEN_MS (doubled each time, at
- *     ↑                                   │   most GATE_OPEN_MAX_MS)
- *     │                                   └─→ that is over ─→ HALF OPEN: one asks, nobody else
- *     └── it answered ──────────────────────────────────────────┤
- *                                         OPEN ←── it did not ──┘
+ *   ASKED ─→ GATE_FAILURES in a row ─→ LEFT ALONE for GATE_OPEN_MS, doubled each time, at most
+ *     ↑                                    │    ↑    GATE_OPEN_MAX_MS
+ *     │                     that is over ←─┘    └── it failed ──┐
+ *     └── it answered ─────────── TRIED: one asks, nobody else ─┘
  *
  * Any thread. The time is passed in. */
 #pragma once
@@ -19,9 +18,9 @@
 #define GATE_OPEN_MAX_MS   60000
 
 enum gate_answer {
-    GATE_GO,    /* ask, then gate_leave() */
-    GATE_BUSY,  /* too many are under way */
-    GATE_CLOSED /* it has not answered for a while and is left alone */
+    GATE_GO,        /* ask, then gate_leave() */
+    GATE_BUSY,      /* too many are under way */
+    GATE_LEFT_ALONE /* it has not answered for a while and is left alone */
 };
 
 /* What became of it. NEITHER: called off, or what went wrong says nothing of the server. */

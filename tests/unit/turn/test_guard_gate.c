@@ -70,12 +70,12 @@ static void failures_in_a_row_leave_it_alone_for_a_while(void **state) {
     assert_int_equal(metric_get(M_GUARD_CIRCUIT), 0);
     breaks(g, 1, S);
     assert_int_equal(metric_get(M_GUARD_CIRCUIT), 1);
-    assert_int_equal(guard_gate_enter(g, &nobody, S), GATE_CLOSED);
-    assert_int_equal(guard_gate_enter(g, &nobody, S + wait - 1), GATE_CLOSED);
+    assert_int_equal(guard_gate_enter(g, &nobody, S), GATE_LEFT_ALONE);
+    assert_int_equal(guard_gate_enter(g, &nobody, S + wait - 1), GATE_LEFT_ALONE);
     assert_int_equal(guard_gate_enter(g, &nobody, S + wait), GATE_GO); /* one tries … */
-    assert_int_equal(guard_gate_enter(g, &nobody, S + wait), GATE_CLOSED);
+    assert_int_equal(guard_gate_enter(g, &nobody, S + wait), GATE_LEFT_ALONE);
     guard_gate_leave(g, &nobody, GATE_FAILED, S + wait); /* … and twice as long */
-    assert_int_equal(guard_gate_enter(g, &nobody, S + 3 * wait - 1), GATE_CLOSED);
+    assert_int_equal(guard_gate_enter(g, &nobody, S + 3 * wait - 1), GATE_LEFT_ALONE);
     assert_int_equal(guard_gate_enter(g, &nobody, S + 3 * wait), GATE_GO);
     guard_gate_leave(g, &nobody, GATE_ANSWERED, S + 3 * wait);
     assert_int_equal(metric_get(M_GUARD_CIRCUIT), 0);
@@ -92,7 +92,7 @@ static void a_try_that_is_called_off_is_made_again(void **state) {
     breaks(g, GATE_FAILURES, S);
     ask(g, GATE_NEITHER, later);
     assert_int_equal(guard_gate_enter(g, &nobody, later), GATE_GO);
-    assert_int_equal(guard_gate_enter(g, &nobody, later), GATE_CLOSED);
+    assert_int_equal(guard_gate_enter(g, &nobody, later), GATE_LEFT_ALONE);
     guard_gate_leave(g, &nobody, GATE_ANSWERED, later);
     guard_gate_free(g);
 }
