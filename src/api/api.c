@@ -198,17 +198,25 @@ static enum err read_path(struct call *c, const struct match *m, struct errinfo 
 }
 
 /* The native API refuses what it does not know, as in bodies: a mistyped `limt=5` would give
- * another list than was asked for. The compatible one ignores it, since newer clients send what is
- * new. */
+ * another list than was asked for; and what is said twice, of which one would be overlooked. The
+ * compatible one ignores both, since newer clients send what is new. */
 static enum err check_query_names(const struct call *c, const struct http_request *r,
                                   struct errinfo *ei) {
     struct str name;
+    bool seen[SCHEMA_QUERY_FIELDS_MAX] = {false};
     if (c->route->flags & ROUTE_BARE)
         return ERR_OK;
     for (size_t at = 0; http_query_next(r, &at, &name);) {
-        enum err e = schema_check_query_name(c->route->query, name, ei);
+        size_t field;
+        enum err e = schema_check_query_name(c->route->query, name, &field, ei);
         if (e)
             return e;
+        if (field >= SCHEMA_QUERY_FIELDS_MAX)
+            return err_set(ei, ERR_INTERNAL, NULL);
+        if (seen[field])
+            return err_param(ei, ERR_INVALID, c->route->query->fields[field].name,
+                             "this query parameter is given more than once: give it once");
+        seen[field] = true;
     }
     return ERR_OK;
 }
@@ -391,6 +399,7 @@ enum err api_new(const struct api_options *o, struct api **ret, struct errinfo *
         goto out;
     if ((e = known_users_new(&a->known)))
         goto out;
+    crypto_random(a->sign_in_key, sizeof a->sign_in_key);
     if ((e = password_hash(STR("nobody has this password"), a->dummy_hash)))
         goto out;
     e = openapi_write(&a->openapi);

@@ -106,7 +106,8 @@ struct api {
     struct auth_limiter *by_name, *by_ip; /* attempts to sign in */
     struct auth_limiter *signups;         /* accounts that nobody vouches for, by address */
     char dummy_hash[PASSWORD_HASH_LEN];   /* verified when there is no such user: equal work */
-    pthread_mutex_t lock;                 /* guards loops and key_uses */
+    unsigned char sign_in_key[CRYPTO_KEY_LEN]; /* of this process: see handlers_sessions.c */
+    pthread_mutex_t lock;                      /* guards loops and key_uses */
     struct api_loop loops[LOOPS_MAX];
     size_t n_loops;
     struct known_users *known;     /* owned */

@@ -50,51 +50,72 @@ enum err api_sign_in_job(struct call *c, struct errinfo *ei) {
     return ERR_OK;
 }
 
-/* Signing in that is sent again with its Idempotency-Key: the first answer never came, so its
- * session, whose secret nobody has, gives way to this one. Of that session the record holds the
- * hash that the session has itself. */
-static enum err take_back_session(struct call *c, struct store_tx *tx, const struct uuid *user_id,
-                                  struct errinfo *ei) {
-    struct idempotency i;
-    enum err e = idempotency_find(tx, user_id, c->key_hash, c->arena, &i);
-    if (e == ERR_NOT_FOUND)
-        return ERR_OK;
-    if (!e && !str_eq(i.request_hash, c->request_hash))
-        return err_param(ei, ERR_CONFLICT, "Idempotency-Key",
-                         "this key was used for another request; take a new one");
-    if (!e)
-        e = session_delete(tx, i.reply);
-    if (!e || e == ERR_NOT_FOUND) /* signed out meanwhile */
-        e = idempotency_drop(tx, user_id, c->key_hash);
-    return e ? err_set(ei, e, NULL) : ERR_OK;
+/* ---- signing in that is sent again, or twice at once, with one Idempotency-Key ----
+ *
+ * There is one session, and both get it. Its secret is not kept anywhere: it follows from the key,
+ * the account and a key of this process, so whoever comes again has the same made. Where it cannot
+ * be (the session was another process's, or has ended) the one that is noted gives way to a new
+ * one. Of the request nothing is kept: who it is and that the password is right is looked at each
+ * time. */
+
+static enum err first_secret(struct call *c, const struct user *u, struct auth_secret *ret) {
+    char *data = arena_printf(c->arena, "%s %.*s %.*s", u->user_id.s, STR_ARG(c->key_hash),
+                              STR_ARG(u->password_hash));
+    if (!data)
+        return ERR_NOMEM;
+    auth_session_secret_of(c->api->sign_in_key, str_from(data), ret);
+    return ERR_OK;
 }
 
 static enum err note_session(struct call *c, struct store_tx *tx, const struct uuid *user_id,
                              struct str hash) {
     struct idempotency i = {.user_id = *user_id,
                             .key_hash = c->key_hash,
-                            .request_hash = c->request_hash,
+                            .request_hash = STR(""),
                             .created_at = clock_wall_ms(),
                             .reply = hash};
     return idempotency_put(tx, &i);
+}
+
+/* *ret_there: the session of this key is there, and this is its secret. */
+static enum err secret_by_key(struct call *c, struct store_tx *tx, const struct user *u,
+                              struct auth_secret *ret, bool *ret_there) {
+    struct idempotency i;
+    struct user its;
+    enum err e = first_secret(c, u, ret);
+    if (!e)
+        e = idempotency_find(tx, &u->user_id, c->key_hash, c->arena, &i);
+    if (e == ERR_NOT_FOUND)
+        return note_session(c, tx, &u->user_id, str_from(ret->hash));
+    if (e)
+        return e;
+    if (str_eqz(i.reply, ret->hash)) {
+        e = session_find(tx, i.reply, c->arena, &its);
+        *ret_there = e == ERR_OK;
+        if (e != ERR_NOT_FOUND)
+            return e;
+    }
+    auth_session_secret(ret);
+    e = session_delete(tx, i.reply);
+    if (!e)
+        e = idempotency_drop(tx, &u->user_id, c->key_hash);
+    return e ? e : note_session(c, tx, &u->user_id, str_from(ret->hash));
 }
 
 enum err api_sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
     struct sign_in *s = c->state;
     struct auth_secret secret;
     struct user u;
+    bool there = false;
     int64_t now = clock_wall_ms(), life_s = (int64_t)c->api->o.session_days * 86400;
     enum err e = user_get(tx, &s->user.user_id, c->arena, &u);
     if (e == ERR_NOT_FOUND || (e == ERR_OK && (u.disabled || !str_eqz(u.password_hash, s->hash))))
         return err_set(ei, ERR_UNAUTHORIZED, "the account was changed meanwhile; sign in again");
-    auth_session_secret(&secret);
-    if (!e && c->key_hash.p) {
-        enum err refused = take_back_session(c, tx, &u.user_id, ei);
-        if (refused)
-            return refused;
-        e = note_session(c, tx, &u.user_id, str_from(secret.hash));
-    }
-    if (!e)
+    if (!e && c->key_hash.p)
+        e = secret_by_key(c, tx, &u, &secret, &there);
+    else
+        auth_session_secret(&secret);
+    if (!e && !there)
         e = session_create(tx, str_from(secret.hash), &u.user_id, now + life_s * 1000);
     if (!e)
         e = user_set_last_login(tx, &u.user_id, now);

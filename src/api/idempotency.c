@@ -2,8 +2,9 @@
  * with what was answered then (for a day). The same key with another request is a mistake of the
  * client.
  *
- * Of a request its hash is kept, begun with the key, which is not kept: so nobody who reads the
- * database can try passwords against the hash of a request that had one. */
+ * Of a request its hash is kept, begun with the key. What a request keeps secret (a password, the
+ * set-up token) is not in it: whoever reads the database could try passwords against it, by
+ * millions a second, and what a password should be is looked at by argon2id anyhow. */
 #include <stdlib.h>
 
 #include "api/handlers.h"
@@ -25,6 +26,48 @@ static void add(struct sha256 *s, struct str part, const char *end) {
     if (part.n)
         sha256_update(s, part.p, part.n);
     sha256_update(s, end, strlen(end));
+}
+
+static bool is_secret(struct str name) {
+    return str_eq(name, STR("password")) || str_eq(name, STR("token"));
+}
+
+static bool has_password(const struct schema *body) {
+    for (const struct field *f = body ? body->fields : NULL; f && f->name; f++)
+        if (strcmp(f->name, "password") == 0)
+            return true;
+    return false;
+}
+
+static enum err add_without_secrets(struct sha256 *s, json_val *body) {
+    struct buf b;
+    size_t i, n;
+    yyjson_val *key, *value;
+    buf_init(&b, BODY_SMALL);
+    yyjson_obj_foreach((yyjson_val *)body, i, n, key, value) {
+        if (is_secret(json_str(key)))
+            continue;
+        json_write(&b, key);
+        buf_addc(&b, ':');
+        json_write(&b, value);
+        buf_addc(&b, '\n');
+    }
+    enum err e = buf_err(&b);
+    if (!e)
+        add(s, buf_str(&b), "");
+    buf_deinit(&b);
+    return e;
+}
+
+/* What of a large body is not hashed here is put aside for the job. */
+static enum err add_body(struct call *c, struct sha256 *s, struct str body) {
+    if (has_password(c->route->body) && c->body)
+        return add_without_secrets(s, c->body);
+    if (!(c->route->flags & ROUTE_LARGE_BODY) || body.n <= BODY_SMALL)
+        add(s, body, "");
+    else
+        c->unhashed = c->file.p ? c->file : arena_str(c->arena, body);
+    return ERR_OK;
 }
 
 static enum err take_hash(struct call *c, struct sha256 *s, struct errinfo *ei) {
@@ -68,11 +111,12 @@ enum err idempotency_read(struct call *c, struct http_request *r, struct errinfo
         add(s, str_from(c->query[i].name), "=");
         add(s, c->query[i].value, "\n");
     }
-    if (!(c->route->flags & ROUTE_LARGE_BODY) || body.n <= BODY_SMALL)
-        add(s, body, "");
-    else
-        c->unhashed = c->file.p ? c->file : arena_str(c->arena, body);
-    enum err e = take_hash(c, s, ei);
+    enum err e = add_body(c, s, body);
+    if (e) {
+        sha256_free(s);
+        return err_set(ei, e, NULL);
+    }
+    e = take_hash(c, s, ei);
     return !e && body.n <= BODY_SMALL ? take_former_hash(c, r, ei) : e;
 }
 

@@ -243,9 +243,13 @@ static const struct field *field_find(const struct schema *s, struct str key) {
     return NULL;
 }
 
-enum err schema_check_query_name(const struct schema *s, struct str name, struct errinfo *ei) {
-    if (s && field_find(s, name))
+enum err schema_check_query_name(const struct schema *s, struct str name, size_t *ret_field,
+                                 struct errinfo *ei) {
+    const struct field *f = s ? field_find(s, name) : NULL;
+    if (f) {
+        *ret_field = (size_t)(f - s->fields);
         return ERR_OK;
+    }
     char param[PATH_MAX_LEN];
     path_join(param, "", name);
     return unknown(s, "query parameter", name, *param ? param : "query", ei);

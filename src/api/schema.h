@@ -43,10 +43,12 @@ struct schema {
 /* ERR_INVALID or ERR_UNKNOWN_FIELD with the field in ei->param ("messages[0].role"). */
 enum err schema_check(const struct schema *s, const json_val *v, struct errinfo *ei) ERR_CHECK;
 
-/* The same for one value that came as text (a query parameter). */
-/* A name in the query of a route with these parameters (NULL: it takes none); ERR_UNKNOWN_FIELD. */
-enum err schema_check_query_name(const struct schema *s, struct str name,
+/* A name in the query of a route with these parameters (NULL: it takes none), and which of the
+ * schema's fields it is; ERR_UNKNOWN_FIELD. */
+#define SCHEMA_QUERY_FIELDS_MAX 32
+enum err schema_check_query_name(const struct schema *s, struct str name, size_t *ret_field,
                                  struct errinfo *ei) ERR_CHECK;
+/* The same as schema_check() for one value that came as text (a query parameter). */
 enum err schema_check_text(const struct field *f, struct str text, struct errinfo *ei) ERR_CHECK;
 
 /* Appends the schema as JSON Schema 2020-12; schemas that are referred to become

@@ -24,6 +24,9 @@ struct auth_secret {
     char hash[SHA256_HEX_LEN + 1]; /* what is stored */
 };
 void auth_session_secret(struct auth_secret *ret);
+/* The same one for the same data and key. */
+void auth_session_secret_of(const unsigned char key[CRYPTO_KEY_LEN], struct str data,
+                            struct auth_secret *ret);
 void auth_key_secret(struct auth_secret *ret); /* "parley_" and 40 random letters */
 
 /* ---- rules; ERR_INVALID names the field and says what is allowed ---- */

@@ -19,6 +19,12 @@ void auth_session_secret(struct auth_secret *ret) {
     secret_make(ret, "", SESSION_LEN);
 }
 
+void auth_session_secret_of(const unsigned char key[CRYPTO_KEY_LEN], struct str data,
+                            struct auth_secret *ret) {
+    crypto_token_of(key, data, ret->text, SESSION_LEN);
+    sha256_hex(str_from(ret->text), ret->hash);
+}
+
 void auth_key_secret(struct auth_secret *ret) {
     secret_make(ret, AUTH_KEY_PREFIX, AUTH_KEY_RANDOM_LEN);
 }

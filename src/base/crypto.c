@@ -68,6 +68,16 @@ void crypto_token(char *out, size_t len) {
     to_letters(out, len);
 }
 
+void crypto_token_of(const unsigned char key[CRYPTO_KEY_LEN], struct str data, char *out,
+                     size_t len) {
+    unsigned char bytes[crypto_generichash_BYTES_MAX];
+    assert(len <= sizeof bytes);
+    (void)crypto_generichash(bytes, sizeof bytes, (const unsigned char *)data.p, data.n, key,
+                             CRYPTO_KEY_LEN);
+    memcpy(out, bytes, len);
+    to_letters(out, len);
+}
+
 void crypto_name(char *out, size_t len) {
     crypto_random_name(out, len);
     to_letters(out, len);

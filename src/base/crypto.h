@@ -19,6 +19,12 @@ void crypto_random_name(void *p, size_t n);
 void crypto_token(char *out, size_t len);
 void crypto_name(char *out, size_t len); /* by crypto_random_name() */
 
+/* len letters, 64 at most, that follow from the data for who has the key, and look random to others
+ * (BLAKE2b, RFC 7693, with a key). */
+#define CRYPTO_KEY_LEN 32
+void crypto_token_of(const unsigned char key[CRYPTO_KEY_LEN], struct str data, char *out,
+                     size_t len);
+
 #define SHA256_LEN     32
 #define SHA256_HEX_LEN 64
 struct sha256;                   /* streaming state */

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness import ApiError, Client
@@ -123,3 +124,19 @@ def test_security_headers_of_the_page(program):
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_sign_ins_at_once_with_one_key_are_one_session(user):
+    body = {"username": user.user["username"], "password": "a long password"}
+
+    def sign_in(_):
+        c = Client(user.port)
+        status, headers, _ = c.raw("POST", "/api/v1/sessions", body, headers={"Idempotency-Key": "at-once"})
+        return status, headers["Set-Cookie"].split(";")[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(sign_in, range(4)))
+    assert {status for status, _ in answers} == {201}
+    cookies = {cookie for _, cookie in answers}
+    assert len(cookies) == 1
+    assert Client(user.port, cookie=cookies.pop()).get("/api/v1/users/me")["username"] == user.user["username"]

@@ -148,6 +148,10 @@ static void query_bad_isNamed(void **state) {
     expect_error(r, 400, "invalid_value", "limit");
     r = call("GET", "/api/v1/conversations?limit=ten", p.who, NULL);
     expect_error(r, 400, "invalid_value", "limit");
+    r = call("GET", "/api/v1/conversations?limit=1&limit=2", p.who, NULL);
+    expect_error(r, 400, "invalid_value", "limit");
+    r = call("GET", "/api/v1/conversations?limit=1&%6Cimit=1", p.who, NULL);
+    expect_error(r, 400, "invalid_value", "limit");
     r = call("GET", "/api/v1/conversations?limt=5", p.who, NULL);
     expect_error(r, 400, "unknown_field", "limt");
     r = call("GET", "/api/v1/conversations?limit=5&&%6cimt=5", p.who, NULL);

@@ -3,6 +3,7 @@
 
 #include "api/call.h"
 #include "base/clock.h"
+#include "store/store_internal.h"
 
 static struct person admin, ann, bob;
 static char conv[64];
@@ -158,7 +159,7 @@ static void idempotency_signUpSentAgainIsSignedIn(void **state) {
     expect_error(r, 409, "conflict", "username");
     r = post_as_nobody("/api/v1/users", "k7",
                        "{\"username\":\"eve\",\"email\":\"eve@x\",\"password\":\"a guess of it\"}");
-    expect_error(r, 409, "conflict", "username");
+    expect_error(r, 409, "conflict", "(none)");
     char path[128];
     snprintf(path, sizeof path, "/api/v1/users/%s", id);
     r = call("PATCH", path, admin.who, "{\"password\":\"quite another\"}");
@@ -177,26 +178,80 @@ static bool is_signed_in(const char *cookie) {
     return in;
 }
 
-static void idempotency_signInSentAgainLeavesOneSession(void **state) {
+static void sign_in_by(const char *key, const char *body, char cookie[512]) {
+    struct reply r = post_as_nobody("/api/v1/sessions", key, body);
+    expect(r, 201);
+    assert_non_null(header_of(&r, "Set-Cookie", cookie));
+    reply_free(&r);
+}
+
+static enum err count_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct query q;
+    int64_t *n = arg;
+    (void)ei;
+    query_begin(&q, tx,
+                "SELECT count(*), (SELECT count(*) FROM idempotency WHERE user_id = s.user_id AND"
+                " status = 0 AND request_hash <> '') FROM sessions s JOIN users u USING (user_id)"
+                " WHERE u.username = 'bob'");
+    if (query_next(&q)) {
+        n[0] = query_int(&q, 0);
+        n[1] = query_int(&q, 1);
+    }
+    return query_end(&q);
+}
+
+static int64_t sessions_of_bob(int64_t *ret_hashes) {
+    int64_t n[2] = {-1, -1};
+    assert_int_equal(store_read_wait(fx.store, count_fn, n, NULL), ERR_OK);
+    *ret_hashes = n[1];
+    return n[0];
+}
+
+static void idempotency_signInSentAgainIsOneSession(void **state) {
     (void)state;
     const char *body = "{\"username\":\"bob\",\"password\":\"" PASSWORD "\"}";
-    char cookie[3][512];
-    for (int i = 0; i < 3; i++) {
-        struct reply r = post_as_nobody("/api/v1/sessions", i < 2 ? "k20" : "k21", body);
-        expect(r, 201);
-        assert_non_null(header_of(&r, "Set-Cookie", cookie[i]));
-        reply_free(&r);
-    }
-    assert_false(is_signed_in(cookie[0])); /* nobody had it: its answer never came */
-    assert_true(is_signed_in(cookie[1]));
-    assert_true(is_signed_in(cookie[2])); /* another key, another session */
+    char cookie[4][512];
+    int64_t hashes, before = sessions_of_bob(&hashes);
+    sign_in_by("k20", body, cookie[0]);
+    sign_in_by("k20", body, cookie[1]);
+    sign_in_by("k21", body, cookie[2]);
+    sign_in_by("k20", "{\"username\":\"BOB\",\"password\":\"" PASSWORD "\"}", cookie[3]);
+    assert_string_equal(cookie[0], cookie[1]);
+    assert_string_equal(cookie[0], cookie[3]);
+    assert_string_not_equal(cookie[0], cookie[2]); /* another key, another session */
+    assert_true(is_signed_in(cookie[0]) && is_signed_in(cookie[2]));
+    assert_int_equal(sessions_of_bob(&hashes), before + 2);
+    assert_int_equal(hashes, 0); /* nothing that a password could be tried against */
     struct reply r = post_as_nobody("/api/v1/sessions", "k20",
                                     "{\"username\":\"bob\",\"password\":\"a guess\"}");
     expect_error(r, 401, "unauthorized", "(none)");
-    r = post_as_nobody("/api/v1/sessions", "k20",
-                       "{\"username\":\"BOB\",\"password\":\"" PASSWORD "\"}");
-    expect_error(r, 409, "conflict", "Idempotency-Key");
+    assert_true(is_signed_in(cookie[0]));
+}
+
+static void sign_out(const char *cookie) {
+    char who[600];
+    snprintf(who, sizeof who, "Cookie: %.*s\r\n", (int)strcspn(cookie, ";"), cookie);
+    struct reply r = call("DELETE", "/api/v1/sessions/current", who, NULL);
+    assert_int_equal(r.status / 100, 2);
+    reply_free(&r);
+}
+
+/* Its secret is out, and must not open anything again; a later twin takes the new one's place. */
+static void idempotency_signInSentAgainAfterSigningOutIsAnotherSession(void **state) {
+    (void)state;
+    const char *body = "{\"username\":\"bob\",\"password\":\"" PASSWORD "\"}";
+    char cookie[3][512];
+    int64_t hashes, before = sessions_of_bob(&hashes);
+    sign_in_by("k22", body, cookie[0]);
+    sign_out(cookie[0]);
+    sign_in_by("k22", body, cookie[1]);
+    assert_string_not_equal(cookie[0], cookie[1]);
+    assert_false(is_signed_in(cookie[0]));
     assert_true(is_signed_in(cookie[1]));
+    sign_in_by("k22", body, cookie[2]);
+    assert_false(is_signed_in(cookie[1]));
+    assert_true(is_signed_in(cookie[2]));
+    assert_int_equal(sessions_of_bob(&hashes), before + 1);
 }
 
 static void idempotency_accountMadeByAnAdministratorIsMadeOnce(void **state) {
@@ -384,7 +439,8 @@ int main(void) {
         cmocka_unit_test(idempotency_queryBelongsToTheRequest),
         cmocka_unit_test(idempotency_largeFileIsKnownToItsEnd),
         cmocka_unit_test(idempotency_signUpSentAgainIsSignedIn),
-        cmocka_unit_test(idempotency_signInSentAgainLeavesOneSession),
+        cmocka_unit_test(idempotency_signInSentAgainIsOneSession),
+        cmocka_unit_test(idempotency_signInSentAgainAfterSigningOutIsAnotherSession),
         cmocka_unit_test(idempotency_accountMadeByAnAdministratorIsMadeOnce),
         cmocka_unit_test(idempotency_refusedResponseLeavesNothing),
         cmocka_unit_test(idempotency_responseGoesOnWithWhatWasBegun),

@@ -110,8 +110,23 @@ static void base64_matches_the_rfc_and_joins_pieces(void **state) {
     buf_deinit(&b);
 }
 
+static void token_of_data_is_the_same_for_its_key_alone(void **state) {
+    (void)state;
+    unsigned char key[CRYPTO_KEY_LEN] = {1}, other[CRYPTO_KEY_LEN] = {2};
+    char a[49], b[49], c[49], d[49];
+    crypto_token_of(key, STR("data"), a, 48);
+    crypto_token_of(key, STR("data"), b, 48);
+    crypto_token_of(key, STR("datb"), c, 48);
+    crypto_token_of(other, STR("data"), d, 48);
+    assert_string_equal(a, b);
+    assert_int_equal(strlen(a), 48);
+    assert_string_not_equal(a, c);
+    assert_string_not_equal(a, d);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(token_of_data_is_the_same_for_its_key_alone),
         cmocka_unit_test(sha256_matches_known_answers_whole_and_in_pieces),
         cmocka_unit_test(password_hash_verifies_only_its_password),
         cmocka_unit_test(password_interactive_profile_is_owasps),
