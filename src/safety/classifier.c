@@ -504,20 +504,30 @@ struct abreast {
     float *p[SUMS_ABREAST]; /* by kind of head: what is raised */
 };
 
+/* How many inputs count: zeros at the end (flags that are not set) add nothing. */
+static size_t inputs_of(const struct abreast *a) {
+    size_t n = a->c->dim + FLAGS;
+    for (; n > 0; n--)
+        for (size_t k = 0; k < a->n; k++)
+            if (a->x[k][n - 1] != 0)
+                return n;
+    return n;
+}
+
 static void abreast_run(struct abreast *a) {
     const struct classifier *c = a->c;
     float h[SUMS_ABREAST][HIDDEN_MAX], logits[CLASSIFIER_HEADS_MAX];
-    const float *in[SUMS_ABREAST];
-    float *out[SUMS_ABREAST];
+    const float *in[SUMS_ABREAST] = {NULL};
+    float *out[SUMS_ABREAST] = {NULL};
     const float *w1 = c->w1 + (size_t)c->embedding * c->hidden;
-    const size_t n = c->inputs - c->embedding;
-    for (size_t k = 0; k < SUMS_ABREAST; k++) {
-        in[k] = a->x[k < a->n ? k : 0];
+    const size_t n = inputs_of(a);
+    for (size_t k = 0; k < a->n; k++) {
+        in[k] = a->x[k];
         out[k] = h[k];
         memcpy(h[k], c->b1, c->hidden * sizeof **h);
     }
     if (a->n > 1)
-        c->sums->add_products_abreast(w1, c->hidden, in, n, out);
+        c->sums->add_products_abreast(w1, c->hidden, in, a->n, n, out);
     else if (a->n == 1)
         c->sums->add_products(w1, c->hidden, in[0], n, h[0]);
     for (size_t k = 0; k < a->n; k++) {

@@ -37,9 +37,9 @@ static void add_products_plain(const float *w, uint32_t width, const float *x, s
 }
 
 static void add_products_abreast_plain(const float *w, uint32_t width,
-                                       const float *const x[SUMS_ABREAST], size_t n,
+                                       const float *const x[SUMS_ABREAST], size_t count, size_t n,
                                        float *const out[SUMS_ABREAST]) {
-    for (size_t a = 0; a < SUMS_ABREAST; a++)
+    for (size_t a = 0; a < count; a++)
         add_products_plain(w, width, x[a], n, out[a]);
 }
 
@@ -146,32 +146,45 @@ AVX2 static void add_products_avx2(const float *w, uint32_t width, const float *
             out[k] += x[i] * w[i * width + k];
 }
 
-AVX2 static void add_products_abreast_avx2(const float *w, uint32_t width,
-                                           const float *const x[SUMS_ABREAST], size_t n,
-                                           float *const out[SUMS_ABREAST]) {
+AVX2 static inline __attribute__((always_inline)) void
+abreast_avx2(const float *w, uint32_t width, const float *const x[SUMS_ABREAST], const int count,
+             size_t n, float *const out[SUMS_ABREAST]) {
     uint32_t j = 0;
     for (; j + 16 <= width; j += 16) {
         __m256 a[SUMS_ABREAST][2];
-        for (int k = 0; k < SUMS_ABREAST; k++)
+        for (int k = 0; k < count; k++)
             for (int h = 0; h < 2; h++)
                 a[k][h] = _mm256_loadu_ps(out[k] + j + 8 * h);
         for (size_t i = 0; i < n; i++) {
             __m256 low = _mm256_loadu_ps(w + i * width + j);
             __m256 high = _mm256_loadu_ps(w + i * width + j + 8);
-            for (int k = 0; k < SUMS_ABREAST; k++) {
+            for (int k = 0; k < count; k++) {
                 __m256 by = _mm256_set1_ps(x[k][i]);
                 a[k][0] = _mm256_add_ps(a[k][0], _mm256_mul_ps(by, low));
                 a[k][1] = _mm256_add_ps(a[k][1], _mm256_mul_ps(by, high));
             }
         }
-        for (int k = 0; k < SUMS_ABREAST; k++)
+        for (int k = 0; k < count; k++)
             for (int h = 0; h < 2; h++)
                 _mm256_storeu_ps(out[k] + j + 8 * h, a[k][h]);
     }
-    for (int k = 0; k < SUMS_ABREAST; k++)
+    for (int k = 0; k < count; k++)
         for (size_t i = 0; i < n && j < width; i++)
             for (uint32_t d = j; d < width; d++)
                 out[k][d] += x[k][i] * w[i * width + d];
+}
+
+AVX2 static void add_products_abreast_avx2(const float *w, uint32_t width,
+                                           const float *const x[SUMS_ABREAST], size_t count,
+                                           size_t n, float *const out[SUMS_ABREAST]) {
+    if (count == 4)
+        abreast_avx2(w, width, x, 4, n, out);
+    else if (count == 3)
+        abreast_avx2(w, width, x, 3, n, out);
+    else if (count == 2)
+        abreast_avx2(w, width, x, 2, n, out);
+    else if (count == 1)
+        add_products_avx2(w, width, x[0], n, out[0]);
 }
 
 AVX2 static void add_bytes_avx2(const int8_t *w, uint32_t width, const float *x, size_t n,
@@ -303,13 +316,13 @@ AVX512 static void add_products_avx512(const float *w, uint32_t width, const flo
             out[k] += x[i] * w[i * width + k];
 }
 
-AVX512 static void add_products_abreast_avx512(const float *w, uint32_t width,
-                                               const float *const x[SUMS_ABREAST], size_t n,
-                                               float *const out[SUMS_ABREAST]) {
+AVX512 static inline __attribute__((always_inline)) void
+abreast_avx512(const float *w, uint32_t width, const float *const x[SUMS_ABREAST], const int count,
+               size_t n, float *const out[SUMS_ABREAST]) {
     uint32_t j = 0;
     for (; j + 64 <= width; j += 64) {
         __m512 a[SUMS_ABREAST][4];
-        for (int k = 0; k < SUMS_ABREAST; k++)
+        for (int k = 0; k < count; k++)
             for (int h = 0; h < 4; h++)
                 a[k][h] = _mm512_loadu_ps(out[k] + j + 16 * h);
         for (size_t i = 0; i < n; i++) {
@@ -317,20 +330,33 @@ AVX512 static void add_products_abreast_avx512(const float *w, uint32_t width,
             __m512 part[4];
             for (int h = 0; h < 4; h++)
                 part[h] = _mm512_loadu_ps(row + 16 * h);
-            for (int k = 0; k < SUMS_ABREAST; k++) {
+            for (int k = 0; k < count; k++) {
                 __m512 by = _mm512_set1_ps(x[k][i]);
                 for (int h = 0; h < 4; h++)
                     a[k][h] = _mm512_add_ps(a[k][h], _mm512_mul_ps(by, part[h]));
             }
         }
-        for (int k = 0; k < SUMS_ABREAST; k++)
+        for (int k = 0; k < count; k++)
             for (int h = 0; h < 4; h++)
                 _mm512_storeu_ps(out[k] + j + 16 * h, a[k][h]);
     }
-    for (int k = 0; k < SUMS_ABREAST; k++)
+    for (int k = 0; k < count; k++)
         for (size_t i = 0; i < n && j < width; i++)
             for (uint32_t d = j; d < width; d++)
                 out[k][d] += x[k][i] * w[i * width + d];
+}
+
+AVX512 static void add_products_abreast_avx512(const float *w, uint32_t width,
+                                               const float *const x[SUMS_ABREAST], size_t count,
+                                               size_t n, float *const out[SUMS_ABREAST]) {
+    if (count == 4)
+        abreast_avx512(w, width, x, 4, n, out);
+    else if (count == 3)
+        abreast_avx512(w, width, x, 3, n, out);
+    else if (count == 2)
+        abreast_avx512(w, width, x, 2, n, out);
+    else if (count == 1)
+        add_products_avx512(w, width, x[0], n, out[0]);
 }
 
 AVX512 static void add_bytes_avx512(const int8_t *w, uint32_t width, const float *x, size_t n,

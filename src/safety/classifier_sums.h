@@ -40,9 +40,9 @@ struct classifier_sums {
                      int32_t *sum);
     /* out[j] += x[i] * w[i * width + j] for each i < n, in that order */
     void (*add_products)(const float *w, uint32_t width, const float *x, size_t n, float *out);
-    /* The same of SUMS_ABREAST inputs at once, as many bits: weights are read once for all. */
+    /* The same of up to SUMS_ABREAST inputs at once, bit for bit: weights are read once for all. */
     void (*add_products_abreast)(const float *w, uint32_t width, const float *const x[SUMS_ABREAST],
-                                 size_t n, float *const out[SUMS_ABREAST]);
+                                 size_t count, size_t n, float *const out[SUMS_ABREAST]);
     /* The same with weights of a byte, not aligned. */
     void (*add_bytes)(const int8_t *w, uint32_t width, const float *x, size_t n, float *out);
     /* The same for a width of SUMS_HEADS; every fourth i is added up by itself first. */

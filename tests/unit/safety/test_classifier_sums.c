@@ -124,6 +124,7 @@ static void products_abreast_are_those_of_each(void **state) {
     static const uint32_t widths[] = {1, 16, 33, 64, 100, 512};
     const struct classifier_sums *s;
     float x[SUMS_ABREAST][67], want[SUMS_ABREAST][512], got[SUMS_ABREAST][512];
+    float start[SUMS_ABREAST][512];
     const float *in[SUMS_ABREAST];
     float *out[SUMS_ABREAST];
     for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
@@ -138,12 +139,16 @@ static void products_abreast_are_those_of_each(void **state) {
                 for (int i = 0; i < 67; i++)
                     x[a][i] = i % 9 ? small() : 0;
                 for (uint32_t i = 0; i < widths[k]; i++)
-                    want[a][i] = got[a][i] = small();
+                    want[a][i] = start[a][i] = small();
                 s->add_products(w, widths[k], x[a], 67, want[a]);
             }
-            s->add_products_abreast(w, widths[k], in, 67, out);
-            for (size_t a = 0; a < SUMS_ABREAST; a++)
-                assert_memory_equal(got[a], want[a], widths[k] * sizeof **got);
+            for (size_t count = 0; count <= SUMS_ABREAST; count++) {
+                for (size_t a = 0; a < count; a++)
+                    memcpy(got[a], start[a], sizeof got[a]);
+                s->add_products_abreast(w, widths[k], in, count, 67, out);
+                for (size_t a = 0; a < count; a++)
+                    assert_memory_equal(got[a], want[a], widths[k] * sizeof **got);
+            }
         }
         free(w);
     }
