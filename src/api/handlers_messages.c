@@ -56,32 +56,22 @@ static void take_failure(struct call *c, struct str data) {
     buf_adds(&c->out, data);
 }
 
+/* Of both only what is needed, as it stands there. */
 static void write_turn(struct buf *b, struct str created, struct str done) {
-    yyjson_doc *a = NULL, *z = NULL;
-    enum err e = json_parse(done, &z, NULL);
-    if (!e && created.p)
-        e = json_parse(created, &a, NULL);
-    if (e) {
-        b->err = e;
-    } else {
-        json_val *user = a ? json_get(yyjson_doc_get_root(a), "user_message") : NULL;
-        out_open(b, NULL, '{');
-        out_key(b, "user_message");
-        if (user)
-            json_write(b, user);
-        else
-            buf_addz(b, "null");
-        out_key(b, "message");
-        json_write(b, json_get(yyjson_doc_get_root(z), "message"));
-        json_val *degraded = json_get(yyjson_doc_get_root(z), "degraded");
-        if (degraded) {
-            out_key(b, "degraded");
-            json_write(b, degraded);
-        }
-        out_close(b, '}');
+    struct str user = created.p ? json_member(created, "user_message") : STR_NULL;
+    struct str message = json_member(done, "message");
+    struct str degraded = json_member(done, "degraded");
+    if (!message.p) /* memory was out when the event was written */
+        b->err = ERR_NOMEM;
+    buf_addz(b, "{\"user_message\":");
+    buf_adds(b, user.p ? user : STR("null"));
+    buf_addz(b, ",\"message\":");
+    buf_adds(b, message);
+    if (degraded.p) {
+        buf_addz(b, ",\"degraded\":");
+        buf_adds(b, degraded);
     }
-    yyjson_doc_free(a);
-    yyjson_doc_free(z);
+    buf_addc(b, '}');
 }
 
 /* The names in a notice's list, with commas between them. */

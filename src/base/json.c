@@ -78,6 +78,43 @@ bool json_get_bool(const json_val *obj, const char *key, bool otherwise) {
     return yyjson_is_bool(v) ? yyjson_get_bool(v) : otherwise;
 }
 
+/* Where the string that begins at `at` is over. */
+static size_t skip_string(struct str s, size_t at) {
+    at++;
+    while (at < s.n && s.p[at] != '"')
+        at += s.p[at] == '\\' ? 2 : 1;
+    return at < s.n ? at + 1 : s.n;
+}
+
+/* Where the value that begins at `at` is over. */
+static size_t skip_value(struct str s, size_t at) {
+    int depth = 0;
+    while (at < s.n) {
+        char c = s.p[at];
+        if (depth == 0 && (c == ',' || c == '}' || c == ']'))
+            return at;
+        if (c == '"') {
+            at = skip_string(s, at);
+            continue;
+        }
+        depth += (c == '{' || c == '[') - (c == '}' || c == ']');
+        at++;
+    }
+    return at;
+}
+
+struct str json_member(struct str object, const char *key) {
+    size_t at = 1; /* behind the brace */
+    while (at < object.n && object.p[at] == '"') {
+        size_t colon = skip_string(object, at), value = colon + 1;
+        size_t end = skip_value(object, value);
+        if (str_eqz(str_sub(object, at + 1, colon - at - 2), key))
+            return str_sub(object, value, end - value);
+        at = end + 1;
+    }
+    return STR_NULL;
+}
+
 static void add_written(struct buf *b, char *text, size_t n) {
     if (text)
         buf_add(b, text, n);

@@ -38,6 +38,10 @@ bool json_get_bool(const json_val *obj, const char *key, bool otherwise);
 void json_write(struct buf *b, const json_val *v);
 void json_write_mut(struct buf *b, const yyjson_mut_doc *doc);
 
+/* Of an object as Parley writes it, valid and without blanks: the text of a member's value, without
+ * parsing it. STR_NULL if absent. */
+struct str json_member(struct str object, const char *key);
+
 /* yyjson_mut_* helpers with struct str: the bytes are copied into doc. */
 static inline void json_add_str(yyjson_mut_doc *doc, yyjson_mut_val *obj, const char *key,
                                 struct str s) {

@@ -114,6 +114,33 @@ static void json_accessors_check_types(void **state) {
     yyjson_doc_free(doc);
 }
 
+static void assert_member(const char *object, const char *key, const char *expected) {
+    struct str s = json_member(str_from(object), key);
+    if (!expected) {
+        assert_null(s.p);
+        return;
+    }
+    assert_int_equal(s.n, strlen(expected));
+    assert_memory_equal(s.p, expected, s.n);
+}
+
+static void json_member_finds_the_text_of_a_value(void **state) {
+    (void)state;
+    const char *o =
+        "{\"a\":{\"b\":[1,\"}\\\"]\",{}]},\"b\":\"x\\\\\",\"c\":-1.5e3,\"d\":[],\"\":null}";
+    assert_member(o, "a", "{\"b\":[1,\"}\\\"]\",{}]}");
+    assert_member(o, "b", "\"x\\\\\"");
+    assert_member(o, "c", "-1.5e3");
+    assert_member(o, "d", "[]");
+    assert_member(o, "", "null");
+    assert_member(o, "e", NULL);
+    assert_member("{}", "a", NULL);
+    static const char *const broken[] = {"",       "{",       "{\"",        "{\"a",
+                                         "{\"a\"", "{\"a\":", "{\"a\":\"\\"};
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) /* nothing is read behind its end */
+        (void)json_member(str_from(broken[i]), "b");
+}
+
 static void json_written_values_read_back(void **state) {
     (void)state;
     struct buf b;
@@ -144,6 +171,7 @@ int main(void) {
         cmocka_unit_test(json_parse_error_names_line_and_column),
         cmocka_unit_test(json_parse_limits_depth),
         cmocka_unit_test(json_accessors_check_types),
+        cmocka_unit_test(json_member_finds_the_text_of_a_value),
         cmocka_unit_test(json_written_values_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
