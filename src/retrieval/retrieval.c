@@ -76,6 +76,16 @@ void retrieval_get_state(struct retrieval *r, struct retrieval_state *ret) {
     *ret = s;
 }
 
+bool retrieval_has_chunks(struct retrieval *r, const struct retrieval_scope *scope) {
+    struct index_view view;
+    pthread_mutex_lock(&r->lock);
+    index_view_open(r->index, scope->collections, scope->n, &view);
+    pthread_mutex_unlock(&r->lock);
+    bool any = index_view_chunks(&view) > 0;
+    index_view_close(&view);
+    return any;
+}
+
 /* FNV-1a over document and text. */
 uint64_t retrieval_key(const struct uuid *doc_id, const unsigned char hash[CHUNK_HASH_LEN]) {
     uint64_t h = 14695981039346656037ull;

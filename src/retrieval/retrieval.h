@@ -196,6 +196,8 @@ struct retrieval_result {
     int dimensions;
 };
 
+/* Whether anything could be found there now. Any thread. */
+bool retrieval_has_chunks(struct retrieval *r, const struct retrieval_scope *scope);
 /* Whether a search for it would use the query's own vector: there is something to be searched, and
  * the query is searched by itself. Any thread. */
 bool retrieval_wants_vector(struct retrieval *r, const struct retrieval_request *q);

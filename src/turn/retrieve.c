@@ -124,6 +124,13 @@ static bool attached_only(const struct retrieval_request *q) {
     return q->n_attached && (q->about == ABOUT_THEM || q->about == ABOUT_WHOLE);
 }
 
+/* Nothing could be found, and nothing is to be said of that: a search would only take its time. */
+static bool is_pointless(const struct turn *t, const struct retrieval_request *q) {
+    return !q->n_attached && !t->documents.grounded_only && t->in.kind != TURN_RESUME &&
+           !web_search_has_sources(t->t->o.web) &&
+           !retrieval_has_chunks(t->t->o.retrieval, &t->scope);
+}
+
 static size_t history(const struct turn *t, struct str ret[HISTORY_MAX]) {
     size_t n = 0, first = t->n_branch > 2 * HISTORY_MAX ? t->n_branch - 2 * HISTORY_MAX : 0;
     for (size_t i = first; i + 1 < t->n_branch && n < HISTORY_MAX; i++)
@@ -155,6 +162,8 @@ enum step_result turn_step_retrieve(struct turn *t, struct errinfo *ei) {
     };
     enum err e = turn_given_take(t, &q);
     if (!e && !t->documents.enabled && !q.n_attached)
+        return STEP_DONE;
+    if (!e && is_pointless(t, &q) && (e = compose_history(t)) == ERR_OK)
         return STEP_DONE;
     if (!e && t->in.kind != TURN_RESUME && retrieval_wants_vector(t->t->o.retrieval, &q)) {
         if (!turn_guard_vector(t, q.query, &q.vector, &q.dimensions))

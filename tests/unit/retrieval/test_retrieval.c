@@ -229,8 +229,15 @@ static size_t search(struct fixture *f, const char *text) {
     return search_as(f, f->ada, (struct retrieval_request){.k = 4}, text);
 }
 
+static bool has_chunks(struct fixture *f, struct uuid user) {
+    struct retrieval_scope scope = {.n = 1};
+    scope.collections[0] = user;
+    return retrieval_has_chunks(f->r, &scope);
+}
+
 static void retrieval_finds_what_was_submitted(void **state) {
     struct fixture *f = *state;
+    assert_false(has_chunks(f, f->ada));
     submit(f, f->ada, NULL, "waves.txt", "The waves of Nazare are thirty metres high.", 0);
     submit(f, f->ada, NULL, "trains.txt", "The night train to Lisbon leaves at ten.", 2);
     assert_int_equal(search(f, "How high are the waves?"), 2);
@@ -240,6 +247,8 @@ static void retrieval_finds_what_was_submitted(void **state) {
     assert_int_equal(f->hits[0].char_to, 43);
     assert_int_equal(search_as(f, f->bob, (struct retrieval_request){.k = 4}, "waves"), 0);
     assert_string_equal(f->trace.why, "no documents");
+    assert_true(has_chunks(f, f->ada));
+    assert_false(has_chunks(f, f->bob));
     assert_int_equal(search(f, "Thanks!"), 0);
     assert_string_equal(f->trace.why, "smalltalk");
 }
