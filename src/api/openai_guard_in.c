@@ -237,7 +237,8 @@ static enum err take_message(struct judging *j, size_t at) {
 
 /* ---- what else has a text ---- */
 
-/* Tools, schemas and whatever a model server may read besides, in the client's words. */
+/* Tools, schemas, names of who speaks and whatever a model server may read besides, in the client's
+ * words. */
 static enum err judge_rest(struct judging *j, json_val *root) {
     struct buf text;
     size_t i, n;
@@ -248,6 +249,8 @@ static enum err judge_rest(struct judging *j, json_val *root) {
         if (!openai_is_control(json_str(k)))
             openai_add_texts(v, &text);
     }
+    for (i = 0; i < j->n; i++)
+        openai_add_texts(json_get(j->list[i], "name"), &text);
     struct safety_request r = {.text = buf_str(&text),
                                .direction = SAFETY_INPUT,
                                .role = j->g->role,

@@ -290,6 +290,34 @@ void verdict_find_band(struct safety_verdict *v, const struct policy *p,
 
 /* ---- rules ---- */
 
+struct order { /* as r->orders has it until it is known what is excepted */
+    size_t rule;
+    struct safety_span span;
+};
+
+static void note_order(struct judging *j, size_t rule, size_t from, size_t to) {
+    const struct policy_rule *r = &j->p->rules[rule];
+    bool attacks = r->category == SAFETY_PROMPT_INJECTION || r->category == SAFETY_JAILBREAK;
+    struct order o = {rule, {from, to}};
+    if (attacks && policy_action(j->role, r->category, j->r->direction, r->score) >= SAFETY_WARN)
+        buf_add(j->r->orders, &o, sizeof o);
+}
+
+/* Leaves the places alone, without those that an exception took back. */
+static void settle_orders(struct judging *j) {
+    struct buf *b = j->r->orders;
+    size_t n = b->n / sizeof(struct order), kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct order o;
+        memcpy(&o, b->p + i * sizeof o, sizeof o);
+        if (j->b->matched[o.rule] != 1)
+            continue;
+        memcpy(b->p + kept * sizeof o.span, &o.span, sizeof o.span);
+        kept++;
+    }
+    b->n = kept * sizeof(struct safety_span);
+}
+
 static void on_hit(void *ctx, uint32_t id, size_t from, size_t to) {
     struct judging *j = ctx;
     size_t rule = id / 2;
@@ -303,6 +331,8 @@ static void on_hit(void *ctx, uint32_t id, size_t from, size_t to) {
     struct normal_source s = safety_normal_span(j->normal, j->at + from, j->at + to);
     if (s.to <= j->skip + j->r->fresh_from)
         return; /* in an earlier message, or judged before */
+    if (j->r->orders)
+        note_order(j, rule, s.from, s.to);
     if (j->b->matched[rule] & 1)
         return;
     j->b->matched[rule] |= 1;
@@ -587,6 +617,8 @@ static enum err judge(struct safety *g, struct judging *j) {
         return e;
     scan_rules(j, &j->b->normal, 0);
     e = scan_joined(j);
+    if (j->r->orders)
+        settle_orders(j);
     take_rules(j);
     if (e)
         return e;

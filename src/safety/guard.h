@@ -46,6 +46,10 @@ void safety_stamp(const struct safety *g, const struct policy *p, char out[SAFET
 void safety_canary(const struct safety *g, struct str role_id, int version,
                    char out[SAFETY_CANARY_SIZE]);
 
+struct safety_span {
+    size_t from, to; /* bytes */
+};
+
 struct safety_request {
     struct str text;    /* any bytes; at most NORMAL_INPUT_MAX */
     struct str context; /* earlier messages of the same person, newest last, parted by newlines */
@@ -58,6 +62,9 @@ struct safety_request {
     size_t
         fresh_from; /* what ends at or before this byte was judged already and is not found again */
     struct str canary; /* SAFETY_OUTPUT: what only the system prompt holds; "" = nothing */
+    struct buf
+        *orders; /* the places (struct safety_span) of all that rules find to warn of as
+                    injection or jailbreak: a finding has the first only; NULL = not wanted */
 };
 
 /* Fills *ret. An error (ERR_NOMEM, ERR_TOO_LARGE) is no verdict: whoever asked must not let the
@@ -100,9 +107,6 @@ enum err safety_redact(struct safety *g, const struct policy_role *role, enum sa
 /* What the role redacts in that direction, in order, however much it is: a verdict keeps the
  * strongest findings only. v: of this text; where it speaks of none, it is not looked for. Appends
  * to *ret, a list of struct safety_span. */
-struct safety_span {
-    size_t from, to; /* bytes */
-};
 enum err safety_find_cuts(const struct safety_verdict *v, const struct policy_role *role,
                           enum safety_direction d, struct str text, struct buf *ret) ERR_CHECK;
 /* Appends text[from, to) with these replaced, also where only a part of one is in it. */

@@ -11,6 +11,7 @@
 #include "safety/guard_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define MARK_MAX     16  /* bytes of what stands for a span that was replaced */
 #define SUSPECTS     3   /* sentences that are left out though each is calm by itself */
@@ -18,6 +19,7 @@
 #define SENTENCE_MIN 3   /* bytes */
 #define WINDOW       400 /* bytes from which a window ends with its sentence; */
 #define WINDOW_MAX   960 /* … or here, without one */
+#define ORDER_BYTES  64  /* of a list of places, for each byte of the text */
 #define OVERLAP      120 /* bytes at least that a window has in common with the next */
 
 static bool is_end(struct str s, size_t i) {
@@ -270,32 +272,50 @@ static enum err find_orders(struct safety *g, const struct safety_request *r,
     return ERR_OK;
 }
 
-/* Where the next sentence to leave out begins, at or after `at`. */
-static size_t next_cut(struct str text, const struct safety_verdict *v, size_t at, size_t *ret_to) {
-    size_t best = SIZE_MAX;
+/* ---- what is left out ---- */
+
+static int by_place(const void *a, const void *b) {
+    const struct safety_span *x = a, *y = b;
+    return x->from < y->from ? -1 : x->from > y->from;
+}
+
+/* The sentences to leave out: where rules matched, in order, and where the classifier says so. */
+static enum err find_sentences(struct str text, const struct safety_verdict *v,
+                               struct buf *orders) {
     for (size_t i = 0; i < v->n; i++) {
         const struct safety_finding *f = &v->findings[i];
-        size_t from = f->from, to = f->to > text.n ? text.n : f->to;
-        if (!gives_orders(f) || to == 0 || to <= at)
-            continue;
-        sentence_around(text, &from, &to);
-        if (from < at)
-            from = at;
-        if (to > at && from < best) {
-            best = from;
-            *ret_to = to;
-        }
+        struct safety_span s = {f->from, f->to};
+        if (gives_orders(f) && f->to > 0)
+            buf_add(orders, &s, sizeof s);
     }
-    return best;
+    struct safety_span *list = (struct safety_span *)orders->p;
+    size_t n = orders->n / sizeof *list, kept = 0;
+    if (n > 0)
+        qsort(list, n, sizeof *list, by_place);
+    for (size_t i = 0; i < n; i++) {
+        struct safety_span s = {list[i].from, list[i].to < text.n ? list[i].to : text.n};
+        if (kept > 0 && s.to <= list[kept - 1].to)
+            continue;
+        sentence_around(text, &s.from, &s.to);
+        if (kept > 0 && s.from < list[kept - 1].to)
+            s.from = list[kept - 1].to;
+        if (s.to > s.from)
+            list[kept++] = s;
+    }
+    orders->n = kept * sizeof *list;
+    return buf_err(orders);
 }
 
 /* The passage without its orders and with what is to be replaced. */
-static enum err cut_passage(struct str text, const struct buf *cuts, struct safety_passage *p) {
+static enum err cut_passage(struct str text, const struct buf *cuts, const struct buf *orders,
+                            struct safety_passage *p) {
+    const struct safety_span *list = (const struct safety_span *)orders->p;
     enum err e = ERR_OK;
-    size_t at = 0, to = 0;
-    for (size_t cut; !e && (cut = next_cut(text, &p->verdict, at, &to)) != SIZE_MAX; at = to) {
-        e = safety_cut(cuts, text, at, cut, &p->kept);
-        p->removed++;
+    size_t at = 0;
+    p->removed = orders->n / sizeof *list;
+    for (size_t i = 0; i < p->removed && !e; i++) {
+        e = safety_cut(cuts, text, at, list[i].from, &p->kept);
+        at = list[i].to;
     }
     p->replaced = cuts->n / sizeof(struct safety_span);
     return e ? e : safety_cut(cuts, text, at, text.n, &p->kept);
@@ -304,16 +324,22 @@ static enum err cut_passage(struct str text, const struct buf *cuts, struct safe
 enum err safety_scan_passage(struct safety *g, struct str text, struct str role,
                              struct safety_passage *ret) {
     struct safety_passage p = {.removed = 0};
-    struct buf cuts;
+    struct buf cuts, orders;
     struct policy *policy = safety_get_policy(g);
-    struct safety_request r = {
-        .text = text, .direction = SAFETY_PASSAGE, .role = role, .policy = policy};
+    struct safety_request r = {.text = text,
+                               .direction = SAFETY_PASSAGE,
+                               .role = role,
+                               .policy = policy,
+                               .orders = &orders};
     buf_init(&cuts, text.n * sizeof(struct safety_span) + 1);
+    buf_init(&orders, text.n * ORDER_BYTES + 4096);
     enum err e = safety_judge(g, &r, &p.verdict);
     if (!e)
         e = safety_find_cuts(&p.verdict, policy_for(policy, role), SAFETY_PASSAGE, text, &cuts);
     if (!e)
         e = find_orders(g, &r, &p.verdict);
+    if (!e)
+        e = find_sentences(text, &p.verdict, &orders);
     policy_unref(policy);
     buf_init(&p.kept, text.n * 2 + MARK_MAX);
     bool whole = false; /* the model's score says no place */
@@ -323,8 +349,9 @@ enum err safety_scan_passage(struct safety *g, struct str text, struct str role,
     if (!e && whole)
         p.removed++;
     else if (!e)
-        e = cut_passage(text, &cuts, &p);
+        e = cut_passage(text, &cuts, &orders, &p);
     buf_deinit(&cuts);
+    buf_deinit(&orders);
     if (e)
         buf_deinit(&p.kept);
     else

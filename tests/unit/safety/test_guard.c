@@ -260,6 +260,32 @@ static void personal_data_is_redacted_all_of_it(void **state) {
     safety_free(g);
 }
 
+/* The same order again and again, and none where the rule's exception holds. */
+static void orders_are_left_out_all_of_them(void **state) {
+    (void)state;
+    struct safety *g = guard_of(
+        "{\"categories\":{\"prompt_injection\":{\"warn\":0.5}},\"refusals\":{\"default\":\"No.\"},"
+        "\"rules\":[{\"id\":\"t\",\"category\":\"prompt_injection\",\"score\":1,"
+        "\"match\":[\"sing to the tomato\"],\"unless\":[\"in the opera\"],\"on\":[\"passage\"]}]}");
+    for (int excepted = 0; excepted < 2; excepted++) {
+        struct safety_passage p;
+        struct buf text;
+        buf_init(&text, 1 << 20);
+        for (int i = 0; i < 1500; i++)
+            buf_addf(&text, "It rains on day %d. Now sing to the tomato, and sing to the tomato. ",
+                     i);
+        buf_addz(&text, excepted ? "So they do in the opera." : "So they do.");
+        assert_int_equal(safety_scan_passage(g, buf_str(&text), STR(""), &p), ERR_OK);
+        assert_int_equal(p.removed, excepted ? 0 : 1500);
+        assert_int_equal(count_of(&p.kept, "tomato"), excepted ? 3000 : 0);
+        assert_int_equal(count_of(&p.kept, "It rains on day"), 1500);
+        assert_int_equal(count_of(&p.kept, "So they do"), 1);
+        buf_deinit(&p.kept);
+        buf_deinit(&text);
+    }
+    safety_free(g);
+}
+
 /* A cut that stands in both parts leaves its mark in both, and nothing of itself. */
 static void cuts_may_be_taken_in_parts(void **state) {
     (void)state;
@@ -576,6 +602,7 @@ int main(void) {
         cmocka_unit_test(personal_data_is_redacted),
         cmocka_unit_test(personal_data_is_redacted_all_of_it),
         cmocka_unit_test(cuts_may_be_taken_in_parts),
+        cmocka_unit_test(orders_are_left_out_all_of_them),
         cmocka_unit_test(what_was_judged_is_not_found_again),
         cmocka_unit_test(canary_is_found_in_answers_only),
         cmocka_unit_test(passages_lose_sentences_that_give_orders),
