@@ -91,6 +91,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.released.wait(HELD_SECONDS)
             self.close_connection = True
             return
+        if self.server.message and not is_title(body):
+            self.say_message(body, self.server.message)
+            return
         status = re.search(r"\[status: (\d+)\]", asked)
         if status:
             code = int(status.group(1))
@@ -145,6 +148,36 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.gone.set()  # the client left: what a cancelled answer looks like from here
 
 
+    def say_message(self, body, message):
+        """In a stream seven characters at once, as servers do: reasoning, content, then call after call."""
+        head = {"id": "chatcmpl-mock", "created": 1, "model": body.get("model") or "mock-chat"}
+        reason = "tool_calls" if message.get("tool_calls") else "stop"
+        if not body.get("stream"):
+            self.send_json(200, {**head, "object": "chat.completion", "choices": [
+                {"index": 0, "finish_reason": reason, "message": {"role": "assistant", **message}}]})
+            return
+        deltas = [{"role": "assistant", "content": None}]
+        pieces = lambda text: re.findall(r"(?s).{1,7}", text or "")  # noqa: E731
+        for key in ("reasoning_content", "content"):
+            deltas += [{key: piece} for piece in pieces(message.get(key))]
+        for i, call in enumerate(message.get("tool_calls", [])):
+            f = call["function"]
+            deltas.append({"tool_calls": [{"index": i, **call, "function": {"name": f["name"], "arguments": ""}}]})
+            deltas += [{"tool_calls": [{"index": i, "function": {"arguments": piece}}]} for piece in pieces(f["arguments"])]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            for delta in [*deltas, None]:
+                choice = {"index": 0, "delta": delta or {}, "finish_reason": None if delta else reason}
+                self.wfile.write(b"data: " + json.dumps({**head, "object": "chat.completion.chunk", "choices": [choice]}).encode() + b"\n\n")
+            self.wfile.write(b"data: [DONE]\n\n")
+        except OSError:
+            self.server.gone.set()
+
+
 class MockUpstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
     request_queue_size = 256
@@ -154,6 +187,7 @@ class MockUpstream(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.requests, self.log_path, self.lock = [], log_path, threading.Lock()
         self.models, self.embeddings_held, self.embed = MODELS, False, None  # embed: text → vector
         self.reply, self.silent = None, False  # what every chat is answered; none is
+        self.message = None  # the whole message that answers the next chat: reasoning, calls of tools …
         self.held, self.released, self.gone = threading.Event(), threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
