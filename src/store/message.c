@@ -77,12 +77,14 @@ static enum err read_one(struct query *q, struct arena *a, struct message *ret) 
     return e;
 }
 
-/* The owner of the conversation; says whether the parent is in it, and what is current there. */
+/* The owner of the conversation; says whether the parent is in it, as what is current there always
+ * is, and what that is. */
 static enum err check_place(struct store_tx *tx, const struct message *m, struct uuid *ret_user,
                             struct uuid *ret_current, struct errinfo *ei) {
     struct query q;
     query_begin(&q, tx,
-                "SELECT c.user_id, c.current_message_id, ?2 IS NULL OR EXISTS (SELECT 1"
+                "SELECT c.user_id, c.current_message_id,"
+                " ?2 IS NULL OR ?2 IS c.current_message_id OR EXISTS (SELECT 1"
                 "  FROM messages p WHERE p.message_id = ?2"
                 "  AND p.conversation_id = c.conversation_id)"
                 " FROM conversations c WHERE c.conversation_id = ?1");
