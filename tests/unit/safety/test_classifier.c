@@ -172,9 +172,9 @@ static void scores_together_are_those_of_each(void **state) {
     for (size_t i = 9; i < sizeof most; i += 7)
         most[i] = i % 2 ? ' ' : '\n';
     row[3] = 1;
-    struct str texts[] = {{talk, 26},   {talk, 57},     {talk, 68},   {talk, 10},
-                          {talk, 12},   {talk, 0},      {most, 3000}, {most, 4090},
-                          {most, 6000}, {most + 2, 40}, {talk, 1},    {talk, 26}};
+    struct str texts[] = {{talk, 26}, {talk, 57},   {talk, 68},   {talk, 10},   {talk, 12},
+                          {talk, 0},  {most, 3000}, {most, 4090}, {most, 6000}, {most + 2, 40},
+                          {talk, 1},  {talk, 26},   {talk, 10},   {talk, 12}};
     enum { N = sizeof texts / sizeof *texts };
     struct safety_text t[N];
     float got[N][SAFETY_CATEGORIES], want[SAFETY_CATEGORIES];

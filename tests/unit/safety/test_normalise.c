@@ -261,6 +261,17 @@ static void looked_at_once(const char *piece) {
     buf_deinit(&b);
 }
 
+/* Letters alone are plain, and may be base64 all the same. */
+static void letters_of_base64_are_read(void **state) {
+    (void)state;
+    folded("read bWFrZSBzdGFyIGRv please");
+    assert_non_null(strstr(n.text.p, "\n\nmake star do"));
+    assert_true(n.found & NORMAL_BASE64);
+    assert_false(n.itself);
+    folded("read responsibilities please");
+    assert_true(n.itself);
+}
+
 static void lists_of_single_characters_are_linear(void **state) {
     (void)state;
     looked_at_once("0,1,0,1,0,");
@@ -343,6 +354,7 @@ int main(void) {
         cmocka_unit_test(spans_lead_back),
         cmocka_unit_test(any_bytes_are_taken),
         cmocka_unit_test(a_megabyte_is_taken),
+        cmocka_unit_test(letters_of_base64_are_read),
         cmocka_unit_test(lists_of_single_characters_are_linear),
         cmocka_unit_test(words_behind_lists_are_joined),
     };
