@@ -42,10 +42,11 @@
 #include "turn/turn.h"
 #include "upstream/upstream.h"
 
+#define ARENAS_OTHERS     32 /* store, guard, searches, passwords, ingest, … */
+#define ARENAS_LOOPS_MOST 256
+
 /* How long connections may wait for the model server's first answer; in an upgrade the program
  * before serves meanwhile. */
-#define ARENAS_LEAST        5
-#define ARENAS_MOST         16
 #define LISTEN_MS           300
 #define LISTEN_REPLACING_MS 15000
 #define LOOP_STUCK_MS       2000 /* a loop that did not turn for so long is stuck */
@@ -700,12 +701,13 @@ static int status_of(enum err e) {
     }
 }
 
-/* malloc()'s. One for each thread would be much of an idle server's memory; two made loops, writer
- * and readers wait for each other (a fifth of a request's CPU time). Those are the first to
- * allocate and have one each; what works now and then shares them. */
+/* malloc()'s: one for each thread. With fewer, threads get them in turn, and where two loops had
+ * one in common (it depended on which threads began first) each request waited for the other loop
+ * seven times: two fifths of its CPU time. An arena that is hardly used takes next to no memory. */
 static int arenas_wanted(void) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores < 1 ? ARENAS_LEAST : cores > ARENAS_MOST - 4 ? ARENAS_MOST : (int)cores + 4;
+    return ARENAS_OTHERS +
+           (cores > 0 && cores < ARENAS_LOOPS_MOST ? (int)cores : ARENAS_LOOPS_MOST);
 }
 
 int cmd_server(const struct args *a) {
