@@ -321,14 +321,16 @@ static void settle_orders(struct judging *j) {
 static void on_hit(void *ctx, uint32_t id, size_t from, size_t to) {
     struct judging *j = ctx;
     size_t rule = id / 2;
+    struct normal_source s = safety_normal_span(j->normal, j->at + from, j->at + to);
     if (id % 2) {
+        if (s.to <= j->skip)
+            return; /* what was said before excuses nothing */
         j->b->matched[rule] |= 2;
         j->excepted = true;
         return;
     }
     if (!j->p->rules[rule].on[j->r->direction])
         return;
-    struct normal_source s = safety_normal_span(j->normal, j->at + from, j->at + to);
     if (s.to <= j->skip + j->r->fresh_from)
         return; /* in an earlier message, or judged before */
     if (j->r->orders)
@@ -351,8 +353,7 @@ static void scan_rules(struct judging *j, const struct safety_normal *n, size_t 
 }
 
 /* The same of what ends in the judged text alone: nothing of a pattern's words stands in another
- * sentence. Of exceptions, which may stand anywhere, those further back are not found. The text is
- * plain. */
+ * sentence. The text is plain. */
 static void scan_end(struct judging *j, const struct safety_normal *n, size_t skip) {
     struct str text = buf_str(&n->text);
     size_t at = skip;
@@ -396,11 +397,13 @@ static enum err scan_joined(struct judging *j) {
     enum err e = buf_err(all);
     if (!e)
         e = safety_normalise(&j->b->joined, buf_str(all));
-    if (!e && j->b->joined.itself)
+    if (e)
+        return e;
+    if (j->b->joined.itself)
         scan_end(j, &j->b->joined, skip);
-    if (!e && (j->any || !j->b->joined.itself))
+    else
         scan_rules(j, &j->b->joined, skip);
-    return e;
+    return ERR_OK;
 }
 
 /* ---- personal data ---- */
