@@ -100,7 +100,7 @@ static enum err read_text(struct reading *x, yyjson_mut_val *v, bool json) {
     enum err e = ERR_OK;
     if (x->blocked || !given.n)
         return ERR_OK;
-    json_text_init(&parts, given.n * 32 + 1024);
+    json_text_init(&parts, given.n);
     buf_init(&strings, OPENAI_TEXT_CAP);
     buf_init(&out, OPENAI_TEXT_CAP);
     buf_init(&t.cuts, OPENAI_TEXT_CAP * sizeof(struct safety_span));

@@ -96,7 +96,7 @@ static enum err redact_arguments(struct openai_redaction *r, struct str json, st
     struct json_text j;
     struct buf text;
     struct arguments a = {.r = r};
-    json_text_init(&j, json.n * 32 + 1024);
+    json_text_init(&j, json.n);
     buf_init(&text, TEXT_CAP);
     buf_init(&a.hits, TEXT_CAP);
     enum err e = json_text_read(&j, json, true, &text);

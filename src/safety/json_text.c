@@ -23,11 +23,16 @@ struct part {
     size_t n;  /* bytes in raw */
 };
 
+/* A byte of JSON begins two parts at most: in "[1,2" each comma a gap and a mark, each digit a
+ * token. At the end half of a pair may be left over. */
+#define PARTS_OF(n) ((2 * (n) + 1) * sizeof(struct part))
+#define PIECE_CAP   ((size_t)16 << 20) /* a string with what is put into it */
+
 void json_text_init(struct json_text *j, size_t max) {
     *j = (struct json_text){.blank = true};
-    buf_init(&j->parts, max);
+    buf_init(&j->parts, PARTS_OF(max));
     buf_init(&j->raw, max);
-    buf_init(&j->piece, max);
+    buf_init(&j->piece, PIECE_CAP);
 }
 
 void json_text_deinit(struct json_text *j) {

@@ -26,7 +26,7 @@ struct json_text {
     unsigned code, high;  /* of \uXXXX; the first half of a pair */
 };
 
-void json_text_init(struct json_text *j, size_t max /* bytes that may wait */);
+void json_text_init(struct json_text *j, size_t max /* bytes of JSON that may wait */);
 void json_text_deinit(struct json_text *j);
 
 /* Appends the text of what comes next, whole characters. last: no more comes. */

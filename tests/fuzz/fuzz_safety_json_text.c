@@ -30,7 +30,7 @@ static bool pass(struct str json, size_t most, bool replaces, bool ends, struct 
     struct judge judge = {.replaces = replaces};
     yyjson_doc *doc = NULL;
     enum err e = ERR_OK;
-    json_text_init(&j, json.n * 64 + 4096);
+    json_text_init(&j, json.n);
     buf_init(&judge.text, json.n * 8 + 64);
     for (size_t at = 0; at < json.n && !e; at += most) {
         size_t n = at + most < json.n ? most : json.n - at;

@@ -116,6 +116,30 @@ static void redactedAnswer_isRedactedWhole(void **state) {
     }
 }
 
+/* Compact JSON of which each byte is a part by itself. */
+static void manyNumbersInArguments_areKept(void **state) {
+    (void)state;
+    static const size_t numbers[] = {400, 10000};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct buf text;
+        buf_init(&text, 1 << 20);
+        buf_addz(&text, "{\"id\":\"c1\",\"choices\":[{\"index\":0,\"message\":{\"content\":null,"
+                        "\"tool_calls\":[{\"id\":\"t\",\"type\":\"function\",\"function\":"
+                        "{\"name\":\"f\",\"arguments\":\"{\\\"to\\\":\\\"a@b.org\\\",\\\"v\\\":[0");
+        for (size_t k = 1; k < numbers[i]; k++)
+            buf_addz(&text, k % 3 ? ",1" : ",0");
+        buf_addz(&text, "]}\"}}]},\"finish_reason\":\"tool_calls\"}]}");
+        struct reply r = answered(text.p, TOOL);
+        size_t n = 0;
+        for (const char *at = strstr(r.body, "\"v\\\":["); at && *at != ']'; at++)
+            n += *at == '0' || *at == '1';
+        assert_int_equal(n, numbers[i]);
+        assert_non_null(strstr(r.body, "[removed]"));
+        reply_free(&r);
+        buf_deinit(&text);
+    }
+}
+
 static void unknownMembers_thatCouldHoldAText_doNotGetThrough(void **state) {
     (void)state;
     struct reply r =
@@ -186,6 +210,7 @@ int main(void) {
         T(harmlessAnswer_isItself),
         T(redactedAnswer_keepsItsForm),
         T(redactedAnswer_isRedactedWhole),
+        T(manyNumbersInArguments_areKept),
         T(unknownMembers_thatCouldHoldAText_doNotGetThrough),
         T(manyBlockedChoices_areTheCaseOfTheWorst),
     };
