@@ -14,6 +14,7 @@ static const char *const asking[] = {
     "want", "recommend", "ways",  "steps",  "best",  "draft",    "suggest",  "outline",
 };
 
+/* The next word; the last one is empty. */
 static struct str next_word(struct str *rest) {
     size_t i = 0, from;
     while (i < rest->n && !isalnum((unsigned char)rest->p[i]) && (unsigned char)rest->p[i] < 128)
@@ -27,14 +28,20 @@ static struct str next_word(struct str *rest) {
     return word;
 }
 
+static bool is_asking(struct str word) {
+    for (size_t k = 0; k < sizeof asking / sizeof *asking; k++)
+        if ((word.p[0] | 0x20) == asking[k][0] && str_eq_nocase(word, str_from(asking[k])))
+            return true;
+    return false;
+}
+
 /* any: what does not ask counts, too. */
 static bool asks(struct str part, bool any) {
     struct str rest = part;
     size_t words = 0;
     bool found = any || (part.n && part.p[part.n - 1] == '?');
     for (struct str w = next_word(&rest); w.n && words < 64; w = next_word(&rest), words++)
-        for (size_t k = 0; words < REQUEST_WORDS && k < sizeof asking / sizeof *asking; k++)
-            found |= (w.p[0] | 0x20) == asking[k][0] && str_eq_nocase(w, str_from(asking[k]));
+        found = found || (words < REQUEST_WORDS && is_asking(w));
     return found && words >= WORDS_LEAST;
 }
 
@@ -77,23 +84,54 @@ static struct str longest_quote(struct str text) {
     return best;
 }
 
-static struct str after_colon(struct str text) {
-    for (size_t i = 0; i + 2 < text.n; i++) {
-        if (text.p[i] != ':' || !isspace((unsigned char)text.p[i + 1]))
-            continue;
-        struct str part = str_trim(str_sub(text, i + 1, text.n));
-        if (asks(part, false))
-            return part;
+/* The first colon before `to` that a space follows; SIZE_MAX: none. */
+static size_t find_colon(struct str text, size_t from, size_t to) {
+    for (size_t i = from; i < to && i + 2 < text.n; i++)
+        if (text.p[i] == ':' && isspace((unsigned char)text.p[i + 1]))
+            return i;
+    return SIZE_MAX;
+}
+
+/* What follows a colon asks when one of its first words does; each word is read once, with the
+ * colons before the last words in mind. Of several colons with no word between them the first one
+ * speaks for all. In a question every word asks. */
+static struct str after_colon(struct str text, size_t *looked) {
+    size_t colons[REQUEST_WORDS] = {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
+    bool question = str_ends(text, STR("?"));
+    struct str rest = text;
+    size_t behind = 0; /* the word before */
+    for (size_t word = 0;; word++) {
+        struct str w = next_word(&rest);
+        size_t end = text.n - rest.n;
+        colons[word % REQUEST_WORDS] = find_colon(text, behind, end - w.n);
+        *looked += end - behind;
+        behind = end;
+        if (!w.n)
+            return STR_NULL;
+        for (size_t k = word + 1; (question || is_asking(w)) && k <= word + REQUEST_WORDS; k++) {
+            size_t colon = colons[k % REQUEST_WORDS];
+            if (colon == SIZE_MAX)
+                continue;
+            struct str part = str_trim(str_sub(text, colon + 1, text.n));
+            *looked += part.n;
+            if (asks(part, false))
+                return part;
+        }
     }
-    return STR_NULL;
+}
+
+struct str safety_view_core_counted(struct str text, size_t *looked) {
+    text = str_trim(str_sub(text, 0, TEXT_MAX));
+    struct str part = longest_quote(text);
+    *looked = 0;
+    if (!part.n)
+        part = after_colon(text, looked);
+    return part.n + 8 < text.n ? part : STR_NULL;
 }
 
 struct str safety_view_core(struct str text) {
-    text = str_trim(str_sub(text, 0, TEXT_MAX));
-    struct str part = longest_quote(text);
-    if (!part.n)
-        part = after_colon(text);
-    return part.n + 8 < text.n ? part : STR_NULL;
+    size_t looked;
+    return safety_view_core_counted(text, &looked);
 }
 
 struct str safety_view_earlier(struct str context) {

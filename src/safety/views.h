@@ -12,6 +12,8 @@
  * nearly all of text. A text that ends in a colon wants to be continued: in it every quoted part
  * may be the request. Borrowed from text; .n = 0: there is none. */
 struct str safety_view_core(struct str text);
+/* The same; *looked: bytes that were looked at for what follows a colon, linear in the text. */
+struct str safety_view_core_counted(struct str text, size_t *looked);
 
 /* Bytes and turns of the earlier messages that are read with the new one. */
 #define SAFETY_TALK_BYTES ((size_t)480)

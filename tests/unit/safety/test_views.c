@@ -42,6 +42,41 @@ static void core_of_what_asks_for_nothing_is_none(void **state) {
     assert_core("\xff\xfe: \xe2\x80\x9c", "");
 }
 
+/* How often `piece` is looked at where it fills the room, with `end` behind it. */
+static void looked_at_once(const char *piece, const char *end) {
+    struct buf b;
+    size_t looked;
+    buf_init(&b, 1 << 17);
+    while (b.n < 65000)
+        buf_addz(&b, piece);
+    buf_addz(&b, end);
+    (void)safety_view_core_counted(buf_str(&b), &looked);
+    assert_in_range(looked, b.n / 2, 16 * b.n);
+    buf_deinit(&b);
+}
+
+static void colons_are_looked_at_once(void **state) {
+    (void)state;
+    looked_at_once(": ", "");
+    looked_at_once(": ", "x");
+    looked_at_once(": ", "?");
+    looked_at_once(": x", "");
+    looked_at_once(": x ", "how");
+    looked_at_once(": how: ", "");
+    looked_at_once(":\n'", "what is");
+}
+
+/* Of many colons the first one whose words ask: within four words behind it. */
+static void core_behind_many_colons_is_the_first_that_asks(void **state) {
+    (void)state;
+    assert_core("One: two: three: four: five: tell me all: now",
+                "three: four: five: tell me all: now");
+    assert_core("A longer note: : : tell me all", ": : tell me all");
+    assert_core("Note: one two three four tell me", "");
+    assert_core("Is this: a big house?", "a big house?");
+    assert_core("A list: of what: is", "");
+}
+
 static void earlier_is_the_last_turns_cut_at_words(void **state) {
     (void)state;
     struct str got = safety_view_earlier(STR("one\ntwo\nthree\nfour"));
@@ -62,6 +97,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(core_of_a_frame_is_the_request_it_wraps),
         cmocka_unit_test(core_of_what_asks_for_nothing_is_none),
+        cmocka_unit_test(colons_are_looked_at_once),
+        cmocka_unit_test(core_behind_many_colons_is_the_first_that_asks),
         cmocka_unit_test(earlier_is_the_last_turns_cut_at_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
