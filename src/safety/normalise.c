@@ -96,17 +96,28 @@ static bool is_small_word(struct str w) {
     return word[0] && word[1] && strstr(small, word) != NULL;
 }
 
+/* Where the word's last dot stands; 0: it has none but at its beginning. */
+static size_t last_dot(struct str w, size_t *looked) {
+    size_t n = w.n;
+    while (n > 0 && w.p[n - 1] != '.')
+        n--;
+    *looked += w.n - n;
+    return n > 0 ? n - 1 : 0;
+}
+
 /* Signs of leetspeak stand between letters; an address, a number with a unit, a version and a code
  * do not count. */
-static bool is_leet(struct str w, bool text_is_leet) {
-    size_t letters = 0, inside = 0, edge = 0, digits = 0;
+static bool is_leet(struct str w, bool text_is_leet, size_t *looked) {
+    size_t letters = 0, inside = 0, edge = 0, digits = 0, dot = SIZE_MAX;
+    *looked += w.n;
     for (size_t i = 0; i < w.n; i++) {
         char c = w.p[i];
         digits = is_digit(c) ? digits + 1 : 0;
+        if (c == '@' && i > 0 && dot == SIZE_MAX)
+            dot = last_dot(w, looked);
         if (is_letter(c)) {
             letters++;
-        } else if (!leet(c) || (digits > 2 && !text_is_leet) ||
-                   (c == '@' && i > 0 && memchr(w.p + i, '.', w.n - i))) {
+        } else if (!leet(c) || (digits > 2 && !text_is_leet) || (c == '@' && i > 0 && i < dot)) {
             return false;
         } else if (i > 0 && i + 1 < w.n && w.p[i - 1] != c) {
             inside += letters > 0 || !is_digit(c);
@@ -247,7 +258,7 @@ static bool text_is_leet(struct str s, size_t *looked) {
     struct spelling k = {0};
     struct word w = {0, 0};
     while (n + (cut > 0) < 2 && next_word(s, w.to, &w)) {
-        n += is_leet((struct str){s.p + w.from, w.to - w.from}, false);
+        n += is_leet((struct str){s.p + w.from, w.to - w.from}, false, looked);
         cut += in_pieces(s, w.from) > 0; /* one of them says as much as many */
         if (w.from + 1 < plain_to || spelled(s, w.from, false, &k, &end) < LETTERS_MIN)
             continue;
@@ -319,7 +330,8 @@ static void undisguise(const struct folded *in, struct folded *out, struct safet
         }
         while (have && w.to <= i)
             have = next_word(s, w.to, &w);
-        if (have && i == w.from && is_leet((struct str){s.p + i, w.to - i}, leety)) {
+        if (have && i == w.from &&
+            is_leet((struct str){s.p + i, w.to - i}, leety, &normal->looked)) {
             *found |= NORMAL_LEET;
             for (; i < w.to; i++)
                 copy_map(out, in, i, is_letter(s.p[i]) ? s.p[i] : leet(s.p[i]));

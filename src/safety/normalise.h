@@ -41,9 +41,10 @@ struct safety_normal {
     struct buf text;     /* lower case; sentences end as in the original; '\n' parts lines */
     size_t decoded_from; /* what stands from here on was decoded */
     unsigned found;      /* NORMAL_… */
-    size_t looked;  /* characters looked at for words that are spelled out: linear in the text */
-    bool itself;    /* each byte of text stands for the one at its place: map is empty */
-    struct buf map; /* of struct normal_source, one for each byte of text */
+    size_t looked;       /* characters looked at for words that are spelled out, signs in place of
+                            letters: linear */
+    bool itself;         /* each byte of text stands for the one at its place: map is empty */
+    struct buf map;      /* of struct normal_source, one for each byte of text */
     struct buf step, step_map, piece; /* between the passes */
 };
 

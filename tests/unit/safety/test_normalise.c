@@ -254,6 +254,7 @@ static void each_kind_of_fragment_has_its_share(void **state) {
 static void looked_at_once(const char *piece) {
     struct buf b;
     buf_init(&b, 2 << 20);
+    buf_addz(&b, "a");
     while (b.n < 1 << 20)
         buf_addz(&b, piece);
     assert_int_equal(safety_normalise(&n, buf_str(&b)), ERR_OK);
@@ -280,6 +281,9 @@ static void lists_of_single_characters_are_linear(void **state) {
     looked_at_once("0,1,0,1,0,\n");
     looked_at_once("1-2-7-0.k/");
     looked_at_once("4 5 a b 7.0,");
+    looked_at_once("@");
+    looked_at_once(".@");
+    looked_at_once("@a@.");
 }
 
 /* A list of numbers before a word that is spelled out does not hide it. */
