@@ -109,8 +109,10 @@ size_t safety_flow_safe(const struct safety_flow *f) {
 
 /* ---- rules ---- */
 
+/* A word that waits may end when the window has moved on by its length. */
 static bool is_seen(const struct safety_flow *f, size_t from, size_t to) {
-    return to <= f->known || (f->dirty && from >= f->dirty_from && from < f->clean_at);
+    bool in_window = from >= f->window_at + WORD_HELD || f->window_at == 0;
+    return to <= f->known || (f->dirty && in_window && from >= f->dirty_from && from < f->clean_at);
 }
 
 static void note_hit(struct safety_flow *f, uint32_t id, size_t from, size_t to) {
@@ -519,6 +521,8 @@ static void find_canary(struct safety_flow *f, size_t added, struct safety_verdi
 static enum err judge(struct safety_flow *f, struct str text, bool last, struct safety_verdict *v) {
     float best[SAFETY_CATEGORIES] = {0};
     enum err e = ERR_OK;
+    size_t window = text.n + FLOW_WINDOW, end = safety_flow_end(f);
+    f->window_at = end > window ? end - window : 0;
     f->hold_word = f->differs = false;
     buf_clear(&f->folded);
     words_resume(f->b->stepper, &f->live);
@@ -554,9 +558,8 @@ enum err safety_flow_add(struct safety_flow *f, struct str text, bool last,
         return f->error;
     for (size_t at = 0;
          !f->error && (at < text.n || at == 0);) { /* in pieces a window is made of */
-        struct str piece = str_sub(text, at, FLOW_KEPT);
-        piece.n = at + piece.n < text.n ? utf8_cut(piece, piece.n) : piece.n;
-        piece.n = piece.n || at == text.n ? piece.n : text.n - at;
+        struct str rest = str_sub(text, at, text.n);
+        struct str piece = str_sub(rest, 0, utf8_cut(rest, FLOW_KEPT));
         at += piece.n;
         buf_adds(&f->raw, piece);
         f->error = buf_err(&f->raw);

@@ -52,6 +52,7 @@ struct safety_flow {
     /* disguise */
     bool dirty;
     size_t dirty_from, clean_at, leet_until;
+    size_t window_at;                          /* what was found further back, no window holds */
     bool letter, mark, sign;                   /* of the word: what of leetspeak it has */
     size_t run_from, run_n;                    /* of base64's letters */
     size_t latin_from, latin_n;                /* of ASCII letters: a word as ROT13 has it */

@@ -637,9 +637,80 @@ static void much_at_once_is_looked_through(void **state) {
     safety_free(g);
 }
 
+/* Each letter in full width: three bytes. */
+static void add_wide(struct buf *b, const char *words) {
+    for (const char *p = words; *p; p++)
+        if (*p == ' ')
+            buf_addc(b, ' ');
+        else
+            buf_addf(b, "\xef\xbd%c", (char)(0x81 + (*p - 'a')));
+}
+
+/* Characters of several bytes stand across the pieces that much text is looked at in. */
+static void wide_letters_are_read_however_they_come(void **state) {
+    (void)state;
+    struct safety *g = guard_new(secrets_text, NULL);
+    for (int round = 0; round < 300; round++) {
+        static struct found got;
+        struct buf text, out;
+        seed = (unsigned)round * 7919u + 9;
+        buf_init(&text, 2 * MUCH);
+        buf_init(&out, 2 * MUCH);
+        for (unsigned i = roll(200); i > 0; i--)
+            buf_addz(&text, roll(3) ? "river " : "\xc3\xb8st ");
+        add_wide(&text, "paint the zebra purple ");
+        for (int way = 0; way < 3; way++) {
+            got.n = 0;
+            buf_clear(&out);
+            struct safety_flow *f = flow_new(g);
+            if (way == 0) { /* all at once */
+                struct safety_verdict v;
+                assert_int_equal(safety_flow_add(f, buf_str(&text), true, &v), ERR_OK);
+                note(&got, &v, 0);
+            } else {
+                (void)stream(f, buf_str(&text), way == 1 ? 1 : 1 + roll(600), &got, &out);
+            }
+            if (!has(&got, "rule:zebra"))
+                show("missed", way ? "in pieces" : "at once", buf_str(&text));
+            safety_flow_free(f);
+        }
+        buf_deinit(&text);
+        buf_deinit(&out);
+    }
+    safety_free(g);
+}
+
+/* What began before the window that is normalised is told as it was written. */
+static void long_matches_in_a_sentence_with_a_disguise_are_found(void **state) {
+    (void)state;
+    struct safety *g = guard_new(secrets_text, NULL);
+    for (unsigned length = 0; length < 700; length += 7) {
+        static struct found got;
+        struct buf text, out;
+        seed = length + 1;
+        got.n = 0;
+        buf_init(&text, 2 * MUCH);
+        buf_init(&out, 2 * MUCH);
+        buf_addz(&text, "k1ll, paint ");
+        while (text.n < 12 + length)
+            buf_addz(&text, "\xe2\x80\x8b");
+        buf_addz(&text, "the l33t zebra purple now");
+        struct safety_flow *f = flow_new(g);
+        (void)stream(f, buf_str(&text), length % 2 ? 1 : 300, &got, &out);
+        if (!has(&got, "rule:zebra"))
+            show("missed", "rule:zebra", buf_str(&text));
+        safety_flow_free(f);
+        buf_deinit(&text);
+        buf_deinit(&out);
+    }
+    safety_free(g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(much_at_once_is_looked_through),
+        cmocka_unit_test(wide_letters_are_read_however_they_come),
+        cmocka_unit_test(long_matches_in_a_sentence_with_a_disguise_are_found),
         cmocka_unit_test(flow_finds_what_the_whole_has),
         cmocka_unit_test(flow_finds_secrets_where_nothing_else_is_held),
         cmocka_unit_test(flow_redacts_all_there_is),
