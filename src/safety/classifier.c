@@ -571,14 +571,23 @@ static void take_features(const struct classifier *c, struct before *b, const st
     b->n = n;
 }
 
+static bool has_same_bytes(struct str a, struct str b) {
+    bool same = a.n == b.n;
+    for (size_t i = 0; i < a.n && same; i++)
+        same = fold_byte((uint8_t)a.p[i]) == fold_byte((uint8_t)b.p[i]);
+    return same;
+}
+
 static void score_one(struct abreast *a, struct before *b, const struct safety_text *t, float *p) {
     uint8_t piece[PIECE_MAX], other[PIECE_MAX];
     size_t at = 0, at_other = 0;
     size_t n = fold(t->text, &at, piece), m = 0;
     bool same = t->text.p == t->folded.p && t->text.n == t->folded.n;
-    if (!same) { /* still they may have the same features, at least in the first piece */
+    if (!same) { /* still they may have the same features */
         m = fold(t->folded, &at_other, other);
-        same = n == m && memcmp(piece, other, n) == 0 && t->text.n - at == t->folded.n - at_other;
+        same = n == m && memcmp(piece, other, n) == 0 &&
+               has_same_bytes(str_sub(t->text, at, t->text.n),
+                              str_sub(t->folded, at_other, t->folded.n));
     }
     if (n > 1 && !t->embedding) {
         take_features(a->c, b, t, piece, n);

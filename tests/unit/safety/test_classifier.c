@@ -127,6 +127,29 @@ static void score_of_a_long_text_sees_its_end(void **state) {
     classifier_free(c);
 }
 
+/* Behind the first piece, too; letters in capitals are no disguise. */
+static void score_of_a_disguise_at_the_end_of_a_long_text_is_that_of_what_it_hides(void **state) {
+    (void)state;
+    struct classifier *c = builtin();
+    struct buf plain, leet;
+    buf_init(&plain, SAFETY_TEXT_MAX);
+    buf_init(&leet, SAFETY_TEXT_MAX);
+    while (plain.n < 4200)
+        buf_addz(&plain, "the garden club meets on tuesday in the hall. ");
+    buf_adds(&leet, buf_str(&plain));
+    float before = harm(c, plain.p, plain.p);
+    for (int i = 0; i < 4; i++) {
+        buf_addz(&plain, "i will find you and kill you. ");
+        buf_addz(&leet, "1 w1ll f1nd y0u 4nd k1ll y0u. ");
+    }
+    float said = harm(c, plain.p, plain.p);
+    assert_true(said > before + 0.2f);
+    assert_true(harm(c, leet.p, plain.p) >= said - 1e-6f);
+    buf_deinit(&plain);
+    buf_deinit(&leet);
+    classifier_free(c);
+}
+
 /* However it is cut, a text that grew has the score of the whole, also before its last word ended.
  */
 static void flow_in_any_pieces_scores_as_the_whole(void **state) {
@@ -255,6 +278,7 @@ int main(void) {
         cmocka_unit_test(score_tells_a_threat_from_a_recipe),
         cmocka_unit_test(score_of_a_disguised_text_is_that_of_what_it_hides),
         cmocka_unit_test(score_of_a_long_text_sees_its_end),
+        cmocka_unit_test(score_of_a_disguise_at_the_end_of_a_long_text_is_that_of_what_it_hides),
         cmocka_unit_test(flow_in_any_pieces_scores_as_the_whole),
         cmocka_unit_test(scores_together_are_those_of_each),
         cmocka_unit_test(score_takes_any_bytes),
