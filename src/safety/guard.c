@@ -488,25 +488,27 @@ static void score_soon(struct scoring *s, const struct safety_text *t, float *be
         score_now(s);
 }
 
-/* Scores one text, in overlapping pieces when it is long. */
+static struct str text_piece(struct str text, size_t at) {
+    struct str s = str_sub(text, at, text.n);
+    while (at > 0 && s.n && ((unsigned char)s.p[0] & 0xC0) == 0x80)
+        s.p++, s.n--;
+    s.n = utf8_cut(s, SAFETY_TEXT_MAX);
+    return s;
+}
+
+/* Scores one text, in overlapping pieces when it or what it was folded into is long. */
 static void score_text(struct scoring *s, const struct safety_request *r, struct str text,
                        struct str folded, const float *embedding, float best[SAFETY_CATEGORIES]) {
-    bool whole = text.n <= SAFETY_TEXT_MAX && folded.n <= SAFETY_TEXT_MAX;
-    for (size_t at = 0; at < text.n || at == 0; at += SAFETY_TEXT_MAX - PIECE_OVERLAP) {
-        struct safety_text t = {.text = text,
-                                .folded = folded,
+    size_t longer = text.n > folded.n ? text.n : folded.n;
+    for (size_t at = 0; at < longer || at == 0; at += SAFETY_TEXT_MAX - PIECE_OVERLAP) {
+        struct safety_text t = {.text = text_piece(text, at),
+                                .folded = text_piece(folded, at),
                                 .context = r->context,
                                 .direction = r->direction,
-                                .embedding = whole ? embedding : NULL};
-        if (!whole) {
-            t.text = str_sub(text, at, SAFETY_TEXT_MAX);
-            t.text.n = utf8_cut(t.text, t.text.n);
-            t.folded = str_sub(folded, at, SAFETY_TEXT_MAX);
-            while (t.text.n && ((unsigned char)t.text.p[0] & 0xC0) == 0x80)
-                t.text.p++, t.text.n--;
-        }
+                                .embedding =
+                                    at == 0 && text.n <= SAFETY_TEXT_MAX ? embedding : NULL};
         score_soon(s, &t, best);
-        if (whole)
+        if (longer <= SAFETY_TEXT_MAX)
             break;
     }
 }

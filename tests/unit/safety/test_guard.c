@@ -215,6 +215,42 @@ static void request_in_a_frame_is_scored_by_itself(void **state) {
     safety_free(g);
 }
 
+static size_t with_embedding; /* texts that came with one */
+
+/* Finds a word in what was folded. */
+static void score_red(const void *ctx, const struct safety_text *t, float ret[SAFETY_CATEGORIES]) {
+    (void)ctx;
+    with_embedding += t->embedding != NULL;
+    if (str_find(t->folded, STR("red")) != SIZE_MAX)
+        ret[SAFETY_ILLICIT] = 0.95f;
+}
+
+/* U+FDFB is one letter of three bytes that stands for a dozen. */
+static void what_folding_makes_longer_is_scored_to_its_end(void **state) {
+    (void)state;
+    const struct safety_scorer red = {.name = "red", .score = score_red};
+    struct safety *g = NULL;
+    struct errinfo ei;
+    struct safety_options o = {.policy = STR("{\"categories\":{\"illicit\":{\"block\":0.8}}}"),
+                               .scorer = &red};
+    const float embedding[1] = {0};
+    struct safety_verdict v;
+    struct buf b;
+    buf_init(&b, SAFETY_TEXT_MAX);
+    assert_int_equal(safety_new(&o, &g, &ei), ERR_OK);
+    while (b.n < SAFETY_TEXT_MAX - 64)
+        buf_addz(&b, "\xef\xb7\xbb ");
+    buf_addz(&b, "\xef\xbd\x92\xef\xbd\x85\xef\xbd\x84"); /* "red" in full width */
+    struct safety_request r = {
+        .text = buf_str(&b), .direction = SAFETY_OUTPUT, .embedding = embedding};
+    with_embedding = 0;
+    assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+    assert_int_equal(v.action, SAFETY_BLOCK);
+    assert_int_equal(with_embedding, 1);
+    buf_deinit(&b);
+    safety_free(g);
+}
+
 static void scores_are_judged_by_the_role(void **state) {
     (void)state;
     struct safety *g =
@@ -653,6 +689,7 @@ int main(void) {
         cmocka_unit_test(pieces_of_several_messages_are_joined),
         cmocka_unit_test(harm_spread_over_messages_is_scored_as_a_whole),
         cmocka_unit_test(request_in_a_frame_is_scored_by_itself),
+        cmocka_unit_test(what_folding_makes_longer_is_scored_to_its_end),
         cmocka_unit_test(scores_are_judged_by_the_role),
         cmocka_unit_test(personal_data_is_redacted),
         cmocka_unit_test(personal_data_is_redacted_all_of_it),
