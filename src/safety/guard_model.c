@@ -2,7 +2,8 @@
  * (Google 2024) and Granite Guardian 3 (IBM 2024). */
 #include "safety/guard_model.h"
 
-#define QUESTION_MAX (2 * GUARD_TEXT_MAX + GUARD_TALK_BYTES + 8192)
+/* What is quoted may grow by half: "<|<|". */
+#define QUESTION_MAX (3 * GUARD_TEXT_MAX + 2 * GUARD_TALK_BYTES + 8192)
 
 /* Of ShieldGemma's two prompts: of a question, of an answer. */
 static const char *const shieldgemma_head[2] = {
@@ -41,6 +42,51 @@ static struct str read_part(struct str s) {
     return (struct str){s.p, utf8_cut(s, GUARD_TEXT_MAX)};
 }
 
+/* ---- what is quoted ---- */
+
+/* What parts messages in the templates of chat models, and the parts of ShieldGemma's prompt. */
+static const char *const markers[] = {
+    "<|",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<bos>",
+    "<eos>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "<<SYS>",
+    "<</SYS>",
+    "Human Question:",
+    "Chatbot Response:",
+    "Our safety principle is defined in the below:",
+};
+
+static bool ends_marker(struct str s) {
+    for (size_t i = 0; i < sizeof markers / sizeof *markers; i++) {
+        struct str m = str_from(markers[i]);
+        if (s.n >= m.n && str_eq_nocase(str_sub(s, s.n - m.n, m.n), m))
+            return true;
+    }
+    return false;
+}
+
+/* A text that others wrote, with a space before the last character of each marker: it stays in its
+ * place, whatever it says. */
+static void quote(struct guard_question *q, struct str text) {
+    size_t from = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if ((c != '|' && c != '>' && c != ']' && c != ':') || !ends_marker(str_sub(text, 0, i + 1)))
+            continue;
+        buf_adds(&q->bytes, str_sub(text, from, i - from));
+        buf_addc(&q->bytes, ' ');
+        from = i;
+    }
+    buf_adds(&q->bytes, str_sub(text, from, text.n));
+    q->quoted += text.n;
+}
+
 /* ---- messages ---- */
 
 static void open_message(struct guard_question *q, enum guard_role role) {
@@ -64,7 +110,7 @@ static void speak(struct guard_question *q, enum guard_role role, struct str tex
         buf_addc(&q->bytes, '\n');
     else
         open_message(q, role);
-    buf_adds(&q->bytes, text);
+    quote(q, text);
     close_message(q);
 }
 
@@ -101,7 +147,7 @@ static void add_talk(struct guard_question *q, const struct guard_turn *talk, si
             speak(q, talk[i].of_model ? GUARD_ASSISTANT : GUARD_USER, text);
             continue;
         }
-        buf_adds(&q->bytes, text);
+        quote(q, text);
         buf_addc(&q->bytes, '\n');
     }
 }
@@ -113,10 +159,10 @@ static void make_shieldgemma(const struct guard_turn *talk, size_t n_talk, struc
     buf_addz(&q->bytes, shieldgemma_head[of_answer]);
     if (text.n)
         add_talk(q, talk, n_talk, true);
-    buf_adds(&q->bytes, read_part(text.n ? text : answer));
+    quote(q, read_part(text.n ? text : answer));
     if (of_answer) {
         buf_addz(&q->bytes, shieldgemma_answer);
-        buf_adds(&q->bytes, read_part(answer));
+        quote(q, read_part(answer));
     }
     buf_addz(&q->bytes, shieldgemma_tail[of_answer]);
     close_message(q);
@@ -130,14 +176,17 @@ enum err guard_question_make(enum guard_format f, const struct guard_turn *talk,
         make_shieldgemma(talk, n_talk, text, answer, q);
         return buf_err(&q->bytes);
     }
-    if (f == GUARD_GRANITE)
-        speak(q, GUARD_SYSTEM, STR("harm"));
+    if (f == GUARD_GRANITE) {
+        open_message(q, GUARD_SYSTEM);
+        buf_addz(&q->bytes, "harm");
+        close_message(q);
+    }
     if (text.n && f == GUARD_LLAMA)
         add_talk(q, talk, n_talk, false);
     if (text.n && f == GUARD_GRANITE) {
         open_message(q, GUARD_USER);
         add_talk(q, talk, n_talk, true);
-        buf_adds(&q->bytes, read_part(text));
+        quote(q, read_part(text));
         close_message(q);
     } else {
         speak(q, GUARD_USER, read_part(text.n ? text : answer));
@@ -157,9 +206,16 @@ void guard_question_deinit(struct guard_question *q) {
 
 /* ---- answers ---- */
 
+static bool is_of_word(char c) {
+    unsigned char u = (unsigned char)c;
+    bool letter = (u | 0x20) >= 'a' && (u | 0x20) <= 'z';
+    return letter || u >= 0x80 || c == '-' || c == '\'' || c == '_';
+}
+
+/* With the word itself, not with a longer one: "Nothing", "Safety". */
 static bool begins(struct str s, const char *word) {
     size_t n = strlen(word);
-    return s.n >= n && str_eq_nocase(str_sub(s, 0, n), str_from(word));
+    return str_eq_nocase(str_sub(s, 0, n), str_from(word)) && (s.n == n || !is_of_word(s.p[n]));
 }
 
 /* MLCommons hazards, S1 to S14, as many as are named. */
@@ -185,7 +241,7 @@ static unsigned hazards(struct str answer) {
 bool guard_answer_read(enum guard_format f, struct str answer, enum safety_category suspected,
                        unsigned *ret_categories) {
     answer = str_trim(answer);
-    if (begins(answer, "<score>")) /* newer Granite Guardians frame it */
+    if (str_starts(answer, STR("<score>"))) /* newer Granite Guardians frame it */
         answer = str_trim(str_sub(answer, 7, answer.n));
     bool yes = begins(answer, f == GUARD_LLAMA ? "unsafe" : "yes");
     bool no = begins(answer, f == GUARD_LLAMA ? "safe" : "no");

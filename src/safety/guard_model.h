@@ -8,7 +8,10 @@
  *   granite-guardian  the risk "harm" as system prompt, then the same; answers Yes or No
  *
  * The prompts of the last two have one question and one answer: what the person wrote before stands
- * in the question, above it; what was answered then is left out. */
+ * in the question, above it; what was answered then is left out.
+ *
+ * Texts are quoted with the markers of chat templates, and the headings of ShieldGemma's prompt,
+ * broken by a space: none ends its message or begins another. */
 #pragma once
 
 #include "base/buf.h"
@@ -42,6 +45,7 @@ struct guard_question {
         size_t at, n; /* in bytes */
     } m[GUARD_TALK_TURNS + 3];
     size_t n;
+    size_t quoted; /* bytes in them that people and models wrote */
 };
 /* About what a person wrote, or (answer.n) about the answer that a model gave to it, after the talk
  * before it, oldest first. An answer whose question is not known is asked about as a text of its
@@ -52,8 +56,8 @@ enum err guard_question_make(enum guard_format f, const struct guard_turn *talk,
 struct str guard_question_text(const struct guard_question *q, size_t i);
 void guard_question_deinit(struct guard_question *q);
 
-/* False: the answer is none of this format. *ret_categories: a bit (1 << category) for each that it
- * names; 0 = harmless. A harmful one that names none, or none that is known, means the category
- * that was uncertain: suspected. */
+/* False: the answer is none of this format: it does not begin with one of its words.
+ * *ret_categories: a bit (1 << category) for each that it names; 0 = harmless. A harmful one that
+ * names none, or none that is known, means the category that was uncertain: suspected. */
 bool guard_answer_read(enum guard_format f, struct str answer, enum safety_category suspected,
                        unsigned *ret_categories);

@@ -20,6 +20,7 @@
 #define TIMEOUT_MS   1500
 #define KNOWN_PLACES 4096
 #define KNOWN_BYTES  12288 /* of a question that is known again */
+#define SHORT_BYTES  2048  /* of texts that any guard model that is up reads in time */
 
 /* What was said: a table in which each text has one place; a newer one takes it. Of texts only
  * their keyed hash is there. */
@@ -45,7 +46,7 @@ struct guard_ask {
     struct upstream_call *call;
     struct timer *patience;
     struct buf said;
-    struct uuid user;
+    struct gate_pass pass;
     unsigned char hash[16];
     bool keyed;
     bool part; /* it reads only the beginning: that this is harmless says nothing of the rest */
@@ -137,7 +138,7 @@ void turns_guard_fall_back(const struct turns *t, const struct guard_ask_request
 }
 
 static void ask_free(struct guard_ask *a, enum gate_outcome o) {
-    guard_gate_leave(a->tl->t->guard_gate, &a->user, o, clock_mono_ns());
+    guard_gate_leave(a->tl->t->guard_gate, &a->pass, o, clock_mono_ns());
     if (a->prev)
         a->prev->next = a->next;
     else if (a->tl->asks == a)
@@ -180,22 +181,31 @@ static void on_token(void *ctx, struct str text) {
     buf_adds(&a->said, text);
 }
 
-/* Only what any server answers that is up, and in time, tells whether this one is: that a long text
- * takes it long, or that it refuses a request, may be somebody's doing. */
-static enum gate_outcome outcome_of(const struct guard_ask *a, enum err e) {
-    bool down = e == ERR_TIMEOUT || e == ERR_UPSTREAM || e == ERR_UNAVAILABLE || e == ERR_LOADING ||
-                e == ERR_OVERLOADED || e == ERR_RATE;
-    return e == ERR_OK ? GATE_ANSWERED : down && a->keyed ? GATE_FAILED : GATE_NEITHER;
+static enum gate_outcome outcome_of(enum err e) {
+    switch (e) {
+    case ERR_OK:
+        return GATE_ANSWERED;
+    case ERR_UNAVAILABLE:
+    case ERR_LOADING:
+        return GATE_UNREACHABLE;
+    case ERR_TIMEOUT:
+    case ERR_UPSTREAM:
+    case ERR_OVERLOADED:
+    case ERR_RATE:
+        return GATE_FAILED;
+    default:
+        return GATE_NEITHER;
+    }
 }
 
 static void on_done(void *ctx, const struct chat_result *r) {
     struct guard_ask *a = ctx;
     a->call = NULL;
-    end(a, r->err ? "failed" : NULL, outcome_of(a, r->err));
+    end(a, r->err ? "failed" : NULL, outcome_of(r->err));
 }
 
 static void on_late(void *arg) {
-    end(arg, "late", outcome_of(arg, ERR_TIMEOUT));
+    end(arg, "late", outcome_of(ERR_TIMEOUT));
 }
 
 static enum err send(struct guard_ask *a, const struct guard_question *q) {
@@ -218,13 +228,8 @@ static enum err send(struct guard_ask *a, const struct guard_question *q) {
     return upstream_chat(a->tl->guard_client, &request, &callbacks, a, &a->call, &ei);
 }
 
-static const struct uuid *who(const struct guard_ask_request *r) {
-    static const struct uuid nobody;
-    return r->user ? r->user : &nobody;
-}
-
 static struct guard_ask *ask_new(struct turn_loop *tl, const struct guard_ask_request *r,
-                                 loop_fn done, void *ctx) {
+                                 const struct gate_pass *pass, loop_fn done, void *ctx) {
     struct guard_ask *a = calloc(1, sizeof *a);
     if (!a)
         return NULL;
@@ -232,7 +237,7 @@ static struct guard_ask *ask_new(struct turn_loop *tl, const struct guard_ask_re
                             .policy = policy_ref(r->policy),
                             .v = r->v,
                             .direction = r->direction,
-                            .user = *who(r),
+                            .pass = *pass,
                             .done = done,
                             .ctx = ctx,
                             .next = tl->asks};
@@ -262,12 +267,15 @@ static const char *begin(struct turn_loop *tl, const struct guard_ask_request *r
     int64_t left_ms = (until - now + MS - 1) / MS;
     if (left_ms <= 0)
         return "late";
-    enum gate_answer gate = guard_gate_enter(tl->t->guard_gate, who(r), now);
+    struct gate_pass pass = {.is_short = q->quoted <= SHORT_BYTES};
+    if (r->user)
+        pass.user = *r->user;
+    enum gate_answer gate = guard_gate_enter(tl->t->guard_gate, &pass, now);
     if (gate != GATE_GO)
         return gate == GATE_BUSY ? "over" : "left_alone";
-    struct guard_ask *a = ask_new(tl, r, done, ctx);
+    struct guard_ask *a = ask_new(tl, r, &pass, done, ctx);
     if (!a) {
-        guard_gate_leave(tl->t->guard_gate, who(r), GATE_NEITHER, now);
+        guard_gate_leave(tl->t->guard_gate, &pass, GATE_NEITHER, now);
         return "not_sent";
     }
     if (!a->patience || send(a, q)) {

@@ -6,6 +6,10 @@
  *     │                     that is over ←─┘    └── it failed ──┐
  *     └── it answered ─────────── TRIED: one asks, nobody else ─┘
  *
+ * Nobody puts it out of reach for others: that it is late or too busy counts only when it was asked
+ * about little, by a person who asks nothing else meanwhile, and when that happened to two persons.
+ * That it cannot be reached is nobody's doing and counts always.
+ *
  * Any thread. The time is passed in. */
 #pragma once
 
@@ -23,15 +27,22 @@ enum gate_answer {
     GATE_LEFT_ALONE /* it has not answered for a while and is left alone */
 };
 
-/* What became of it. NEITHER: called off, or what went wrong says nothing of the server. */
-enum gate_outcome { GATE_ANSWERED, GATE_FAILED, GATE_NEITHER };
+/* What became of it. UNREACHABLE: nobody is there. FAILED: late, too busy, or an error, which may
+ * be the doing of who asks. NEITHER: called off, or what went wrong says nothing of the server. */
+enum gate_outcome { GATE_ANSWERED, GATE_UNREACHABLE, GATE_FAILED, GATE_NEITHER };
 
 struct guard_gate;
+
+/* One who asks. */
+struct gate_pass {
+    struct uuid user; /* all zeros = nobody's; such count for the process alone */
+    bool is_short;    /* it asks about little: any server that is up is in time with that */
+    bool trial;       /* set by guard_gate_enter(): it tries whether it answers again */
+};
 
 struct guard_gate *guard_gate_new(void); /* NULL: out of memory */
 void guard_gate_free(struct guard_gate *g);
 
-/* user: all zeros = nobody's; such count for the process alone. */
-enum gate_answer guard_gate_enter(struct guard_gate *g, const struct uuid *user, int64_t now_ns);
-void guard_gate_leave(struct guard_gate *g, const struct uuid *user, enum gate_outcome o,
+enum gate_answer guard_gate_enter(struct guard_gate *g, struct gate_pass *p, int64_t now_ns);
+void guard_gate_leave(struct guard_gate *g, const struct gate_pass *p, enum gate_outcome o,
                       int64_t now_ns);

@@ -256,9 +256,10 @@ def test_the_talk_is_read_before_a_whole_answer(asked, judge):
     assert [[m["content"] for m in r] for r in read_by(judge, answer)] == [["hello", "Well.", ask, answer]]
 
 
-def verdict_of(p, text):
-    _, answer = p.admin.say(p.admin.conversation(), text)
-    return p.admin.get(f"/api/v1/conversations/{answer['conversation_id']}/messages")["data"][0]["safety"]
+def verdict_of(p, text, person=None):
+    person = person or p.admin
+    _, answer = person.say(person.conversation(), text)
+    return person.get(f"/api/v1/conversations/{answer['conversation_id']}/messages")["data"][0]["safety"]
 
 
 def test_harm_of_a_kind_that_the_policy_never_blocks_is_recorded(asked, judge):
@@ -280,8 +281,10 @@ def test_guard_model_that_does_not_answer_is_left_alone(mock, judge, policy):
     with serve(mock, policy, judge.url, "--guard-timeout-ms", "50") as p:
         p.admin, judge.silent = p.setup(), True
         try:
-            for _ in range(4):
-                assert verdict_of(p, question())["findings"][0]["source"] in ("fallback:late", "fallback:failed")
+            other = p.sign_up("other")
+            for person in [p.admin] * 5 + [other]:
+                assert metric(p, "parley_guard_circuit_open") == 0  # one person alone does not put it off
+                assert verdict_of(p, question(), person)["findings"][0]["source"] in ("fallback:late", "fallback:failed")
             assert metric(p, "parley_guard_circuit_open") == 1
             text = question()
             verdict = verdict_of(p, text)
@@ -289,7 +292,7 @@ def test_guard_model_that_does_not_answer_is_left_alone(mock, judge, policy):
             judge.silent = False
         assert verdict["degraded"] and verdict["findings"][0]["source"] == "fallback:left_alone"
         assert not read_by(judge, text)
-        assert metric(p, "parley_guard_asked_total") == 4 and metric(p, "parley_guard_fallbacks_total") == 5
+        assert metric(p, "parley_guard_asked_total") == 6 and metric(p, "parley_guard_fallbacks_total") == 7
         assert metric(p, "parley_guard_circuit_opened_total") == 1 and metric(p, "parley_guard_asks") == 0
 
 

@@ -31,6 +31,7 @@ static void make_question(enum guard_format f, struct str rest) {
     CHECK(q.n >= 1 && q.n <= sizeof q.m / sizeof *q.m);
     for (size_t i = 0; i < q.n; i++) {
         CHECK(q.m[i].at + q.m[i].n <= q.bytes.n);
+        CHECK(str_find(guard_question_text(&q, i), STR("<|")) == SIZE_MAX);
         CHECK((q.m[i].role == GUARD_SYSTEM) == (f == GUARD_GRANITE && i == 0));
         CHECK(i == 0 || q.m[i].role != q.m[i - 1].role);
     }
