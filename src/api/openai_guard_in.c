@@ -137,8 +137,10 @@ static enum err context_before(const struct judging *j, size_t at, struct buf *b
         if (e)
             return e;
     }
-    if (b->n > OPENAI_CONTEXT_MAX)
-        buf_drop(b, b->n - OPENAI_CONTEXT_MAX + utf8_cut(buf_str(b), 0));
+    size_t over = b->n > OPENAI_CONTEXT_MAX ? b->n - OPENAI_CONTEXT_MAX : 0;
+    while (over > 0 && over < b->n && ((unsigned char)b->p[over] & 0xC0) == 0x80)
+        over++;
+    buf_drop(b, over);
     return buf_err(b);
 }
 

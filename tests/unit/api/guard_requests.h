@@ -8,6 +8,7 @@
 #include "store/safety.h"
 
 static struct safety *safety;
+static const struct safety_scorer *guard_scorer; /* NULL: none */
 static struct person asker;
 
 static void guarded_start(const char *pii) {
@@ -24,7 +25,7 @@ static void guarded_start(const char *pii) {
              "{\"id\":\"tomato\",\"category\":\"prompt_injection\",\"score\":1,"
              "\"on\":[\"passage\"],\"match\":[\"sing to the tomato\"]}]}",
              pii);
-    struct safety_options o = {.policy = str_from(policy)};
+    struct safety_options o = {.policy = str_from(policy), .scorer = guard_scorer};
     assert_int_equal(crypto_init(), ERR_OK);
     if (safety_new(&o, &safety, &ei))
         fail_msg("%s", ei.message);

@@ -140,6 +140,43 @@ static void redaction_isOfEveryText(void **state) {
     assert_non_null(strstr(fx.script.last_chat, "Mails to [EMAIL_1]"));
 }
 
+static size_t contexts, halves; /* contexts that were read; of them, those that are no UTF-8 */
+
+static void look_at_context(const void *ctx, const struct safety_text *t,
+                            float ret[SAFETY_CATEGORIES]) {
+    (void)ctx, (void)ret;
+    contexts += t->context.n > 0;
+    halves += !utf8_valid(t->context);
+}
+
+/* What is left of a long conversation begins with a whole character. */
+static void longContext_isCutBetweenCharacters(void **state) {
+    (void)state;
+    for (size_t shift = 0; shift < 3; shift++) {
+        struct buf b;
+        buf_init(&b, 1 << 20);
+        buf_addz(&b, "{\"role\":\"user\",\"content\":\"");
+        for (int i = 0; i < 4000; i++)
+            buf_addz(&b, "\xe2\x82\xac");
+        buf_addf(&b, "%.*s\"}", (int)shift, "ab");
+        add(&b, USER("Hello"), 1);
+        assert_false(refused(b.p, ""));
+        buf_deinit(&b);
+    }
+    assert_true(contexts > 0);
+    assert_int_equal(halves, 0);
+}
+
+static int setup_looking(void **state) {
+    static const struct safety_scorer looking = {.name = "looking", .score = look_at_context};
+    (void)state;
+    guard_scorer = &looking;
+    contexts = halves = 0;
+    guarded_start("");
+    guard_scorer = NULL;
+    return 0;
+}
+
 static int setup(void **state) {
     (void)state;
     guarded_start("\"email\":\"redact\",\"credit_card\":\"redact\"");
@@ -160,6 +197,8 @@ int main(void) {
         T(everyRole_andEverythingBeside_isJudged),
         T(toolResults_loseTheirOrders),
         T(redaction_isOfEveryText),
+        cmocka_unit_test_setup_teardown(longContext_isCutBetweenCharacters, setup_looking,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
