@@ -323,6 +323,12 @@ static size_t tell_hits(struct safety_flow *f, struct str text, size_t from, siz
     return done;
 }
 
+/* A word begins at byte i of raw, or behind a script that has no blanks. */
+static bool begins_word(const struct safety_flow *f, size_t i) {
+    unsigned char before = (unsigned char)f->raw.p[i - 1], c = (unsigned char)f->raw.p[i];
+    return before <= ' ' || (before >= 128 && c < 128);
+}
+
 static void scan_data(struct safety_flow *f, bool is_long, struct safety_verdict *v) {
     struct candidate *p = &f->pii_now;
     size_t end = safety_flow_end(f), from = p->from > AROUND ? p->from - AROUND : 0;
@@ -332,7 +338,7 @@ static void scan_data(struct safety_flow *f, bool is_long, struct safety_verdict
     if (from <= f->base)
         from = f->base;
     else /* where a word begins */
-        while (from < p->from && (unsigned char)f->raw.p[from - f->base - 1] > ' ')
+        while (from < p->from && !begins_word(f, from - f->base))
             from++;
     struct str text = str_sub(buf_str(&f->raw), from - f->base, until - from);
     size_t told = tell_hits(f, text, from, &keep, v);

@@ -16,7 +16,7 @@
 #define TALK_SUSPECT   0.4f /* a score of a talk from which its embedding is asked for */
 #define EARLIER_SHARE  0.5f /* of the talk's score that the earlier messages may have alone */
 #define TOGETHER       6    /* texts that are scored together: what one message has at most */
-#define DETECTORS      2    /* raised with a change of what rules and detectors find in a passage */
+#define DETECTORS      3    /* raised with a change of what rules and detectors find in a passage */
 
 struct safety {
     const struct safety_scorer *scorer;

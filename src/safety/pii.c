@@ -236,7 +236,7 @@ static bool find_ssn(struct str s, const struct run *r, const struct context *c,
 static bool find_ipv4(struct str s, const struct run *r, const struct context *c, size_t at,
                       struct pii_hit *h) {
     size_t k = 0;
-    if (r->groups != 4 || r->plus || r->paren || !ends_at(s, r->length))
+    if (r->groups < 4 || r->plus)
         return false;
     for (size_t g = 0; g < 4; g++) {
         int v = 0;
@@ -247,9 +247,13 @@ static bool find_ipv4(struct str s, const struct run *r, const struct context *c
         if (v > 255 || (r->group[g] > 1 && r->digits[k - r->group[g]] == '0'))
             return false;
     }
+    size_t end = r->ends[k - 1]; /* other numbers may stand behind it, and the size of a network */
+    bool goes_on = end < s.n && r->groups > 4 && s.p[end] != ' ' && s.p[end] != '/';
+    if (end != k + 3 || goes_on || !ends_at(s, end))
+        return false;
     if (has_word(c, "version|release|section|chapter|ver"))
         return false;
-    *h = (struct pii_hit){PII_IP, "ipv4", at, at + r->length};
+    *h = (struct pii_hit){PII_IP, "ipv4", at, at + end};
     return true;
 }
 
@@ -503,16 +507,34 @@ size_t pii_scan(struct str text, struct pii_hit *ret, size_t max) {
     return pii_scan_from(text, 0, ret, max);
 }
 
+/* An address that begins like something else is an address: what was found of it before goes, but
+ * for a secret or a card, behind which the address is told, and for what stands before it. */
+static size_t yield_to(struct pii_hit *ret, size_t n, struct pii_hit *h, size_t from) {
+    if (h->from < from) /* the part before ended in it */
+        h->from = from;
+    for (; n > 0 && ret[n - 1].to > h->from; n--) {
+        struct pii_hit *last = &ret[n - 1];
+        bool stays = last->kind == PII_SECRET || last->kind == PII_CARD;
+        if (!stays && last->from >= h->from)
+            continue;
+        if (stays)
+            h->from = last->to;
+        else
+            last->to = h->from;
+        break;
+    }
+    return n;
+}
+
 size_t pii_scan_from(struct str text, size_t from, struct pii_hit *ret, size_t max) {
-    size_t n = 0, last = from; /* last: where the hit before ended */
-    size_t digit = from;       /* up to there, there are none from i on */
+    size_t n = 0, digit = from; /* digit: up to there, there are none from i on */
     for (size_t i = from; i < text.n && n < max;) {
         char c = text.p[i];
         bool starts = i == 0 || !(is_alnum(text.p[i - 1]) || text.p[i - 1] == '_');
         struct pii_hit h;
         bool found = false;
         if (c == '@')
-            found = find_email(text, i, &h) && h.from >= last;
+            found = find_email(text, i, &h);
         else if (starts && (is_digit(c) || c == '+' || c == '('))
             found = find_number(text, i, &h);
         else if (starts && is_alpha(c))
@@ -520,10 +542,9 @@ size_t pii_scan_from(struct str text, size_t from, struct pii_hit *ret, size_t m
         else if (c == '-')
             found = secret_find(text, i, &h);
         if (found) {
-            while (n > 0 && ret[n - 1].to > h.from) /* an address that begins like something else */
-                n--;
+            n = yield_to(ret, n, &h, from);
             ret[n++] = h;
-            last = i = h.to;
+            i = h.to;
         } else if (is_alnum(c)) { /* the rest of the word begins nothing */
             do
                 i++;

@@ -53,6 +53,8 @@ static const char *const snippets[] = {
     "x1 = 12; ",
     "2nd ",
     "covid19 ",
+    "contact me: 123456789@qq.com ",
+    "192.168.10.77 4111 1111 1111 1111 ",
     "it's ",
     "don't ",
     "rock 'n' roll ",
@@ -319,7 +321,8 @@ static void flow_finds_secrets_where_nothing_else_is_held(void **state) {
 static void flow_redacts_all_there_is(void **state) {
     (void)state;
     struct safety *g = guard_new(policy_text, NULL);
-    for (int round = 0; round < 4; round++) {
+    for (int round = 0; round < 16; round++) {
+        seed = (unsigned)round * 7919u + 1;
         struct safety_flow *f = flow_new(g);
         struct found got;
         struct buf text, out;

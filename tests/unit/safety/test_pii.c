@@ -32,6 +32,47 @@ static void addresses_are_found(void **state) {
     nothing("at 12:30:45 std::vector a::b 999.1.1.1");
 }
 
+static void addresses_that_begin_like_numbers_are_found(void **state) {
+    (void)state;
+    found("contact me: 123456789@qq.com", PII_EMAIL, "123456789@qq.com");
+    found("contact me: 491511234567.a@qq.com.", PII_EMAIL, "491511234567.a@qq.com");
+    found("my phone: 0151-2345678@example.org", PII_EMAIL, "0151-2345678@example.org");
+    found("192.168.10.77@example.org", PII_EMAIL, "192.168.10.77@example.org");
+    struct pii_hit h[8];
+    const char *both = "call +49 151 2345678@qq.com";
+    assert_int_equal(pii_scan(str_from(both), h, 8), 2);
+    assert_int_equal(h[0].kind, PII_PHONE);
+    assert_int_equal(h[1].kind, PII_EMAIL);
+    assert_int_equal(h[0].to, h[1].from);
+    assert_int_equal(h[1].to, strlen(both));
+    /* what a part before ended in */
+    const char *cut = "contact me: 123456789@qq.com";
+    assert_int_equal(pii_scan_from(str_from(cut), 21, h, 8), 1);
+    assert_int_equal(h[0].from, 21);
+    assert_int_equal(h[0].to, strlen(cut));
+    /* cards and secrets stay */
+    both = "card 4111111111111111@qq.com";
+    assert_int_equal(pii_scan(str_from(both), h, 8), 2);
+    assert_int_equal(h[0].kind, PII_CARD);
+    assert_int_equal(h[0].to, h[1].from);
+    assert_int_equal(h[1].to, strlen(both));
+}
+
+static void addresses_before_numbers_are_found(void **state) {
+    (void)state;
+    struct pii_hit h[8];
+    const char *text = "at 192.168.10.77 4111 1111 1111 1111, or";
+    assert_int_equal(pii_scan(str_from(text), h, 8), 2);
+    assert_int_equal(h[0].kind, PII_IP);
+    assert_int_equal(h[0].to - h[0].from, strlen("192.168.10.77"));
+    assert_int_equal(h[1].kind, PII_CARD);
+    found("route 192.168.10.0/24 there", PII_IP, "192.168.10.0");
+    found("at 192.168.10.77 (12) of them", PII_IP, "192.168.10.77");
+    found("at 192.168.10.77 80 443 8080", PII_IP, "192.168.10.77");
+    nothing("at 1.2.3.4-1 and 1.2.(3).4 ok");
+    nothing("at 192.168.10.777 80 443");
+}
+
 /* A look at the signs tells most texts to hold nothing; what holds something never passes (found()
  * asks it, too). */
 static void texts_without_signs_hold_nothing(void **state) {
@@ -190,6 +231,8 @@ static void any_bytes_are_taken(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_found),
+        cmocka_unit_test(addresses_that_begin_like_numbers_are_found),
+        cmocka_unit_test(addresses_before_numbers_are_found),
         cmocka_unit_test(texts_without_signs_hold_nothing),
         cmocka_unit_test(numbers_need_their_checksums),
         cmocka_unit_test(phones_need_a_form_or_a_word),
