@@ -53,53 +53,71 @@ enum err api_sign_in_job(struct call *c, struct errinfo *ei) {
 /* ---- signing in that is sent again, or twice at once, with one Idempotency-Key ----
  *
  * There is one session, and both get it. Its secret is not kept anywhere: it follows from the key,
- * the account and a key of this process, so whoever comes again has the same made. Where it cannot
- * be (the session was another process's, or has ended) the one that is noted gives way to a new
- * one. Of the request nothing is kept: who it is and that the password is right is looked at each
- * time. */
+ * the account, a key of this process, and a salt that the note of the request holds, so whoever
+ * comes again while that is there has the same made, and nobody has it made after it. Where it
+ * cannot be (the session was another process's, or has ended) the one that is noted gives way to a
+ * new one. Of the request nothing is kept: who it is and that the password is right is looked at
+ * each time. */
 
-static enum err first_secret(struct call *c, const struct user *u, struct auth_secret *ret) {
-    char *data = arena_printf(c->arena, "%s %.*s %.*s", u->user_id.s, STR_ARG(c->key_hash),
-                              STR_ARG(u->password_hash));
+#define SALT_PREFIX "sign-in " /* where notes of other requests have a hash */
+#define SALT_LEN    32
+
+static enum err secret_of(struct call *c, const struct user *u, struct str salt,
+                          struct auth_secret *ret) {
+    char *data = arena_printf(c->arena, "%s %.*s %.*s %.*s", u->user_id.s, STR_ARG(c->key_hash),
+                              STR_ARG(u->password_hash), STR_ARG(salt));
     if (!data)
         return ERR_NOMEM;
     auth_session_secret_of(c->api->sign_in_key, str_from(data), ret);
     return ERR_OK;
 }
 
-static enum err note_session(struct call *c, struct store_tx *tx, const struct uuid *user_id,
-                             struct str hash) {
-    struct idempotency i = {.user_id = *user_id,
+static enum err new_by_key(struct call *c, struct store_tx *tx, const struct user *u,
+                           struct auth_secret *ret) {
+    char salt[sizeof SALT_PREFIX + SALT_LEN] = SALT_PREFIX;
+    crypto_token(salt + strlen(SALT_PREFIX), SALT_LEN);
+    enum err e = secret_of(c, u, str_from(salt), ret);
+    struct idempotency i = {.user_id = u->user_id,
                             .key_hash = c->key_hash,
-                            .request_hash = STR(""),
+                            .request_hash = str_from(salt),
                             .created_at = clock_wall_ms(),
-                            .reply = hash};
-    return idempotency_put(tx, &i);
+                            .reply = str_from(ret->hash)};
+    return e ? e : idempotency_put(tx, &i);
 }
 
-/* *ret_there: the session of this key is there, and this is its secret. */
-static enum err secret_by_key(struct call *c, struct store_tx *tx, const struct user *u,
-                              struct auth_secret *ret, bool *ret_there) {
-    struct idempotency i;
+/* *ret_there: the session that is noted is there, and this is its secret. */
+static enum err noted_by_key(struct call *c, struct store_tx *tx, const struct user *u,
+                             const struct idempotency *i, struct auth_secret *ret,
+                             bool *ret_there) {
     struct user its;
-    enum err e = first_secret(c, u, ret);
-    if (!e)
-        e = idempotency_find(tx, &u->user_id, c->key_hash, c->arena, &i);
-    if (e == ERR_NOT_FOUND)
-        return note_session(c, tx, &u->user_id, str_from(ret->hash));
-    if (e)
+    enum err e = secret_of(c, u, i->request_hash, ret);
+    if (e || !str_eqz(i->reply, ret->hash))
         return e;
-    if (str_eqz(i.reply, ret->hash)) {
-        e = session_find(tx, i.reply, c->arena, &its);
-        *ret_there = e == ERR_OK;
-        if (e != ERR_NOT_FOUND)
-            return e;
+    e = session_find(tx, i->reply, c->arena, &its);
+    *ret_there = e == ERR_OK;
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+static enum err secret_by_key(struct call *c, struct store_tx *tx, const struct user *u,
+                              struct auth_secret *ret, bool *ret_there, struct errinfo *ei) {
+    struct idempotency i;
+    enum err e = idempotency_find(tx, &u->user_id, c->key_hash, c->arena, &i);
+    /* The version before kept no salt. */
+    if (!e && i.request_hash.n && !str_starts(i.request_hash, STR(SALT_PREFIX)))
+        return err_param(ei, ERR_CONFLICT, "Idempotency-Key",
+                         "this key was used for another request; take a new one");
+    if (!e) {
+        e = noted_by_key(c, tx, u, &i, ret, ret_there);
+        if (!e && *ret_there)
+            return ERR_OK;
+        if (!e)
+            e = session_delete(tx, i.reply);
+        if (!e)
+            e = idempotency_drop(tx, &u->user_id, c->key_hash);
     }
-    auth_session_secret(ret);
-    e = session_delete(tx, i.reply);
-    if (!e)
-        e = idempotency_drop(tx, &u->user_id, c->key_hash);
-    return e ? e : note_session(c, tx, &u->user_id, str_from(ret->hash));
+    if (e == ERR_OK || e == ERR_NOT_FOUND)
+        e = new_by_key(c, tx, u, ret);
+    return e ? err_set(ei, e, NULL) : ERR_OK;
 }
 
 enum err api_sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *ei) {
@@ -111,11 +129,13 @@ enum err api_sign_in_write(struct call *c, struct store_tx *tx, struct errinfo *
     enum err e = user_get(tx, &s->user.user_id, c->arena, &u);
     if (e == ERR_NOT_FOUND || (e == ERR_OK && (u.disabled || !str_eqz(u.password_hash, s->hash))))
         return err_set(ei, ERR_UNAUTHORIZED, "the account was changed meanwhile; sign in again");
-    if (!e && c->key_hash.p)
-        e = secret_by_key(c, tx, &u, &secret, &there);
-    else
+    if (e)
+        return err_set(ei, e, NULL);
+    if (!c->key_hash.p)
         auth_session_secret(&secret);
-    if (!e && !there)
+    else if ((e = secret_by_key(c, tx, &u, &secret, &there, ei)))
+        return e;
+    if (!there)
         e = session_create(tx, str_from(secret.hash), &u.user_id, now + life_s * 1000);
     if (!e)
         e = user_set_last_login(tx, &u.user_id, now);
