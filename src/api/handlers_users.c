@@ -9,7 +9,7 @@
 
 struct user_state {
     char hash[PASSWORD_HASH_LEN]; /* of the new password; "" = none */
-    struct str old_hash; /* what the password given must match: PATCH me, and of `made`; arena */
+    struct str old_hash; /* what the password given must match: PATCH me, an account made; arena */
     struct uuid made;    /* the account that this very request made when it was sent before */
 };
 
@@ -73,6 +73,25 @@ static enum err find_made(struct call *c, struct store_tx *tx, struct errinfo *e
     return ERR_OK;
 }
 
+/* By an administrator: the answer is kept, and names it. One that is not there any more has no
+ * password that could be another one. */
+static enum err find_answered(struct call *c, struct store_tx *tx, struct errinfo *ei) {
+    struct user_state *s = state_of(c);
+    yyjson_doc *doc = NULL;
+    struct uuid id;
+    struct user u;
+    enum err e = s ? json_parse(buf_str(&c->out), &doc, NULL) : ERR_NOMEM;
+    if (!e && !uuid_parse(json_get_str(yyjson_doc_get_root(doc), "user_id"), &id))
+        e = ERR_CORRUPT;
+    yyjson_doc_free(doc);
+    if (!e)
+        e = user_get(tx, &id, c->arena, &u);
+    if (!e)
+        s->old_hash = u.password_hash;
+    c->skip_job = e == ERR_NOT_FOUND;
+    return e && e != ERR_NOT_FOUND ? err_set(ei, e, NULL) : ERR_OK;
+}
+
 static bool was_made(const struct call *c) {
     const struct user_state *s = c->state;
     return s && uuid_is_set(&s->made);
@@ -85,12 +104,16 @@ static enum err made_otherwise(struct errinfo *ei) {
 /* JOB: body.password → state.hash; of an account that is there, whether it still has it. */
 enum err api_user_create_job(struct call *c, struct errinfo *ei) {
     const struct user_state *s = c->state;
-    if (!was_made(c))
+    if (!s || !s->old_hash.p)
         return api_user_hash_job(c, ei);
     const char *hash = arena_strz(c->arena, s->old_hash);
     if (!hash)
         return err_set(ei, ERR_NOMEM, NULL);
-    return password_verify(json_get_str(c->body, "password"), hash) ? ERR_OK : made_otherwise(ei);
+    if (password_verify(json_get_str(c->body, "password"), hash))
+        return ERR_OK;
+    return was_made(c) ? made_otherwise(ei)
+                       : err_set(ei, ERR_CONFLICT,
+                                 "this account was made, and its password is another one");
 }
 
 /* A session of u's, and its cookie. */
@@ -181,9 +204,12 @@ enum err api_user_create_read(struct call *c, struct store_tx *tx, struct errinf
     enum err e = by_admin ? ERR_OK : auth_limiter_attempt(c->api->signups, c->ip, ei);
     if (!e)
         e = by_admin ? idempotency_look(c, tx, &found, ei) : find_made(c, tx, ei);
-    c->skip_job = found;
-    if (e || found || was_made(c))
-        return e; /* the WRITE answers */
+    if (e)
+        return e;
+    if (found)
+        return find_answered(c, tx, ei);
+    if (was_made(c))
+        return ERR_OK; /* the WRITE answers */
     if ((e = auth_setup_required(tx, &required)))
         return err_set(ei, e, NULL);
     if (required)

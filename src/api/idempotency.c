@@ -4,7 +4,8 @@
  *
  * Of a request its hash is kept, begun with the key. What a request keeps secret (a password, the
  * set-up token) is not in it: whoever reads the database could try passwords against it, by
- * millions a second, and what a password should be is looked at by argon2id anyhow. */
+ * millions a second, and what a password should be is looked at by argon2id anyhow: by who signs
+ * in, and of an account that was made, by handlers_users.c. */
 #include <stdlib.h>
 
 #include "api/handlers.h"

@@ -191,8 +191,8 @@ static enum err count_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     (void)ei;
     query_begin(&q, tx,
                 "SELECT count(*), (SELECT count(*) FROM idempotency WHERE user_id = s.user_id AND"
-                " status = 0 AND request_hash <> '') FROM sessions s JOIN users u USING (user_id)"
-                " WHERE u.username = 'bob'");
+                " status = 0 AND request_hash NOT LIKE 'sign-in %') FROM sessions s"
+                " JOIN users u USING (user_id) WHERE u.username = 'bob'");
     if (query_next(&q)) {
         n[0] = query_int(&q, 0);
         n[1] = query_int(&q, 1);
@@ -236,7 +236,7 @@ static void sign_out(const char *cookie) {
     reply_free(&r);
 }
 
-/* Its secret is out, and must not open anything again; a later twin takes the new one's place. */
+/* Its secret is out, and must not open anything again; a later twin has the new one. */
 static void idempotency_signInSentAgainAfterSigningOutIsAnotherSession(void **state) {
     (void)state;
     const char *body = "{\"username\":\"bob\",\"password\":\"" PASSWORD "\"}";
@@ -249,9 +249,59 @@ static void idempotency_signInSentAgainAfterSigningOutIsAnotherSession(void **st
     assert_false(is_signed_in(cookie[0]));
     assert_true(is_signed_in(cookie[1]));
     sign_in_by("k22", body, cookie[2]);
-    assert_false(is_signed_in(cookie[1]));
-    assert_true(is_signed_in(cookie[2]));
+    assert_string_equal(cookie[1], cookie[2]);
     assert_int_equal(sessions_of_bob(&hashes), before + 1);
+}
+
+static enum err a_day_passes_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    bool more;
+    (void)arg;
+    (void)ei;
+    return idempotency_purge(tx, clock_wall_ms() + 1, &more);
+}
+
+static void a_day_passes(void) {
+    assert_int_equal(store_write_wait(fx.store, a_day_passes_fn, NULL, NULL), ERR_OK);
+}
+
+/* A session outlives the note of its key. */
+static void idempotency_signInDaysAfter_isAnotherSession(void **state) {
+    (void)state;
+    const char *body = "{\"username\":\"bob\",\"password\":\"" PASSWORD "\"}";
+    char cookie[4][512];
+    int64_t hashes, before = sessions_of_bob(&hashes);
+    for (int i = 0; i < 3; i++) {
+        sign_in_by("k23", body, cookie[i]);
+        a_day_passes();
+    }
+    assert_string_not_equal(cookie[0], cookie[1]);
+    assert_true(is_signed_in(cookie[0]) && is_signed_in(cookie[1]) && is_signed_in(cookie[2]));
+    assert_int_equal(sessions_of_bob(&hashes), before + 3);
+    for (int i = 0; i < 3; i++)
+        sign_out(cookie[i]);
+    sign_in_by("k23", body, cookie[3]);
+    for (int i = 0; i < 3; i++)
+        assert_false(is_signed_in(cookie[i])); /* what was signed out stays so */
+    assert_true(is_signed_in(cookie[3]));
+}
+
+static void idempotency_signInWithAnotherRequestsKey_conflict(void **state) {
+    (void)state;
+    const char *body = "{\"username\":\"bob\",\"password\":\"" PASSWORD "\"}";
+    char cookie[512];
+    size_t before = listed(&bob, "/api/v1/conversations");
+    struct reply r = post(&bob, "/api/v1/conversations", "k24", "*/*", "{}");
+    expect(r, 201);
+    reply_free(&r);
+    r = post_as_nobody("/api/v1/sessions", "k24", body);
+    expect_error(r, 409, "conflict", "Idempotency-Key");
+    r = post(&bob, "/api/v1/conversations", "k24", "*/*", "{}"); /* its note is there still */
+    expect(r, 201);
+    reply_free(&r);
+    assert_int_equal(listed(&bob, "/api/v1/conversations"), before + 1);
+    sign_in_by("k25", body, cookie);
+    r = post(&bob, "/api/v1/conversations", "k25", "*/*", "{}");
+    expect_error(r, 409, "conflict", "Idempotency-Key");
 }
 
 static void idempotency_accountMadeByAnAdministratorIsMadeOnce(void **state) {
@@ -264,6 +314,24 @@ static void idempotency_accountMadeByAnAdministratorIsMadeOnce(void **state) {
         assert_null(header_of(&r, "Set-Cookie", cookie));
         reply_free(&r);
     }
+    struct reply r = post(
+        &admin, "/api/v1/users", "k8", "*/*",
+        "{\"username\":\"dan\",\"email\":\"dan@x\",\"password\":\"quite another one\"}");
+    expect_error(r, 409, "conflict", "(none)");
+    r = call("POST", "/api/v1/sessions", NULL,
+             "{\"username\":\"dan\",\"password\":\"" PASSWORD "\"}");
+    expect(r, 201);
+    char path[128];
+    snprintf(path, sizeof path, "/api/v1/users/%s", text_at(&r, "user_id"));
+    reply_free(&r);
+    r = call("DELETE", path, admin.who, NULL);
+    expect(r, 204);
+    reply_free(&r);
+    r = post(&admin, "/api/v1/users", "k8", "*/*", body); /* answered as then */
+    expect(r, 201);
+    reply_free(&r);
+    r = call("GET", path, admin.who, NULL);
+    expect_error(r, 404, "not_found", "(none)");
 }
 
 static void idempotency_setUpSentAgainIsSignedIn(void **state) {
@@ -441,6 +509,8 @@ int main(void) {
         cmocka_unit_test(idempotency_signUpSentAgainIsSignedIn),
         cmocka_unit_test(idempotency_signInSentAgainIsOneSession),
         cmocka_unit_test(idempotency_signInSentAgainAfterSigningOutIsAnotherSession),
+        cmocka_unit_test(idempotency_signInDaysAfter_isAnotherSession),
+        cmocka_unit_test(idempotency_signInWithAnotherRequestsKey_conflict),
         cmocka_unit_test(idempotency_accountMadeByAnAdministratorIsMadeOnce),
         cmocka_unit_test(idempotency_refusedResponseLeavesNothing),
         cmocka_unit_test(idempotency_responseGoesOnWithWhatWasBegun),
