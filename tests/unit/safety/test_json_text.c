@@ -170,8 +170,30 @@ static void anyBytes_areTaken_andTheirWordsAreText(void **state) {
     }
 }
 
+/* However many parts the bytes make, there is room for them. */
+static void partsOfAnything_haveRoom(void **state) {
+    (void)state;
+    static const char *const pieces[] = {
+        ",0",  ":0",   "\"\"",         "{",    "}",  "[]",
+        "a\"", "\"a:", "\"\\ud800\"x", "0 \n", "\\", "\"\\ud800\\ud800"};
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        struct json_text j;
+        struct buf json, text;
+        buf_init(&json, 1 << 16);
+        buf_init(&text, 1 << 17);
+        while (json.n < 20000)
+            buf_addz(&json, pieces[i]);
+        json_text_init(&j, json.n);
+        assert_int_equal(json_text_read(&j, buf_str(&json), true, &text), ERR_OK);
+        json_text_deinit(&j);
+        buf_deinit(&json);
+        buf_deinit(&text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(partsOfAnything_haveRoom),
         cmocka_unit_test(value_unchanged_isItself_howeverItComes),
         cmocka_unit_test(text_isWhatTheStringsSay),
         cmocka_unit_test(whatIsReplaced_leavesValidJson),
