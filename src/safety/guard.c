@@ -536,16 +536,26 @@ static void score_joined(struct scoring *s, const struct safety_request *r, stru
 }
 
 /* A message that is harmless by itself may end what the earlier ones began. It does when the talk
- * as a whole says so and the earlier messages alone do not: those were judged in their time. */
-static void raise_to_talk(const struct talk_scores *s, float best[SAFETY_CATEGORIES]) {
-    for (int c = 0; c < SAFETY_CATEGORIES; c++)
-        if (s->whole[c] > best[c] && s->before[c] < EARLIER_SHARE * s->whole[c])
+ * as a whole says so and the earlier messages alone do not: those were judged in their time. Where
+ * they are suspect, too, but in peace by themselves, a talk of which the classifier is sure counts;
+ * of another it is in doubt, which *doubt gets. */
+static void raise_to_talk(const struct talk_scores *s, const struct policy *p,
+                          const struct policy_role *role, enum safety_direction d,
+                          float best[SAFETY_CATEGORIES], float doubt[SAFETY_CATEGORIES]) {
+    for (int c = 0; c < SAFETY_CATEGORIES; c++) {
+        enum safety_category category = (enum safety_category)c;
+        bool rises = policy_action(role, category, d, s->before[c]) <
+                     policy_action(role, category, d, s->whole[c]);
+        bool is_new = s->before[c] < EARLIER_SHARE * s->whole[c];
+        doubt[c] = rises ? s->whole[c] : 0;
+        if (s->whole[c] > best[c] && (is_new || (rises && s->whole[c] >= p->band_to)))
             best[c] = s->whole[c];
+    }
 }
 
 enum err safety_join_suspect_talk(struct safety *g, const struct safety_request *r,
                                   struct buf *out) {
-    float best[SAFETY_CATEGORIES] = {0};
+    float best[SAFETY_CATEGORIES] = {0}, doubt[SAFETY_CATEGORIES] = {0};
     struct talk_scores scores = {{0}, {0}};
     struct scoring s;
     bool suspect = false;
@@ -555,12 +565,15 @@ enum err safety_join_suspect_talk(struct safety *g, const struct safety_request 
     buf_init(&talk, SAFETY_TALK_BYTES + SAFETY_TALK_MESSAGE_MAX + 1);
     enum err e = safety_join_talk(r, &talk);
     if (!e && g->scorer && talk.n && utf8_valid(buf_str(&talk))) {
+        struct policy *p =
+            r->policy ? policy_ref((struct policy *)r->policy) : safety_get_policy(g);
         score_joined(&s, r, buf_str(&talk), &scores);
         score_now(&s);
-        raise_to_talk(&scores, best);
+        raise_to_talk(&scores, p, policy_for(p, r->role), r->direction, best, doubt);
+        policy_unref(p);
     }
     for (int c = 0; c < SAFETY_CATEGORIES; c++)
-        suspect = suspect || best[c] >= TALK_SUSPECT;
+        suspect = suspect || best[c] >= TALK_SUSPECT || doubt[c] >= TALK_SUSPECT;
     if (suspect)
         buf_adds(out, buf_str(&talk));
     buf_deinit(&talk);
@@ -571,7 +584,7 @@ static enum err take_scores(struct safety *g, struct judging *j) {
     const struct safety_request *r = j->r;
     const struct safety_normal *n = &j->b->normal;
     struct str all = buf_str(&n->text), folded = str_sub(all, 0, n->decoded_from);
-    float best[SAFETY_CATEGORIES] = {0};
+    float best[SAFETY_CATEGORIES] = {0}, doubt[SAFETY_CATEGORIES] = {0};
     struct talk_scores scores = {{0}, {0}};
     struct buf *talk = &j->b->context;
     struct scoring s;
@@ -600,8 +613,10 @@ static enum err take_scores(struct safety *g, struct judging *j) {
     if (talk->n && utf8_valid(buf_str(talk)))
         score_joined(&s, r, buf_str(talk), &scores);
     score_now(&s);
-    raise_to_talk(&scores, best);
+    raise_to_talk(&scores, j->p, j->role, r->direction, best, doubt);
     verdict_add_scores(j->v, g->scorer, j->role, r->direction, best);
+    for (int c = 0; c < SAFETY_CATEGORIES; c++)
+        verdict_raise(j->v, (enum safety_category)c, doubt[c]);
     return ERR_OK;
 }
 

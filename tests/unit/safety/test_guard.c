@@ -200,6 +200,57 @@ static void harm_spread_over_messages_is_scored_as_a_whole(void **state) {
     safety_free(g);
 }
 
+/* Red is suspect, and more so with blue or green, which are harmless by themselves. */
+static void score_rising(const void *ctx, const struct safety_text *t,
+                         float ret[SAFETY_CATEGORIES]) {
+    (void)ctx;
+    bool red = str_find(t->text, STR("red")) != SIZE_MAX;
+    bool blue = str_find(t->text, STR("blue")) != SIZE_MAX;
+    bool green = str_find(t->text, STR("green")) != SIZE_MAX;
+    ret[SAFETY_ILLICIT] = !red ? 0.05f : green ? 0.9f : blue ? 0.7f : 0.45f;
+}
+
+/* What was suspect before, but left in peace, does not hide what comes of it. */
+static void a_talk_that_rises_slowly_is_doubtful_or_blocked(void **state) {
+    (void)state;
+    static const struct {
+        const char *context, *text;
+        enum safety_action action;
+        bool uncertain, suspect;
+    } rows[] = {
+        {"red", "blue", SAFETY_ALLOW, true, true},
+        {"red", "green", SAFETY_BLOCK, false, true}, /* of this it is sure */
+        {"red", "hm", SAFETY_ALLOW, false, false},
+        {"red and blue", "hm", SAFETY_ALLOW, false, false}, /* was blocked in its time */
+        {"red and blue", "green", SAFETY_ALLOW, false, false},
+        {"hm", "green", SAFETY_ALLOW, false, false},
+    };
+    const struct safety_scorer rising = {.name = "rising", .score = score_rising};
+    struct safety *g = NULL;
+    struct errinfo ei;
+    struct safety_options o = {.policy = STR("{\"uncertain\":{\"from\":0.5,\"to\":0.8},"
+                                             "\"categories\":{\"illicit\":{\"annotate\":0.4,"
+                                             "\"block\":0.6}}}"),
+                               .scorer = &rising};
+    assert_int_equal(safety_new(&o, &g, &ei), ERR_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct safety_verdict v;
+        struct safety_request r = {.text = str_from(rows[i].text),
+                                   .context = str_from(rows[i].context),
+                                   .direction = SAFETY_INPUT};
+        struct buf talk;
+        buf_init(&talk, 4096);
+        assert_int_equal(safety_judge(g, &r, &v), ERR_OK);
+        assert_int_equal(v.action, rows[i].action);
+        assert_int_equal(v.uncertain, rows[i].uncertain);
+        assert_int_equal(v.scores[SAFETY_ILLICIT] > 0.5f, rows[i].suspect);
+        assert_int_equal(safety_join_suspect_talk(g, &r, &talk), ERR_OK);
+        assert_int_equal(talk.n > 0, rows[i].suspect);
+        buf_deinit(&talk);
+    }
+    safety_free(g);
+}
+
 static void request_in_a_frame_is_scored_by_itself(void **state) {
     (void)state;
     const struct safety_scorer pairs = {.name = "pairs", .score = score_pairs};
@@ -688,6 +739,7 @@ int main(void) {
         cmocka_unit_test(the_unmistakable_is_blocked_in_every_disguise),
         cmocka_unit_test(pieces_of_several_messages_are_joined),
         cmocka_unit_test(harm_spread_over_messages_is_scored_as_a_whole),
+        cmocka_unit_test(a_talk_that_rises_slowly_is_doubtful_or_blocked),
         cmocka_unit_test(request_in_a_frame_is_scored_by_itself),
         cmocka_unit_test(what_folding_makes_longer_is_scored_to_its_end),
         cmocka_unit_test(scores_are_judged_by_the_role),
