@@ -5,8 +5,9 @@
  *   append ─→ were answers of late quick? ── no ──→ QUEUED ── the answer is there in time ─→ WHOLE
  *                  └ yes: waits until all of it is there, MOST_MS at most ─→ QUEUED ─────────┘
  *
- * A question waits only where the answers of late were there before anybody could notice. All of
- * this runs on the turn's loop. */
+ * A question waits only where the answers of late were there before anybody could notice; one that
+ * waited in vain counts among them, so that of a model server that hangs a few do. All of this runs
+ * on the turn's loop. */
 #include "base/clock.h"
 #include "turn/turn_internal.h"
 
@@ -20,8 +21,12 @@ int64_t whole_average_ns(int64_t average_ns, int64_t took_ns) {
     return average_ns ? average_ns + (took_ns - average_ns) / LATE_OF : took_ns;
 }
 
+static void note(struct turn *t, int64_t until_ns) {
+    t->tl->answer_ns = whole_average_ns(t->tl->answer_ns, until_ns - t->asked_ns);
+}
+
 void turn_whole_note(struct turn *t) {
-    t->tl->answer_ns = whole_average_ns(t->tl->answer_ns, t->told_ns - t->asked_ns);
+    note(t, t->told_ns);
 }
 
 /* What was begun before, broke off, was cut off or has passages to be checked goes the long way. */
@@ -41,6 +46,8 @@ bool turn_whole_wait(struct turn *t) {
     t->whole_waits = now < t->whole_until_ns;
     if (t->whole_waits)
         timer_start(t->retry, (t->whole_until_ns - now) / MS + 1, false); /* asks again */
+    else
+        note(t, now);
     return t->whole_waits;
 }
 

@@ -149,7 +149,7 @@ static void answer_that_is_stopped_while_it_is_waited_for_ends(void **state) {
     quick_deinit(&q);
 }
 
-/* Its sender hears that it may be stored; it is not. */
+/* Its sender hears so. */
 static void question_that_waits_when_its_loop_ends_is_not_stored(void **state) {
     (void)state;
     struct quick q;
@@ -159,7 +159,44 @@ static void question_that_waits_when_its_loop_ends_is_not_stored(void **state) {
     pump_until(q.b.loop, &q.s.over);
     assert_true(q.s.failed);
     assert_int_equal(q.s.ei.code, ERR_UNAVAILABLE);
+    assert_string_equal(q.s.ei.message, "Parley is being restarted; nothing was stored, try again");
     assert_int_equal(bench_stored(&q.b, NULL).n, 0);
+    quick_deinit(&q);
+}
+
+/* A model server that was quick hangs: soon nobody waits for it any more. */
+static void questions_do_not_wait_for_long_when_answers_stay_away(void **state) {
+    (void)state;
+    struct quick q;
+    int waits = 0;
+    bool waited = true;
+    quick_init(&q, 1, MOCK_HOLD);
+    while (waited) {
+        struct turn_input in = bench_input(&q.b, "one");
+        int asked = q.b.mock.n_asked;
+        q.b.mock.on_asked = when_asked;
+        in.parent_kind = PARENT_ROOT;
+        bench_start(&q.b, &in, &q.s);
+        pump_loop = q.b.loop;
+        while (q.b.mock.n_asked == asked)
+            loop_run(q.b.loop);
+        q.b.mock.on_asked = NULL;
+        waited = running(&q)->whole_waits;
+        waits += waited;
+        if (waited)
+            clock_test_advance(MOST_MS);
+        pump_until(q.b.loop, &q.s.has_text);
+        struct uuid id = running(&q)->stream->message_id;
+        bool stopped = false;
+        assert_int_equal(turn_stop(q.b.turns, q.b.loop, &q.b.user, &id, on_stop, &stopped), ERR_OK);
+        while (!stopped || !q.s.over)
+            loop_run(q.b.loop);
+        assert_int_equal(bench_stored(&q.b, &id).m.status, MESSAGE_STOPPED);
+        if (waited)
+            seen_deinit(&q.s);
+        assert_true(waits < 10);
+    }
+    assert_true(waits > 1);
     quick_deinit(&q);
 }
 
@@ -180,6 +217,7 @@ int main(void) {
         cmocka_unit_test(failed_answer_that_was_waited_for_is_stored_as_failed),
         cmocka_unit_test(answer_that_is_stopped_while_it_is_waited_for_ends),
         cmocka_unit_test(question_that_waits_when_its_loop_ends_is_not_stored),
+        cmocka_unit_test(questions_do_not_wait_for_long_when_answers_stay_away),
         cmocka_unit_test(average_follows_what_answers_took),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
