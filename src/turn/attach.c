@@ -32,14 +32,19 @@ static enum err read_answer(struct store_tx *tx, void *arg, struct errinfo *ei) 
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
+enum err turn_taken_over_soon(struct errinfo *ei) {
+    err_set(ei, ERR_UNAVAILABLE, "the answer is just being taken over; ask again");
+    ei->retry_after_ms = TAKE_OVER_MS;
+    return ERR_UNAVAILABLE;
+}
+
 static void publish_stored(struct attach *at) {
     struct message *m = &at->message;
     bool failed = m->status == MESSAGE_FAILED || m->status == MESSAGE_INTERRUPTED;
     struct errinfo why;
     struct buf b;
     if (m->status == MESSAGE_STREAMING) { /* between two processes: it is taken up in a moment */
-        err_set(&why, ERR_UNAVAILABLE, "the answer is just being taken over; ask again");
-        why.retry_after_ms = TAKE_OVER_MS;
+        turn_taken_over_soon(&why);
         stream_fail(at->stream, &why);
         return;
     }

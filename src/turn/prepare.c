@@ -40,9 +40,12 @@ static enum err settle_parent(struct turn *t, struct errinfo *ei) {
     enum err e = ERR_OK;
     if (!parent || parent->status != MESSAGE_STREAMING)
         return ERR_OK;
+    bool recovered = atomic_load(&t->t->recovered); /* before: then its stream is there */
     struct stream *s = hub_find(&t->t->hub, &parent->message_id);
+    if (!s && recovered)
+        return ERR_OK; /* it could not be taken up: what was checkpointed is what there is */
     if (!s)
-        return ERR_OK; /* its process died: what was checkpointed is what there is */
+        return turn_taken_over_soon(ei);
     pthread_mutex_lock(&s->lock);
     if (!s->ended)
         e = err_set(ei, ERR_CONFLICT,

@@ -108,6 +108,7 @@ enum err turns_recover(struct turns *t, int64_t *ret_n, int64_t *ret_given_up, s
     t->resumes = first;
     pthread_mutex_unlock(&t->lock);
     if (!e) {
+        atomic_store(&t->recovered, true);
         *ret_n = n;
         *ret_given_up = f.given_up;
     }

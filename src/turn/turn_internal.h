@@ -202,6 +202,7 @@ struct turns {
     struct turn_loop *loops[TURN_LOOPS_MAX];
     int n_loops;
     struct resume *resumes;  /* recover.c: those that wait to be taken up, oldest first (lock) */
+    atomic_bool recovered;   /* turns_recover() has done its work: their streams are there */
     atomic_int running;      /* turns of people */
     atomic_int tasks_active; /* background work that runs */
 };
@@ -534,6 +535,10 @@ enum step_result turn_step_close(struct turn *t, struct errinfo *ei);
 void turn_interrupt(struct turn *t); /* its loop goes away */
 /* The answer as it would be stored now. Strings are borrowed. */
 void turn_describe_answer(const struct turn *t, enum message_status status, struct message *ret);
+
+/* ---- attach.c ---- */
+/* ERR_UNAVAILABLE: of a row that is `streaming` and whose stream will be there in a moment. */
+enum err turn_taken_over_soon(struct errinfo *ei);
 
 /* ---- recover.c: answers of a process that died ---- */
 void recover_begin(struct turn_loop *tl); /* takes up as many as may run at once */

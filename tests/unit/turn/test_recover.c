@@ -200,6 +200,47 @@ static void recover_attach_before_it_says_to_ask_again(void **state) {
     end(&b, t);
 }
 
+/* The disk was full when the second process began: until what the first one told is found, nothing
+ * goes on from a shorter text. */
+static void recover_that_is_still_due_lets_nobody_go_on(void **state) {
+    (void)state;
+    struct bench b;
+    struct seen s, early, whole, next;
+    struct turns *t;
+    struct errinfo ei;
+    int64_t n = -1, given_up = -1;
+    die(&b, &s);
+    struct turns_options o = {.store = b.store, .upstream = b.upstream};
+    assert_int_equal(turns_new(&o, &t, &ei), ERR_OK);
+    serve(&b, t);
+    struct turns *first = b.turns;
+    b.turns = t;
+    struct turn_input in = bench_input(&b, "And then?");
+    bench_start(&b, &in, &early);
+    pump_until(b.loop, &early.over);
+    assert_true(early.failed);
+    assert_int_equal(early.ei.code, ERR_UNAVAILABLE);
+    assert_int_equal(early.ei.retry_after_ms, 1000);
+    assert_int_equal(bench_stored(&b, NULL).n, 2);
+    assert_int_equal(turns_recover(t, &n, &given_up, &ei), ERR_OK);
+    assert_int_equal(n, 1);
+    b.mock.mode = MOCK_REPLY;
+    b.mock.reply = "there, friend.";
+    attach_behind(&b, t, &s.message_id, 0, &whole);
+    recover_begin(turn_loop_of(t, b.loop));
+    pump_until(b.loop, &whole.over);
+    bench_start(&b, &in, &next);
+    pump_until(b.loop, &next.over);
+    assert_false(next.failed);
+    assert_non_null(strstr(b.mock.asked[b.mock.n_asked - 1], "Hello there, friend."));
+    seen_deinit(&s);
+    seen_deinit(&early);
+    seen_deinit(&whole);
+    seen_deinit(&next);
+    b.turns = first;
+    end(&b, t);
+}
+
 static void recover_stop_while_it_waits_stops_it(void **state) {
     (void)state;
     struct bench b;
@@ -344,6 +385,7 @@ int main(void) {
         cmocka_unit_test(recover_reader_ahead_of_the_store_sees_nothing_shrink),
         cmocka_unit_test(recover_gives_up_after_some_times),
         cmocka_unit_test(recover_attach_before_it_says_to_ask_again),
+        cmocka_unit_test(recover_that_is_still_due_lets_nobody_go_on),
         cmocka_unit_test(recover_stop_while_it_waits_stops_it),
         cmocka_unit_test(recover_of_a_deleted_conversation_ends),
         cmocka_unit_test(recover_does_not_bring_back_what_was_taken_back),
