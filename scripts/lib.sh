@@ -84,7 +84,7 @@ fetch_npm() {
     mkdir -p "$cache/downloads"
     work=$(mktemp -d "$cache/downloads/.fetch-XXXXXX")
     say "fetching $name $version (npm package, SHA-256 checked)"
-    if ! (cd "$work" && npm pack --silent --ignore-scripts "$name@$version" >&2) || [ ! -f "$work/$file" ]; then
+    if ! (cd "$work" && npm pack --loglevel=error --ignore-scripts "$name@$version" >/dev/null) || [ ! -f "$work/$file" ]; then
         rm -rf "$work"
         die "npm could not fetch $name $version. Check the network and proxy settings, then run this again."
     fi

@@ -187,8 +187,8 @@ enum err store_health(struct store *s, struct errinfo *ei) {
     return e;
 }
 
-/* Takes `first` and what else is queued through one transaction. */
-/* True: the group held others behind the first, or failed. */
+/* Takes `first` and what else is queued through one transaction. True: the group held others
+ * behind the first, or failed. */
 static bool write_group(struct store *s, struct op *first) {
     struct errinfo ei = {0};
     struct op *op = first, **tail = &first->next;

@@ -27,6 +27,7 @@ enum err turns_new(const struct turns_options *o, struct turns **ret, struct err
         !((t->guard_known = guard_known_new()) && (t->guard_gate = guard_gate_new()))) {
         guard_known_free(t->guard_known);
         count_cache_free(t->counts);
+        talks_free(t->talks);
         free(t);
         return err_set(ei, ERR_NOMEM, NULL);
     }
