@@ -18,8 +18,12 @@
  * - Another process (a terminal command, the former or next server of an upgrade) leaves another
  *   header in the log's index, which all of them have mapped: it is compared with the one that this
  *   process's last commit left, each time. So what another process has committed is seen at once.
- * - Of a program whose schema was changed while it runs (a trigger may have come), of one that
- *   cannot write, or where there is no such header, no mark holds ever again.
+ * - Of a program whose schema was changed while it runs (a trigger may have come) no mark outlives
+ *   its next group of writes; of one that cannot write, or where there is no such header, none ever
+ *   holds.
+ *
+ * Which tables that is stands in marks.c (tables[]), and is what turn_load_fn() reads: whoever has
+ * it read another one adds it there. A test of turn/talks.c finds what is missing.
  *
  * A mark may fall without a reason; it never holds without one. */
 #pragma once

@@ -102,6 +102,8 @@ static enum err look_for_key(struct store_tx *tx, struct turn *t, struct errinfo
     return e == ERR_NOT_FOUND ? ERR_OK : e ? e : being_done(ei);
 }
 
+/* What it finds is kept (talks.h): a table that is read here for every turn is one of those that
+ * make marks fall (tables[] of store/marks.c). */
 enum err turn_load_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
     struct turn *t = arg;
     struct uuid leaf = {{0}};

@@ -8,9 +8,15 @@
  *                                                                         question and answer
  *
  * Kept is only a whole branch, from its root to a finished answer that is the conversation's
- * current message, of TALK_MESSAGES and TALK_BYTES at most, for TALK_KEEP_NS; all of them together
- * take TALKS_BYTES, then the one that waits longest goes. A turn that does anything else than to
- * go on there reads the store. */
+ * current message, of TALK_MESSAGES and TALK_BYTES of text at most, for TALK_KEEP_NS; all of them
+ * together take TALKS_BYTES (what a running turn has taken is the turn's), then the one that waits
+ * longest goes. Whoever goes on behind that answer is served, whether the parent is named (the
+ * page, /v1/responses with previous_response_id) or not; a turn that does anything else reads the
+ * store.
+ *
+ * A key that was used already (Idempotency-Key) is not looked for here as turn_load_fn() does: who
+ * asked looked before, and turn_append_fn() notes it before anything else, so the second of two is
+ * refused there at the latest, and nothing of it is stored. */
 #pragma once
 
 #include "turn/turn_internal.h"
@@ -18,7 +24,7 @@
 #define TALK_MESSAGES 64
 #define TALK_BYTES    ((size_t)64 << 10)
 #define TALK_KEEP_NS  (180 * 1000000000ll)
-#define TALKS_BYTES   ((size_t)16 << 20)
+#define TALKS_BYTES   ((size_t)48 << 20)
 
 struct talks *talks_new(void); /* NULL: no memory */
 void talks_free(struct talks *t);

@@ -2,6 +2,8 @@
  * branches; ratings of answers. */
 #include "unit/api/api_fixture.h"
 
+#include "base/metrics.h"
+
 #define SSE "Accept: text/event-stream\r\nContent-Type: application/json\r\n"
 
 static struct person ann, bob, admin;
@@ -192,6 +194,55 @@ static void turn_regenerateAndEdit_branch(void **state) {
     reply_free(&r);
 }
 
+/* As the page and clients of /v1/responses ask: with a parent, and with a key. */
+static void turn_behindTheLastAnswer_needsNoRead(void **state) {
+    (void)state;
+    static const struct {
+        bool given, other, key;
+    } asked[] = {{true, false, true},
+                 {true, false, false},
+                 {false, false, true},
+                 {true, true, true},
+                 {true, true, false}};
+    char q[64], a[64], first[64], body[256], headers[400];
+    make_turn(&ann, conv, "hi", q, first);
+    snprintf(a, sizeof a, "%s", first);
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        int64_t before = metric_get(M_TURNS_REMEMBERED);
+        if (asked[i].given)
+            snprintf(body, sizeof body, "{\"content\":\"go on\",\"parent_id\":\"%s\"}",
+                     asked[i].other ? first : a);
+        else
+            snprintf(body, sizeof body, "{\"content\":\"go on\"}");
+        snprintf(headers, sizeof headers, "%sContent-Type: application/json\r\n%s%s%s", ann.who,
+                 asked[i].key ? "Idempotency-Key: goes-on-" : "",
+                 asked[i].key ? (char[]){(char)('a' + i), 0} : "", asked[i].key ? "\r\n" : "");
+        struct reply r = call_raw("POST", messages_path(), headers, body, strlen(body));
+        expect(r, 201);
+        assert_int_equal(metric_get(M_TURNS_REMEMBERED) - before, !asked[i].other);
+        snprintf(a, sizeof a, "%s", json_get_str(json_get(r.root, "message"), "message_id").p);
+        reply_free(&r);
+    }
+}
+
+static void response_behindTheLastOne_needsNoRead(void **state) {
+    (void)state;
+    char first[80] = "", previous[80] = "", body[256];
+    for (int i = 0; i < 4; i++) {
+        const char *behind = i == 3 ? first : previous;
+        int64_t before = metric_get(M_TURNS_REMEMBERED);
+        snprintf(body, sizeof body, "{\"input\":\"hi\"%s%s%s}",
+                 *behind ? ",\"previous_response_id\":\"" : "", behind, *behind ? "\"" : "");
+        struct reply r = call("POST", "/v1/responses", ann.who, body);
+        expect(r, 200);
+        assert_int_equal(metric_get(M_TURNS_REMEMBERED) - before, i == 1 || i == 2);
+        snprintf(previous, sizeof previous, "%s", text_at(&r, "id"));
+        if (i == 0)
+            snprintf(first, sizeof first, "%s", previous);
+        reply_free(&r);
+    }
+}
+
 static void turn_badInput_beforeAnythingIsStored(void **state) {
     (void)state;
     struct reply r = call("POST", messages_path(), ann.who, "{}");
@@ -377,6 +428,8 @@ int main(void) {
         T(turn_upstreamFails_statusAndMessageKept),
         T(turn_regenerateAndEdit_branch),
         T(turn_badInput_beforeAnythingIsStored),
+        T(turn_behindTheLastAnswer_needsNoRead),
+        T(response_behindTheLastOne_needsNoRead),
         T(messages_ofAnother_notFound),
         T(feedback_givenChangedWithdrawn),
         T(feedback_exportOfManyMegabytes_isWhole),

@@ -145,6 +145,36 @@ static enum err delete_collection(struct store_tx *tx, void *arg, struct errinfo
     return collection_delete(tx, &((struct ground *)arg)->collection, ei);
 }
 
+static enum err sign_up(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    char name[32];
+    (void)ei;
+    snprintf(name, sizeof name, "eve%d", ++((struct ground *)arg)->n);
+    (void)make_user(tx, name, false);
+    return ERR_OK;
+}
+
+static enum err add_document(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    struct ground *g = arg;
+    struct document d = {.doc_id = uuid_new(),
+                         .user_id = g->user,
+                         .collection_id = g->collection,
+                         .source_name = STR("handbook.txt"),
+                         .content = STR("Marmots whistle."),
+                         .metadata = STR("{}"),
+                         .media_type = STR("text/plain"),
+                         .created_at = 1};
+    return document_create(tx, &d, ei);
+}
+
+static enum err add_collection(struct store_tx *tx, void *arg, struct errinfo *ei) {
+    (void)arg;
+    struct collection c = {.collection_id = uuid_new(),
+                           .name = STR("News"),
+                           .kind = COLLECTION_SHARED,
+                           .created_at = 1};
+    return collection_create(tx, &c, ei);
+}
+
 static enum err suspend(struct store_tx *tx, void *arg, struct errinfo *ei) {
     (void)ei;
     return safety_user_hold(tx, &((struct ground *)arg)->user, INT64_MAX / 2, true);
@@ -196,6 +226,8 @@ static const struct {
     {"a setting", nothing, true},
     {"another conversation", speak_elsewhere, true},
     {"an answer elsewhere that grows", write_answer, true},
+    {"somebody who is new", sign_up, true},
+    {"a document", add_document, true},
     {"a message", speak, false},
     {"the title", title, false},
     {"the summary", summary, false},
@@ -207,6 +239,7 @@ static const struct {
     {"the role", change_role, false},
     {"the role's documents", change_documents, false},
     {"a collection of the role", bind_documents, false},
+    {"a collection for all", add_collection, false},
     {"a hold of the guard", suspend, false},
     {"answers that are given up", interrupt_all, false},
     {"a collection", delete_collection, false},
