@@ -314,9 +314,9 @@ static void idempotency_accountMadeByAnAdministratorIsMadeOnce(void **state) {
         assert_null(header_of(&r, "Set-Cookie", cookie));
         reply_free(&r);
     }
-    struct reply r = post(
-        &admin, "/api/v1/users", "k8", "*/*",
-        "{\"username\":\"dan\",\"email\":\"dan@x\",\"password\":\"quite another one\"}");
+    struct reply r =
+        post(&admin, "/api/v1/users", "k8", "*/*",
+             "{\"username\":\"dan\",\"email\":\"dan@x\",\"password\":\"quite another one\"}");
     expect_error(r, 409, "conflict", "(none)");
     r = call("POST", "/api/v1/sessions", NULL,
              "{\"username\":\"dan\",\"password\":\"" PASSWORD "\"}");
