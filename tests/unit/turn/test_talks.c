@@ -479,6 +479,36 @@ static bool take(struct bench *b, const struct uuid *conversation) {
     return taken;
 }
 
+static void talk_has_the_documents_of_its_role_and_owner(void **state) {
+    (void)state;
+    struct bench b;
+    struct uuid talk = uuid_new(), bound[2] = {uuid_new(), uuid_new()};
+    bench_init(&b, 4096, NULL);
+    for (int i = 0; i < 3; i++) { /* of those that were kept another one is made */
+        struct turn *t = loading(&b, &talk);
+        assert_int_equal(talks_take(t), i > 0);
+        if (i == 0) {
+            t->conversation.conversation_id = talk;
+            t->conversation.user_id = b.user;
+            t->documents = (struct role_retrieval){true, true, bound, 2};
+            t->scope.collections[0] = bound[1];
+            t->scope.n = 1;
+            t->wait_until_ms = 7;
+        }
+        assert_true(t->documents.enabled && t->documents.grounded_only);
+        assert_int_equal(t->documents.n, 2);
+        assert_memory_equal(t->documents.collections, bound, sizeof bound);
+        assert_int_equal(t->scope.n, 1);
+        assert_memory_equal(t->scope.collections, &bound[1], sizeof bound[1]);
+        assert_int_equal(t->wait_until_ms, 7);
+        t->question = (struct message){.message_id = uuid_new(), .content = STR("why")};
+        t->answer = (struct message){.message_id = uuid_new(), .content = STR("so")};
+        talks_put(t);
+        loaded_free(t);
+    }
+    bench_deinit(&b);
+}
+
 /* Of three questions each, as long as people's are. */
 static void talks_of_ten_thousand_users_are_kept(void **state) {
     (void)state;
@@ -537,6 +567,7 @@ int main(void) {
         cmocka_unit_test(talk_of_who_was_suspended_is_not_gone_on_with),
         cmocka_unit_test(talk_keeps_nothing_that_was_redacted_or_refused),
         cmocka_unit_test(what_a_load_reads_makes_marks_fall),
+        cmocka_unit_test(talk_has_the_documents_of_its_role_and_owner),
         cmocka_unit_test(talks_of_ten_thousand_users_are_kept),
         cmocka_unit_test(talks_are_bounded),
     };
