@@ -29,6 +29,8 @@
 #define ENGINE_STOP_MS  5000
 #define ACTIVATED_FD    3 /* SD_LISTEN_FDS_START */
 #define ENGINE_PATIENCE 4 /* its watchdog waits so many times longer: loading takes its time */
+#define STARVED_TIMES   4 /* and so many times the server's while it gets no processor, */
+#define STARVED_ENGINE  2 /* or the engine's */
 
 struct serve {
     const struct config *config;
@@ -200,6 +202,7 @@ static size_t describe_children(struct serve *s, struct supervisor_child childre
     const struct config *c = s->config;
     const char *const *env = config_environment(c);
     size_t n = 1, n_listeners = s->held.n_listeners;
+    int watchdog_ms = (int)c->watchdog_seconds * 1000;
     memcpy(s->server_fds, s->held.listeners, n_listeners * sizeof *s->server_fds);
     s->server_fds[n_listeners] = s->held.lock_fd;
     children[0] = (struct supervisor_child){.name = "server",
@@ -210,19 +213,21 @@ static size_t describe_children(struct serve *s, struct supervisor_child childre
                                             .n_fds = n_listeners + 1,
                                             .announces = true,
                                             .stop_ms = SERVER_STOP_MS,
-                                            .watchdog_ms = (int)c->watchdog_seconds * 1000,
+                                            .watchdog_ms = watchdog_ms,
+                                            .starved_ms = watchdog_ms * STARVED_TIMES,
                                             .memory_bytes = c->server_memory_mib << 20};
     if (s->held.engine_fd >= 0)
-        children[n++] = (struct supervisor_child){.name = "engine",
-                                                  .program = "/proc/self/exe",
-                                                  .argv = engine_argv(s),
-                                                  .env = env,
-                                                  .fds = &s->held.engine_fd,
-                                                  .n_fds = 1,
-                                                  .stop_ms = ENGINE_STOP_MS,
-                                                  .watchdog_ms = (int)c->watchdog_seconds * 1000 *
-                                                                 ENGINE_PATIENCE,
-                                                  .memory_bytes = c->engine_memory_mib << 20};
+        children[n++] =
+            (struct supervisor_child){.name = "engine",
+                                      .program = "/proc/self/exe",
+                                      .argv = engine_argv(s),
+                                      .env = env,
+                                      .fds = &s->held.engine_fd,
+                                      .n_fds = 1,
+                                      .stop_ms = ENGINE_STOP_MS,
+                                      .watchdog_ms = watchdog_ms * ENGINE_PATIENCE,
+                                      .starved_ms = watchdog_ms * ENGINE_PATIENCE * STARVED_ENGINE,
+                                      .memory_bytes = c->engine_memory_mib << 20};
     for (size_t i = 0; i < n; i++)
         if (!children[i].argv || !env)
             return 0;
@@ -239,10 +244,13 @@ static enum err supervise(struct serve *s, int *ret_status, struct errinfo *ei) 
     if (e)
         return e;
     bool local = strncmp(s->config->listen, "unix:", 5) == 0;
+    const char *note = arena_printf(s->arena, "%s/hurry", s->config->run_dir);
+    if (!note)
+        return err_set(ei, ERR_NOMEM, NULL);
     upgrade_write_pid(s->config, local ? s->config->listen : s->address);
     malloc_trim(0); /* from here on this process only waits */
     struct supervisor_end end = {0};
-    e = supervisor_run(children, n, &upgrade, &end, ei);
+    e = supervisor_run(children, n, &upgrade, note, &end, ei);
     upgrade_remove_pid(s->config);
     *ret_status = CLI_OK; /* a child that gave up has said why */
     if (end.gave_up)

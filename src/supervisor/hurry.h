@@ -6,7 +6,10 @@
  * changes nothing.
  *
  * Bounded: HURRY_MS after the newest death, in which a successor loads, takes up what was being
- * answered and reads prompts again. Where it is not permitted (CAP_SYS_NICE) nothing happens. */
+ * answered and reads prompts again. Where it is not permitted (CAP_SYS_NICE) nothing happens, nor
+ * where the session goes before others already. What is to be given back stands in a file
+ * meanwhile, "GROUP NICENESS": a supervisor that was killed has it given back by the next one of
+ * the same session. */
 #pragma once
 
 #include <stdint.h>
@@ -16,10 +19,15 @@
 
 struct hurry {
     const char *path; /* borrowed; NULL = "/proc/self/autogroup" */
+    const char
+        *note; /* borrowed: the file; nobody hurries where it cannot be written; NULL = none */
     int64_t until_ns; /* 0 = nobody hurries */
     int usual;        /* the niceness that is given back */
 };
 
 void hurry_begin(struct hurry *h, int64_t now_ns);
-void hurry_look(struct hurry *h, int64_t now_ns); /* ends it when it is time */
-void hurry_end(struct hurry *h);
+/* Ends it when it is time. Where the kernel does not take it, it is tried again by a later look. */
+void hurry_look(struct hurry *h, int64_t now_ns);
+void hurry_end(struct hurry *h); /* may take half a second; what cannot be ended stays noted */
+/* Ends what a supervisor before has left, by its note. Before anything else of h. */
+void hurry_take_back(struct hurry *h, int64_t now_ns);

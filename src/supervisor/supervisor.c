@@ -227,9 +227,7 @@ static bool any_left(const struct supervisor *s) {
 static void look(struct supervisor *s) {
     int64_t now = clock_mono_ns();
     if (s->looked_ns && now - s->looked_ns > (int64_t)PAUSE_MS * NS_PER_MS)
-        for (size_t i = 0; i < s->n_all; i++)
-            if (s->children[i].beat_ns)
-                s->children[i].beat_ns = now;
+        watch_paused(s, now);
     s->looked_ns = now;
     watch_children(s, now);
 }
@@ -268,6 +266,7 @@ static enum err setup(struct supervisor *s, const struct supervisor_child *child
     for (size_t i = 0; i < n; i++)
         s->children[i] = (struct child){.what = &children[i], .status_fd = -1};
     handover_take(s);
+    hurry_take_back(&s->hurry, clock_mono_ns());
     if (s->signal_fd < 0 || (s->lifeline[0] < 0 && pipe2(s->lifeline, O_CLOEXEC) != 0))
         return err_set(ei, ERR_IO, "the supervisor cannot start: %s", strerror(errno));
     const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
@@ -277,11 +276,12 @@ static enum err setup(struct supervisor *s, const struct supervisor_child *child
 }
 
 enum err supervisor_run(const struct supervisor_child *children, size_t n,
-                        const struct supervisor_upgrade *upgrade, struct supervisor_end *ret_end,
-                        struct errinfo *ei) {
+                        const struct supervisor_upgrade *upgrade, const char *note,
+                        struct supervisor_end *ret_end, struct errinfo *ei) {
     if (n > SUPERVISOR_CHILDREN_MAX)
         return err_set(ei, ERR_INVALID, "at most %d children", SUPERVISOR_CHILDREN_MAX);
-    struct supervisor s = {.signal_fd = -1, .lifeline = {-1, -1}, .upgrade = upgrade};
+    struct supervisor s = {
+        .signal_fd = -1, .lifeline = {-1, -1}, .upgrade = upgrade, .hurry.note = note};
     enum err e = setup(&s, children, n, ei);
     if (e == ERR_OK) {
         loop(&s);

@@ -38,6 +38,7 @@ struct supervisor_child {
     /* Once it was ready or gave a first sign of life (supervisor_link_beat()), silence for so long
      * has it killed, with SIGABRT first, and started again; 0 = it is not watched. */
     int watchdog_ms;
+    int starved_ms;       /* for so long when it is silent because it gets no processor */
     int64_t memory_bytes; /* private memory past which it is stopped and started again; 0 = none */
 };
 
@@ -45,7 +46,8 @@ struct supervisor_child {
 
 /* Runs the children until SIGTERM, SIGINT or SIGHUP, then stops them one after the other, in the
  * order of the table (another signal some moments later ends all at once). ret_end says why it
- * ended. Everything is borrowed. */
+ * ended. Everything is borrowed. note: a file for what is to be set right by the next supervisor
+ * should this one be killed (hurry.h); NULL = none. */
 struct supervisor_end {
     const struct supervisor_child *gave_up; /* NULL = stopped by a signal */
     int exit_code;                          /* of the child that gave up */
@@ -62,8 +64,8 @@ struct supervisor_upgrade {
 };
 
 enum err supervisor_run(const struct supervisor_child *children, size_t n,
-                        const struct supervisor_upgrade *upgrade, struct supervisor_end *ret_end,
-                        struct errinfo *ei) ERR_CHECK;
+                        const struct supervisor_upgrade *upgrade, const char *note,
+                        struct supervisor_end *ret_end, struct errinfo *ei) ERR_CHECK;
 /* What the program before this one left as `own`; NULL when there was none. Borrowed from the
  * environment until supervisor_handover_forget(), which keeps it from the children. */
 const char *supervisor_handover_own(void);

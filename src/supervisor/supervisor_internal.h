@@ -62,9 +62,13 @@ int64_t child_wait_again(struct child *c); /* milliseconds until the next start 
 /* ---- watch.c: who gives no sign, who grew too large, systemd's own watchdog ---- */
 void watch_children(struct supervisor *s, int64_t now);
 void watch_beat(struct child *c, int64_t now); /* it gave a sign */
+/* After a pause of our own: what children did in it counts for nothing. */
+void watch_paused(struct supervisor *s, int64_t now);
 /* Whether a thread was silent for want of a processor: of that time it ran and waited so long;
- * runnable: it waits now, or runs. */
-bool watch_starved(int64_t silent_ns, int64_t ran_ns, int64_t waited_ns, bool runnable);
+ * runnable: it waits now, or runs. A sign takes microseconds: who ran for a tenth of the watchdog's
+ * time and gave none is stuck, however long it waited beside. */
+bool watch_starved(int64_t watchdog_ns, int64_t silent_ns, int64_t ran_ns, int64_t waited_ns,
+                   bool runnable);
 int64_t watch_due_ms(const struct supervisor *s,
                      int64_t now); /* until it is to be called; -1 = never */
 void child_ask_to_stop(struct child *c);

@@ -10,7 +10,6 @@
 
 #define ABORT_MS       500 /* from SIGABRT, which leaves a report, to SIGKILL */
 #define MEMORY_LOOK_MS 2000
-#define STARVED_TIMES  4 /* so many times longer is waited for one that gets no processor */
 
 void child_ask_to_stop(struct child *c) {
     kill(c->pid, SIGTERM);
@@ -47,8 +46,9 @@ static bool is_runnable(pid_t pid) {
     return name_end && name_end[1] == ' ' && name_end[2] == 'R';
 }
 
-bool watch_starved(int64_t silent_ns, int64_t ran_ns, int64_t waited_ns, bool runnable) {
-    return waited_ns >= silent_ns / 2 || (runnable && ran_ns < silent_ns / 10);
+bool watch_starved(int64_t watchdog_ns, int64_t silent_ns, int64_t ran_ns, int64_t waited_ns,
+                   bool runnable) {
+    return ran_ns < watchdog_ns / 10 && (waited_ns >= silent_ns / 2 || runnable);
 }
 
 void watch_beat(struct child *c, int64_t now) {
@@ -57,13 +57,20 @@ void watch_beat(struct child *c, int64_t now) {
         c->cpu = (struct cpu_seen){0};
 }
 
+void watch_paused(struct supervisor *s, int64_t now) {
+    for (size_t i = 0; i < s->n_all; i++)
+        if (s->children[i].beat_ns)
+            watch_beat(&s->children[i], now);
+}
+
 /* On a machine that has far more to do than it can a process may be silent because it does not get
  * its turn. Killing it would cost more of the same. */
 static bool starves(const struct child *c, int64_t silent_ns) {
     struct cpu_seen seen;
-    return silent_ns < (int64_t)c->what->watchdog_ms * NS_PER_MS * STARVED_TIMES && c->cpu.ran_ns &&
+    return silent_ns < (int64_t)c->what->starved_ms * NS_PER_MS && c->cpu.ran_ns &&
            cpu_seen(c->pid, &seen) &&
-           watch_starved(silent_ns, seen.ran_ns - c->cpu.ran_ns, seen.waited_ns - c->cpu.waited_ns,
+           watch_starved((int64_t)c->what->watchdog_ms * NS_PER_MS, silent_ns,
+                         seen.ran_ns - c->cpu.ran_ns, seen.waited_ns - c->cpu.waited_ns,
                          is_runnable(c->pid));
 }
 

@@ -125,7 +125,7 @@ static struct run supervise(const char *const *kinds, size_t n, int listener, in
         }
         struct supervisor_end end = {0};
         struct errinfo ei;
-        if (supervisor_run(children, n, NULL, &end, &ei) != ERR_OK)
+        if (supervisor_run(children, n, NULL, NULL, &end, &ei) != ERR_OK)
             _exit(99);
         bool data = end.exit_code == SUPERVISOR_EXIT_GIVE_UP_DATA;
         _exit(end.gave_up ? (data ? 20 : 10) + (int)(end.gave_up - children) : 0);
