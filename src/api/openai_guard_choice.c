@@ -2,10 +2,11 @@
  *
  *   steps ─→ text  ─→ the channel's safety_stream ─→ judged ─→ a chunk of our own making
  *        ├─→ an event without text (the head of a tool's call, the end) ─→ as it is
- *        └─→ another channel's: what is held of the last one goes out before
+ *        └─→ another channel's: what is held of the last one goes out before; its open word and
+ *            number are judged as they stand, and again when it goes on
  *
  * So all that a choice says keeps its order, and the call of a tool is whole before the next thing
- * begins. A block in any channel ends the choice. */
+ * begins, but for a number outside of brackets. A block in any channel ends the choice. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,6 +166,8 @@ static void on_text(void *ctx, struct str text) {
     struct channel *x = ctx;
     struct answer_guard *a = x->ch->a;
     bool was = a->inside;
+    if (x->ch->cut || a->over) /* meanwhile, for something else; nothing comes behind the end */
+        return;
     a->inside = true;
     x->ch->said = x->ch->said || x->kind == CHANNEL_CONTENT;
     struct str chunk = make_chunk(x->ch, x, text, NULL);
@@ -226,15 +229,32 @@ static enum err feed(struct channel *x, struct str text) {
 
 /* ---- steps, in their order ---- */
 
+static bool is_over(const struct choice *ch) {
+    return ch->cut || ch->a->freed || ch->a->over;
+}
+
+/* on_end() may run inside. */
+static void stop_all(struct choice *ch) {
+    ch->active = NULL;
+    for (struct channel *x = ch->channels; x && !ch->stopping && !is_over(ch); x = x->next) {
+        if (x->ended || !x->stream)
+            continue;
+        x->ended = ch->stopping = true;
+        safety_stream_end(x->stream);
+    }
+}
+
 /* False: what was said before has to go out first. */
 static bool take(struct choice *ch, const struct step *s, enum err *e) {
     struct channel *active = ch->active;
-    if (active && !s->passes && s->channel != active) {
+    if (s->ends && !ch->stopping) {
+        stop_all(ch);
+    } else if (active && !s->passes && s->channel != active) {
         ch->active = NULL;
         ch->stopping = true;
-        safety_stream_end(active->stream); /* on_end() may run inside */
+        safety_stream_pause(active->stream); /* on_end() may run inside */
     }
-    if (ch->cut || ch->a->freed || ch->a->over)
+    if (is_over(ch))
         return true;
     if (ch->stopping)
         return false;

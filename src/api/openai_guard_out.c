@@ -161,45 +161,108 @@ static bool name_passes(struct event *e, struct channel *x, struct str piece) {
     return !e->error && !e->ch->cut;
 }
 
-/* What tells that a call begins, without its text. The value has been taken out of its place. */
-static void pass_head(struct event *e, yyjson_mut_val *call, bool is_function) {
-    yyjson_mut_val *v = call;
-    if (!is_function && (v = yyjson_mut_arr(e->d)))
-        yyjson_mut_arr_append(v, call);
-    if (v)
-        yyjson_mut_obj_add_val(e->d, e->delta, is_function ? "function_call" : "tool_calls", v);
+/* What of a call is no text of its own. Words that say nothing new are NULL. */
+struct head {
+    enum channel_kind kind;
+    int64_t number;
+    struct str id, type, name;
+};
+
+static struct str label_of(yyjson_mut_val *v) {
+    return openai_is_label(v) ? text_of(v) : STR_NULL;
+}
+
+static bool add_word(struct event *e, yyjson_mut_val *obj, const char *key, struct str s) {
+    return !s.n || yyjson_mut_obj_add_strn(e->d, obj, key, s.p, s.n);
+}
+
+/* What tells that a call begins, made anew. */
+static void pass_head(struct event *e, const struct head *h) {
+    bool custom = h->kind == CHANNEL_INPUT, is_function = h->kind == CHANNEL_FUNCTION;
+    yyjson_mut_val *f = yyjson_mut_obj(e->d), *call = f, *list = f;
+    bool good = add_word(e, f, "name", h->name) &&
+                yyjson_mut_obj_add_str(e->d, f, custom ? "input" : "arguments", "");
+    if (!is_function) {
+        call = yyjson_mut_obj(e->d);
+        list = yyjson_mut_arr(e->d);
+        good = good && yyjson_mut_obj_add_int(e->d, call, "index", h->number) &&
+               add_word(e, call, "id", h->id) && add_word(e, call, "type", h->type) &&
+               yyjson_mut_obj_add_val(e->d, call, custom ? "custom" : "function", f) &&
+               yyjson_mut_arr_append(list, call);
+    }
+    if (!good ||
+        !yyjson_mut_obj_add_val(e->d, e->delta, is_function ? "function_call" : "tool_calls", list))
+        e->error = ERR_NOMEM;
     pass(e, false, false);
     yyjson_mut_obj_clear(e->delta);
 }
 
-/* The at-th call of a tool: {"index","id","type","function":{"name","arguments"}}, or with "custom"
- * {"name","input"}; or what was in the place of "function" before there were tools. */
-static void take_call(struct event *e, yyjson_mut_val *call, enum channel_kind kind, size_t at) {
-    bool custom = kind == CHANNEL_INPUT, is_function = kind == CHANNEL_FUNCTION;
-    const char *key = custom ? "input" : "arguments";
+/* Some servers number no calls: they go by their ids, and without one by their names. */
+static int64_t number_of(const struct choice *ch, yyjson_mut_val *call, struct str id, bool named) {
     yyjson_mut_val *index = yyjson_mut_obj_get(call, "index");
+    bool last_is_named = false;
+    if (yyjson_mut_is_int(index))
+        return yyjson_mut_get_sint(index);
+    for (const struct channel *x = ch->channels; x; x = x->next) {
+        if (x->kind != CHANNEL_ARGUMENTS && x->kind != CHANNEL_INPUT)
+            continue;
+        if (id.n && str_eqz(id, x->id))
+            return (int64_t)x->call;
+        last_is_named = last_is_named || (x->call == ch->last_call && x->name.n);
+    }
+    return (int64_t)(id.n || (named && last_is_named) ? ch->n_calls : ch->last_call);
+}
+
+/* Arguments that are no string are JSON as they are. */
+static void say_arguments(struct event *e, const struct head *h, yyjson_mut_val *v) {
+    char *json = NULL;
+    struct str text = text_of(v);
+    if (v && !yyjson_mut_is_str(v) && !yyjson_mut_is_null(v)) {
+        json = yyjson_mut_val_write(v, 0, &text.n);
+        text.p = json;
+        e->error = json || e->error ? e->error : ERR_NOMEM;
+    }
+    say(e, h->kind, (size_t)h->number, text);
+    free(json);
+}
+
+/* What was said of the call before is not said again: clients put the pieces together. */
+static bool is_new(struct channel *x, struct head *h) {
+    bool id = h->id.n && !str_eqz(h->id, x->id);
+    h->id = id ? h->id : STR_NULL;
+    h->name = str_eq(h->name, buf_str(&x->name)) ? STR_NULL : h->name;
+    if (id)
+        snprintf(x->id, sizeof x->id, "%.*s", STR_ARG(h->id));
+    return id || h->name.n;
+}
+
+/* A call of a tool: {"index","id","type","function":{"name","arguments"}}, or with "custom"
+ * {"name","input"}; or what was in the place of "function" before there were tools. */
+static void take_call(struct event *e, yyjson_mut_val *call, enum channel_kind kind) {
+    bool custom = kind == CHANNEL_INPUT, is_function = kind == CHANNEL_FUNCTION;
     yyjson_mut_val *f =
         is_function ? call : yyjson_mut_obj_get(call, custom ? "custom" : "function");
-    int64_t number = yyjson_mut_is_int(index) ? yyjson_mut_get_sint(index) : (int64_t)at;
-    bool fits = number >= 0 && number < CHANNELS_MAX;
-    struct channel *x = fits ? choice_channel(e->ch, kind, (size_t)number) : NULL;
-    struct str text = text_of(yyjson_mut_obj_get(f, key));
-    struct str name = text_of(yyjson_mut_obj_get(f, "name"));
-    if (!x)
+    struct head h = {.kind = kind,
+                     .id = label_of(yyjson_mut_obj_get(call, "id")),
+                     .type = label_of(yyjson_mut_obj_get(call, "type")),
+                     .name = text_of(yyjson_mut_obj_get(f, "name"))};
+    h.number = is_function ? 0 : number_of(e->ch, call, h.id, h.name.n > 0);
+    bool fits = h.number >= 0 && h.number < CHANNELS_MAX;
+    struct channel *x = fits ? choice_channel(e->ch, kind, (size_t)h.number) : NULL;
+    if (!x) {
         e->error = ERR_TOO_LARGE;
-    if (e->error || (name.n && !name_passes(e, x, name)))
         return;
-    bool known = openai_keep_label(call, "id");
-    (void)openai_keep_label(call, "type");
-    openai_keep_known(call, is_function ? openai_function_members : openai_call_members);
-    openai_keep_known(f, openai_function_members);
-    if (!is_function && !index)
-        yyjson_mut_obj_add_int(e->d, call, "index", number);
-    if (yyjson_mut_is_obj(f))
-        yyjson_mut_obj_put(f, yyjson_mut_str(e->d, key), yyjson_mut_str(e->d, ""));
-    if (known || name.n)
-        pass_head(e, call, is_function);
-    say(e, kind, (size_t)number, text);
+    }
+    if (!is_function) {
+        e->ch->last_call = x->call;
+        e->ch->n_calls = x->call < e->ch->n_calls ? e->ch->n_calls : x->call + 1;
+    }
+    bool tells = is_new(x, &h);
+    if (h.name.n && !name_passes(e, x, h.name))
+        return;
+    if (tells)
+        pass_head(e, &h);
+    say_arguments(e, &h, yyjson_mut_obj_get(f, custom ? "input" : "arguments"));
 }
 
 static void take_calls(struct event *e, yyjson_mut_val *list) {
@@ -210,7 +273,7 @@ static void take_calls(struct event *e, yyjson_mut_val *list) {
         calls[n++] = call; /* each is put into another list */
     for (size_t i = 0; i < n && !e->error && !e->ch->cut; i++)
         take_call(e, calls[i],
-                  yyjson_mut_obj_get(calls[i], "custom") ? CHANNEL_INPUT : CHANNEL_ARGUMENTS, i);
+                  yyjson_mut_obj_get(calls[i], "custom") ? CHANNEL_INPUT : CHANNEL_ARGUMENTS);
     if (yyjson_mut_arr_size(list) > n)
         e->error = ERR_TOO_LARGE;
 }
@@ -261,7 +324,7 @@ static void take_delta(struct event *e, yyjson_mut_val *delta) {
     if (calls)
         take_calls(e, calls);
     if (yyjson_mut_is_obj(function))
-        take_call(e, function, CHANNEL_FUNCTION, 0);
+        take_call(e, function, CHANNEL_FUNCTION);
 }
 
 /* NULL: no choice of ours; nothing of it passes. */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "api/openai_guard.h"
+#include "api/openai_parts.h"
 
 /* What a choice says, each by itself a text that grows. */
 enum channel_kind {
@@ -26,14 +27,16 @@ struct channel {
     enum channel_kind kind;
     size_t call; /* the tool call's number */
     struct safety_stream *stream;
-    struct buf name; /* of the tool, as far as it came */
+    struct buf name;               /* of the tool, as far as it came */
+    char id[OPENAI_LABEL_MAX + 1]; /* of the call; empty: none came */
+    bool ended;                    /* its last text was judged */
 };
 
 /* Something that waits until what was said before it has gone out. */
 struct step {
     struct step *next;
     struct channel *channel; /* text goes there; NULL: it is an event that goes out as it is */
-    bool passes;             /* an event that does not end what is being said */
+    bool passes;             /* an event that does not interrupt what is being said */
     bool ends;               /* the choice; text: the event that says so, or nothing */
     struct str text;
 };
@@ -43,9 +46,10 @@ struct choice {
     size_t index;
     struct channel *channels, *active; /* active: what is being said */
     size_t n_channels;
+    size_t n_calls, last_call; /* of tools: numbers so far; what was spoken of last */
     struct step *first, *last;
     size_t waiting_bytes;
-    bool stopping;  /* the end of what was being said is awaited */
+    bool stopping;  /* what was being said is judged as it stands; that is awaited */
     bool running;   /* steps are taken further up */
     bool said;      /* some of the content went out */
     bool ended;     /* its end was heard of */

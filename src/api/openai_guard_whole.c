@@ -105,7 +105,7 @@ static enum err read_text(struct reading *x, yyjson_mut_val *v, bool json) {
     buf_init(&out, OPENAI_TEXT_CAP);
     buf_init(&t.cuts, OPENAI_TEXT_CAP * sizeof(struct safety_span));
     if (json) {
-        e = json_text_read(&parts, given, true, &strings);
+        e = json_text_read(&parts, given, TEXT_ENDS, &strings);
         t.judged = buf_str(&strings);
     }
     if (!e && t.judged.n)
@@ -118,7 +118,7 @@ static enum err read_text(struct reading *x, yyjson_mut_val *v, bool json) {
         e = safety_find_cuts(&verdict, x->role, SAFETY_OUTPUT, t.judged, &t.cuts);
         bool whole = t.cuts.n == 0 && !restores;
         if (!e && !whole)
-            e = json ? json_text_write(&parts, t.judged.n, true, take, &t, &out)
+            e = json ? json_text_write(&parts, t.judged.n, TEXT_ENDS, take, &t, &out)
                      : take(&t, 0, t.judged.n, &out);
         if (!e && !whole && !str_eq(buf_str(&out), given)) {
             struct str s = arena_str(x->c->arena, buf_str(&out));

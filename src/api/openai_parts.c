@@ -1,16 +1,12 @@
 /* See openai_parts.h. */
 #include "api/openai_parts.h"
 
-#define LABEL_MAX 128
-
 const char *const openai_answer_members[] = {
     "id",           "object",  "created", "model",  "system_fingerprint",
     "service_tier", "choices", "usage",   "parley", "timings",
     "error",        NULL};
 const char *const openai_choice_members[] = {"index", "message", "finish_reason", "logprobs", NULL};
 const char *const openai_chunk_choice_members[] = {"index", "delta", "finish_reason", NULL};
-const char *const openai_call_members[] = {"index", "id", "type", "function", "custom", NULL};
-const char *const openai_function_members[] = {"name", "arguments", "input", NULL};
 const char *const openai_audio_members[] = {"id", "data", "expires_at", NULL};
 
 static int place_of(const char *const *names, yyjson_mut_val *key) {
@@ -43,7 +39,7 @@ bool openai_is_label(yyjson_mut_val *v) {
     for (size_t i = 0; s && i < n; i++)
         if (s[i] <= ' ' || s[i] >= 127)
             return false;
-    return s && n > 0 && n <= LABEL_MAX;
+    return s && n > 0 && n <= OPENAI_LABEL_MAX;
 }
 
 bool openai_keep_label(yyjson_mut_val *obj, const char *key) {

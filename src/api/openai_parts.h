@@ -4,12 +4,12 @@
 
 #include "api/call.h"
 
+#define OPENAI_LABEL_MAX 128
+
 /* Lists of names, NULL at the end. */
 extern const char *const openai_answer_members[];       /* of an answer or a chunk of one */
 extern const char *const openai_choice_members[];       /* of a choice in a whole answer */
 extern const char *const openai_chunk_choice_members[]; /* … and in a chunk: no logprobs */
-extern const char *const openai_call_members[];         /* of the call of a tool */
-extern const char *const openai_function_members[];     /* of what is called */
 extern const char *const openai_audio_members[];        /* without its transcript */
 
 /* Removes what is not among the names and could hold a text, and what is there twice. Returns

@@ -99,7 +99,7 @@ static enum err redact_arguments(struct openai_redaction *r, struct str json, st
     json_text_init(&j, json.n);
     buf_init(&text, TEXT_CAP);
     buf_init(&a.hits, TEXT_CAP);
-    enum err e = json_text_read(&j, json, true, &text);
+    enum err e = json_text_read(&j, json, TEXT_ENDS, &text);
     a.text = buf_str(&text);
     if (!e)
         e = find_hits(&a);

@@ -53,8 +53,9 @@ static enum err read_before(struct safety_flow *f, struct str before) {
         from++;
     f->base = f->segment_from = f->word_end = f->sentence_from = from;
     f->known = before.n;
-    enum err e =
-        before.n > from ? safety_flow_add(f, str_sub(before, from, before.n), false, &v) : ERR_OK;
+    enum err e = before.n > from
+                     ? safety_flow_add(f, str_sub(before, from, before.n), TEXT_GOES_ON, &v)
+                     : ERR_OK;
     f->safe = f->taken = f->pii_done = before.n;
     f->hold_word = f->hold_model = false;
     return e;
@@ -155,6 +156,21 @@ static void tell_rules(struct safety_flow *f, struct safety_verdict *v) {
         f->rules[i] |= RULE_TOLD;
         verdict_add_rule(v, &f->policy->rules[i], f->role, f->direction, f->spans[i].from,
                          f->spans[i].to);
+    }
+}
+
+/* An exception by a word that may go on holds as long as that does not. */
+static void begin_trial(struct safety_flow *f) {
+    for (size_t i = 0; i < f->policy->n_rules; i++)
+        if (f->rules[i] & RULE_EXCEPTED)
+            f->rules[i] |= RULE_WAS_EXCEPTED;
+}
+
+static void end_trial(struct safety_flow *f) {
+    for (size_t i = 0; i < f->policy->n_rules; i++) {
+        if (!(f->rules[i] & RULE_WAS_EXCEPTED))
+            f->rules[i] &= (unsigned char)~RULE_EXCEPTED;
+        f->rules[i] &= (unsigned char)~RULE_WAS_EXCEPTED;
     }
 }
 
@@ -329,7 +345,8 @@ static bool begins_word(const struct safety_flow *f, size_t i) {
     return before <= ' ' || (before >= 128 && c < 128);
 }
 
-static void scan_data(struct safety_flow *f, bool is_long, struct safety_verdict *v) {
+/* tried: it may go on all the same. */
+static void scan_data(struct safety_flow *f, bool is_long, bool tried, struct safety_verdict *v) {
     struct candidate *p = &f->pii_now;
     size_t end = safety_flow_end(f), from = p->from > AROUND ? p->from - AROUND : 0;
     size_t until = end, keep = end;
@@ -342,6 +359,10 @@ static void scan_data(struct safety_flow *f, bool is_long, struct safety_verdict
             from++;
     struct str text = str_sub(buf_str(&f->raw), from - f->base, until - from);
     size_t told = tell_hits(f, text, from, &keep, v);
+    if (tried) {
+        f->pii_done = told > f->pii_done ? told : f->pii_done;
+        return;
+    }
     size_t done = keep < end ? keep : p->end;
     done = told > done ? told : done;
     f->pii_done = done > f->pii_done ? done : f->pii_done;
@@ -356,6 +377,14 @@ static void scan_data(struct safety_flow *f, bool is_long, struct safety_verdict
                             .word_from = goes_on ? p->word_from : end,
                             .word_n = goes_on ? p->word_n : 0,
                             .dashes = p->dashes};
+}
+
+static void read_data(struct safety_flow *f, enum text_then then, struct safety_verdict *v) {
+    enum candidate_state data = flow_candidate_state(f, then == TEXT_ENDS);
+    if (data != CANDIDATE_OPEN)
+        scan_data(f, data == CANDIDATE_LONG, false, v);
+    if (then == TEXT_PAUSES && f->pii_now.from != NOWHERE)
+        scan_data(f, false, true, v);
 }
 
 /* ---- the classifier ---- */
@@ -492,11 +521,11 @@ static void lower_to(size_t *safe, bool when, size_t to) {
         *safe = to;
 }
 
-static void find_safe(struct safety_flow *f, bool last) {
+static void find_safe(struct safety_flow *f, enum text_then then) {
     const struct candidate *p = &f->pii_now;
     const struct safety_span *cuts = (const struct safety_span *)f->cuts.p;
     size_t end = safety_flow_end(f), safe = end;
-    if (!last) {
+    if (then == TEXT_GOES_ON) {
         lower_to(&safe, f->hold_word, f->hold_from);
         lower_to(&safe, f->hold_model, f->word_end);
         lower_to(&safe, f->literal > 1, end - f->literal);
@@ -506,8 +535,9 @@ static void find_safe(struct safety_flow *f, bool last) {
                  p->from);
         lower_to(&safe, may_become(f), p->word_from);
         lower_to(&safe, f->canary[0], before_canary(f, end));
-        lower_to(&safe, f->placeholders, before_placeholder(f, end));
     }
+    if (then != TEXT_ENDS)
+        lower_to(&safe, f->placeholders, before_placeholder(f, end));
     for (size_t i = 0; i < f->cuts.n / sizeof *cuts; i++)
         lower_to(&safe, safe > cuts[i].from && safe < cuts[i].to, cuts[i].from);
     f->safe = safe > f->safe ? safe : f->safe;
@@ -524,7 +554,8 @@ static void find_canary(struct safety_flow *f, size_t added, struct safety_verdi
         verdict_add_canary(v, from, from + n);
 }
 
-static enum err judge(struct safety_flow *f, struct str text, bool last, struct safety_verdict *v) {
+static enum err judge(struct safety_flow *f, struct str text, enum text_then then,
+                      struct safety_verdict *v) {
     float best[SAFETY_CATEGORIES] = {0};
     enum err e = ERR_OK;
     size_t window = text.n + FLOW_WINDOW, end = safety_flow_end(f);
@@ -533,20 +564,22 @@ static enum err judge(struct safety_flow *f, struct str text, bool last, struct 
     buf_clear(&f->folded);
     words_resume(f->b->stepper, &f->live);
     flow_read(f, text);
-    flow_read_end(f, last);
+    if (then == TEXT_PAUSES)
+        begin_trial(f);
+    flow_read_end(f, then);
     e = words_suspend(f->b->stepper, &f->live);
     if (!e && f->dirty)
-        e = judge_whole(f, text.n, last, best);
+        e = judge_whole(f, text.n, then != TEXT_GOES_ON, best);
     if (e)
         return e;
     tell_rules(f, v);
-    enum candidate_state data = flow_candidate_state(f, last);
-    if (data != CANDIDATE_OPEN)
-        scan_data(f, data == CANDIDATE_LONG, v);
+    if (then == TEXT_PAUSES)
+        end_trial(f);
+    read_data(f, then, v);
     if (f->canary[0])
         find_canary(f, text.n, v);
     read_sums(f, text);
-    score_text(f, last, best);
+    score_text(f, then != TEXT_GOES_ON, best);
     if (f->scorer)
         verdict_add_scores(v, f->scorer, f->role, f->direction, best);
     v->degraded = f->scorer == NULL;
@@ -554,7 +587,7 @@ static enum err judge(struct safety_flow *f, struct str text, bool last, struct 
     return buf_err(&f->folded) ? buf_err(&f->folded) : buf_err(&f->cuts);
 }
 
-enum err safety_flow_add(struct safety_flow *f, struct str text, bool last,
+enum err safety_flow_add(struct safety_flow *f, struct str text, enum text_then then,
                          struct safety_verdict *ret) {
     struct safety_verdict v;
     verdict_begin(&v, f->policy->version);
@@ -570,7 +603,7 @@ enum err safety_flow_add(struct safety_flow *f, struct str text, bool last,
         buf_adds(&f->raw, piece);
         f->error = buf_err(&f->raw);
         if (!f->error)
-            f->error = judge(f, piece, last && at == text.n, &v);
+            f->error = judge(f, piece, at == text.n ? then : TEXT_GOES_ON, &v);
         if (text.n == 0 || (v.action == SAFETY_BLOCK && safety_flow_end(f) > f->known))
             break; /* nothing behind it may go out: where it ends says where the finding is */
     }
@@ -578,7 +611,7 @@ enum err safety_flow_add(struct safety_flow *f, struct str text, bool last,
     f->b = NULL;
     if (f->error)
         return f->error;
-    find_safe(f, last);
+    find_safe(f, then);
     verdict_copy(ret, &v);
     return ERR_OK;
 }

@@ -18,6 +18,7 @@
 #pragma once
 
 #include "safety/guard.h"
+#include "safety/text_then.h"
 
 #define FLOW_WINDOW    400
 #define FLOW_SEGMENT   640   /* bytes that the classifier sees at most */
@@ -39,10 +40,11 @@ struct safety_flow_options { /* borrowed for the call; the policy: a reference i
 enum err safety_flow_new(const struct safety_flow_options *o, struct safety_flow **ret) ERR_CHECK;
 void safety_flow_free(struct safety_flow *f); /* NULL is fine */
 
-/* Judges what is added (whole characters); last: no more comes. *ret holds what was found since the
- * last call, with places in the whole text, `before` included. ERR_NOMEM, ERR_TOO_LARGE: there is
- * no verdict, nothing more may go out. */
-enum err safety_flow_add(struct safety_flow *f, struct str text, bool last,
+/* Judges what is added (whole characters). Where it pauses, all is safe but for the beginning of a
+ * placeholder, and the open word and number are judged again with what follows. *ret holds what was
+ * found since the last call, with places in the whole text, `before` included. ERR_NOMEM,
+ * ERR_TOO_LARGE: there is no verdict, nothing more may go out. */
+enum err safety_flow_add(struct safety_flow *f, struct str text, enum text_then then,
                          struct safety_verdict *ret) ERR_CHECK;
 
 size_t safety_flow_end(const struct safety_flow *f);  /* bytes of the whole text */

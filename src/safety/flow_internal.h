@@ -84,11 +84,17 @@ struct safety_flow {
     struct bench *b; /* while text is added */
     enum err error;
 };
-enum { RULE_TOLD = 1, RULE_EXCEPTED = 2, RULE_HIT = 4 };
+enum {
+    RULE_TOLD = 1,
+    RULE_EXCEPTED = 2,
+    RULE_HIT = 4,
+    RULE_WAS_EXCEPTED = 8 /* before the open word was tried */
+};
 
 /* ---- flow_read.c ---- */
 void flow_read(struct safety_flow *f, struct str text); /* it stands at the end of raw already */
-void flow_read_end(struct safety_flow *f, bool last);   /* the open word, tried or ended */
+/* The open word, tried or ended. */
+void flow_read_end(struct safety_flow *f, enum text_then then);
 /* Something that normalising may undo, no further back than `from`. */
 void flow_set_dirty(struct safety_flow *f, size_t from);
 /* The candidate has ended, or goes on and is as long as may be held. */

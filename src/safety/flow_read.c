@@ -407,17 +407,31 @@ void flow_read(struct safety_flow *f, struct str text) {
     }
 }
 
-void flow_read_end(struct safety_flow *f, bool last) {
+/* The letters that may go on, as if they did not. */
+static void try_latin(struct safety_flow *f) {
+    size_t n = f->latin_n, from = f->turned_from, turned = f->turned_n, hits = f->turned_hits;
+    int before = f->turned_before;
+    end_latin(f);
+    f->latin_n = n;
+    f->turned_from = from;
+    f->turned_n = turned;
+    f->turned_hits = hits;
+    f->turned_before = before;
+}
+
+void flow_read_end(struct safety_flow *f, enum text_then then) {
     struct str w = {f->word, f->word_n < FLOW_WORD_MAX ? f->word_n : FLOW_WORD_MAX};
-    if (last && f->run_n >= RUN_MIN)
+    if (then != TEXT_GOES_ON && f->run_n >= RUN_MIN)
         try_run(f);
-    if (last && f->latin_n)
+    if (then == TEXT_PAUSES && f->latin_n)
+        try_latin(f);
+    if (then == TEXT_ENDS && f->latin_n)
         end_latin(f);
     if (!f->word_n)
         return;
-    if (last)
+    if (then == TEXT_ENDS)
         end_word(f);
     else
         words_step(f->b->stepper, w, f->new_sentence, f->word_from, f->word_to, true,
-                   flow_trial_hit, f);
+                   then == TEXT_PAUSES ? flow_hit : flow_trial_hit, f);
 }

@@ -175,7 +175,8 @@ static void read_structure(struct json_text *j, char c, struct buf *text) {
         add_gap(j, ": ", text);
 }
 
-enum err json_text_read(struct json_text *j, struct str json, bool last, struct buf *text) {
+enum err json_text_read(struct json_text *j, struct str json, enum text_then then,
+                        struct buf *text) {
     static const char structure[] = "{}[]:,\" \t\r\n";
     for (size_t i = 0; i < json.n;) {
         char c = json.p[i];
@@ -195,7 +196,7 @@ enum err json_text_read(struct json_text *j, struct str json, bool last, struct 
             i++;
         }
     }
-    if (last && j->in != OUTSIDE && j->in != TOKEN)
+    if (then == TEXT_ENDS && j->in != OUTSIDE && j->in != TOKEN)
         end_pair(j, text);
     enum err e = buf_err(&j->parts) ? buf_err(&j->parts) : buf_err(&j->raw);
     return e ? e : buf_err(text);
@@ -206,7 +207,7 @@ enum err json_text_read(struct json_text *j, struct str json, bool last, struct 
 struct writing {
     struct json_text *j;
     size_t upto, raw_at; /* raw_at: bytes of raw that are written */
-    bool last;
+    enum text_then then;
     json_text_fn piece;
     void *ctx;
     struct buf *out;
@@ -248,7 +249,8 @@ static bool write_part(struct writing *w, const struct part *p, bool is_open, en
             *e = write_string(w, to);
         return whole && !*e;
     }
-    if (!whole || (p->kind == PART_END && !w->last) || (is_open && !w->last))
+    bool too_early = p->kind == PART_END && w->then == TEXT_GOES_ON;
+    if (!whole || too_early || (is_open && w->then != TEXT_ENDS))
         return false;
     if (p->kind == PART_TOKEN)
         *e = write_token(w, p);
@@ -259,9 +261,9 @@ static bool write_part(struct writing *w, const struct part *p, bool is_open, en
     return !*e;
 }
 
-enum err json_text_write(struct json_text *j, size_t upto, bool last, json_text_fn piece, void *ctx,
-                         struct buf *out) {
-    struct writing w = {.j = j, .upto = upto, .last = last, .piece = piece, .ctx = ctx, .out = out};
+enum err json_text_write(struct json_text *j, size_t upto, enum text_then then, json_text_fn piece,
+                         void *ctx, struct buf *out) {
+    struct writing w = {.j = j, .upto = upto, .then = then, .piece = piece, .ctx = ctx, .out = out};
     const struct part *parts = (const struct part *)j->parts.p;
     size_t n = j->parts.n / sizeof *parts, done = 0;
     enum err e = ERR_OK;

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "safety/text_then.h"
 
 struct json_text {
     struct buf parts;     /* what was read and is not written yet */
@@ -29,12 +30,13 @@ struct json_text {
 void json_text_init(struct json_text *j, size_t max /* bytes of JSON that may wait */);
 void json_text_deinit(struct json_text *j);
 
-/* Appends the text of what comes next, whole characters. last: no more comes. */
-enum err json_text_read(struct json_text *j, struct str json, bool last,
+/* Appends the text of what comes next, whole characters. */
+enum err json_text_read(struct json_text *j, struct str json, enum text_then then,
                         struct buf *text) ERR_CHECK;
 
 /* Appends text[from, to) as it may go on; offsets are of all that was read. */
 typedef enum err (*json_text_fn)(void *ctx, size_t from, size_t to, struct buf *out);
-/* Appends the JSON of the text before upto. last: with its end. */
-enum err json_text_write(struct json_text *j, size_t upto, bool last, json_text_fn piece, void *ctx,
-                         struct buf *out) ERR_CHECK;
+/* Appends the JSON of the text before upto, with its end where that is due; where it pauses without
+ * a number or word that may go on. */
+enum err json_text_write(struct json_text *j, size_t upto, enum text_then then, json_text_fn piece,
+                         void *ctx, struct buf *out) ERR_CHECK;

@@ -17,17 +17,18 @@ struct safety_stream {
     void *ctx;
     struct timer *timer; /* NULL until it is needed */
     struct safety_flow *flow;
-    struct buf waiting;                             /* came while a job judged */
-    size_t taken;                                   /* of the flow's text, what was handed on */
-    size_t released;                                /* bytes handed on, all in all */
-    bool ended, told, judging, inside, over, freed; /* inside: a callback runs */
-    int64_t since_ns;                               /* when the oldest held byte came */
+    struct buf waiting;                      /* came while a job judged */
+    size_t taken;                            /* of the flow's text, what was handed on */
+    size_t released;                         /* bytes handed on, all in all */
+    enum text_then asked;                    /* what follows what waits */
+    bool told, judging, inside, over, freed; /* inside: a callback runs */
+    int64_t since_ns;                        /* when the oldest held byte came */
     struct safety_verdict worst;
 
     struct buf text, piece; /* what is judged; what of it may go on */
     struct json_text json;  /* with o.json */
     struct buf strings;     /* the text of what came as JSON */
-    bool last;
+    enum text_then then;    /* behind what is judged */
     struct safety_verdict verdict;
     size_t to, keep; /* handed on up to here; of a block: what of it all stays */
     enum err error;
@@ -62,9 +63,9 @@ static enum err take(void *ctx, size_t from, size_t to, struct buf *out) {
     return e;
 }
 
-static enum err make_piece(struct safety_stream *s, size_t to, bool last) {
+static enum err make_piece(struct safety_stream *s, size_t to, enum text_then then) {
     if (s->o.json)
-        return json_text_write(&s->json, to, last, take, s, &s->piece);
+        return json_text_write(&s->json, to, then, take, s, &s->piece);
     return take(s, s->taken, to, &s->piece);
 }
 
@@ -86,7 +87,7 @@ static enum err read_text(struct safety_stream *s, struct str *ret) {
     if (!s->o.json)
         return ERR_OK;
     buf_clear(&s->strings);
-    enum err e = json_text_read(&s->json, *ret, s->last, &s->strings);
+    enum err e = json_text_read(&s->json, *ret, s->then, &s->strings);
     *ret = buf_str(&s->strings);
     return e;
 }
@@ -96,10 +97,10 @@ static void judge(void *arg) {
     struct str text;
     buf_clear(&s->piece);
     s->error = read_text(s, &text);
-    if (!s->error && s->o.json && !text.n && !s->last) /* structure alone */
+    if (!s->error && s->o.json && !text.n && s->then == TEXT_GOES_ON) /* structure alone */
         s->verdict = (struct safety_verdict){.policy_version = s->o.policy->version};
     else if (!s->error)
-        s->error = safety_flow_add(s->flow, text, s->last, &s->verdict);
+        s->error = safety_flow_add(s->flow, text, s->then, &s->verdict);
     if (s->error)
         return;
     size_t safe = safety_flow_safe(s->flow), to = safe, cut = safe;
@@ -108,7 +109,7 @@ static void judge(void *arg) {
         cut = cut_at(s);
     if (cut < to)
         to = cut > s->taken ? cut : s->taken;
-    s->error = make_piece(s, to, s->last && !blocked);
+    s->error = make_piece(s, to, blocked ? TEXT_GOES_ON : s->then);
     s->to = to;
     size_t back = cut < s->taken ? s->taken - cut : 0, out = s->released + s->piece.n;
     s->keep = back < out ? out - back : 0;
@@ -159,7 +160,7 @@ static void tell(struct safety_stream *s) {
     if (blocked) {
         s->over = true;
         s->cb->on_block(s->ctx, &s->verdict, s->keep, safety_flow_tail(s->flow, cut));
-    } else if (s->last) {
+    } else if (s->then != TEXT_GOES_ON) {
         s->cb->on_end(s->ctx, &s->worst);
     }
 }
@@ -199,13 +200,14 @@ static void wait_for_pool(struct safety_stream *s) {
 
 /* Judges what waits. */
 static void look(struct safety_stream *s) {
-    while (!s->judging && !s->inside && !s->over && (s->waiting.n || (s->ended && !s->told))) {
+    while (!s->judging && !s->inside && !s->over && (s->waiting.n || (s->asked && !s->told))) {
         bool much = s->waiting.n > SAFETY_STREAM_INLINE;
         struct buf text = s->text;
         s->text = s->waiting;
         s->waiting = text;
         buf_clear(&s->waiting);
-        s->last = s->told = s->ended;
+        s->then = s->asked;
+        s->told = s->asked != TEXT_GOES_ON;
         if (!much) {
             judge(s);
             if (!tell_all(s))
@@ -258,8 +260,10 @@ enum err safety_stream_new(const struct safety_stream_options *o,
 enum err safety_stream_feed(struct safety_stream *s, struct str text) {
     if (s->over)
         return ERR_OK;
-    if (s->told && !s->judging) /* it goes on */
-        s->ended = s->told = false;
+    if (s->told && !s->judging) { /* it goes on */
+        s->asked = TEXT_GOES_ON;
+        s->told = false;
+    }
     if (!s->waiting.n && !s->judging && safety_flow_end(s->flow) == s->taken)
         s->since_ns = clock_mono_ns();
     buf_adds(&s->waiting, text);
@@ -269,11 +273,20 @@ enum err safety_stream_feed(struct safety_stream *s, struct str text) {
     return e;
 }
 
-void safety_stream_end(struct safety_stream *s) {
-    if (s->over)
+static void stop(struct safety_stream *s, enum text_then then) {
+    if (s->over || s->asked == TEXT_ENDS)
         return;
-    s->ended = true;
+    s->asked = then;
+    s->told = false;
     look(s);
+}
+
+void safety_stream_end(struct safety_stream *s) {
+    stop(s, TEXT_ENDS);
+}
+
+void safety_stream_pause(struct safety_stream *s) {
+    stop(s, TEXT_PAUSES);
 }
 
 void safety_stream_free(struct safety_stream *s) {

@@ -29,14 +29,13 @@ struct safety_stream_options {
     struct pii_vault *vault; /* a reference is taken; unchanged while the stream lives; NULL:
                                 nothing to restore */
 };
-/* They run inside safety_stream_feed() and safety_stream_end(), too. After on_block or on_fail
- * nothing more comes; after on_end only when the stream is fed again. */
+/* They run inside the functions below, too. After on_block or on_fail nothing more comes. */
 struct safety_stream_callbacks {
     void (*on_text)(void *ctx, struct str text);
     /* keep: of the text that was handed on, the bytes before the sentence with the finding.
      * blocked: the end of the text with what was not let through, for the case. */
     void (*on_block)(void *ctx, const struct safety_verdict *v, size_t keep, struct str blocked);
-    void (*on_end)(void *ctx, const struct safety_verdict *worst);
+    void (*on_end)(void *ctx, const struct safety_verdict *worst); /* once for each end or pause */
     void (*on_fail)(void *ctx, enum err e); /* judging failed: nothing more may go out */
 };
 
@@ -46,7 +45,10 @@ enum err safety_stream_new(const struct safety_stream_options *o,
 /* Whole characters. An error: it was not taken, and no callback was called for it. The stream may
  * be gone afterwards when a callback frees it. */
 enum err safety_stream_feed(struct safety_stream *s, struct str text) ERR_CHECK;
-/* No more comes, or not for a while: all that is held is judged as it is, and on_end follows. */
+/* No more comes: all that is held is judged as it is, and on_end follows. */
 void safety_stream_end(struct safety_stream *s);
+/* The same where more may come, in the middle of a word, too (text_then.h). What cannot go out
+ * before it is whole is held on: a placeholder, in JSON a number. Not before the last on_end. */
+void safety_stream_pause(struct safety_stream *s);
 /* At any time, also from a callback; a judgement that runs is let go of. NULL is fine. */
 void safety_stream_free(struct safety_stream *s);

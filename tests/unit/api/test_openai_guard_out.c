@@ -8,7 +8,8 @@
 
 static const char policy_text[] =
     "{\"categories\":{\"illicit\":{\"block\":0.9}},\"refusals\":{\"default\":\"No.\"},"
-    "\"pii\":{\"email\":\"redact\"},\"rules\":[{\"id\":\"zebra\",\"category\":\"illicit\","
+    "\"pii\":{\"email\":\"redact\",\"credit_card\":\"redact\"},\"rules\":[{\"id\":\"zebra\","
+    "\"category\":\"illicit\","
     "\"score\":1,\"match\":[\"paint * zebra purple\"],\"on\":[\"output\"]}]}";
 
 static struct safety *safety;
@@ -393,6 +394,163 @@ static void calls_thatTakeTurns_goOn(void **state) {
     answer_free(t);
 }
 
+/* Between two pieces of a text: the call's head once more, or another text. */
+enum between { HEAD_AGAIN, OTHER_CALL, THINKING };
+
+#define PIECES_MAX 160
+static struct answer *answer_in_pieces(enum between between, const char *text, size_t first,
+                                       size_t size) {
+    static char bytes[PIECES_MAX][400];
+    const char *events[PIECES_MAX];
+    size_t n = 0, len = strlen(text);
+    for (size_t at = 0, to = first; at < len; at = to, to = at + size) {
+        char piece[100];
+        snprintf(piece, sizeof piece, "%.*s", (int)(to < len ? to - at : len - at), text + at);
+        assert_true(n + 3 < PIECES_MAX);
+        if (between == HEAD_AGAIN)
+            snprintf(bytes[n], sizeof *bytes,
+                     DELTA("{\"tool_calls\":[{\"index\":0,\"id\":\"t0\",\"type\":\"function\","
+                           "\"function\":{\"name\":\"mail\",\"arguments\":\"%s\"}}]}"),
+                     piece);
+        else if (between == OTHER_CALL)
+            snprintf(bytes[n], sizeof *bytes, ARGUMENTS("0", "%s"), piece);
+        else
+            snprintf(bytes[n], sizeof *bytes, CONTENT("%s"), piece);
+        n++;
+        if (between != HEAD_AGAIN)
+            snprintf(bytes[n++], sizeof *bytes,
+                     between == OTHER_CALL ? ARGUMENTS("1", "[1, 2], ")
+                                           : DELTA("{\"reasoning_content\":\"I think. \"}"));
+    }
+    snprintf(bytes[n++], sizeof *bytes, END("stop"));
+    for (size_t i = 0; i < n; i++)
+        events[i] = bytes[i];
+    return answer(TOOLS, events, n);
+}
+
+static const struct buf *said_of(const struct answer *t, enum between between) {
+    return between == THINKING ? &t->said[0].content : &t->said[0].arguments[0];
+}
+
+/* A text that was interrupted goes on as the one it was, in the middle of a word, too. */
+static void harm_isSeen_whateverComesBetween(void **state) {
+    static const char harm[] = "Now paint the zebra purple, and more.";
+    (void)state;
+    for (enum between b = HEAD_AGAIN; b <= THINKING; b++)
+        for (size_t cut = 1; cut < sizeof harm; cut++) {
+            bool all = cut + 1 == sizeof harm;
+            struct answer *t = answer_in_pieces(b, harm, all ? 1 : cut, all ? 1 : sizeof harm);
+            const struct buf *said = said_of(t, b);
+            assert_int_equal(t->ends, 1);
+            assert_string_equal(t->said[0].finish, "content_filter");
+            assert_false(said->n && strstr(said->p, "purple"));
+            assert_false(said->n && strstr(said->p, "more"));
+            if (b == HEAD_AGAIN) /* nothing interrupts */
+                assert_true(!said->n || !strstr(said->p, "pur"));
+            answer_free(t);
+        }
+}
+
+static void personalData_isSeen_whateverComesBetween(void **state) {
+    static const char *const texts[] = {"So 4111 1111 1111 1111 it is.",
+                                        "So ada@lovelace.org it is.", "[4111111111111111, 4]",
+                                        "[7, 4111111111111111"};
+    static const char *const data[] = {"4111 1111 1111 1111", "ada@lovelace.org",
+                                       "4111111111111111", "4111111111111111"};
+    (void)state;
+    for (enum between b = HEAD_AGAIN; b <= THINKING; b++)
+        for (size_t i = 0; i < 4; i++)
+            for (size_t cut = 1; cut <= strlen(texts[i]); cut++) {
+                bool all = cut == strlen(texts[i]);
+                struct answer *t = answer_in_pieces(b, texts[i], all ? 1 : cut, all ? 1 : 100);
+                const struct buf *said = said_of(t, b);
+                assert_string_equal(t->said[0].finish, "stop");
+                assert_null(strstr(said->p, data[i]));
+                assert_non_null(strstr(said->p, "[removed]"));
+                if (i == 2 && b != THINKING)
+                    is(said, "[\"[removed]\", 4]");
+                if (i == 3 && b != THINKING)
+                    is(said, "[7, \"[removed]\"");
+                answer_free(t);
+            }
+}
+
+/* An escape that was interrupted is whole afterwards. */
+static void escapes_goOn_whateverComesBetween(void **state) {
+    static const char text[] = "{\\\"a\\\":\\\"x\\\\ud83d\\\\ude00y\\\"}";
+    (void)state;
+    for (enum between b = HEAD_AGAIN; b <= OTHER_CALL; b++)
+        for (size_t cut = 1; cut < sizeof text - 1; cut++) {
+            if (text[cut - 1] == '\\' && (cut < 2 || text[cut - 2] != '\\'))
+                continue; /* the event would be no JSON */
+            struct answer *t = answer_in_pieces(b, text, cut, 100);
+            is(&t->said[0].arguments[0], "{\"a\":\"x\xf0\x9f\x98\x80y\"}");
+            answer_free(t);
+        }
+}
+
+/* The judge of a long text is still at it when the choice ends for something else. */
+static void nothing_comesBehindTheEnd_ofABlockedName(void **state) {
+    static char content[4000];
+    struct buf text;
+    (void)state;
+    buf_init(&text, 4000);
+    for (int i = 0; i < 100; i++)
+        buf_addf(&text, "The river rises in hill %d. ", i);
+    snprintf(content, sizeof content, CONTENT("%.*s"), (int)text.n, text.p);
+    struct answer *t = ANSWER("{\"n\":2}", content, CALL("0", "t0", "paint the zebra purple"),
+                              CHUNK_OF("1", "{\"content\":\"Hello.\"}", "\"stop\""));
+    assert_string_equal(t->said[0].finish, "content_filter");
+    assert_string_equal(t->said[1].finish, "stop");
+    is(&t->said[0].content, "No.");
+    answer_free(t);
+    buf_deinit(&text);
+}
+
+/* As some servers have it: arguments that are no string, and calls without numbers. */
+static void callsOfOtherServers_areWhole(void **state) {
+    (void)state;
+    struct answer *t =
+        ANSWER(TOOLS,
+               DELTA("{\"tool_calls\":[{\"id\":\"x\",\"function\":{\"name\":\"mail\","
+                     "\"arguments\":{\"to\":\"ada@lovelace.org\",\"n\":1}}}]}"),
+               DELTA("{\"tool_calls\":[{\"id\":\"y\",\"function\":{\"name\":\"mail\","
+                     "\"arguments\":\"[2\"}}]}"),
+               DELTA("{\"tool_calls\":[{\"id\":\"y\",\"function\":{"
+                     "\"arguments\":\"3]\"}}]}"),
+               DELTA("{\"tool_calls\":[{\"function\":{\"name\":\"mail\","
+                     "\"arguments\":[true]}}]}"),
+               DELTA("{\"tool_calls\":[{\"id\":\"z\",\"function\":\"Secretly.\"}]}"),
+               DELTA("{\"tool_calls\":[{\"id\":\"z\",\"custom\":{\"input\":\"\"},"
+                     "\"index\":\"Secretly.\",\"function\":{\"name\":\"Secretly.\"}}]}"),
+               END("tool_calls"));
+    is(&t->said[0].arguments[0], "{\"to\":\"[removed]\",\"n\":1}");
+    is(&t->said[0].arguments[1], "[23]");
+    is(&t->said[0].arguments[2], "[true]");
+    for (int i = 0; i < 3; i++)
+        is(&t->said[0].names[i], "mail");
+    assert_false(went_out(t, "Secretly"));
+    assert_string_equal(t->said[0].finish, "tool_calls");
+    answer_free(t);
+}
+
+static void nameAndId_areSaidOnce_thoughTheServerRepeatsThem(void **state) {
+    static const char again[] =
+        DELTA("{\"tool_calls\":[{\"index\":0,\"id\":\"t0\",\"type\":\"function\","
+              "\"function\":{\"name\":\"paint_the_zebra\",\"arguments\":\"a\"}}]}");
+    const char *events[100];
+    (void)state;
+    for (size_t i = 0; i < 99; i++)
+        events[i] = again;
+    events[99] = END("tool_calls");
+    struct answer *t = answer(TOOLS, events, 100);
+    assert_int_equal(t->fails, 0);
+    is(&t->said[0].names[0], "paint_the_zebra");
+    assert_int_equal(t->said[0].arguments[0].n, 99);
+    assert_null(strstr(strstr(t->all.p, "\"t0\"") + 1, "\"t0\""));
+    answer_free(t);
+}
+
 static void nameOfACall_isText_unlessTheClientGaveIt(void **state) {
     (void)state;
     struct answer *t =
@@ -512,6 +670,12 @@ int main(void) {
         T(everyText_passesWhole_inItsOrder),
         T(longText_isOutBeforeWhatFollows),
         T(calls_thatTakeTurns_goOn),
+        T(harm_isSeen_whateverComesBetween),
+        T(personalData_isSeen_whateverComesBetween),
+        T(escapes_goOn_whateverComesBetween),
+        T(nothing_comesBehindTheEnd_ofABlockedName),
+        T(callsOfOtherServers_areWhole),
+        T(nameAndId_areSaidOnce_thoughTheServerRepeatsThem),
         T(nameOfACall_isText_unlessTheClientGaveIt),
         T(whatIsNotKnown_doesNotGetThrough),
         T(choices_areJudgedEach),
