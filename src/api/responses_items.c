@@ -1,7 +1,9 @@
 /* The items of a response's input. The last one is the question, which the turn judges. Those
  * before it become messages of the conversation and stand in its prompts, so they are judged when
- * they come in: what is refused is kept as a refused question is, out of every prompt and with its
- * case; of an answer nothing is kept. See responses.h.
+ * they come in: what is refused is kept as a refused question is, out of every prompt; of an answer
+ * nothing is kept. A request makes one case, of the worst of them. A client that sends its whole
+ * history sends what was refused long ago with each question: it counts against nobody where an
+ * answer follows. See responses.h.
  *
  *   READ ─→ JOB: each item before the last ─→ verdicts ─→ WRITE: messages, cases */
 #include "api/handlers.h"
@@ -14,6 +16,8 @@
 
 struct response_items {
     size_t n;
+    size_t worst;                     /* the one with the case; n = none */
+    size_t answers;                   /* items before here have an answer behind them */
     struct safety_verdict *refused[]; /* of each item; NULL = nothing is to be said */
 };
 
@@ -47,14 +51,31 @@ enum err api_response_replay_read(struct call *c, struct store_tx *tx, struct er
     return e;
 }
 
+static size_t behind_answers(json_val *list, size_t n) {
+    while (n > 0 && direction_of(yyjson_arr_get(list, n - 1)) == SAFETY_INPUT)
+        n--;
+    return n;
+}
+
+/* What counts is worse than what does not, whatever their scores. */
+static bool is_worse(const struct response_items *items, size_t i) {
+    if (items->worst == items->n)
+        return true;
+    bool counts = i >= items->answers, before = items->worst >= items->answers;
+    const struct safety_verdict *a = items->refused[i], *b = items->refused[items->worst];
+    return counts != before ? counts : a->scores[a->category] > b->scores[b->category];
+}
+
 enum err api_response_judge(struct call *c, struct errinfo *ei) {
     json_val *list = json_get(c->body, "input"), *item;
     size_t i, count, n = yyjson_arr_size(list) - 1;
     struct response_items *items =
         arena_alloc(c->arena, sizeof *items + n * sizeof items->refused[0]);
     enum err e = items ? ERR_OK : ERR_NOMEM;
-    if (items)
-        items->n = n;
+    if (items) {
+        items->n = items->worst = n;
+        items->answers = behind_answers(list, n);
+    }
     yyjson_arr_foreach(list, i, count, item) {
         struct safety_verdict v;
         struct safety_request r = {.text = item_text(c, item),
@@ -71,10 +92,13 @@ enum err api_response_judge(struct call *c, struct errinfo *ei) {
         if (e || v.action != SAFETY_BLOCK)
             continue;
         metric_add(M_GUARD_BLOCKED, 1);
-        if ((items->refused[i] = arena_alloc(c->arena, sizeof v)))
-            *items->refused[i] = v;
-        else
+        if (!(items->refused[i] = arena_alloc(c->arena, sizeof v))) {
             e = ERR_NOMEM;
+            break;
+        }
+        *items->refused[i] = v;
+        if (is_worse(items, i))
+            items->worst = i;
     }
     c->state = items;
     return e ? err_set(ei, e, NULL) : ERR_OK;
@@ -99,7 +123,8 @@ static struct str verdict_json(struct call *c, const struct safety_verdict *v,
 }
 
 static enum err record(struct call *c, struct store_tx *tx, const struct message *m,
-                       const struct safety_verdict *v, enum safety_direction d, struct str text) {
+                       const struct safety_verdict *v, enum safety_direction d, struct str text,
+                       bool earlier) {
     struct policy *p = safety_get_policy(c->api->o.safety);
     struct safety_block b = {.user_id = c->user.user_id,
                              .conversation_id = m->conversation_id,
@@ -107,15 +132,17 @@ static enum err record(struct call *c, struct store_tx *tx, const struct message
                              .path = "openai",
                              .verdict = v,
                              .direction = d,
-                             .text = text};
+                             .text = text,
+                             .earlier = earlier};
     enum err e = safety_record_block(tx, p, &b);
     policy_unref(p);
     return e;
 }
 
 static enum err store_item(struct call *c, struct store_tx *tx, struct turn_input *in,
-                           const json_val *item, struct str text, const struct safety_verdict *v,
-                           struct errinfo *ei) {
+                           const json_val *item, size_t at, struct str text,
+                           const struct response_items *judged, struct errinfo *ei) {
+    const struct safety_verdict *v = judged && at < judged->n ? judged->refused[at] : NULL;
     enum safety_direction d = direction_of(item);
     struct message m = {.message_id = uuid_new(),
                         .conversation_id = in->conversation_id,
@@ -130,8 +157,8 @@ static enum err store_item(struct call *c, struct store_tx *tx, struct turn_inpu
     if (v && !(m.safety = verdict_json(c, v, d)).p)
         return err_set(ei, ERR_NOMEM, NULL);
     enum err e = message_append(tx, &m, ei);
-    if (!e && v)
-        e = record(c, tx, &m, v, d, text);
+    if (!e && v && at == judged->worst)
+        e = record(c, tx, &m, v, d, text, at < judged->answers);
     in->parent_id = m.message_id;
     in->parent_kind = PARENT_GIVEN;
     return e;
@@ -157,8 +184,7 @@ enum err response_items_store(struct call *c, struct store_tx *tx, struct turn_i
         if (last)
             in->content = text;
         else if (!stored)
-            e = store_item(c, tx, in, item, text,
-                           judged && i < judged->n ? judged->refused[i] : NULL, ei);
+            e = store_item(c, tx, in, item, i, text, judged, ei);
     }
     return e;
 }

@@ -11,10 +11,11 @@ struct safety_block {
     const struct safety_verdict *verdict;
     enum safety_direction direction;
     struct str text; /* what was blocked; kept in the case, cut at CASE_TEXT_MAX */
+    bool earlier;    /* said before, and answered: it is no new offence */
 };
 /* Writes the case and its audit row, and applies the policy's steps to the user. A message in which
- * somebody may speak of harming themselves never counts against them, and what a model wrote counts
- * against nobody. */
+ * somebody may speak of harming themselves never counts against them, nor does what is only sent
+ * again, and what a model wrote counts against nobody. */
 enum err safety_record_block(struct store_tx *tx, const struct policy *p,
                              const struct safety_block *b) ERR_CHECK;
 

@@ -564,7 +564,7 @@ def test_responses_are_judged_with_all_their_items(guarded, mock, person):
     assert "zebra" not in sent and "walrus" not in sent and "4111" not in sent
     assert asked[-1][1:] == ["(withheld)", "My card is [CARD_1]", "Noted.", "And now? [say: Fine]", "Fine", "More? [say: Still fine]"]
     made = [c for c in cases() if c["case_id"] not in known]
-    assert sorted(c["direction"] for c in made) == ["input", "output"]
+    assert [c["direction"] for c in made] == ["input"]  # one of a request: the worst
 
 
 def test_responses_say_that_they_were_filtered(person):
