@@ -110,7 +110,11 @@ static struct str make_chunk(const struct choice *ch, const struct channel *x, s
     out_str(b, "id", a->id);
     out_strz(b, "object", "chat.completion.chunk");
     out_int(b, "created", a->created);
-    out_str(b, "model", ((struct openai_state *)a->c->state)->asked);
+    out_str(b, "model", a->model.n ? a->model : ((struct openai_state *)a->c->state)->asked);
+    if (a->fingerprint.n)
+        out_str(b, "system_fingerprint", a->fingerprint);
+    if (a->tier.n)
+        out_str(b, "service_tier", a->tier);
     out_open(b, "choices", '[');
     out_open(b, NULL, '{');
     out_int(b, "index", (int64_t)ch->index);

@@ -166,6 +166,7 @@ struct head {
     enum channel_kind kind;
     int64_t number;
     struct str id, type, name;
+    yyjson_mut_val *extra; /* what the client sends back with it; NULL: none */
 };
 
 static struct str label_of(yyjson_mut_val *v) {
@@ -177,7 +178,7 @@ static bool add_word(struct event *e, yyjson_mut_val *obj, const char *key, stru
 }
 
 /* What tells that a call begins, made anew. */
-static void pass_head(struct event *e, const struct head *h) {
+static void pass_head(struct event *e, const struct head *h, bool begins) {
     bool custom = h->kind == CHANNEL_INPUT, is_function = h->kind == CHANNEL_FUNCTION;
     yyjson_mut_val *f = yyjson_mut_obj(e->d), *call = f, *list = f;
     bool good = add_word(e, f, "name", h->name) &&
@@ -190,10 +191,12 @@ static void pass_head(struct event *e, const struct head *h) {
                yyjson_mut_obj_add_val(e->d, call, custom ? "custom" : "function", f) &&
                yyjson_mut_arr_append(list, call);
     }
+    if (h->extra)
+        good = good && yyjson_mut_obj_add_val(e->d, call, "extra_content", h->extra);
     if (!good ||
         !yyjson_mut_obj_add_val(e->d, e->delta, is_function ? "function_call" : "tool_calls", list))
         e->error = ERR_NOMEM;
-    pass(e, false, false);
+    pass(e, !begins, false);
     yyjson_mut_obj_clear(e->delta);
 }
 
@@ -257,11 +260,13 @@ static void take_call(struct event *e, yyjson_mut_val *call, enum channel_kind k
         e->ch->last_call = x->call;
         e->ch->n_calls = x->call < e->ch->n_calls ? e->ch->n_calls : x->call + 1;
     }
-    bool tells = is_new(x, &h);
+    bool begins = is_new(x, &h);
+    h.extra = is_function ? NULL : yyjson_mut_obj_remove_key(call, "extra_content");
+    h.extra = h.extra && openai_is_opaque(h.extra) ? h.extra : NULL;
     if (h.name.n && !name_passes(e, x, h.name))
         return;
-    if (tells)
-        pass_head(e, &h);
+    if (begins || h.extra)
+        pass_head(e, &h, begins);
     say_arguments(e, &h, yyjson_mut_obj_get(f, custom ? "input" : "arguments"));
 }
 
@@ -290,6 +295,22 @@ static void take_audio(struct event *e, yyjson_mut_val *audio) {
     yyjson_mut_obj_clear(e->delta);
 }
 
+/* Thoughts that nobody can read, which the client sends back. Others are text, and the server says
+ * them in "reasoning", too. */
+static void take_details(struct event *e, yyjson_mut_val *details) {
+    yyjson_mut_arr_iter it = yyjson_mut_arr_iter_with(details);
+    for (yyjson_mut_val *v; (v = yyjson_mut_arr_iter_next(&it));)
+        if (!yyjson_mut_equals_str(yyjson_mut_obj_get(v, "type"), "reasoning.encrypted") ||
+            yyjson_mut_obj_get(v, "text") || yyjson_mut_obj_get(v, "summary") ||
+            !openai_is_opaque(v))
+            yyjson_mut_arr_iter_remove(&it);
+    if (!yyjson_mut_arr_size(details))
+        return;
+    yyjson_mut_obj_add_val(e->d, e->delta, "reasoning_details", details);
+    pass(e, true, false);
+    yyjson_mut_obj_clear(e->delta);
+}
+
 static void say_reasoning(struct event *e, yyjson_mut_val *delta) {
     yyjson_mut_val *one = yyjson_mut_obj_get(delta, "reasoning_content");
     yyjson_mut_val *other = yyjson_mut_obj_get(delta, "reasoning");
@@ -306,8 +327,10 @@ static void take_delta(struct event *e, yyjson_mut_val *delta) {
     yyjson_mut_val *audio = yyjson_mut_obj_remove_key(delta, "audio");
     yyjson_mut_val *calls = yyjson_mut_obj_remove_key(delta, "tool_calls");
     yyjson_mut_val *function = yyjson_mut_obj_remove_key(delta, "function_call");
+    yyjson_mut_val *details = yyjson_mut_obj_remove_key(delta, "reasoning_details");
     yyjson_mut_val *content = yyjson_mut_obj_get(delta, "content");
-    if (openai_keep_label(delta, "role")) {
+    if (openai_keep_label(delta, "role") && !e->ch->has_role) {
+        e->ch->has_role = true;
         yyjson_mut_obj_add_val(e->d, e->delta, "role", yyjson_mut_obj_remove_key(delta, "role"));
         if (yyjson_mut_is_str(content))
             yyjson_mut_obj_add_str(e->d, e->delta, "content", "");
@@ -317,6 +340,7 @@ static void take_delta(struct event *e, yyjson_mut_val *delta) {
         yyjson_mut_obj_clear(e->delta);
     }
     say_reasoning(e, delta);
+    take_details(e, details);
     say_parts(e, content, CHANNEL_CONTENT);
     say(e, CHANNEL_REFUSAL, 0, text_of(yyjson_mut_obj_get(delta, "refusal")));
     if (yyjson_mut_is_obj(audio))
@@ -379,6 +403,15 @@ static bool take_rest(struct answer_guard *a, yyjson_mut_doc *d) {
     return b == &a->tail || answer_guard_send(a, buf_str(b));
 }
 
+/* What each chunk says of who answers, those of our own making, too. */
+static void note_server(struct answer_guard *a, yyjson_mut_val *root) {
+    static const char *const names[] = {"model", "system_fingerprint", "service_tier"};
+    struct str *const to[] = {&a->model, &a->fingerprint, &a->tier};
+    for (size_t i = 0; i < 3; i++)
+        if (openai_is_label(yyjson_mut_obj_get(root, names[i])))
+            *to[i] = arena_str(a->c->arena, text_of(yyjson_mut_obj_get(root, names[i])));
+}
+
 static bool take_event(struct answer_guard *a, yyjson_mut_doc *d) {
     yyjson_mut_val *root = yyjson_mut_doc_get_root(d), *choices[OPENAI_CHOICES_MAX];
     yyjson_mut_val *list = yyjson_mut_obj_get(root, "choices"), *id;
@@ -392,6 +425,7 @@ static bool take_event(struct answer_guard *a, yyjson_mut_doc *d) {
     if (!a->id.p && yyjson_mut_is_str(id)) {
         a->id = arena_str(a->c->arena, str_from(yyjson_mut_get_str(id)));
         a->created = yyjson_mut_get_sint(yyjson_mut_obj_get(root, "created"));
+        note_server(a, root);
     }
     yyjson_mut_arr_iter it = yyjson_mut_arr_iter_with(list);
     for (yyjson_mut_val *v; (v = yyjson_mut_arr_iter_next(&it)) && n < OPENAI_CHOICES_MAX;)

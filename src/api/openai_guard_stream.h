@@ -49,6 +49,7 @@ struct choice {
     size_t n_calls, last_call; /* of tools: numbers so far; what was spoken of last */
     struct step *first, *last;
     size_t waiting_bytes;
+    bool has_role;  /* it was said */
     bool stopping;  /* what was being said is judged as it stands; that is awaited */
     bool running;   /* steps are taken further up */
     bool said;      /* some of the content went out */
@@ -62,9 +63,9 @@ struct answer_guard {
     const struct answer_guard_callbacks *cb;
     void *ctx;
     struct choice *choices[OPENAI_CHOICES_MAX];
-    size_t n;        /* choices seen */
-    size_t expected; /* that were asked for */
-    struct str id;
+    size_t n;                                /* choices seen */
+    size_t expected;                         /* that were asked for */
+    struct str id, model, fingerprint, tier; /* as the first event has them */
     int64_t created;
     struct buf tail, out;
     bool ended, over, inside, freed;

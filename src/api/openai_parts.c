@@ -1,6 +1,11 @@
 /* See openai_parts.h. */
 #include "api/openai_parts.h"
 
+#include <string.h>
+
+#define OPAQUE_MAX   ((size_t)16 << 10)
+#define OPAQUE_DEPTH 8
+
 const char *const openai_answer_members[] = {
     "id",           "object",  "created", "model",  "system_fingerprint",
     "service_tier", "choices", "usage",   "parley", "timings",
@@ -47,6 +52,41 @@ bool openai_keep_label(yyjson_mut_val *obj, const char *key) {
     if (v && !openai_is_label(v))
         yyjson_mut_obj_remove_key(obj, key);
     return v && openai_is_label(v);
+}
+
+static bool is_sealed(const char *s, size_t n, size_t *room) {
+    for (size_t i = 0; i < n; i++) {
+        char lower = (char)(s[i] | 0x20);
+        if (!((lower >= 'a' && lower <= 'z') || (s[i] >= '0' && s[i] <= '9') ||
+              memchr("+/=_-.", s[i], 6)))
+            return false;
+    }
+    if (n > *room)
+        return false;
+    *room -= n;
+    return true;
+}
+
+static bool is_opaque(yyjson_mut_val *v, int depth, size_t *room) {
+    bool opaque = depth < OPAQUE_DEPTH;
+    if (yyjson_mut_is_str(v))
+        return is_sealed(yyjson_mut_get_str(v), yyjson_mut_get_len(v), room);
+    if (yyjson_mut_is_obj(v)) {
+        yyjson_mut_obj_iter it = yyjson_mut_obj_iter_with(v);
+        for (yyjson_mut_val *k; opaque && (k = yyjson_mut_obj_iter_next(&it));)
+            opaque = is_sealed(yyjson_mut_get_str(k), yyjson_mut_get_len(k), room) &&
+                     is_opaque(yyjson_mut_obj_iter_get_val(k), depth + 1, room);
+    } else if (yyjson_mut_is_arr(v)) {
+        yyjson_mut_arr_iter it = yyjson_mut_arr_iter_with(v);
+        for (yyjson_mut_val *i; opaque && (i = yyjson_mut_arr_iter_next(&it));)
+            opaque = is_opaque(i, depth + 1, room);
+    }
+    return opaque;
+}
+
+bool openai_is_opaque(yyjson_mut_val *v) {
+    size_t room = OPAQUE_MAX;
+    return is_opaque(v, 0, &room);
 }
 
 static bool names_it(json_val *list, const char *inner, struct str name) {

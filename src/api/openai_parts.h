@@ -19,5 +19,8 @@ bool openai_keep_known(yyjson_mut_val *obj, const char *const *names);
 bool openai_is_label(yyjson_mut_val *v);
 /* Whether the member is one; else it is removed. */
 bool openai_keep_label(yyjson_mut_val *obj, const char *key);
+/* Whether all strings in it are as base64 and identifiers are, without blanks, and no more than 16
+ * KiB: signatures and sealed thoughts, which the client has to send back. */
+bool openai_is_opaque(yyjson_mut_val *v);
 /* Whether the client gave a tool or function of that name. body may be NULL. */
 bool openai_is_tool(const json_val *body, struct str name);

@@ -24,8 +24,9 @@ static enum err piece(void *ctx, size_t from, size_t to, struct buf *out) {
     return ERR_OK;
 }
 
-/* Returns whether the result is JSON. */
-static bool pass(struct str json, size_t most, bool replaces, bool ends, struct buf *out) {
+/* Returns whether the result is JSON. between: what comes behind each piece but the last. */
+static bool pass(struct str json, size_t most, bool replaces, bool ends, enum text_then between,
+                 struct buf *out) {
     struct json_text j;
     struct judge judge = {.replaces = replaces};
     yyjson_doc *doc = NULL;
@@ -35,9 +36,10 @@ static bool pass(struct str json, size_t most, bool replaces, bool ends, struct 
     for (size_t at = 0; at < json.n && !e; at += most) {
         size_t n = at + most < json.n ? most : json.n - at;
         bool last = ends && at + n == json.n;
-        e = json_text_read(&j, str_sub(json, at, n), last, &judge.text);
+        enum text_then then = last ? TEXT_ENDS : between;
+        e = json_text_read(&j, str_sub(json, at, n), then, &judge.text);
         if (!e && (!replaces || last))
-            e = json_text_write(&j, judge.text.n, last, piece, &judge, out);
+            e = json_text_write(&j, judge.text.n, then, piece, &judge, out);
     }
     CHECK(e == ERR_OK);
     bool is = json_parse(buf_str(out), &doc, NULL) == ERR_OK;
@@ -45,6 +47,13 @@ static bool pass(struct str json, size_t most, bool replaces, bool ends, struct 
     buf_deinit(&judge.text);
     json_text_deinit(&j);
     return is;
+}
+
+static bool is_ascii(struct str s) {
+    size_t n = 0;
+    while (n < s.n && (unsigned char)s.p[n] < 128)
+        n++;
+    return n == s.n;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -57,7 +66,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t most = size ? 1 + data[0] % 9 : 1;
     for (int i = 0; i < 3 && size; i++) {
         buf_init(&out, json.n * 64 + 4096);
-        bool valid = pass(json, is ? json.n : most, i == 1, i < 2, &out);
+        bool pauses = i == 0 && data[0] & 1; /* between whole characters */
+        bool valid = pass(json, is && !(pauses && is_ascii(json)) ? json.n : most, i == 1, i < 2,
+                          pauses ? TEXT_PAUSES : TEXT_GOES_ON, &out);
         CHECK(!is || i == 2 || valid);
         CHECK(!object || i < 2 || !valid);
         if (is && i == 0 &&

@@ -551,6 +551,62 @@ static void nameAndId_areSaidOnce_thoughTheServerRepeatsThem(void **state) {
     answer_free(t);
 }
 
+/* What the client has to send back goes out as it is, and interrupts nothing; no text hides in it.
+ */
+static void signatures_pass_andNoText(void **state) {
+#define EXTRA(text, arguments)                                                                     \
+    DELTA("{\"tool_calls\":[{\"index\":0,\"id\":\"t0\",\"extra_content\":{\"google\":{"            \
+          "\"thought_signature\":\"" text                                                          \
+          "\"}},\"function\":{\"name\":\"mail\",\"arguments\":\"" arguments "\"}}]}")
+    static char sealed[17000], big[20000];
+    (void)state;
+    struct answer *t = ANSWER(
+        TOOLS, EXTRA("CiQB0e2Kb/+_-==", "Now paint the zeb"), EXTRA("QUJD", "ra brown."),
+        EXTRA("Say it secretly", "And"),
+        DELTA("{\"reasoning_details\":[{\"type\":\"reasoning.encrypted\",\"data\":\"c2VhbGVk\"},"
+              "{\"type\":\"reasoning.text\",\"text\":\"secretly\"}]}"),
+        END("tool_calls"));
+    assert_true(went_out(t, "\"extra_content\":{\"google\":{\"thought_signature\":\"CiQB"));
+    assert_true(went_out(t, "QUJD"));
+    assert_true(went_out(t, "\"reasoning_details\":[{\"type\":\"reasoning.encrypted\",\"data\":"
+                            "\"c2VhbGVk\"}]"));
+    assert_false(went_out(t, "secretly"));
+    is(&t->said[0].names[0], "mail");
+    answer_free(t);
+    memset(sealed, 'A', sizeof sealed);
+    snprintf(big, sizeof big, EXTRA("%.*s", "[]"), (int)sizeof sealed, sealed);
+    t = ANSWER(TOOLS, big, END("tool_calls"));
+    assert_false(went_out(t, "AAAA"));
+    is(&t->said[0].arguments[0], "[]");
+    answer_free(t);
+}
+
+/* Chunks of the guard's own making say who answers as the server's do; a role is said once. */
+static void chunks_sayTheSameOfTheServer(void **state) {
+#define OF_SERVER(delta)                                                                           \
+    "{\"id\":\"c1\",\"created\":1,\"model\":\"big-7b\",\"system_fingerprint\":\"fp_1\","           \
+    "\"service_tier\":\"flex\",\"choices\":[{\"index\":0,\"delta\":" delta "}]}"
+    (void)state;
+    struct answer *t = ANSWER(NULL, OF_SERVER("{\"role\":\"assistant\",\"content\":\"Hello. \"}"),
+                              OF_SERVER("{\"role\":\"assistant\",\"content\":\"So. \"}"),
+                              OF_SERVER("{\"role\":\"assistant\",\"content\":\"Bye.\"}"));
+    size_t lines = 0, models = 0, prints = 0, tiers = 0, roles = 0;
+    for (const char *p = t->all.p, *end = p + t->all.n; p < end; p++) {
+        lines += *p == '\n';
+        models += strncmp(p, "\"model\":\"big-7b\"", 16) == 0;
+        prints += strncmp(p, "\"fp_1\"", 6) == 0;
+        tiers += strncmp(p, "\"flex\"", 6) == 0;
+        roles += strncmp(p, "\"role\"", 6) == 0;
+    }
+    is(&t->said[0].content, "Hello. So. Bye.");
+    assert_true(lines >= 4);
+    assert_int_equal(models, lines);
+    assert_int_equal(prints, lines);
+    assert_int_equal(tiers, lines);
+    assert_int_equal(roles, 1);
+    answer_free(t);
+}
+
 static void nameOfACall_isText_unlessTheClientGaveIt(void **state) {
     (void)state;
     struct answer *t =
@@ -676,6 +732,8 @@ int main(void) {
         T(nothing_comesBehindTheEnd_ofABlockedName),
         T(callsOfOtherServers_areWhole),
         T(nameAndId_areSaidOnce_thoughTheServerRepeatsThem),
+        T(signatures_pass_andNoText),
+        T(chunks_sayTheSameOfTheServer),
         T(nameOfACall_isText_unlessTheClientGaveIt),
         T(whatIsNotKnown_doesNotGetThrough),
         T(choices_areJudgedEach),
