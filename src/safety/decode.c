@@ -181,38 +181,7 @@ static void decode_rot13(struct str s, struct buf *out) {
         buf_addc(out, rot13(s.p[i]));
 }
 
-/* Runs of words that are no common English, of which at least two are when turned. */
-static void find_rot13(struct str s, struct buf *out, struct found *f) {
-    size_t run_from = 0, run_to = 0, words = 0, hits = 0;
-    for (size_t i = 0; i <= s.n && f->left > 0;) {
-        size_t from = i;
-        while (i < s.n && is_letter(s.p[i]))
-            i++;
-        struct str w = {s.p + from, i - from};
-        bool ends = i >= s.n;
-        unsigned known = decode_word(w);
-        bool breaks = known == DECODE_STANDS;
-        if (w.n > 0 && !breaks) {
-            if (words++ == 0)
-                run_from = from;
-            run_to = i;
-            hits += (known & DECODE_TURNED) != 0;
-        }
-        if (breaks || ends) {
-            if (words >= ROT13_WORDS && hits >= ROT13_HITS && hits * 5 >= words &&
-                offer(f, (struct str){s.p + run_from, run_to - run_from}, run_from, decode_rot13,
-                      out, NORMAL_ROT13, false))
-                f->turned[f->n_turned++] = (struct run){run_from, run_to};
-            words = hits = 0;
-        }
-        if (ends)
-            break;
-        while (i < s.n && !is_letter(s.p[i]))
-            i++;
-    }
-}
-
-/* ---- single words in ROT13, among others that are not ---- */
+/* ---- words that are likelier when they are turned ---- */
 
 #define TURNED_WORD                                                                                \
     16 /* two thirds of a bit: by so much a word of four letters or more is likelier               \
@@ -261,6 +230,41 @@ static int turned_gain(struct str w) {
     return gain;
 }
 
+/* Runs of words that are no common English, of which at least two are when turned. What stands
+ * before them ("answer this code:") is none of them: its first word is no likelier when turned. */
+static void find_rot13(struct str s, struct buf *out, struct found *f) {
+    size_t run_from = 0, run_to = 0, words = 0, hits = 0;
+    for (size_t i = 0; i <= s.n && f->left > 0;) {
+        size_t from = i;
+        while (i < s.n && is_letter(s.p[i]))
+            i++;
+        struct str w = {s.p + from, i - from};
+        bool ends = i >= s.n;
+        unsigned known = decode_word(w);
+        bool breaks = known == DECODE_STANDS;
+        bool stands = words == 0 && !(known & DECODE_TURNED) && turned_gain(w) <= -TURNED_EACH;
+        if (w.n > 0 && !breaks && !stands) {
+            if (words++ == 0)
+                run_from = from;
+            run_to = i;
+            hits += (known & DECODE_TURNED) != 0;
+        }
+        if (breaks || ends) {
+            if (words >= ROT13_WORDS && hits >= ROT13_HITS && hits * 5 >= words &&
+                offer(f, (struct str){s.p + run_from, run_to - run_from}, run_from, decode_rot13,
+                      out, NORMAL_ROT13, false))
+                f->turned[f->n_turned++] = (struct run){run_from, run_to};
+            words = hits = 0;
+        }
+        if (ends)
+            break;
+        while (i < s.n && !is_letter(s.p[i]))
+            i++;
+    }
+}
+
+/* ---- single words in ROT13, among others that are not ---- */
+
 bool decode_is_turned(struct str word, int *before) {
     int gain = turned_gain(word);
     if (gain >= TURNED_EACH && ((decode_word(word) & DECODE_STANDS) || !is_one_case(word)))
@@ -294,37 +298,33 @@ bool decode_is_of_code(struct str s, size_t from, size_t to) {
            (to < s.n && memchr(around, s.p[to], sizeof around - 1));
 }
 
-/* Whether the letters are of one run that was found; *at goes through the runs. */
-static bool was_turned(const struct found *f, struct run letters, size_t *at) {
-    while (*at < f->n_turned && f->turned[*at].to < letters.to)
+/* Whether the word is of a run that was found; *at goes through the runs. */
+static bool was_turned(const struct found *f, size_t from, size_t to, size_t *at) {
+    while (*at < f->n_turned && f->turned[*at].to < to)
         (*at)++;
-    return *at < f->n_turned && f->turned[*at].from <= letters.from;
+    return *at < f->n_turned && f->turned[*at].from <= from;
 }
 
-/* A sentence with such words is read with them turned and the others as they stand. One that is all
- * in ROT13 was found by then. */
+/* A sentence with such words is read with them turned and the others as they stand. Those of a run
+ * that is all in ROT13 were found by then and do not count. */
 static void find_turned(struct str s, struct buf *out, struct found *f) {
     size_t from = 0, runs = 0;
-    struct run letters = {SIZE_MAX, 0};
     bool turned = false;
     int before = 0;
     for (size_t i = 0; i <= s.n && f->left > 0;) {
         size_t at = i;
         while (i < s.n && is_letter(s.p[i]))
             i++;
-        if (i > at)
-            letters = (struct run){letters.from < at ? letters.from : at, i};
-        if (i > at && !decode_is_of_code(s, at, i))
+        if (i > at && !decode_is_of_code(s, at, i) && !was_turned(f, at, i, &runs))
             turned = decode_is_turned((struct str){s.p + at, i - at}, &before) || turned;
         if (i < s.n && !memchr(".!?\n", s.p[i], 4)) {
             i++;
             continue;
         }
-        if (turned && !was_turned(f, letters, &runs))
+        if (turned)
             (void)offer(f, (struct str){s.p + from, i - from}, from, turn_words, out, NORMAL_ROT13,
                         true);
         from = ++i;
-        letters = (struct run){SIZE_MAX, 0};
         turned = false;
         before = 0;
     }
