@@ -18,10 +18,12 @@ enum part_kind {
 };
 
 struct part {
-    enum part_kind kind;
-    size_t to; /* where in the text it ends; it begins where the one before ends */
-    size_t n;  /* bytes in raw */
+    uint32_t kind : 3, n : 29; /* enum part_kind; bytes in raw */
+    uint32_t to;               /* where in the text it ends, modulo 2^32; it begins where the one
+                                  before ends */
 };
+#define RAW_MAX   (((size_t)1 << 29) - 1)
+#define KEPT_SIZE ((size_t)64 << 10) /* memory that stays when all is written */
 
 /* A byte of JSON begins two parts at most: in "[1,2" each comma a gap and a mark, each digit a
  * token. At the end half of a pair may be left over. */
@@ -31,7 +33,7 @@ struct part {
 void json_text_init(struct json_text *j, size_t max) {
     *j = (struct json_text){.blank = true};
     buf_init(&j->parts, PARTS_OF(max));
-    buf_init(&j->raw, max);
+    buf_init(&j->raw, max < RAW_MAX ? max : RAW_MAX);
     buf_init(&j->piece, PIECE_CAP);
 }
 
@@ -50,11 +52,11 @@ static void add(struct json_text *j, enum part_kind kind, size_t text, struct st
     buf_adds(&j->raw, raw);
     if (last && last->kind == kind && kind != PART_END && kind != PART_GAP &&
         (kind != PART_MARK || text == 0)) {
-        last->to = j->read;
-        last->n += raw.n;
+        last->to = (uint32_t)j->read;
+        last->n = (uint32_t)(last->n + raw.n) & RAW_MAX;
         return;
     }
-    struct part p = {kind, j->read, raw.n};
+    struct part p = {.kind = kind, .n = (uint32_t)raw.n & RAW_MAX, .to = (uint32_t)j->read};
     buf_add(&j->parts, &p, sizeof p);
 }
 
@@ -223,11 +225,11 @@ static enum err write_string(struct writing *w, size_t to) {
     return e;
 }
 
-static enum err write_token(struct writing *w, const struct part *p) {
+static enum err write_token(struct writing *w, const struct part *p, size_t to) {
     struct json_text *j = w->j;
     struct str raw = str_sub(buf_str(&j->raw), w->raw_at, p->n);
     buf_clear(&j->piece);
-    enum err e = w->piece(w->ctx, j->written, p->to, &j->piece);
+    enum err e = w->piece(w->ctx, j->written, to, &j->piece);
     bool same = str_eq(buf_str(&j->piece), raw);
     if (!e && same) {
         buf_adds(w->out, raw);
@@ -242,9 +244,10 @@ static enum err write_token(struct writing *w, const struct part *p) {
 /* True: the part is written. */
 static bool write_part(struct writing *w, const struct part *p, bool is_open, enum err *e) {
     struct json_text *j = w->j;
-    bool whole = p->to <= w->upto;
+    size_t end = j->written + (uint32_t)(p->to - (uint32_t)j->written);
+    bool whole = end <= w->upto;
     if (p->kind == PART_STRING) {
-        size_t to = whole ? p->to : w->upto;
+        size_t to = whole ? end : w->upto;
         if (to > j->written)
             *e = write_string(w, to);
         return whole && !*e;
@@ -253,12 +256,21 @@ static bool write_part(struct writing *w, const struct part *p, bool is_open, en
     if (!whole || too_early || (is_open && w->then != TEXT_ENDS))
         return false;
     if (p->kind == PART_TOKEN)
-        *e = write_token(w, p);
+        *e = write_token(w, p, end);
     else
         buf_adds(w->out, str_sub(buf_str(&j->raw), w->raw_at, p->n));
-    j->written = p->to;
+    j->written = end;
     w->raw_at += p->n;
     return !*e;
+}
+
+/* A channel that has said much keeps little when it is through. */
+static void let_go(struct buf *b) {
+    size_t cap = b->cap;
+    if (b->n || b->err || b->size <= KEPT_SIZE)
+        return;
+    buf_deinit(b);
+    buf_init(b, cap);
 }
 
 enum err json_text_write(struct json_text *j, size_t upto, enum text_then then, json_text_fn piece,
@@ -273,5 +285,9 @@ enum err json_text_write(struct json_text *j, size_t upto, enum text_then then, 
     buf_drop(&j->raw, w.raw_at);
     if (!e)
         e = buf_err(&j->piece) ? buf_err(&j->piece) : buf_err(out);
+    buf_clear(&j->piece);
+    let_go(&j->parts);
+    let_go(&j->raw);
+    let_go(&j->piece);
     return e;
 }

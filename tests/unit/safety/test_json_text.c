@@ -184,16 +184,58 @@ static void partsOfAnything_haveRoom(void **state) {
         while (json.n < 20000)
             buf_addz(&json, pieces[i]);
         json_text_init(&j, json.n);
-        assert_int_equal(json_text_read(&j, buf_str(&json), true, &text), ERR_OK);
+        assert_int_equal(json_text_read(&j, buf_str(&json), TEXT_ENDS, &text), ERR_OK);
+        assert_true(j.parts.n <= 16 * (json.n + 1)); /* what each byte costs while it waits */
         json_text_deinit(&j);
         buf_deinit(&json);
         buf_deinit(&text);
     }
 }
 
+/* What was interrupted goes on: nothing is lost or ended that was not, and little memory stays. */
+static void valueThatPauses_isItself(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        struct str json = str_from(values[i]);
+        for (size_t cut = 0; cut <= json.n; cut++) {
+            struct judge j;
+            if (cut < json.n && ((unsigned char)json.p[cut] & 0xC0) == 0x80)
+                continue;
+            judge_init(&j, NULL);
+            for (int k = 0; k < 2; k++) {
+                enum text_then then = k ? TEXT_ENDS : TEXT_PAUSES;
+                struct str s = k ? str_sub(json, cut, json.n) : str_sub(json, 0, cut);
+                assert_int_equal(json_text_read(&j.json, s, then, &j.text), ERR_OK);
+                assert_int_equal(json_text_write(&j.json, j.text.n, then, piece, &j, &j.out),
+                                 ERR_OK);
+            }
+            same_value(json, buf_str(&j.out));
+            judge_deinit(&j);
+        }
+    }
+}
+
+static void muchThatIsWritten_isForgotten(void **state) {
+    (void)state;
+    struct judge j;
+    struct buf json;
+    buf_init(&json, 1 << 20);
+    judge_init(&j, NULL);
+    while (json.n < 50000)
+        buf_addz(&json, "1,\"\"");
+    assert_int_equal(json_text_read(&j.json, buf_str(&json), TEXT_PAUSES, &j.text), ERR_OK);
+    assert_true(j.json.parts.size > 65536);
+    assert_int_equal(json_text_write(&j.json, j.text.n, TEXT_PAUSES, piece, &j, &j.out), ERR_OK);
+    assert_true(j.json.parts.size + j.json.raw.size + j.json.piece.size <= 3 * 65536);
+    judge_deinit(&j);
+    buf_deinit(&json);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(partsOfAnything_haveRoom),
+        cmocka_unit_test(valueThatPauses_isItself),
+        cmocka_unit_test(muchThatIsWritten_isForgotten),
         cmocka_unit_test(value_unchanged_isItself_howeverItComes),
         cmocka_unit_test(text_isWhatTheStringsSay),
         cmocka_unit_test(whatIsReplaced_leavesValidJson),
