@@ -551,7 +551,8 @@ static enum err judge_document(void *ctx, struct document *d, struct chunk_row *
     return safety_judge_document(ctx, d, rows, n, a, ret_orders);
 }
 
-static enum err open_parts(struct server *s, struct errinfo *ei) {
+/* What all the others stand on. */
+static enum err open_ground(struct server *s, struct errinfo *ei) {
     const struct config *c = s->config;
     enum err e = net_init(ei);
     if (!e && (e = crypto_init()) != ERR_OK)
@@ -564,20 +565,36 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
         e = store_read_wait(s->store, api_upstreams_restore, s->upstream, ei);
     if (!e && (e = jobs_new(PASSWORD_THREADS, PASSWORDS_QUEUED, &s->jobs)) != ERR_OK)
         err_set(ei, e, "threads cannot be started");
-    if (!e)
-        e = guard_open(&s->guard, c, s->store, ei);
+    return e ? e : guard_open(&s->guard, c, s->store, ei);
+}
+
+static enum err open_search(struct server *s, struct errinfo *ei) {
+    const struct config *c = s->config;
     struct retrieval_options ro = {.store = s->store,
                                    .upstream = s->upstream,
                                    .extract = extract_document,
                                    .budget_ms = (int)c->embedding_wait_ms / 2,
                                    .judge = s->guard.safety ? judge_document : NULL,
                                    .judge_ctx = s->guard.safety};
-    if (!e)
-        e = retrieval_new(&ro, &s->retrieval, ei);
+    enum err e = retrieval_new(&ro, &s->retrieval, ei);
     if (!e)
         e = learn_open(&s->learn, s->store, s->upstream, s->retrieval, ei);
-    if (!e)
-        e = web_search_new(s->store, &s->web, ei);
+    return e ? e : web_search_new(s->store, &s->web, ei);
+}
+
+static enum err open_ingest(struct server *s, struct errinfo *ei) {
+    const struct config *c = s->config;
+    struct ingest_options in = {.store = s->store,
+                                .delay_ms = (int)c->source_delay_ms,
+                                .max_bytes = document_bytes(c),
+                                .quota = quota_of(c),
+                                .poke = poke_retrieval,
+                                .poke_ctx = s};
+    return ingest_start(&in, &s->ingest, ei);
+}
+
+static enum err open_turns(struct server *s, struct errinfo *ei) {
+    const struct config *c = s->config;
     struct turns_options t = {.store = s->store,
                               .data_dir = c->data_dir,
                               .learn = &s->learn.turn,
@@ -601,22 +618,11 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                               .degrade = c->degrade,
                               .fallback_model = c->fallback_model,
                               .titles = c->titles};
-    struct ingest_options in = {.store = s->store,
-                                .delay_ms = (int)c->source_delay_ms,
-                                .max_bytes = document_bytes(c),
-                                .quota = quota_of(c),
-                                .poke = poke_retrieval,
-                                .poke_ctx = s};
-    if (!e)
-        e = ingest_start(&in, &s->ingest, ei);
-    if (!e)
-        e = turns_new(&t, &s->turns, ei);
-    s->writes.turns = s->turns;
-    s->writes.jobs = s->jobs;
-    if (!e && s->writes.answers_due && !s->writes.accounts_due)
-        e = put_off_if_full(s, start_writes_answers(&s->writes, ei), ei);
-    if (!e)
-        e = open_care(s, ei);
+    return turns_new(&t, &s->turns, ei);
+}
+
+static enum err open_api(struct server *s, struct errinfo *ei) {
+    const struct config *c = s->config;
     struct api_options o = {.store = s->store,
                             .retrieval = s->retrieval,
                             .care = s->care,
@@ -639,8 +645,25 @@ static enum err open_parts(struct server *s, struct errinfo *ei) {
                             .max_body_bytes = (size_t)c->max_body_bytes,
                             .max_document_bytes = document_bytes(c),
                             .quota = quota_of(c)};
+    return api_new(&o, &s->api, ei);
+}
+
+static enum err open_parts(struct server *s, struct errinfo *ei) {
+    enum err e = open_ground(s, ei);
     if (!e)
-        e = api_new(&o, &s->api, ei);
+        e = open_search(s, ei);
+    if (!e)
+        e = open_ingest(s, ei);
+    if (!e)
+        e = open_turns(s, ei);
+    s->writes.turns = s->turns;
+    s->writes.jobs = s->jobs;
+    if (!e && s->writes.answers_due && !s->writes.accounts_due)
+        e = put_off_if_full(s, start_writes_answers(&s->writes, ei), ei);
+    if (!e)
+        e = open_care(s, ei);
+    if (!e)
+        e = open_api(s, ei);
     for (size_t i = 0; i < s->n_loops && !e; i++) {
         s->loops[i].server = s;
         e = loop_new(&s->loops[i].loop, ei);

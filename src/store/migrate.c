@@ -10,7 +10,6 @@
  * and views have the columns that they had (an index, a constraint, another way to store the same).
  * On a disk that takes nothing a database that lacks only such ones is read as it is, and brought
  * up to date when the disk takes writing. */
-#include "store/migrations.h"
 #include "store/store_internal.h"
 
 #include "base/clock.h"
