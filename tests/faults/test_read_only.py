@@ -34,9 +34,9 @@ def refused(client, method, path, body):
 
 
 def kill_all(program):
-    """Before the server hears that its supervisor has gone: its log stays as it is."""
+    """The server first: its log stays as it is. The supervisor stands still meanwhile, so that it starts no other."""
     pids = program.processes()
-    for sig, name in ((signal.SIGSTOP, "server"), (signal.SIGKILL, "supervisor"), (signal.SIGKILL, "server")):
+    for sig, name in ((signal.SIGSTOP, "supervisor"), (signal.SIGKILL, "server"), (signal.SIGKILL, "supervisor")):
         os.kill(pids[name], sig)
     program.child.wait()
     wait_for(lambda: not list(program.session()), "the end")
