@@ -44,6 +44,8 @@ static enum err settle_parent(struct turn *t, struct errinfo *ei) {
     struct stream *s = hub_find(&t->t->hub, &parent->message_id);
     if (!s && recovered)
         return ERR_OK; /* it could not be taken up: what was checkpointed is what there is */
+    if (!s && (e = store_health(t->t->o.store, ei)) != ERR_OK)
+        return e; /* nor will it be, while nothing can be written */
     if (!s)
         return turn_taken_over_soon(ei);
     pthread_mutex_lock(&s->lock);
