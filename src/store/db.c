@@ -168,14 +168,17 @@ static int note_wal(void *arg, sqlite3 *db, const char *name, int pages) {
     return SQLITE_OK;
 }
 
-/* The log mode is a property of the file; asking for it again is free. */
+/* The log mode is a property of the file; asking for it again is free. The row comes before the
+ * commit that writes it, which may fail. */
 static enum err set_wal(struct conn *c, const char *path, struct errinfo *ei) {
     sqlite3_stmt *st = NULL;
     int rc = sqlite3_prepare_v2(c->db, "PRAGMA journal_mode = WAL", -1, &st, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(st);
-    enum err e = conn_err(c, rc);
     bool wal = rc == SQLITE_ROW && !strcmp((const char *)sqlite3_column_text(st, 0), "wal");
+    if (rc == SQLITE_ROW)
+        rc = sqlite3_step(st);
+    enum err e = conn_err(c, rc);
     sqlite3_finalize(st);
     if (e)
         return conn_explain(c, path, e, ei);

@@ -515,6 +515,16 @@ static void overlooked_disk_error_fails_the_operation(void **state) {
     check_intact(f);
 }
 
+/* https://sqlite.org/fileformat.html#file_format_version_numbers */
+static bool has_log_mode(const char *path) {
+    char head[20] = "";
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(head, 1, sizeof head, f), sizeof head);
+    fclose(f);
+    return head[18] == 2 && head[19] == 2;
+}
+
 static void open_fails_plainly_when_the_disk_does(void **state) {
     struct fixture *f = *state;
     struct store_options o = {.path = f->path};
@@ -527,10 +537,12 @@ static void open_fails_plainly_when_the_disk_does(void **state) {
         opened = fault.hits == 0;
         fault_set(FAULT_NONE, 0, 0, true);
         assert_true(e == ERR_OK || e == ERR_DISK_FULL);
-        if (!e)
+        if (!e) {
             store_close(s);
-        else
+            assert_true(has_log_mode(f->path));
+        } else {
             assert_non_null(strstr(f->ei.message, f->path));
+        }
         unlink(f->path);
     }
     fault_set(FAULT_OPEN, 1, SQLITE_CANTOPEN, true);
