@@ -219,7 +219,14 @@ static void ask(struct user *u) {
     send_request(u);
 }
 
+/* Clients do not trust a connection that was idle for long: the server may be closing it while they
+ * send. Browsers send such a request again; most libraries open a new connection, after less than
+ * this. Parley closes after 75 s. */
+#define IDLE_MAX_US 60000000
+
 static void begin(struct user *u) {
+    if (u->fd >= 0 && now_us() - u->last_us > IDLE_MAX_US)
+        hang_up(u);
     if (options.turns && u->asked && u->asked % (uint32_t)options.turns == 0)
         u->conversation[0] = 0;
     if (!options.native || u->conversation[0]) {

@@ -275,7 +275,7 @@ static void take_calls(struct event *e, yyjson_mut_val *list) {
     size_t n = 0;
     yyjson_mut_arr_iter it = yyjson_mut_arr_iter_with(list);
     for (yyjson_mut_val *call; (call = yyjson_mut_arr_iter_next(&it)) && n < CHANNELS_MAX;)
-        calls[n++] = call; /* each is put into another list */
+        calls[n++] = call;
     for (size_t i = 0; i < n && !e->error && !e->ch->cut; i++)
         take_call(e, calls[i],
                   yyjson_mut_obj_get(calls[i], "custom") ? CHANNEL_INPUT : CHANNEL_ARGUMENTS);
@@ -407,6 +407,7 @@ static bool take_rest(struct answer_guard *a, yyjson_mut_doc *d) {
 static void note_server(struct answer_guard *a, yyjson_mut_val *root) {
     static const char *const names[] = {"model", "system_fingerprint", "service_tier"};
     struct str *const to[] = {&a->model, &a->fingerprint, &a->tier};
+    a->named = true;
     for (size_t i = 0; i < 3; i++)
         if (openai_is_label(yyjson_mut_obj_get(root, names[i])))
             *to[i] = arena_str(a->c->arena, text_of(yyjson_mut_obj_get(root, names[i])));
@@ -425,8 +426,9 @@ static bool take_event(struct answer_guard *a, yyjson_mut_doc *d) {
     if (!a->id.p && yyjson_mut_is_str(id)) {
         a->id = arena_str(a->c->arena, str_from(yyjson_mut_get_str(id)));
         a->created = yyjson_mut_get_sint(yyjson_mut_obj_get(root, "created"));
-        note_server(a, root);
     }
+    if (!a->named)
+        note_server(a, root);
     yyjson_mut_arr_iter it = yyjson_mut_arr_iter_with(list);
     for (yyjson_mut_val *v; (v = yyjson_mut_arr_iter_next(&it)) && n < OPENAI_CHOICES_MAX;)
         choices[n++] = v;

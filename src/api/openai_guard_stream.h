@@ -66,6 +66,7 @@ struct answer_guard {
     size_t n;                                /* choices seen */
     size_t expected;                         /* that were asked for */
     struct str id, model, fingerprint, tier; /* as the first event has them */
+    bool named;                              /* all but the id were looked for */
     int64_t created;
     struct buf tail, out;
     bool ended, over, inside, freed;

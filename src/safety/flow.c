@@ -146,9 +146,11 @@ void flow_trial_hit(void *ctx, uint32_t id, size_t from, size_t to) {
     f->hold_from = f->word_from;
 }
 
-static void tell_rules(struct safety_flow *f, struct safety_verdict *v) {
+/* tried: what an exception on trial covers is told when that did not hold. */
+static void tell_rules(struct safety_flow *f, bool tried, struct safety_verdict *v) {
     for (size_t i = 0; i < f->policy->n_rules; i++) {
-        if (!(f->rules[i] & RULE_HIT))
+        bool waits = tried && (f->rules[i] & (RULE_EXCEPTED | RULE_WAS_EXCEPTED)) == RULE_EXCEPTED;
+        if (!(f->rules[i] & RULE_HIT) || waits)
             continue;
         f->rules[i] &= (unsigned char)~RULE_HIT;
         if (f->rules[i] & RULE_EXCEPTED)
@@ -311,7 +313,7 @@ static size_t end_of_part(const struct safety_flow *f, size_t *ret_keep_from) {
         return *ret_keep_from = until;
     until = in_word ? p->word_from : until;
     size_t keep = until > p->from + 2 * AROUND ? until - AROUND : until;
-    while (keep < until && (unsigned char)f->raw.p[keep - f->base - 1] > ' ')
+    while (keep < until && keep > f->base && (unsigned char)f->raw.p[keep - f->base - 1] > ' ')
         keep++;
     *ret_keep_from = keep;
     return until;
@@ -572,7 +574,7 @@ static enum err judge(struct safety_flow *f, struct str text, enum text_then the
         e = judge_whole(f, text.n, then != TEXT_GOES_ON, best);
     if (e)
         return e;
-    tell_rules(f, v);
+    tell_rules(f, then == TEXT_PAUSES, v);
     if (then == TEXT_PAUSES)
         end_trial(f);
     read_data(f, then, v);
@@ -640,6 +642,8 @@ static void forget(struct safety_flow *f, size_t up_to) {
     while (over < f->cuts.n / sizeof *cuts && cuts[over].to <= up_to)
         over++;
     buf_drop(&f->cuts, over * sizeof *cuts);
+    if (f->pii_now.from < up_to) /* it goes on, perhaps, and is then scanned from its beginning */
+        up_to = f->pii_now.from;
     if (up_to < f->base + 2 * keep) /* not each time */
         return;
     size_t drop = up_to - keep - f->base;

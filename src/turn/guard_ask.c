@@ -181,11 +181,13 @@ static void on_token(void *ctx, struct str text) {
     buf_adds(&a->said, text);
 }
 
-static enum gate_outcome outcome_of(enum err e) {
+/* status: 0 = nobody answered. A server that says 503 may be full of what one person asks. */
+static enum gate_outcome outcome_of(enum err e, int status) {
     switch (e) {
     case ERR_OK:
         return GATE_ANSWERED;
     case ERR_UNAVAILABLE:
+        return status ? GATE_FAILED : GATE_UNREACHABLE;
     case ERR_LOADING:
         return GATE_UNREACHABLE;
     case ERR_TIMEOUT:
@@ -201,11 +203,11 @@ static enum gate_outcome outcome_of(enum err e) {
 static void on_done(void *ctx, const struct chat_result *r) {
     struct guard_ask *a = ctx;
     a->call = NULL;
-    end(a, r->err ? "failed" : NULL, outcome_of(r->err));
+    end(a, r->err ? "failed" : NULL, outcome_of(r->err, r->status));
 }
 
 static void on_late(void *arg) {
-    end(arg, "late", outcome_of(ERR_TIMEOUT));
+    end(arg, "late", outcome_of(ERR_TIMEOUT, 0));
 }
 
 static enum err send(struct guard_ask *a, const struct guard_question *q) {

@@ -55,7 +55,8 @@ enum gate_answer guard_gate_enter(struct guard_gate *g, struct gate_pass *p, int
     enum gate_answer a = GATE_GO;
     pthread_mutex_lock(&g->lock);
     p->trial = false;
-    if (g->open_ms && (g->trying || !p->is_short || now_ns < g->open_until_ns))
+    int64_t from = g->open_until_ns + (p->is_short ? 0 : g->open_ms * 1000000);
+    if (g->open_ms && (g->trying || now_ns < from))
         a = GATE_LEFT_ALONE;
     else if (g->n == GATE_ASKS_MAX ||
              (uuid_is_set(&p->user) && count_of(g, &p->user) >= GATE_ASKS_USER_MAX))
@@ -92,13 +93,16 @@ static void leave_alone(struct guard_gate *g, int64_t now_ns) {
     g->open_until_ns = now_ns + g->open_ms * 1000000;
 }
 
+/* A try that failed, perhaps for what it asked, says only that it is too early. */
+static void note_failed_trial(struct guard_gate *g, bool counts, int64_t now_ns) {
+    if (counts)
+        leave_alone(g, now_ns);
+    else
+        g->open_until_ns = now_ns + g->open_ms * 1000000;
+}
+
 static void note_failure(struct guard_gate *g, const struct gate_pass *p, enum gate_outcome o,
                          int64_t now_ns) {
-    if (g->open_ms) {
-        if (p->trial)
-            leave_alone(g, now_ns);
-        return;
-    }
     if (o == GATE_UNREACHABLE) {
         g->unreachable++;
     } else if (g->failed++ == 0) {
@@ -115,9 +119,12 @@ static void note_failure(struct guard_gate *g, const struct gate_pass *p, enum g
 /* Under the lock. */
 static void note_outcome(struct guard_gate *g, const struct gate_pass *p, enum gate_outcome o,
                          bool crowded, int64_t now_ns) {
+    bool counts = o == GATE_UNREACHABLE || (o == GATE_FAILED && p->is_short && !crowded);
     if (o == GATE_ANSWERED)
         g->unreachable = g->failed = 0, g->open_ms = 0;
-    else if (o == GATE_UNREACHABLE || (o == GATE_FAILED && p->is_short && !crowded))
+    else if (g->open_ms && p->trial && o != GATE_NEITHER)
+        note_failed_trial(g, counts, now_ns);
+    else if (!g->open_ms && counts)
         note_failure(g, p, o, now_ns);
     if (p->trial)
         g->trying = false; /* also when it was called off: then the next one tries */

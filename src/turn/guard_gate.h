@@ -8,7 +8,8 @@
  *
  * Nobody puts it out of reach for others: that it is late or too busy counts only when it was asked
  * about little, by a person who asks nothing else meanwhile, and when that happened to two persons.
- * That it cannot be reached is nobody's doing and counts always.
+ * That it cannot be reached is nobody's doing and counts always. One who asks about much tries only
+ * when for as long again nobody did who asks about little.
  *
  * Any thread. The time is passed in. */
 #pragma once

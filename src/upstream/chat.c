@@ -206,7 +206,7 @@ static void on_refreshed(void *ctx, enum err e, const struct errinfo *ei) {
 
 static bool chat_end(struct upstream_call *call, enum err e, const struct errinfo *ei) {
     struct chat *c = (struct chat *)call;
-    struct chat_result r = {.finish_reason = STR_NULL};
+    struct chat_result r = {.finish_reason = STR_NULL, .status = call->status};
     struct errinfo mine;
     if (ei)
         mine = *ei;

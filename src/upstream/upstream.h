@@ -138,6 +138,7 @@ struct chat_request { /* all borrowed for the call of upstream_chat() only */
 struct chat_result {
     enum err err; /* ERR_OK: the answer is whole */
     const struct errinfo *ei;
+    int status;               /* of HTTP; 0 = nobody answered */
     struct str finish_reason; /* "stop", "length", … */
     int prompt_tokens,
         completion_tokens; /* -1 = not told; with continue_last of the whole answer */

@@ -347,6 +347,53 @@ static void flow_redacts_all_there_is(void **state) {
     safety_free(g);
 }
 
+#define KEY_WORD "Kx7Qm9Zr"
+
+/* With all there is said at a pause behind `at` bytes. */
+static void stream_paused(struct safety *g, struct str text, size_t at, struct buf *out) {
+    struct safety_flow *f = flow_new(g);
+    size_t taken = 0;
+    for (size_t i = 0; i < text.n;) {
+        struct safety_verdict v;
+        size_t n = i < at && i + 30 > at ? at - i : text.n - i < 30 ? text.n - i : 30;
+        enum text_then then = i + n == text.n ? TEXT_ENDS
+                              : i + n == at   ? TEXT_PAUSES
+                                              : TEXT_GOES_ON;
+        assert_int_equal(safety_flow_add(f, str_sub(text, i, n), then, &v), ERR_OK);
+        assert_int_equal(safety_flow_take(f, taken, safety_flow_safe(f), out), ERR_OK);
+        taken = safety_flow_safe(f);
+        i += n;
+    }
+    assert_int_equal(taken, text.n);
+    safety_flow_free(f);
+}
+
+/* What was shown at a pause is forgotten only when the key is over. */
+static void a_key_that_pauses_is_cut_to_its_end(void **state) {
+    (void)state;
+    struct safety *g = guard_new(secrets_text, NULL);
+    for (int line = 0; line < 2; line++) { /* lines of 64, or one that is too long for a key */
+        struct buf text, out;
+        buf_init(&text, 1 << 20);
+        buf_init(&out, 1 << 20);
+        buf_addz(&text, "-----BEGIN RSA PRIVATE KEY-----\n");
+        for (int i = 0; i < (line ? 2100 : 212); i++)
+            buf_addf(&text, "%s%s", i % 8 == 0 && (!line || i <= 24) ? "\n" : "", KEY_WORD);
+        buf_addz(&text, "\n-----END RSA PRIVATE KEY-----\nand so on");
+        for (size_t at = 40; at < text.n - 40; at += line ? 1009 : 61) {
+            buf_clear(&out);
+            stream_paused(g, buf_str(&text), at, &out);
+            assert_non_null(strstr(out.p, "[removed]"));
+            assert_non_null(strstr(out.p, "and so on"));
+            if (!line)
+                assert_null(strstr(out.p, KEY_WORD));
+        }
+        buf_deinit(&text);
+        buf_deinit(&out);
+    }
+    safety_free(g);
+}
+
 /* Numbers of several words, wherever the part that is held ends. */
 static void flow_redacts_long_lists_of_numbers(void **state) {
     (void)state;
@@ -718,6 +765,7 @@ int main(void) {
         cmocka_unit_test(flow_finds_secrets_where_nothing_else_is_held),
         cmocka_unit_test(flow_redacts_all_there_is),
         cmocka_unit_test(flow_redacts_long_lists_of_numbers),
+        cmocka_unit_test(a_key_that_pauses_is_cut_to_its_end),
         cmocka_unit_test(flow_scores_as_the_whole),
         cmocka_unit_test(an_unfinished_word_is_held_not_blocked),
         cmocka_unit_test(flow_goes_on_behind_what_was_said),

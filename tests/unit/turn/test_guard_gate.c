@@ -177,6 +177,25 @@ static void one_person_does_not_put_it_off_for_others(void **state) {
     guard_gate_free(g);
 }
 
+/* Where nobody asks about little, one who asks about much tries in the end, and does not make the
+ * others wait longer for it. */
+static void what_is_long_tries_when_nothing_short_does(void **state) {
+    (void)state;
+    struct guard_gate *g = guard_gate_new();
+    const int64_t wait = GATE_OPEN_MS * INT64_C(1000000), later = S + 2 * wait;
+    struct gate_pass much = {.user = person('m')};
+    assert_non_null(g);
+    breaks(g, GATE_FAILURES, S);
+    assert_int_equal(guard_gate_enter(g, &much, later - 1), GATE_LEFT_ALONE);
+    assert_int_equal(guard_gate_enter(g, &much, later), GATE_GO);
+    assert_true(much.trial);
+    guard_gate_leave(g, &much, GATE_FAILED, later);
+    assert_int_equal(enter(g, &nobody, later + wait - 1), GATE_LEFT_ALONE);
+    ask(g, GATE_ANSWERED, later + wait);
+    assert_int_equal(metric_get(M_GUARD_CIRCUIT), 0);
+    guard_gate_free(g);
+}
+
 static void only_what_is_short_tries_and_only_its_end_ends_the_try(void **state) {
     (void)state;
     struct guard_gate *g = guard_gate_new();
@@ -235,6 +254,7 @@ int main(void) {
         cmocka_unit_test(it_is_tried_once_a_minute_at_least),
         cmocka_unit_test(late_failures_do_not_put_it_off),
         cmocka_unit_test(one_person_does_not_put_it_off_for_others),
+        cmocka_unit_test(what_is_long_tries_when_nothing_short_does),
         cmocka_unit_test(only_what_is_short_tries_and_only_its_end_ends_the_try),
         cmocka_unit_test(many_threads_pass_it),
     };
