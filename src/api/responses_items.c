@@ -110,12 +110,7 @@ static struct str verdict_json(struct call *c, const struct safety_verdict *v,
     struct buf b;
     buf_init(&b, (size_t)64 << 10);
     buf_addf(&b, "{\"direction\":\"%s\",", safety_direction_name(d));
-    size_t at = b.n;
-    safety_verdict_json(v, &b); /* goes on in our object: its brace is taken out */
-    if (!buf_err(&b)) {
-        memmove(b.p + at, b.p + at + 1, b.n - at - 1);
-        b.n -= 2; /* and the one at its end */
-    }
+    safety_verdict_members(v, &b);
     buf_addz(&b, ",\"message\":null}");
     struct str s = buf_err(&b) ? STR_NULL : arena_str(c->arena, buf_str(&b));
     buf_deinit(&b);

@@ -763,9 +763,9 @@ enum err safety_cut(const struct buf *cuts, struct str text, size_t from, size_t
     return buf_err(out);
 }
 
-void safety_verdict_json(const struct safety_verdict *v, struct buf *b) {
+void safety_verdict_members(const struct safety_verdict *v, struct buf *b) {
     const char *comma = "";
-    buf_addf(b, "{\"action\":\"%s\",\"category\":", safety_action_name(v->action));
+    buf_addf(b, "\"action\":\"%s\",\"category\":", safety_action_name(v->action));
     if (v->action == SAFETY_ALLOW)
         buf_addz(b, "null,\"scores\":{");
     else
@@ -786,6 +786,12 @@ void safety_verdict_json(const struct safety_verdict *v, struct buf *b) {
         buf_add_json(b, str_from(f->source));
         buf_addf(b, "\",\"from\":%zu,\"to\":%zu}", f->from, f->to);
     }
-    buf_addf(b, "],\"policy_version\":%d,\"degraded\":%s}", v->policy_version,
+    buf_addf(b, "],\"policy_version\":%d,\"degraded\":%s", v->policy_version,
              v->degraded ? "true" : "false");
+}
+
+void safety_verdict_json(const struct safety_verdict *v, struct buf *b) {
+    buf_addc(b, '{');
+    safety_verdict_members(v, b);
+    buf_addc(b, '}');
 }

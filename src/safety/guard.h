@@ -117,6 +117,8 @@ enum err safety_cut(const struct buf *cuts, struct str text, size_t from, size_t
  * API: {"action","category","scores":{…},"findings":[{"category","action","score","source","from",
  * "to"}],"policy_version","degraded"}. Scores below 0.01 are left out. No text. */
 void safety_verdict_json(const struct safety_verdict *v, struct buf *out);
+/* The same without the braces, for an object that has more. */
+void safety_verdict_members(const struct safety_verdict *v, struct buf *out);
 
 /* ---- passages of documents and web pages, before they enter a prompt ---- */
 struct safety_passage {

@@ -33,12 +33,7 @@ struct str turn_guard_verdict_json(struct turn *t, const struct safety_verdict *
         return s;
     buf_init(&b, JSON_CAP);
     buf_addf(&b, "{\"direction\":\"%s\",", safety_direction_name(d));
-    size_t at = b.n;
-    safety_verdict_json(v, &b); /* goes on in our object: its brace is taken out */
-    if (!buf_err(&b)) {
-        memmove(b.p + at, b.p + at + 1, b.n - at - 1);
-        b.n -= 2; /* and the one at its end */
-    }
+    safety_verdict_members(v, &b);
     buf_addz(&b, ",\"message\":");
     if (words.n) {
         buf_addc(&b, '"');

@@ -3,9 +3,7 @@
  * "sing to the tomato". */
 #pragma once
 
-#include "unit/api/api_fixture.h"
-
-#include "store/safety.h"
+#include "unit/api/guard_cases.h"
 
 static struct safety *safety;
 static const struct safety_scorer *guard_scorer; /* NULL: none */
@@ -38,25 +36,13 @@ static void guarded_stop(void) {
     safety_free(safety);
 }
 
+static int guarded_teardown(void **state) {
+    (void)state;
+    guarded_stop();
+    return 0;
+}
+
 static struct reply post_chat(const char *body) {
     fx.script.last_chat[0] = 0;
     return call("POST", "/v1/chat/completions", asker.who, body);
-}
-
-static enum err nothing_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)tx, (void)arg, (void)ei;
-    return ERR_OK;
-}
-
-static enum err count_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)ei;
-    return case_count(tx, CASE_OPEN, arg);
-}
-
-static int64_t cases(void) {
-    int64_t n = 0;
-    struct errinfo ei;
-    assert_int_equal(store_write_wait(fx.store, nothing_fn, NULL, &ei), ERR_OK);
-    assert_int_equal(store_read_wait(fx.store, count_fn, &n, &ei), ERR_OK);
-    return n;
 }

@@ -1,11 +1,10 @@
 /* Blocked answers on the compatible API: whoever goes away, and whatever else is answered beside
  * them, their cases are written. And requests whose last verdict is made beside the model's work.
  */
-#include "unit/api/api_fixture.h"
+#include "unit/api/guard_cases.h"
 
 #include "api/openai.h"
 #include "api/openai_guard.h"
-#include "store/safety.h"
 
 static const char policy_text[] =
     "{\"uncertain\":{\"from\":0.5,\"to\":0.8},\"categories\":{\"illicit\":{\"block\":0.9}},"
@@ -67,31 +66,6 @@ static void answer_now(void *arg) {
     policy_unref(t->guard.policy);
     arena_free(a);
     sem_post(&t->done);
-}
-
-static enum err count_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)ei;
-    return case_count(tx, CASE_OPEN, arg);
-}
-
-static int64_t cases(void) {
-    int64_t n = 0;
-    struct errinfo ei;
-    assert_int_equal(store_read_wait(fx.store, count_fn, &n, &ei), ERR_OK);
-    return n;
-}
-
-static enum err nothing_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)tx, (void)arg, (void)ei;
-    return ERR_OK;
-}
-
-/* What was queued before is written, and the loop was told: writes keep their order, and who waits
- * in a group of them is woken before its loops are told. */
-static void wait_for_writes(void) {
-    struct errinfo ei;
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(store_write_wait(fx.store, nothing_fn, NULL, &ei), ERR_OK);
 }
 
 #define CHUNK(index, text, finish)                                                                 \

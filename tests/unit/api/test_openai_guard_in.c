@@ -183,13 +183,7 @@ static int setup(void **state) {
     return 0;
 }
 
-static int teardown(void **state) {
-    (void)state;
-    guarded_stop();
-    return 0;
-}
-
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, guarded_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(newestMessage_isAlwaysJudged),
@@ -198,7 +192,7 @@ int main(void) {
         T(toolResults_loseTheirOrders),
         T(redaction_isOfEveryText),
         cmocka_unit_test_setup_teardown(longContext_isCutBetweenCharacters, setup_looking,
-                                        teardown),
+                                        guarded_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,9 @@
 /* Streamed answers of the compatible API: whatever a model server sends that could hold a text is
  * judged or does not get through, and all of it keeps its order. */
-#include "unit/api/api_fixture.h"
+#include "unit/api/guard_cases.h"
 
 #include "api/openai.h"
 #include "api/openai_guard.h"
-#include "store/safety.h"
 
 static const char policy_text[] =
     "{\"categories\":{\"illicit\":{\"block\":0.9}},\"refusals\":{\"default\":\"No.\"},"
@@ -147,30 +146,6 @@ static struct uuid admin; /* of the server that runs */
 static void start(void) {
     admin = (struct uuid){0};
     fx_start(&(struct fx_options){.safety = safety});
-}
-
-static enum err count_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)ei;
-    return case_count(tx, CASE_OPEN, arg);
-}
-
-static enum err nothing_fn(struct store_tx *tx, void *arg, struct errinfo *ei) {
-    (void)tx, (void)arg, (void)ei;
-    return ERR_OK;
-}
-
-/* What was queued before is written, and the loop was told. */
-static void wait_for_writes(void) {
-    struct errinfo ei;
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(store_write_wait(fx.store, nothing_fn, NULL, &ei), ERR_OK);
-}
-
-static int64_t cases(void) {
-    int64_t n = 0;
-    struct errinfo ei;
-    assert_int_equal(store_read_wait(fx.store, count_fn, &n, &ei), ERR_OK);
-    return n;
 }
 
 static struct answer *answer(const char *body, const char *const *events, size_t n) {

@@ -59,13 +59,7 @@ static int setup(void **state) {
     return 0;
 }
 
-static int teardown(void **state) {
-    (void)state;
-    guarded_stop();
-    return 0;
-}
-
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, guarded_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(history_sentAgain_isNoNewOffence),
